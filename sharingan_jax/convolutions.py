@@ -1,0 +1,175 @@
+"""The three maps a DCGAN is built from, as exact matrix products: 4×4 kernels, stride 2 down or up, and the 4×4 ↔ 1×1 ends.
+
+Pictures are [B, H, W, C], kernels [4, 4, in, out]. Transposed convolutions are written y[2i − 1 + k] += x[i] w[k], which is
+PyTorch's with the kernel's axes moved and no flip.
+
+Plain transposed convolutions are slow on a CPU (XLA convolves with the zeros between the pixels, and its kernel gradient is
+worse). The `"winograd"` forms below write stride 2 as stride 1 on 2×2 blocks of pixels (space to depth), where the kernel is
+2×2, and apply Winograd's F(2×2, 2×2) to it: nine matrix products for sixteen, with coefficients 0, +1 and −1 only. They are the
+same polynomial in x and w: only the rounding differs. `"direct"` leaves the choice of algorithm to XLA, as is best where the
+backend brings its own (cuDNN, the TPU's matrix unit).
+
+Paper: Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks"; in one dimension y0 = d0 g0 + d1 g1 and
+y1 = d1 g0 + d2 g1 are m0 + m1 and m1 − m2 with m0 = (d0 − d1) g0, m1 = d1 (g0 + g1), m2 = (d1 − d2) g1.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+Form = Literal["winograd", "direct"]
+Convolve = Callable[[Array, Array], Array]
+
+_NUMBERS = ("NHWC", "HWIO", "NHWC")
+
+
+class Convolutions(NamedTuple):
+    """The maps of one form: `down` halves the sides, `up` doubles them; `close` takes 4×4 to 1×1 and `open` 1×1 to 4×4."""
+
+    down: Convolve
+    up: Convolve
+    close: Convolve
+    open: Convolve
+
+
+def convolutions(form: Form) -> Convolutions:
+    """The maps in the given form; the ends are plain matrix products in both."""
+    match form:
+        case "winograd":
+            return Convolutions(winograd_down, winograd_up, close, open_)
+        case "direct":
+            return Convolutions(direct_down, direct_up, close, open_)
+    raise ValueError(f"no convolution form {form!r}")
+
+
+def fastest_form(backend: str) -> Form:
+    """The form that is fastest on a JAX backend (`"cpu"`, `"gpu"`, `"tpu"`): Winograd's on a CPU, elsewhere the backend's own."""
+    return "winograd" if backend == "cpu" else "direct"
+
+
+def close(x: Array, kernel: Array) -> Array:
+    """Convolution of [B, 4, 4, in] with no padding: one position is left, [B, 1, 1, out]."""
+    y = x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1])  # [B, out]
+    return y[:, None, None, :]
+
+
+def open_(x: Array, kernel: Array) -> Array:
+    """Transposed convolution of [B, 1, 1, in] with no padding: [B, 4, 4, out]."""
+    kh, kw, c, out = kernel.shape
+    matrix = kernel.transpose(2, 0, 1, 3).reshape(c, -1)  # [in, 4*4*out]
+    return (x.reshape(x.shape[0], c) @ matrix).reshape(-1, kh, kw, out)
+
+
+def direct_down(x: Array, kernel: Array) -> Array:
+    """Convolution, stride 2, padding 1: [B, H, W, in] -> [B, H/2, W/2, out]."""
+    return lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=_NUMBERS)
+
+
+def direct_up(x: Array, kernel: Array) -> Array:
+    """Transposed convolution, stride 2, padding 1: [B, H, W, in] -> [B, 2H, 2W, out]."""
+    flipped = kernel[::-1, ::-1]
+    return lax.conv_general_dilated(x, flipped, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=_NUMBERS)
+
+
+def winograd_down(x: Array, kernel: Array) -> Array:
+    """As `direct_down`, by nine products over tiles of 2×2 outputs; H and W are multiples of 4."""
+    b, h, w, c = x.shape
+    out = kernel.shape[-1]
+    products = [
+        (tile.reshape(-1, 4 * c) @ k.reshape(4 * c, out)).reshape(b, h // 4, w // 4, out)
+        for tile, k in zip(_tiles(x), _nine_kernels(kernel, (0, 1, 2, 3)), strict=True)
+    ]
+    return _join(tuple(products))
+
+
+def winograd_up(x: Array, kernel: Array) -> Array:
+    """As `direct_up`, by nine products over tiles of 2×2 inputs; H and W are even."""
+    b, h, w, c = x.shape
+    out = kernel.shape[-1]
+    products = [
+        (part.reshape(-1, c) @ k.reshape(c, 4 * out)).reshape(b, h // 2, w // 2, 2, 2, out)
+        for part, k in zip(_split(x), _nine_kernels(kernel, (2, 0, 1, 3)), strict=True)
+    ]
+    return _untiles(tuple(products))
+
+
+def _transposes(forward: Callable[[Any], Any], backward: Callable[[Any], Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Two linear maps that are each other's transposes, differentiated through each other.
+
+    Left to itself JAX transposes slices into sums of padded arrays, one for each slice; the written transposes are a few adds.
+    """
+    f, g = jax.custom_vjp(forward), jax.custom_vjp(backward)
+    f.defvjp(lambda x: (forward(x), None), lambda _, y: (g(y),))
+    g.defvjp(lambda y: (backward(y), None), lambda _, x: (f(x),))
+    return f, g
+
+
+def _tiles_of(x: Array) -> tuple[Array, ...]:
+    """[B, H, W, C] -> nine [B, H/4, W/4, 2, 2, C]: Winograd's data transform of the padded picture's blocks of 2×2 pixels."""
+    b, h, w, c = x.shape
+    blocks = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(b, h // 2 + 1, 2, w // 2 + 1, 2, c).transpose(0, 1, 3, 2, 4, 5)
+
+    def along(x: Array, axis: int) -> tuple[Array, Array, Array]:
+        size = x.shape[axis]
+        d0, d1, d2 = (lax.slice_in_dim(x, start, start + size - 2, 2, axis) for start in (0, 1, 2))
+        return d0 - d1, d1, d1 - d2
+
+    return tuple(tile for row in along(blocks, 1) for tile in along(row, 2))
+
+
+def _picture_of(tiles: tuple[Array, ...]) -> Array:
+    """The transpose of `_tiles_of`: nine [B, t, s, 2, 2, C] -> [B, 4t, 4s, C]."""
+
+    def along(m0: Array, m1: Array, m2: Array, axis: int) -> Array:
+        before, after = [(0, 0)] * m0.ndim, [(0, 0)] * m0.ndim
+        before[axis], after[axis] = (1, 0), (0, 1)
+        even = jnp.pad(m0, after) - jnp.pad(m2, before)
+        odd = jnp.pad(m1 + m2 - m0, after)
+        x = jnp.stack([even, odd], axis + 1)
+        x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+        return lax.slice_in_dim(x, 0, x.shape[axis] - 1, 1, axis)
+
+    rows = [along(tiles[3 * i], tiles[3 * i + 1], tiles[3 * i + 2], 2) for i in range(3)]
+    x = along(rows[0], rows[1], rows[2], 1)
+    b, h, w, _, _, c = x.shape
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c)[:, 1:-1, 1:-1]
+
+
+def _parts_of(y: Array) -> tuple[Array, ...]:
+    """The transpose of `_sum_of`: [B, 2t, 2s, C] -> nine [B, t, s, C]."""
+    b, h, w, c = y.shape
+    y = y.reshape(b, h // 2, 2, w // 2, 2, c)
+
+    def along(row: Array) -> tuple[Array, Array, Array]:
+        y0, y1 = row[:, :, :, 0], row[:, :, :, 1]
+        return y0, y0 + y1, -y1
+
+    upper, lower = y[:, :, 0], y[:, :, 1]
+    return along(upper) + along(upper + lower) + along(-lower)
+
+
+def _sum_of(m: tuple[Array, ...]) -> Array:
+    """Nine [B, t, s, C] -> [B, 2t, 2s, C]: Winograd's output transform."""
+    rows = [(m[3 * i] + m[3 * i + 1], m[3 * i + 1] - m[3 * i + 2]) for i in range(3)]
+    upper = jnp.stack([rows[0][j] + rows[1][j] for j in (0, 1)], 3)
+    lower = jnp.stack([rows[1][j] - rows[2][j] for j in (0, 1)], 3)
+    y = jnp.stack([upper, lower], 2)  # [B, t, 2, s, 2, C]
+    b, t, _, s, _, c = y.shape
+    return y.reshape(b, 2 * t, 2 * s, c)
+
+
+_tiles, _untiles = _transposes(_tiles_of, _picture_of)
+_split, _join = _transposes(_parts_of, _sum_of)
+
+
+def _nine_kernels(kernel: Array, order: tuple[int, int, int, int]) -> list[Array]:
+    """[4, 4, in, out] -> nine [2, 2, in, out] with axes permuted by `order`: Winograd's kernel transform."""
+    blocks = kernel.reshape(2, 2, 2, 2, *kernel.shape[2:])  # [block row, row, block column, column, in, out]
+
+    def along(g: Array) -> tuple[Array, Array, Array]:
+        return g[0], g[0] + g[1], g[1]
+
+    return [k.transpose(order) for row in along(blocks) for k in along(row.transpose(1, 0, 2, 3, 4))]

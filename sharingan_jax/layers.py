@@ -1,0 +1,118 @@
+"""Layers with PyTorch's semantics: convolutions under spectral normalisation, and batch normalisation."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array, lax
+
+from sharingan_jax.convolutions import Convolve
+
+Mode = Literal["train", "batch", "running"]
+"""How a forward pass treats what is not a parameter.
+
+`"train"` normalises with the batch's statistics, moves the running ones and takes a power iteration; `"batch"` normalises with
+the batch's statistics and moves nothing (sampling as the original does, less its side effects); `"running"` normalises with
+the running statistics and moves nothing.
+"""
+
+KERNEL_SIZE = 4
+INIT_STD = 0.02
+
+
+class Buffer(nnx.Variable):
+    """An array that training moves and no gradient reaches: u, v, running mean, running variance."""
+
+
+def l2_normalise(x: Array, *, eps: float = 1e-12) -> Array:
+    """x / max(‖x‖₂, eps), as PyTorch's `normalize`; x is a vector."""
+    return x / jnp.maximum(jnp.sqrt(jnp.sum(x * x)), eps)
+
+
+def power_iteration(matrix: Array, u: Array) -> tuple[Array, Array]:
+    """One power iteration: v = normalise(Wᵀu), then u = normalise(Wv).
+
+    `matrix` is Wᵀ [kh*kw*in, out] (a kernel as it lies), u [out]; returns (u [out], v [kh*kw*in]).
+    Paper: Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", algorithm 1.
+    """
+    v = l2_normalise(matrix @ u)
+    u = l2_normalise(v @ matrix)
+    return u, v
+
+
+class SpectralConv(nnx.Module):
+    """A bias-free 4×4 convolution or transposed convolution, `convolve(x, kernel)`, under spectral normalisation or not.
+
+    The kernel [4, 4, in, out] is drawn from N(0, 0.02²). With `spectral_norm` the layer computes with kernel / sigma,
+    sigma = uᵀWv, where W has one row for each OUTPUT channel, in transposed convolutions too; the gradient goes through W
+    in sigma and not through u and v. In mode `"train"` u and v take one power iteration first; otherwise they stay.
+    The stored kernel is always the raw one: the optimizer steps from it, and a second call normalises it afresh.
+
+    Torch: `torch.nn.utils.spectral_norm` with its defaults (n_power_iterations=1, eps=1e-12).
+    """
+
+    def __init__(self, c_in: int, c_out: int, *, convolve: Convolve, spectral_norm: bool, rngs: nnx.Rngs) -> None:
+        shape = (KERNEL_SIZE, KERNEL_SIZE, c_in, c_out)
+        self.convolve = convolve
+        self.spectral_norm = spectral_norm
+        self.kernel = nnx.Param(INIT_STD * jax.random.normal(rngs.params(), shape))
+        if spectral_norm:
+            self.u = Buffer(l2_normalise(jax.random.normal(rngs.buffers(), (c_out,))))
+            self.v = Buffer(l2_normalise(jax.random.normal(rngs.buffers(), (KERNEL_SIZE * KERNEL_SIZE * c_in,))))
+
+    def __call__(self, x: Array, *, mode: Mode) -> Array:
+        """[B, H, W, in] -> [B, H', W', out]."""
+        kernel = self.kernel[...]
+        if self.spectral_norm:
+            kernel = kernel / self._sigma(kernel, mode=mode)
+        return self.convolve(x, kernel)
+
+    def _sigma(self, kernel: Array, *, mode: Mode) -> Array:
+        matrix = kernel.reshape(-1, kernel.shape[-1])  # [4*4*in, out]
+        if mode == "train":
+            self.u[...], self.v[...] = power_iteration(lax.stop_gradient(matrix), self.u[...])
+        return self.v[...] @ matrix @ self.u[...]  # []
+
+
+class BatchNorm(nnx.Module):
+    """Batch normalisation over [B, H, W], eps 1e-5, scale drawn from N(1, 0.02²), bias 0.
+
+    Normalises with the biased batch variance and keeps the unbiased one (n − 1), new = 0.9 · old + 0.1 · batch, as PyTorch
+    does with momentum 0.1. Under `jit` with a batch split over devices the statistics are the whole batch's.
+    """
+
+    eps = 1e-5
+    momentum = 0.1
+
+    def __init__(self, channels: int, *, rngs: nnx.Rngs) -> None:
+        self.scale = nnx.Param(1.0 + INIT_STD * jax.random.normal(rngs.params(), (channels,)))
+        self.bias = nnx.Param(jnp.zeros((channels,)))
+        self.mean = Buffer(jnp.zeros((channels,)))
+        self.var = Buffer(jnp.ones((channels,)))
+
+    def __call__(self, x: Array, *, mode: Mode) -> Array:
+        """[B, H, W, C] -> [B, H, W, C]."""
+        if mode == "running":
+            mean, var = self.mean[...], self.var[...]
+        else:
+            mean = jnp.mean(x, (0, 1, 2))  # [C]
+            var = jnp.mean(jnp.square(x - mean[None, None, None]), (0, 1, 2))  # [C]
+        if mode == "train":
+            self._move_running(lax.stop_gradient(mean), lax.stop_gradient(var), count=x.size // x.shape[-1])
+        factor = self.scale[...] / jnp.sqrt(var + self.eps)  # [C]
+        offset = self.bias[...] - mean * factor  # [C]
+        return x * factor[None, None, None] + offset[None, None, None]
+
+    def _move_running(self, mean: Array, var: Array, *, count: int) -> None:
+        unbiased = var * (count / (count - 1))
+        self.mean[...] = (1 - self.momentum) * self.mean[...] + self.momentum * mean
+        self.var[...] = (1 - self.momentum) * self.var[...] + self.momentum * unbiased
+
+
+def leaky_relu(x: Array) -> Array:
+    """x where positive, else 0.2 x.
+
+    Torch: the gradient at exactly 0 is 0.2, where `jax.nn.leaky_relu` gives 1.
+    """
+    return jnp.where(x > 0, x, 0.2 * x)

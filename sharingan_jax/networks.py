@@ -1,0 +1,103 @@
+"""The DCGAN pair. Submodules are named by the side of the picture they make: `to8` makes 8×8, `bn8` normalises it.
+
+Paper: Radford et al. 2016, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", with
+batch normalisation moved behind the activation, as SharinGAN does.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from sharingan_jax.convolutions import Convolutions
+from sharingan_jax.layers import BatchNorm, Mode, SpectralConv, leaky_relu
+
+Order = Literal["after", "before"]
+"""Where batch normalisation stands: after the activation (SharinGAN) or before it (DCGAN)."""
+
+FIRST_SIDE = 4
+
+
+def stage_sides(size: int) -> list[int]:
+    """The sides a picture passes through, smallest first.
+
+    >>> stage_sides(64)
+    [4, 8, 16, 32, 64]
+    """
+    sides = [FIRST_SIDE]
+    while sides[-1] < size:
+        sides.append(2 * sides[-1])
+    return sides
+
+
+def _normalise_and_activate(x: Array, *, bn: BatchNorm, activation: Callable[[Array], Array], order: Order, mode: Mode) -> Array:
+    match order:
+        case "after":
+            return bn(activation(x), mode=mode)
+        case "before":
+            return activation(bn(x, mode=mode))
+    raise ValueError(f"no batch norm order {order!r}")
+
+
+class Generator(nnx.Module):
+    """Latents [B, nz] to pictures [B, size, size, channels] in [−1, 1].
+
+    4×4 with ngf·size/8 channels (8·ngf at 64), then half the channels at each doubling; ReLU and batch norm behind every
+    transposed convolution but the last, which ends in tanh. `spectral_norm` is on every convolution or on none.
+    """
+
+    def __init__(
+        self, *, nz: int, ngf: int, size: int, channels: int, spectral_norm: bool, order: Order, forms: Convolutions, rngs: nnx.Rngs
+    ) -> None:
+        self.size, self.order = size, order
+        c_in, c_out = nz, ngf * size // 8
+        for side in stage_sides(size):
+            convolve = forms.open if side == FIRST_SIDE else forms.up
+            is_last = side == size
+            conv = SpectralConv(c_in, channels if is_last else c_out, convolve=convolve, spectral_norm=spectral_norm, rngs=rngs)
+            setattr(self, f"to{side}", conv)
+            if not is_last:
+                setattr(self, f"bn{side}", BatchNorm(c_out, rngs=rngs))
+            c_in, c_out = c_out, c_out // 2
+
+    def __call__(self, z: Array, *, mode: Mode) -> Array:
+        x = z[:, None, None, :]  # [B, 1, 1, nz]
+        *sides, last = stage_sides(self.size)
+        for side in sides:
+            x = getattr(self, f"to{side}")(x, mode=mode)
+            bn = getattr(self, f"bn{side}")
+            x = _normalise_and_activate(x, bn=bn, activation=jax.nn.relu, order=self.order, mode=mode)
+        return jnp.tanh(getattr(self, f"to{last}")(x, mode=mode))
+
+
+class Discriminator(nnx.Module):
+    """Pictures [B, size, size, channels] in [−1, 1] to logits [B].
+
+    ndf channels at half the side, then twice the channels at each halving down to 4×4, then one logit; LeakyReLU 0.2 behind
+    every convolution but the last and batch norm behind all of those but the first. `spectral_norm` is on every
+    convolution but the last, which the original leaves unnormalised. The sigmoid is the loss's.
+    """
+
+    def __init__(
+        self, *, ndf: int, size: int, channels: int, spectral_norm: bool, order: Order, forms: Convolutions, rngs: nnx.Rngs
+    ) -> None:
+        self.size, self.order = size, order
+        c_in, c_out = channels, ndf
+        for side in stage_sides(size)[-2::-1]:
+            setattr(self, f"to{side}", SpectralConv(c_in, c_out, convolve=forms.down, spectral_norm=spectral_norm, rngs=rngs))
+            if side != size // 2:
+                setattr(self, f"bn{side}", BatchNorm(c_out, rngs=rngs))
+            c_in, c_out = c_out, 2 * c_out
+        self.to1 = SpectralConv(c_in, 1, convolve=forms.close, spectral_norm=False, rngs=rngs)
+
+    def __call__(self, x: Array, *, mode: Mode) -> Array:
+        first, *sides = stage_sides(self.size)[-2::-1]
+        x = leaky_relu(getattr(self, f"to{first}")(x, mode=mode))
+        for side in sides:
+            x = getattr(self, f"to{side}")(x, mode=mode)
+            bn = getattr(self, f"bn{side}")
+            x = _normalise_and_activate(x, bn=bn, activation=leaky_relu, order=self.order, mode=mode)
+        return self.to1(x, mode=mode)[:, 0, 0, 0]
