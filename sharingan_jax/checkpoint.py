@@ -1,0 +1,84 @@
+"""Orbax checkpoints of a whole training state: written in the background, whole or not there, the last few kept."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax import checkpoint as ocp
+
+from sharingan_jax.errors import UserError
+from sharingan_jax.state import TrainState, digest
+
+
+class Checkpoints:
+    """The checkpoints below one folder. Use as a context manager: leaving it waits for what is still being written."""
+
+    def __init__(self, folder: Path, *, keep: int, read_only: bool = False) -> None:
+        logging.getLogger("absl").setLevel(logging.WARNING)  # Orbax tells each save in ten lines.
+        self.folder = folder
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=not read_only, read_only=read_only, enable_async_checkpointing=True)
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "facts"))
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps there are checkpoints of, in order."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, state: TrainState, facts: dict[str, Any]) -> None:
+        """Starts writing a checkpoint of `state` beside `facts` (JSON) and its digest; a step that is there already stays."""
+        step = int(state.step)
+        if step in self.steps:
+            return
+        with _as_user_error(f"{self.folder}: the checkpoint of step {step} could not be written"):
+            described = {**facts, "step": step, "digest": digest(state)}
+            self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), facts=ocp.args.JsonSave(described)))
+
+    def wait(self) -> None:
+        """Returns when what was saved is on disk."""
+        with _as_user_error(f"{self.folder}: the last checkpoint could not be written"):
+            self._manager.wait_until_finished()
+
+    def facts(self, step: int) -> dict[str, Any]:
+        """What was saved beside the state of `step`."""
+        with _as_user_error(f"{self.folder}: the checkpoint of step {step} cannot be read"):
+            restored = self._manager.restore(step, args=ocp.args.Composite(facts=ocp.args.JsonRestore()))
+        facts: dict[str, Any] = restored["facts"]
+        return facts
+
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """The state of `step`, laid out as `like` (arrays or ShapeDtypeStructs with shardings).
+
+        Raises UserError where the step is not there, cannot be read, or does not have `like`'s names and shapes.
+        """
+        if step not in self.steps:
+            there = ", ".join(map(str, self.steps)) or "none"
+            raise UserError(f"{self.folder}: there is no checkpoint of step {step}; there are: {there}")
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        with _as_user_error(f"{self.folder}: the checkpoint of step {step} does not fit this configuration, or is damaged"):
+            restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
+        state: TrainState = restored["state"]
+        found = digest(state)
+        if found != self.facts(step)["digest"]:
+            raise UserError(
+                f"{self.folder / str(step)}: the weights read ({found[:12]}) are not those that were written; the files are damaged: delete this folder and start again from the one before"
+            )
+        return state
+
+
+@contextlib.contextmanager
+def _as_user_error(sentence: str) -> Iterator[None]:
+    """Orbax and TensorStore raise many kinds of error; what a user needs of them is the file and the first line."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, OSError, RuntimeError, FileNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{sentence}: {reason[:300]}") from error

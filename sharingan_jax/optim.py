@@ -1,0 +1,54 @@
+"""optax chains: global-norm clipping as PyTorch does it, then Adam."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sharingan_jax.config import AdamConfig
+
+
+def build_optimizer(config: AdamConfig) -> optax.GradientTransformation:
+    """Clipping (where `clip_norm` is above 0), then Adam under the configured schedule.
+
+    Paper: Kingma & Ba 2015, "Adam", algorithm 1.
+    """
+    adam = optax.adam(learning_rate(config), b1=config.b1, b2=config.b2, eps=config.eps)
+    if config.clip_norm == 0:
+        return optax.chain(adam)
+    return optax.chain(clip_by_global_norm(config.clip_norm), adam)
+
+
+def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
+    """Scales all gradients by min(1, max_norm / (‖g‖ + 1e-6)), ‖g‖ over all of a network's gradients together.
+
+    Torch: `clip_grad_norm_` has the 1e-6; `optax.clip_by_global_norm` has not, and differs by as much.
+    """
+
+    def update(grads: optax.Updates, state: optax.OptState, params: optax.Params | None = None) -> tuple[optax.Updates, optax.OptState]:
+        del params
+        scale = jnp.minimum(1.0, max_norm / (optax.global_norm(grads) + 1e-6))
+        return jax.tree.map(lambda g: g * scale, grads), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def learning_rate(config: AdamConfig) -> optax.Schedule | float:
+    """The step size, constant or as a function of the number of updates done.
+
+    The lengths are settings of their own, not shares of the run: a run that is given more steps later goes on unchanged.
+    """
+    match config.schedule:
+        case "constant":
+            after_warmup = optax.constant_schedule(config.lr)
+            if config.warmup_steps == 0:
+                return config.lr
+        case "linear":
+            after_warmup = optax.linear_schedule(config.lr, config.end_lr, config.decay_steps)
+        case "cosine":
+            after_warmup = optax.cosine_decay_schedule(config.lr, config.decay_steps, alpha=config.end_lr / config.lr)
+        case _:
+            raise ValueError(f"no schedule {config.schedule!r}")
+    if config.warmup_steps == 0:
+        return after_warmup
+    warmup = optax.linear_schedule(0.0, config.lr, config.warmup_steps)
+    return optax.join_schedules([warmup, after_warmup], [config.warmup_steps])

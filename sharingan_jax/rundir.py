@@ -1,0 +1,145 @@
+"""A run's folder: where everything lies, what it says of itself, and whether a start may continue it."""
+
+import json
+import platform
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sharingan_jax import __version__
+from sharingan_jax.atomic import write_json, write_text
+from sharingan_jax.config import Config, identity, parse, to_dict
+from sharingan_jax.errors import UserError
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow", "tensorflow", "tensorflow-datasets", "ml-collections")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The layout below `root`."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.json"
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        return self.root / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def events(self) -> Path:
+        return self.root / "events"
+
+    def sample(self, step: int) -> Path:
+        return self.samples / f"step_{step:06d}.png"
+
+    def sample_files(self, last_step: int) -> list[Path]:
+        """The grids of steps up to `last_step`, in order."""
+        return [path for path in sorted(self.samples.glob("step_*.png")) if int(path.stem.removeprefix("step_")) <= last_step]
+
+
+def read_config(run: RunDir) -> Config:
+    """The configuration a run was started with. Raises UserError where `run` is not a run's folder."""
+    if not run.config.is_file():
+        raise UserError(f"--workdir={run.root}: no config.json there; a run's folder is made by `python main.py --config FILE --workdir DIR`")
+    return parse(read_json(run.config))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; raises UserError naming the file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable as JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds a {type(value).__name__}, and was to hold an object")
+    return value
+
+
+def check_same_run(run: RunDir, config: Config, *, data_fingerprint: str) -> None:
+    """Raises UserError, naming the keys, where `run` was started with other settings or pictures; returns where it is new."""
+    if not run.config.is_file():
+        return
+    before, now = identity(read_config(run)), identity(config)
+    changed = [f"{key} was {before[key]!r} and is now {now[key]!r}" for key in now if before[key] != now[key]]
+    if changed:
+        raise UserError(f"--workdir={run.root} holds another run: {'; '.join(changed)}; use the settings it began with, or another --workdir")
+    if run.manifest.is_file():
+        began_with = read_json(run.manifest).get("data", {}).get("fingerprint")
+        if began_with != data_fingerprint:
+            raise UserError(
+                f"--workdir={run.root}: the pictures have changed since the run began (digest {str(began_with)[:12]}, now {data_fingerprint[:12]});"
+                " put them back, or use another --workdir"
+            )
+
+
+def write_config(run: RunDir, config: Config) -> None:
+    """`config.json`: every setting as resolved."""
+    write_json(run.config, to_dict(config))
+
+
+def config_fingerprint(config: Config) -> str:
+    """SHA-256 over the settings that make a run what it is."""
+    return sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
+
+
+def environment() -> dict[str, Any]:
+    """Versions of what a run's numbers depend on."""
+    versions = {"sharingan_jax": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        versions[name] = _version_of(name)
+    return {"versions": versions, "platform": platform.platform(), "machine": platform.machine(), "byteorder": sys.byteorder}
+
+
+def _version_of(name: str) -> str:
+    for distribution in (name, f"{name}-cpu"):  # tensorflow comes under two names.
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return "not installed"
+
+
+def read_metrics(run: RunDir) -> list[dict[str, Any]]:
+    """The records of `metrics.jsonl`, in order, without a last line that a crash cut short."""
+    if not run.metrics.is_file():
+        return []
+    records = []
+    for line in run.metrics.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+def append_metrics(run: RunDir, records: Iterable[dict[str, Any]]) -> None:
+    """Adds one line for each record."""
+    lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+    with run.metrics.open("a", encoding="utf-8") as file:
+        file.write(lines)
+
+
+def cut_metrics(run: RunDir, *, last_step: int) -> list[dict[str, Any]]:
+    """Drops the records after `last_step`, which are about to be made again; returns those that stay."""
+    kept = [record for record in read_metrics(run) if record["step"] <= last_step]
+    write_text(run.metrics, "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept))
+    return kept

@@ -1,0 +1,105 @@
+"""One training step, several at once, and sampling: pure functions of a system, a state and data."""
+
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+
+from sharingan_jax.functional import Arrays
+from sharingan_jax.losses import modified_d_term
+from sharingan_jax.state import NetState, System, TrainState
+from sharingan_jax.streams import draw_latents
+
+Metrics = dict[str, Array]
+
+
+def scale_pictures(real_u8: Array) -> Array:
+    """uint8 [..., H, W, C] to float32 in [−1, 1]: x / 127.5 − 1."""
+    return real_u8.astype(jnp.float32) / 127.5 - 1.0
+
+
+def train_step(system: System, state: TrainState, real: Array) -> tuple[TrainState, Metrics]:
+    """One step of the reference on `real` [B, H, W, C] in [−1, 1]: D's update, then G's; returns (state, metrics []).
+
+    D answers the real and the fake batch in two separate passes, so that their batch statistics are never mixed; both
+    gradients are summed for one update. G answers the UPDATED D on the same fake pictures, from the one forward pass.
+    G is updated at every n_critic-th step; at the others `loss_g`, `d_fake_after` and `grad_norm_g` are NaN, for not taken.
+    """
+    step = state.step + 1
+    z = draw_latents(state.key, step=step, count=real.shape[0], nz=system.nz)  # [B, nz]
+
+    def generate(params: Arrays) -> tuple[Array, Arrays]:
+        return system.gen.apply(params, state.gen.buffers, z, mode="train")
+
+    fake, pull_gen, gen_buffers = jax.vjp(generate, state.gen.params, has_aux=True)
+    disc, disc_metrics = _update_disc(system, state.disc, real=real, fake=fake)
+    gen = NetState(state.gen.params, gen_buffers, state.gen.opt)
+    update_gen = partial(_update_gen, system, fake=fake, pull_gen=pull_gen)
+    if system.n_critic == 1:
+        gen, disc, gen_metrics = update_gen(gen, disc)
+    else:
+        gen, disc, gen_metrics = lax.cond(step % system.n_critic == 0, update_gen, _leave_gen, gen, disc)
+    return TrainState(step, state.key, gen, disc), {**disc_metrics, **gen_metrics}
+
+
+def _update_disc(system: System, disc: NetState, *, real: Array, fake: Array) -> tuple[NetState, Metrics]:
+    def loss_of(params: Arrays) -> tuple[Array, tuple[Array, Array, Arrays]]:
+        real_logits, buffers = system.disc.apply(params, disc.buffers, real, mode="train")  # [B]
+        fake_logits, buffers = system.disc.apply(params, buffers, lax.stop_gradient(fake), mode="train")  # [B]
+        return system.loss.disc(real_logits, fake_logits), (real_logits, fake_logits, buffers)
+
+    (loss_d, (real_logits, fake_logits, buffers)), grads = jax.value_and_grad(loss_of, has_aux=True)(disc.params)
+    updates, opt = system.disc_optimizer.update(grads, disc.opt, disc.params)
+    if system.beta > 0:
+        loss_d = loss_d + modified_d_term(fake, real, beta=system.beta)
+    metrics = {
+        "loss_d": loss_d,
+        "d_real": jnp.mean(jax.nn.sigmoid(real_logits)),
+        "d_fake_before": jnp.mean(jax.nn.sigmoid(fake_logits)),
+        "grad_norm_d": optax.global_norm(grads),
+    }
+    return NetState(optax.apply_updates(disc.params, updates), buffers, opt), metrics
+
+
+def _update_gen(system: System, gen: NetState, disc: NetState, *, fake: Array, pull_gen) -> tuple[NetState, NetState, Metrics]:  # type: ignore[no-untyped-def]
+    def loss_of(fake: Array) -> tuple[Array, tuple[Array, Arrays]]:
+        # After disc's update, as in the reference: gen answers the new critic, and this pass, too, moves disc's u and statistics.
+        fake_logits, buffers = system.disc.apply(disc.params, disc.buffers, fake, mode="train")  # [B]
+        return system.loss.gen(fake_logits), (fake_logits, buffers)
+
+    (loss_g, (fake_logits, disc_buffers)), grad_fake = jax.value_and_grad(loss_of, has_aux=True)(fake)
+    (grads,) = pull_gen(grad_fake)
+    updates, opt = system.gen_optimizer.update(grads, gen.opt, gen.params)
+    metrics = {
+        "loss_g": loss_g,
+        "d_fake_after": jnp.mean(jax.nn.sigmoid(fake_logits)),
+        "grad_norm_g": optax.global_norm(grads),
+    }
+    gen = NetState(optax.apply_updates(gen.params, updates), gen.buffers, opt)
+    return gen, NetState(disc.params, disc_buffers, disc.opt), metrics
+
+
+def _leave_gen(gen: NetState, disc: NetState) -> tuple[NetState, NetState, Metrics]:
+    return gen, disc, dict.fromkeys(("loss_g", "d_fake_after", "grad_norm_g"), jnp.full((), jnp.nan))
+
+
+def train_chunk(system: System, state: TrainState, real_u8: Array) -> tuple[TrainState, Metrics]:
+    """K steps on uint8 [K, B, H, W, C], one after another; returns (state, metrics [K])."""
+
+    def body(state: TrainState, batch_u8: Array) -> tuple[TrainState, Metrics]:
+        return train_step(system, state, scale_pictures(batch_u8))
+
+    return lax.scan(body, state, real_u8)
+
+
+def sample_images(system: System, gen: NetState, z: Array, *, statistics: Literal["batch", "running"]) -> Array:
+    """Pictures [B, H, W, C] in [−1, 1] for latents [B, nz], with the stored u and v and either kind of batch-norm statistics.
+
+    Torch: the original draws its samples in training mode, which moves the running statistics and takes a power iteration,
+    so that looking at a run changes it. Here nothing moves: the state that goes in is the state that trains on.
+    """
+    fake, _ = system.gen.apply(gen.params, gen.buffers, z, mode=statistics)
+    return fake
