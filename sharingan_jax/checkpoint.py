@@ -54,15 +54,15 @@ class Checkpoints:
         facts: dict[str, Any] = restored["facts"]
         return facts
 
-    def restore(self, step: int, like: TrainState) -> TrainState:
-        """The state of `step`, laid out as `like` (arrays or ShapeDtypeStructs with shardings).
+    def restore(self, step: int, *, like: TrainState, sharding: jax.sharding.Sharding) -> TrainState:
+        """The state of `step`, every array under `sharding`; `like` gives names, shapes and dtypes.
 
         Raises UserError where the step is not there, cannot be read, or does not have `like`'s names and shapes.
         """
         if step not in self.steps:
             there = ", ".join(map(str, self.steps)) or "none"
             raise UserError(f"{self.folder}: there is no checkpoint of step {step}; there are: {there}")
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
         with _as_user_error(f"{self.folder}: the checkpoint of step {step} does not fit this configuration, or is damaged"):
             restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
         state: TrainState = restored["state"]

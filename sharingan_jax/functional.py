@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from sharingan_jax.layers import Buffer, Mode
+from sharingan_jax.streams import Draws, Shape, normal_arrays
 
 Arrays = dict[str, Any]
 """Nested dicts with arrays as leaves, `{"to4": {"kernel": ...}, ...}`."""
@@ -17,14 +18,21 @@ Arrays = dict[str, Any]
 
 @dataclass(frozen=True)
 class Net:
-    """A network as two pure functions; `make` builds the NNX module from random streams."""
+    """A network as two pure functions; `make` builds the NNX module from named normal draws."""
 
-    make: Callable[[nnx.Rngs], nnx.Module]
+    make: Callable[[Draws], nnx.Module]
 
     def init(self, key: Array) -> tuple[Arrays, Arrays]:
-        """Freshly drawn (params, buffers)."""
-        params_key, buffers_key = jax.random.split(key)
-        module = self.make(nnx.Rngs(params=params_key, buffers=buffers_key))
+        """Freshly drawn (params, buffers): a pure function of the typed key."""
+        shapes: dict[str, Shape] = {}
+
+        def note(path: str, shape: Shape) -> Array:
+            shapes[path] = shape
+            return jnp.zeros(shape)
+
+        nnx.eval_shape(lambda: self.make(Draws(note)))
+        arrays = normal_arrays(key, shapes)
+        module = self.make(Draws(lambda path, _: arrays[path]))
         _, params, buffers = nnx.split(module, nnx.Param, Buffer)
         return nnx.to_pure_dict(params), nnx.to_pure_dict(buffers)
 
@@ -38,5 +46,5 @@ class Net:
 
     @cached_property
     def _graphdef(self) -> Any:
-        abstract = nnx.eval_shape(lambda: self.make(nnx.Rngs(params=0, buffers=0)))
+        abstract = nnx.eval_shape(lambda: self.make(Draws(lambda _, shape: jnp.zeros(shape))))
         return nnx.split(abstract, nnx.Param, Buffer)[0]

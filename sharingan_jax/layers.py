@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array, lax
 
 from sharingan_jax.convolutions import Convolve
+from sharingan_jax.streams import Draws
 
 Mode = Literal["train", "batch", "running"]
 """How a forward pass treats what is not a parameter.
@@ -52,14 +52,14 @@ class SpectralConv(nnx.Module):
     Torch: `torch.nn.utils.spectral_norm` with its defaults (n_power_iterations=1, eps=1e-12).
     """
 
-    def __init__(self, c_in: int, c_out: int, *, convolve: Convolve, spectral_norm: bool, rngs: nnx.Rngs) -> None:
+    def __init__(self, c_in: int, c_out: int, *, convolve: Convolve, spectral_norm: bool, draws: Draws) -> None:
         shape = (KERNEL_SIZE, KERNEL_SIZE, c_in, c_out)
         self.convolve = convolve
         self.spectral_norm = spectral_norm
-        self.kernel = nnx.Param(INIT_STD * jax.random.normal(rngs.params(), shape))
+        self.kernel = nnx.Param(INIT_STD * draws.normal("kernel", shape))
         if spectral_norm:
-            self.u = Buffer(l2_normalise(jax.random.normal(rngs.buffers(), (c_out,))))
-            self.v = Buffer(l2_normalise(jax.random.normal(rngs.buffers(), (KERNEL_SIZE * KERNEL_SIZE * c_in,))))
+            self.u = Buffer(l2_normalise(draws.normal("u", (c_out,))))
+            self.v = Buffer(l2_normalise(draws.normal("v", (KERNEL_SIZE * KERNEL_SIZE * c_in,))))
 
     def __call__(self, x: Array, *, mode: Mode) -> Array:
         """[B, H, W, in] -> [B, H', W', out]."""
@@ -85,8 +85,8 @@ class BatchNorm(nnx.Module):
     eps = 1e-5
     momentum = 0.1
 
-    def __init__(self, channels: int, *, rngs: nnx.Rngs) -> None:
-        self.scale = nnx.Param(1.0 + INIT_STD * jax.random.normal(rngs.params(), (channels,)))
+    def __init__(self, channels: int, *, draws: Draws) -> None:
+        self.scale = nnx.Param(1.0 + INIT_STD * draws.normal("scale", (channels,)))
         self.bias = nnx.Param(jnp.zeros((channels,)))
         self.mean = Buffer(jnp.zeros((channels,)))
         self.var = Buffer(jnp.ones((channels,)))

@@ -14,6 +14,7 @@ from jax import Array
 
 from sharingan_jax.convolutions import Convolutions
 from sharingan_jax.layers import BatchNorm, Mode, SpectralConv, leaky_relu
+from sharingan_jax.streams import Draws
 
 Order = Literal["after", "before"]
 """Where batch normalisation stands: after the activation (SharinGAN) or before it (DCGAN)."""
@@ -50,17 +51,17 @@ class Generator(nnx.Module):
     """
 
     def __init__(
-        self, *, nz: int, ngf: int, size: int, channels: int, spectral_norm: bool, order: Order, forms: Convolutions, rngs: nnx.Rngs
+        self, *, nz: int, ngf: int, size: int, channels: int, spectral_norm: bool, order: Order, forms: Convolutions, draws: Draws
     ) -> None:
         self.size, self.order = size, order
         c_in, c_out = nz, ngf * size // 8
         for side in stage_sides(size):
             convolve = forms.open if side == FIRST_SIDE else forms.up
             is_last = side == size
-            conv = SpectralConv(c_in, channels if is_last else c_out, convolve=convolve, spectral_norm=spectral_norm, rngs=rngs)
+            conv = SpectralConv(c_in, channels if is_last else c_out, convolve=convolve, spectral_norm=spectral_norm, draws=draws.inside(f"to{side}"))
             setattr(self, f"to{side}", conv)
             if not is_last:
-                setattr(self, f"bn{side}", BatchNorm(c_out, rngs=rngs))
+                setattr(self, f"bn{side}", BatchNorm(c_out, draws=draws.inside(f"bn{side}")))
             c_in, c_out = c_out, c_out // 2
 
     def __call__(self, z: Array, *, mode: Mode) -> Array:
@@ -82,16 +83,17 @@ class Discriminator(nnx.Module):
     """
 
     def __init__(
-        self, *, ndf: int, size: int, channels: int, spectral_norm: bool, order: Order, forms: Convolutions, rngs: nnx.Rngs
+        self, *, ndf: int, size: int, channels: int, spectral_norm: bool, order: Order, forms: Convolutions, draws: Draws
     ) -> None:
         self.size, self.order = size, order
         c_in, c_out = channels, ndf
         for side in stage_sides(size)[-2::-1]:
-            setattr(self, f"to{side}", SpectralConv(c_in, c_out, convolve=forms.down, spectral_norm=spectral_norm, rngs=rngs))
+            conv = SpectralConv(c_in, c_out, convolve=forms.down, spectral_norm=spectral_norm, draws=draws.inside(f"to{side}"))
+            setattr(self, f"to{side}", conv)
             if side != size // 2:
-                setattr(self, f"bn{side}", BatchNorm(c_out, rngs=rngs))
+                setattr(self, f"bn{side}", BatchNorm(c_out, draws=draws.inside(f"bn{side}")))
             c_in, c_out = c_out, 2 * c_out
-        self.to1 = SpectralConv(c_in, 1, convolve=forms.close, spectral_norm=False, rngs=rngs)
+        self.to1 = SpectralConv(c_in, 1, convolve=forms.close, spectral_norm=False, draws=draws.inside("to1"))
 
     def __call__(self, x: Array, *, mode: Mode) -> Array:
         first, *sides = stage_sides(self.size)[-2::-1]

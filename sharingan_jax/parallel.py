@@ -35,6 +35,11 @@ def make_mesh(devices: int) -> Mesh:
     return Mesh(np.array(there[: devices or len(there)]), (BATCH,))
 
 
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of what lies whole on every device: the state, latents, samples."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
 def check_batch_sizes(sizes: set[int], *, devices: int) -> None:
     """Raises UserError unless each batch size that occurs divides over the devices, with the nearest choices that do."""
     for size in sorted(sizes, reverse=True):
@@ -50,21 +55,21 @@ def check_batch_sizes(sizes: set[int], *, devices: int) -> None:
 
 def compile_programs(system: System, mesh: Mesh, *, precision: str) -> Programs:
     """The run's programs: state replicated, pictures [K, B, ...] split over the mesh along B."""
-    replicated = NamedSharding(mesh, PartitionSpec())
+    everywhere = replicated(mesh)
     pictures = NamedSharding(mesh, PartitionSpec(None, BATCH))
 
     def chunk(state: TrainState, real_u8: Array) -> tuple[TrainState, Metrics]:
         with jax.default_matmul_precision(precision):
             return train_chunk(system, state, real_u8)
 
-    compiled = jax.jit(chunk, in_shardings=(replicated, pictures), out_shardings=replicated, donate_argnums=0)
-    init = jax.jit(partial(init_state, system), static_argnames="seed", out_shardings=replicated)
+    compiled = jax.jit(chunk, in_shardings=(everywhere, pictures), out_shardings=everywhere, donate_argnums=0)
+    init = jax.jit(partial(init_state, system), static_argnames="seed", out_shardings=everywhere)
     sample = compile_sampler(system, statistics="batch", precision=precision, mesh=mesh)
     return Programs(
         mesh=mesh,
         init=lambda seed: init(seed=seed),
         chunk=lambda state, real_u8: compiled(state, jax.device_put(real_u8, pictures)),
-        sample=lambda gen, z: sample(gen, jax.device_put(z, replicated)),
+        sample=lambda gen, z: sample(gen, jax.device_put(z, everywhere)),
     )
 
 
@@ -72,10 +77,10 @@ def compile_sampler(
     system: System, *, statistics: Literal["batch", "running"], precision: str, mesh: Mesh
 ) -> Callable[[NetState, Array], Array]:
     """`(generator state, z [B, nz]) -> pictures [B, H, W, C]`, compiled; nothing is donated and nothing moves."""
-    replicated = NamedSharding(mesh, PartitionSpec())
+    everywhere = replicated(mesh)
 
     def sample(gen: NetState, z: Array) -> Array:
         with jax.default_matmul_precision(precision):
             return sample_images(system, gen, z, statistics=statistics)
 
-    return jax.jit(sample, in_shardings=replicated, out_shardings=replicated)
+    return jax.jit(sample, in_shardings=everywhere, out_shardings=everywhere)

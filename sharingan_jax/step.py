@@ -1,5 +1,6 @@
 """One training step, several at once, and sampling: pure functions of a system, a state and data."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -64,7 +65,9 @@ def _update_disc(system: System, disc: NetState, *, real: Array, fake: Array) ->
     return NetState(optax.apply_updates(disc.params, updates), buffers, opt), metrics
 
 
-def _update_gen(system: System, gen: NetState, disc: NetState, *, fake: Array, pull_gen) -> tuple[NetState, NetState, Metrics]:  # type: ignore[no-untyped-def]
+def _update_gen(
+    system: System, gen: NetState, disc: NetState, *, fake: Array, pull_gen: Callable[[Array], tuple[Arrays]]
+) -> tuple[NetState, NetState, Metrics]:
     def loss_of(fake: Array) -> tuple[Array, tuple[Array, Arrays]]:
         # After disc's update, as in the reference: gen answers the new critic, and this pass, too, moves disc's u and statistics.
         fake_logits, buffers = system.disc.apply(disc.params, disc.buffers, fake, mode="train")  # [B]

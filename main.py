@@ -1,0 +1,36 @@
+"""SharinGAN in JAX. `python main.py --config configs/default.py` trains; `python main.py --help` tells the rest."""
+
+import importlib
+import os
+import sys
+
+COMMANDS = {
+    "train": "train a configuration, or continue a run (the command when none is named)",
+    "sample": "draw pictures from a trained run",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the named command, `train` where none is; returns the process's exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow only reads pictures here: its start-up lines tell nothing.
+    name, rest = "train", arguments
+    if arguments and not arguments[0].startswith("-"):
+        name, rest = arguments[0], arguments[1:]
+    from sharingan_jax.errors import UserError
+
+    try:
+        if name not in COMMANDS:
+            raise UserError(f"there is no command {name!r}; there are: {', '.join(COMMANDS)}")
+        command = importlib.import_module(f"sharingan_jax.commands.{name}")
+        code: int = command.run(rest)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted before the first step; nothing is lost", file=sys.stderr)
+        return 130
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,55 @@
+"""`main.py [train]`: train a configuration in a run folder, or continue the run that is there."""
+
+import sys
+from pathlib import Path
+
+from sharingan_jax.commands.arguments import Parser
+from sharingan_jax.config_files import load_config
+
+DESCRIPTION = """\
+Trains a configuration. Every setting of configs/default.py can be changed on the command line:
+
+  python main.py --config configs/default.py                              the published system, on the embedded pictures
+  python main.py --config configs/folder.py --config.data.path=pictures   your own pictures
+  python main.py --config configs/default.py --config.seed=1 --config.train.steps=400
+
+The same command again continues where it stopped, also with more steps asked for. Ctrl-C and SIGTERM save first; a second
+Ctrl-C leaves at once.
+
+other commands:
+  python main.py sample --help        draw pictures from a trained run
+"""
+
+EPILOG = """\
+exit codes: 0 done; 2 the message says what to change; 130, 143 stopped by Ctrl-C, SIGTERM, and saved
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Trains; returns the exit code."""
+    parser = Parser(prog="main.py", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--config", type=Path, default=Path("configs/default.py"), metavar="FILE", help="default: configs/default.py")
+    parser.add_argument("--workdir", type=Path, metavar="DIR", help="the run's folder; default: runs/<config>/seed-<seed>")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and print what would happen; write nothing")
+    parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting, such as --config.train.steps=400")
+    flags, overrides = parser.parse(arguments)
+    config = load_config(flags.config, overrides)
+    workdir = flags.workdir or Path("runs") / flags.config.stem / f"seed-{config.seed}"
+
+    from sharingan_jax import loop  # JAX takes a second to import, and a mistyped setting should not wait for it.
+    from sharingan_jax.data.sources import load_pictures
+    from sharingan_jax.rundir import RunDir
+
+    data = config.data
+    pictures = load_pictures(
+        source=data.source, path=data.path, name=data.name, split=data.split, data_dir=data.data_dir, size=data.size, channels=data.channels
+    )
+    if pictures.skipped:
+        print(f"{data.path}: {len(pictures.skipped)} files are not pictures and were skipped")
+    ready = loop.prepare(config, pictures, RunDir(workdir))
+    if flags.dry_run:
+        from sharingan_jax.commands.plan import describe
+
+        print(describe(ready))
+        return 0
+    return loop.train(ready, stream=sys.stdout).exit_code

@@ -1,0 +1,265 @@
+"""The training loop: dispatch, write what came back, save, draw; all effects of a run are here and in what it calls."""
+
+import contextlib
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import jax
+import numpy as np
+from jax import Array
+
+from sharingan_jax import outputs
+from sharingan_jax.atomic import write_json
+from sharingan_jax.checkpoint import Checkpoints
+from sharingan_jax.config import Config
+from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.data.pipeline import chunks
+from sharingan_jax.data.sources import Pictures
+from sharingan_jax.errors import UserError
+from sharingan_jax.parallel import Programs, check_batch_sizes, compile_programs, make_mesh, replicated
+from sharingan_jax.progress import Progress
+from sharingan_jax.rundir import (
+    RunDir,
+    append_metrics,
+    check_same_run,
+    config_fingerprint,
+    cut_metrics,
+    environment,
+    read_json,
+    write_config,
+)
+from sharingan_jax.schedule import Schedule, make_schedule
+from sharingan_jax.state import System, TrainState, build_system, digest
+from sharingan_jax.stopping import StopRequest
+from sharingan_jax.streams import fixed_latents
+from sharingan_jax.tensorboard import EventWriter
+
+GEN_METRICS = ("loss_g", "d_fake_after", "grad_norm_g")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a start ended: the state it reached, its digest, and 0 or 128 + the signal that stopped it."""
+
+    state: TrainState
+    digest: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All of a run that is settled before its first step and that a dry run can show."""
+
+    config: Config
+    pictures: Pictures
+    run: RunDir
+    system: System
+    programs: Programs
+    schedule: Schedule
+
+    @property
+    def plan(self) -> BatchPlan:
+        return self.schedule.plan
+
+
+def prepare(config: Config, pictures: Pictures, run: RunDir) -> Prepared:
+    """Checks all that can be checked before anything is written; raises UserError."""
+    plan = BatchPlan(pictures.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
+    mesh = make_mesh(config.train.devices)
+    sizes = {plan.size_of(step) for step in range(1, plan.batches_per_epoch + 1)}
+    check_batch_sizes(sizes, devices=mesh.size)
+    check_same_run(run, config, data_fingerprint=pictures.fingerprint)
+    system = build_system(config)
+    programs = compile_programs(system, mesh, precision=config.train.precision)
+    return Prepared(config, pictures, run, system, programs, make_schedule(config, plan))
+
+
+def train(ready: Prepared, *, stream: TextIO) -> Outcome:
+    """Trains from the last checkpoint, or from step 0, to the schedule's end or until asked to stop.
+
+    Raises UserError on a loss that is not finite, with the step and the figure; the checkpoints before it stay.
+    """
+    run, config = ready.run, ready.config
+    run.root.mkdir(parents=True, exist_ok=True)
+    with StopRequest() as stop, Checkpoints(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
+        state = _first_state(ready, checkpoints)
+        first_step = int(state.step) + 1
+        _describe(ready, first_step=first_step)
+        cut_metrics(run, last_step=first_step - 1)
+        with _open_events(ready, resume_step=first_step) as events, _open_progress(ready, first_step, stream) as progress:
+            if first_step > 1:
+                progress.say(f"continuing {run.root} after step {first_step - 1}")
+            recorder = Recorder(ready, events=events, progress=progress)
+            try:
+                state = _train_steps(ready, state, recorder=recorder, checkpoints=checkpoints, stop=stop)
+            finally:
+                checkpoints.wait()
+    return _finish(ready, state, stop=stop, stream=stream)
+
+
+def _first_state(ready: Prepared, checkpoints: Checkpoints) -> TrainState:
+    state = ready.programs.init(ready.config.seed)
+    if not checkpoints.steps:
+        return state
+    last = checkpoints.steps[-1]
+    if last > ready.schedule.total_steps:
+        raise UserError(
+            f"--workdir={ready.run.root} is at step {last}, past train.steps={ready.schedule.total_steps};"
+            f" ask for more than {last}, or use another --workdir"
+        )
+    return checkpoints.restore(last, like=state, sharding=replicated(ready.programs.mesh))
+
+
+def _train_steps(ready: Prepared, state: TrainState, *, recorder: "Recorder", checkpoints: Checkpoints, stop: StopRequest) -> TrainState:
+    schedule, first_step = ready.schedule, int(state.step) + 1
+    plan_of_chunks = list(schedule.chunks(first_step))
+    z = np.asarray(fixed_latents(state.key, count=ready.config.sample.num, nz=ready.config.model.nz))
+    facts = {"config": config_fingerprint(ready.config), "data": ready.pictures.fingerprint}
+    batches = chunks(ready.pictures.images, ready.plan, plan_of_chunks)
+    for (first, length), real_u8 in zip(plan_of_chunks, batches, strict=True):
+        state, metrics = ready.programs.chunk(state, real_u8)
+        recorder.take(first, metrics)
+        last = first + length - 1
+        if schedule.samples_at(last) or schedule.saves_at(last) or stop.signal:
+            recorder.flush()  # What a checkpoint stands on is finite and on disk before it.
+        if schedule.samples_at(last):
+            recorder.sample(last, ready.programs.sample(state.gen, z))
+        if schedule.saves_at(last) or stop.signal:
+            checkpoints.save(state, facts)
+        if stop.signal:
+            break
+    return state
+
+
+class Recorder:
+    """Turns metrics into lines, events and progress, one dispatch late, so that the device never waits for the host."""
+
+    def __init__(self, ready: Prepared, *, events: EventWriter | None, progress: Progress) -> None:
+        self._ready = ready
+        self._events = events
+        self._progress = progress
+        self._pending: tuple[int, dict[str, Array]] | None = None
+        self._start = time.monotonic()
+        self._written_at = 0.0
+
+    def take(self, first_step: int, metrics: dict[str, Array]) -> None:
+        """Notes the metrics [K] of the steps from `first_step` and writes those noted before."""
+        self.flush()
+        self._pending = (first_step, metrics)
+
+    def flush(self) -> None:
+        """Writes what is noted; raises UserError where a figure is not finite, after writing the steps before it."""
+        if self._pending is None:
+            return
+        first_step, metrics = self._pending
+        self._pending = None
+        columns = {name: np.asarray(values).tolist() for name, values in jax.device_get(metrics).items()}
+        now = time.monotonic() - self._start
+        length = len(columns["loss_d"])
+        records, failure = [], None
+        for i in range(length):
+            # A dispatch tells when it ended, not when each of its steps did: its time is shared out evenly.
+            seconds = self._written_at + (now - self._written_at) * (i + 1) / length
+            record = self._record(first_step + i, seconds, {name: values[i] for name, values in columns.items()})
+            failure = _first_non_finite(record)
+            if failure:
+                break
+            records.append(record)
+        self._written_at = now
+        self._write(records)
+        if failure:
+            raise UserError(self._failure_message(first_step + len(records), *failure))
+
+    def sample(self, step: int, fake: Array) -> None:
+        """Draws the grid of a step."""
+        grid = outputs.save_sample(self._ready.run, step, np.asarray(fake))
+        if self._events:
+            self._events.image("samples", grid, step)
+
+    def _record(self, step: int, seconds: float, values: dict[str, float]) -> dict[str, Any]:
+        taken = step % self._ready.config.train.n_critic == 0
+        shown = {name: None if name in GEN_METRICS and not taken else value for name, value in values.items()}
+        return {"step": step, "epoch": self._ready.plan.epoch_of(step), "time": round(seconds, 4), **shown}
+
+    def _write(self, records: list[dict[str, Any]]) -> None:
+        append_metrics(self._ready.run, records)
+        if self._events:
+            self._events.scalars(records)
+        for record in records:
+            self._progress.update(record)
+
+    def _failure_message(self, step: int, name: str, value: float) -> str:
+        return (
+            f"step {step}: {name} is {value}, so the run has stopped; the checkpoints before it are whole, in {self._ready.run.checkpoints};"
+            " a lower optim.disc.lr, optim.disc.clip_norm=5 or model.disc_spectral_norm=True may keep it finite"
+        )
+
+
+def _first_non_finite(record: dict[str, Any]) -> tuple[str, float] | None:
+    for name, value in record.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            return name, value
+    return None
+
+
+def _open_events(ready: Prepared, *, resume_step: int) -> contextlib.AbstractContextManager[EventWriter | None]:
+    if not ready.config.log.tensorboard:
+        return contextlib.nullcontext()
+    return EventWriter(ready.run.events, resume_step=resume_step)
+
+
+def _open_progress(ready: Prepared, first_step: int, stream: TextIO) -> Progress:
+    return Progress(
+        total_steps=ready.schedule.total_steps,
+        first_step=first_step,
+        batches_per_epoch=ready.plan.batches_per_epoch,
+        every=ready.config.log.every,
+        stream=stream,
+    )
+
+
+def _describe(ready: Prepared, *, first_step: int) -> None:
+    """Writes what the run is before its first step, so that a run that dies has said what it was."""
+    write_config(ready.run, ready.config)
+    before = read_json(ready.run.manifest) if ready.run.manifest.is_file() else {}
+    write_json(ready.run.manifest, {**before, **_facts(ready), "status": "running", "started_at_step": first_step - 1})
+
+
+def _facts(ready: Prepared) -> dict[str, Any]:
+    devices = ready.programs.mesh.devices.flatten().tolist()
+    pictures = ready.pictures
+    return {
+        "seed": ready.config.seed,
+        "total_steps": ready.schedule.total_steps,
+        "config_fingerprint": config_fingerprint(ready.config),
+        "data": {
+            "source": ready.config.data.source,
+            "count": pictures.count,
+            "fingerprint": pictures.fingerprint,
+            "skipped": len(pictures.skipped),
+            "files": dict(zip(pictures.names, pictures.digests, strict=True)),
+        },
+        "device": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
+        "convolution": ready.system.form,
+        **environment(),
+    }
+
+
+def _finish(ready: Prepared, state: TrainState, *, stop: StopRequest, stream: TextIO) -> Outcome:
+    final = digest(state)
+    step = int(state.step)
+    outputs.save_summaries(ready.run, ready.pictures.images, _final_fakes(ready, state), step=step)
+    status = "complete" if step == ready.schedule.total_steps else "stopped"
+    write_json(ready.run.manifest, {**read_json(ready.run.manifest), "status": status, "step": step, "digest": final})
+    print(f"step {step} of {ready.schedule.total_steps}, digest {final}", file=stream)
+    if status == "stopped":
+        assert stop.signal is not None
+        print(f"stopped by {stop.signal.name}; the same command continues from here", file=stream)
+    return Outcome(state, final, 0 if status == "complete" else stop.exit_code)
+
+
+def _final_fakes(ready: Prepared, state: TrainState) -> np.ndarray:
+    z = np.asarray(fixed_latents(state.key, count=ready.config.sample.num, nz=ready.config.model.nz))
+    return np.asarray(ready.programs.sample(state.gen, z))
