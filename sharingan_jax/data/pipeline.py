@@ -1,0 +1,41 @@
+"""Batches through tf.data: index arrays in, pictures out, read ahead of the device."""
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from sharingan_jax.data.order import BatchPlan
+
+READ_AHEAD = 2
+
+
+def import_tensorflow() -> Any:
+    """TensorFlow, imported when first needed (it takes seconds), quiet, and blind to every accelerator: those are JAX's."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Its own dependencies' deprecations are no news to our users.
+        import tensorflow as tf
+    for kind in ("GPU", "TPU"):
+        tf.config.set_visible_devices([], kind)
+    return tf
+
+
+def chunks(images_u8: np.ndarray, plan: BatchPlan, lengths: Iterable[tuple[int, int]]) -> Iterator[np.ndarray]:
+    """The pictures of each dispatch, uint8 [K, B, H, W, C], for `lengths` of (first step, K).
+
+    `images_u8` is [N, H, W, C]. Only index arrays pass through Python; tf.data gathers and reads ahead. The steps of a
+    dispatch have batches of one size; ValueError where they do not.
+    """
+    tf = import_tensorflow()
+
+    def index_arrays() -> Iterator[np.ndarray]:
+        for first, length in lengths:
+            yield np.stack([plan.indices(step) for step in range(first, first + length)])  # [K, B]
+
+    pictures = tf.constant(images_u8)
+    dataset = tf.data.Dataset.from_generator(index_arrays, output_signature=tf.TensorSpec([None, None], tf.int64))
+    dataset = dataset.map(lambda indices: tf.gather(pictures, indices), num_parallel_calls=1, deterministic=True)
+    return iter(dataset.prefetch(READ_AHEAD).as_numpy_iterator())

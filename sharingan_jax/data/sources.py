@@ -1,0 +1,99 @@
+"""Where pictures come from: a folder, the embedded emblems, or tensorflow-datasets; each as one array with its digests."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sharingan_jax.data.pictures import fit_picture, load_picture
+from sharingan_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """`images` uint8 [N, S, S, C]; for each its name and the SHA-256 of its source; class labels int64 [N] where known.
+
+    `skipped` names the files that were no pictures.
+    """
+
+    images: np.ndarray
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        return len(self.images)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over shape, names, source digests and the decoded bytes; the folder's own place does not enter."""
+        total = hashlib.sha256(f"{self.images.shape}\n".encode())
+        for name, digest in zip(self.names, self.digests, strict=True):
+            total.update(f"{name}\0{digest}\n".encode())
+        total.update(np.ascontiguousarray(self.images).tobytes())
+        return total.hexdigest()
+
+
+def load_pictures(*, source: str, path: str, name: str, split: str, data_dir: str, size: int, channels: int) -> Pictures:
+    """All pictures of a configured source. Raises UserError, one line, on whatever stands in the way."""
+    match source:
+        case "folder":
+            return folder_pictures(Path(path), size=size, channels=channels)
+        case "emblems":
+            return emblem_pictures(size=size, channels=channels)
+        case "tfds":
+            from sharingan_jax.data.tfds_source import tfds_pictures
+
+            return tfds_pictures(name, split=split, data_dir=data_dir, size=size, channels=channels)
+    raise UserError(f"config: data.source={source!r} must be one of emblems, folder, tfds")
+
+
+def folder_pictures(folder: Path, *, size: int, channels: int) -> Pictures:
+    """The pictures below a folder, in the byte order of their relative names.
+
+    A picture is a file whose ending Pillow knows; one that does not decode is an error that names it. All else is skipped and
+    counted. Hidden files and folders are passed over.
+    """
+    if not folder.exists():
+        raise UserError(f"config: data.path={folder} does not exist; give the folder that holds the pictures")
+    if not folder.is_dir():
+        raise UserError(f"config: data.path={folder} is a file; give the folder that holds the pictures")
+    endings = set(Image.registered_extensions())
+    pictures, skipped = [], []
+    for name in _relative_names(folder):
+        (pictures if Path(name).suffix.lower() in endings else skipped).append(name)
+    if not pictures:
+        raise UserError(f"config: data.path={folder} holds no pictures ({len(skipped)} other files); give a folder with .png, .jpg, ... files")
+    images = [load_picture(folder / name, size=size, channels=channels) for name in pictures]
+    digests = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in pictures]
+    return Pictures(np.stack(images), tuple(pictures), tuple(digests), skipped=tuple(skipped))
+
+
+def emblem_pictures(*, size: int, channels: int) -> Pictures:
+    """The 100 embedded emblems, drawn at `size`."""
+    from sharingan_jax.data.emblems import CLASSES, draw_emblems
+
+    images, labels = draw_emblems(size=size)
+    if channels == 1:
+        images = np.stack([fit_picture(Image.fromarray(image), size=size, channels=1) for image in images])
+    names = tuple(f"{i:03d}-{CLASSES[label]}" for i, label in enumerate(labels))
+    return Pictures(images, names, array_digests(images), labels=labels, classes=CLASSES)
+
+
+def array_digests(images: np.ndarray) -> tuple[str, ...]:
+    """SHA-256 of each picture's decoded bytes, for sources that have no files."""
+    return tuple(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() for image in images)
+
+
+def _relative_names(folder: Path) -> list[str]:
+    names = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        names += [(Path(parent) / name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
+    return sorted(names, key=os.fsencode)

@@ -1,0 +1,98 @@
+"""Figures: a run's curves, and real pictures beside generated ones."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sharingan_jax.atomic import write_atomically
+from sharingan_jax.images import make_grid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette: told apart by colour-blind readers too.
+MOST_POINTS = 4000
+FAR_APART = 8.0  # Beyond this ratio of medians two curves on one axis hide each other.
+
+
+def loss_figure(path: Path, records: list[dict[str, Any]], *, title: str) -> None:
+    """Writes the curves of `records` (lines of metrics.jsonl, at least one): losses, D's answers, gradient norms, over steps.
+
+    Thin lines are single steps, bold ones running means. Where the losses lie far apart, as with the β term, each has an
+    axis of its own.
+    """
+    figure = _new_figure(9, 8.5)
+    losses, answers, norms = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
+    _draw_losses(losses, records)
+    _curve(answers, records, "d_real", label="D(x)", colour=BLUE)
+    _curve(answers, records, "d_fake_before", label="D(G(z)) before D's update", colour=ORANGE)
+    _curve(answers, records, "d_fake_after", label="D(G(z)) after it", colour=GREEN)
+    answers.set_ylim(-0.03, 1.03)
+    answers.set_ylabel("D's mean probability")
+    _curve(norms, records, "grad_norm_d", label="D", colour=BLUE)
+    _curve(norms, records, "grad_norm_g", label="G", colour=ORANGE)
+    norms.set_yscale("log")
+    norms.set_ylabel("gradient norm, unclipped")
+    norms.set_xlabel("step")
+    for axes in (answers, norms):
+        axes.legend(loc="upper right", fontsize=8, framealpha=0.8)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def real_vs_fake_figure(path: Path, real_u8: np.ndarray, fake: np.ndarray, *, columns: int = 5) -> None:
+    """Writes two grids side by side: real pictures uint8 [N, H, W, C], generated ones [M, H, W, C] in [−1, 1]; padding 5."""
+    figure = _new_figure(10, 5.4)
+    grids = (("real", real_u8.astype(np.float32) / 127.5 - 1.0), ("generated", fake))
+    for axes, (title, images) in zip(figure.subplots(1, 2), grids, strict=True):
+        axes.imshow(make_grid(images, columns=columns, padding=5, pad_value=1.0), interpolation="nearest")
+        axes.set_title(title)
+        axes.set_axis_off()
+    _save(figure, path)
+
+
+def _new_figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=110, metadata={"Software": None}))
+
+
+def _draw_losses(axes: "Axes", records: list[dict[str, Any]]) -> None:
+    medians = [np.median([abs(r[name]) for r in records if r[name] is not None] or [0.0]) for name in ("loss_d", "loss_g")]
+    far_apart = max(medians) > FAR_APART * max(min(medians), 0.05)
+    gen_axes = axes.twinx() if far_apart else axes
+    _curve(axes, records, "loss_d", label="loss of D", colour=BLUE)
+    _curve(gen_axes, records, "loss_g", label="loss of G", colour=ORANGE)
+    axes.set_ylabel("loss of D (nats)" if far_apart else "loss (nats)")
+    lines = [line for each in dict.fromkeys((axes, gen_axes)) for line in each.get_lines() if not str(line.get_label()).startswith("_")]
+    if far_apart:
+        gen_axes.set_ylabel("loss of G (nats)")
+        axes.yaxis.label.set_color(BLUE)
+        gen_axes.yaxis.label.set_color(ORANGE)
+    axes.legend(handles=lines, loc="upper right", fontsize=8, framealpha=0.8)
+
+
+def _curve(axes: "Axes", records: list[dict[str, Any]], name: str, *, label: str, colour: str) -> None:
+    points = [(record["step"], record[name]) for record in records if record[name] is not None]
+    if not points:
+        return
+    steps, values = (np.array(column, np.float64) for column in zip(*points, strict=True))
+    smooth = _running_mean(values, width=max(1, len(values) // 40))
+    every = -(-len(values) // MOST_POINTS)
+    marker = "o" if len(values) == 1 else ""
+    axes.plot(steps[::every], values[::every], color=colour, alpha=0.3, linewidth=0.7)
+    axes.plot(steps[::every], smooth[::every], color=colour, linewidth=1.6, marker=marker, label=label)
+    axes.grid(alpha=0.25)
+    axes.margins(x=0.01)
+
+
+def _running_mean(values: np.ndarray, *, width: int) -> np.ndarray:
+    """The mean over `width` neighbours, fewer at the ends."""
+    kernel = np.ones(width)
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones_like(values), kernel, "same")

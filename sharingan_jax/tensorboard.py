@@ -1,0 +1,43 @@
+"""Metrics and grids as TensorBoard events."""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sharingan_jax.errors import UserError
+
+NOT_CURVES = ("step", "epoch", "time")
+
+
+class EventWriter:
+    """Writes below `folder`; what an earlier start wrote from `resume_step` on is hidden by what this one writes."""
+
+    def __init__(self, folder: Path, *, resume_step: int) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Its dependencies' deprecations are no news to our users.
+                from tensorboardX import SummaryWriter
+        except ImportError:
+            raise UserError("log.tensorboard=True needs the package tensorboardX; install requirements.txt, or use False") from None
+        self._writer: Any = SummaryWriter(str(folder), purge_step=resume_step if resume_step > 1 else None)
+
+    def __enter__(self) -> "EventWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+    def scalars(self, records: Iterable[dict[str, Any]]) -> None:
+        """Adds each figure of each record (a line of metrics.jsonl) at its step; figures not taken are left out."""
+        for record in records:
+            for name, value in record.items():
+                if name not in NOT_CURVES and value is not None:
+                    self._writer.add_scalar(name, value, record["step"])
+
+    def image(self, tag: str, image_u8: np.ndarray, step: int) -> None:
+        """Adds a picture, uint8 [H, W, 3]."""
+        self._writer.add_image(tag, image_u8, step, dataformats="HWC")
+        self._writer.flush()
