@@ -14,21 +14,19 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette: told apart by colour-blind readers too.
 MOST_POINTS = 4000
-FAR_APART = 8.0  # Beyond this ratio of medians two curves on one axis hide each other.
 
 
 def loss_figure(path: Path, records: list[dict[str, Any]], *, title: str) -> None:
     """Writes the curves of `records` (lines of metrics.jsonl, at least one): losses, D's answers, gradient norms, over steps.
 
-    Thin lines are single steps, bold ones running means. Where the losses lie far apart, as with the β term, each has an
-    axis of its own.
+    Thin lines are single steps, bold ones running means.
     """
     figure = _new_figure(9, 8.5)
     losses, answers, norms = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
     _draw_losses(losses, records)
     _curve(answers, records, "d_real", label="D(x)", colour=BLUE)
-    _curve(answers, records, "d_fake_before", label="D(G(z)) before D's update", colour=ORANGE)
-    _curve(answers, records, "d_fake_after", label="D(G(z)) after it", colour=GREEN)
+    _curve(answers, records, "d_fake_before", label="D(G(z)), before D's update", colour=ORANGE)
+    _curve(answers, records, "d_fake_after", label="D(G(z)), after it", colour=GREEN)
     answers.set_ylim(-0.03, 1.03)
     answers.set_ylabel("D's mean probability")
     _curve(norms, records, "grad_norm_d", label="D", colour=BLUE)
@@ -36,8 +34,8 @@ def loss_figure(path: Path, records: list[dict[str, Any]], *, title: str) -> Non
     norms.set_yscale("log")
     norms.set_ylabel("gradient norm, unclipped")
     norms.set_xlabel("step")
-    for axes in (answers, norms):
-        axes.legend(loc="upper right", fontsize=8, framealpha=0.8)
+    for axes in (losses, answers, norms):
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize=8, frameon=False, borderaxespad=0.2)
     figure.suptitle(title)
     _save(figure, path)
 
@@ -64,18 +62,12 @@ def _save(figure: "Figure", path: Path) -> None:
 
 
 def _draw_losses(axes: "Axes", records: list[dict[str, Any]]) -> None:
-    medians = [np.median([abs(r[name]) for r in records if r[name] is not None] or [0.0]) for name in ("loss_d", "loss_g")]
-    far_apart = max(medians) > FAR_APART * max(min(medians), 0.05)
-    gen_axes = axes.twinx() if far_apart else axes
-    _curve(axes, records, "loss_d", label="loss of D", colour=BLUE)
-    _curve(gen_axes, records, "loss_g", label="loss of G", colour=ORANGE)
-    axes.set_ylabel("loss of D (nats)" if far_apart else "loss (nats)")
-    lines = [line for each in dict.fromkeys((axes, gen_axes)) for line in each.get_lines() if not str(line.get_label()).startswith("_")]
-    if far_apart:
-        gen_axes.set_ylabel("loss of G (nats)")
-        axes.yaxis.label.set_color(BLUE)
-        gen_axes.yaxis.label.set_color(ORANGE)
-    axes.legend(handles=lines, loc="upper right", fontsize=8, framealpha=0.8)
+    _curve(axes, records, "loss_d", label="D", colour=BLUE)
+    _curve(axes, records, "loss_g", label="G", colour=ORANGE)
+    # Linear up to 1 and logarithmic beyond: a spike, or the β term's hundred, leaves the rest to be seen.
+    axes.set_yscale("symlog", linthresh=1.0)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_ylabel("loss (nats)")
 
 
 def _curve(axes: "Axes", records: list[dict[str, Any]], name: str, *, label: str, colour: str) -> None:

@@ -18,7 +18,7 @@ def save_summaries(run: RunDir, real_u8: np.ndarray, fake: np.ndarray, *, step: 
     """Writes `losses.png`, `real_vs_fake.png` and `training.gif` as of `step`."""
     records = read_metrics(run)
     if records:
-        loss_figure(run.root / "losses.png", records, title=run.root.name)
+        loss_figure(run.root / "losses.png", records, title=f"{run.root.absolute().parent.name}/{run.root.name}")
     real_vs_fake_figure(run.root / "real_vs_fake.png", real_u8[: len(fake)], fake)
     grids = run.sample_files(step)
     if grids:

@@ -1,0 +1,52 @@
+"""Shared by all tests: eight virtual devices, no silent broadcasting, a compile cache for the length of the session."""
+
+import os
+import tempfile
+from pathlib import Path
+
+CACHE = tempfile.TemporaryDirectory(prefix="sharingan-jax-tests-")
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+# The same small programs are compiled by many tests, and by the processes that they start.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from sharingan_jax.config import Config
+from sharingan_jax.config_files import load_config
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = Path(__file__).parents[1]
+
+
+def smoke_config(**changes: str) -> Config:
+    """The smoke configuration with changes: `train__steps="8"` is `--config.train.steps=8`."""
+    overrides = [(key.replace("__", "."), value) for key, value in changes.items()]
+    return load_config(ROOT / "configs" / "smoke.py", overrides)
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Path:
+    """A folder with 30 small pictures of different sizes, smooth enough to resize."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(30):
+        coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
+        Image.fromarray(coarse).resize((40 + i, 70 - i), Image.Resampling.BILINEAR).save(folder / f"{i:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sharingan_folder() -> Path:
+    """The hundred pictures of the original, which are no part of the repository; tests that ask for them skip without."""
+    folder = ROOT.parent / "shared" / "data" / "sharingan"
+    if not folder.is_dir():
+        pytest.skip("the original's hundred pictures are not here")
+    return folder
