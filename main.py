@@ -1,7 +1,6 @@
 """SharinGAN in JAX. `python main.py --config configs/default.py` trains; `python main.py --help` tells the rest."""
 
 import importlib
-import os
 import sys
 
 COMMANDS = {
@@ -12,7 +11,6 @@ COMMANDS = {
 
 def main(arguments: list[str]) -> int:
     """Runs the named command, `train` where none is; returns the process's exit code."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow only reads pictures here: its start-up lines tell nothing.
     name, rest = "train", arguments
     if arguments and not arguments[0].startswith("-"):
         name, rest = arguments[0], arguments[1:]

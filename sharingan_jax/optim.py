@@ -26,7 +26,7 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
 
     def update(grads: optax.Updates, state: optax.OptState, params: optax.Params | None = None) -> tuple[optax.Updates, optax.OptState]:
         del params
-        scale = jnp.minimum(1.0, max_norm / (optax.global_norm(grads) + 1e-6))
+        scale = jnp.minimum(1.0, max_norm / (optax.tree.norm(grads) + 1e-6))
         return jax.tree.map(lambda g: g * scale, grads), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

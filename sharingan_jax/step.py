@@ -60,7 +60,7 @@ def _update_disc(system: System, disc: NetState, *, real: Array, fake: Array) ->
         "loss_d": loss_d,
         "d_real": jnp.mean(jax.nn.sigmoid(real_logits)),
         "d_fake_before": jnp.mean(jax.nn.sigmoid(fake_logits)),
-        "grad_norm_d": optax.global_norm(grads),
+        "grad_norm_d": optax.tree.norm(grads),
     }
     return NetState(optax.apply_updates(disc.params, updates), buffers, opt), metrics
 
@@ -79,7 +79,7 @@ def _update_gen(
     metrics = {
         "loss_g": loss_g,
         "d_fake_after": jnp.mean(jax.nn.sigmoid(fake_logits)),
-        "grad_norm_g": optax.global_norm(grads),
+        "grad_norm_g": optax.tree.norm(grads),
     }
     gen = NetState(optax.apply_updates(gen.params, updates), gen.buffers, opt)
     return gen, NetState(disc.params, disc_buffers, disc.opt), metrics

@@ -25,15 +25,16 @@ def tfds_pictures(name: str, *, split: str, data_dir: str, size: int, channels: 
         import tensorflow_datasets as tfds
 
         builder = _builder(tfds, name, data_dir=data_dir)
-        if not isinstance(builder.info.features, dict | tfds.features.FeaturesDict) or "image" not in builder.info.features:
-            raise UserError(f"config: data.name={name} has no feature `image` (it has {builder.info.features}); use an image set")
+        features = builder.info.features
+        if not isinstance(features, tfds.features.FeaturesDict) or "image" not in features:
+            raise UserError(f"config: data.name={name} has no feature `image`; use a set of pictures")
         dataset = _read(tfds, builder, name=name, split=split)
         examples = [(example["image"], example.get("label", -1)) for example in tfds.as_numpy(dataset)]
     if not examples:
         raise UserError(f"config: data.split={split} of {name} is empty; give a split that holds pictures")
     images = np.stack([fit_picture(_image(array), size=size, channels=channels) for array, _ in examples])
     names = tuple(f"{name}/{split}/{i:06d}" for i in range(len(images)))
-    label = builder.info.features.get("label")
+    label = features["label"] if "label" in features else None
     classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) and label.names else ()
     labels = np.array([label for _, label in examples], np.int64) if classes else None
     return Pictures(images, names, array_digests(images), labels=labels, classes=classes)
