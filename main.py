@@ -24,6 +24,9 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # A full disk or a folder that may not be written: the system's own words name the file.
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted before the first step; nothing is lost", file=sys.stderr)
         return 130

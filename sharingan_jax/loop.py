@@ -94,6 +94,9 @@ def train(ready: Prepared, *, stream: TextIO) -> Outcome:
             recorder = Recorder(ready, events=events, progress=progress)
             try:
                 state = _train_steps(ready, state, recorder=recorder, checkpoints=checkpoints, stop=stop)
+            except UserError:
+                write_json(run.manifest, {**read_json(run.manifest), "status": "failed"})
+                raise
             finally:
                 checkpoints.wait()
     return _finish(ready, state, stop=stop, stream=stream)
@@ -192,7 +195,7 @@ class Recorder:
 
     def _failure_message(self, step: int, name: str, value: float) -> str:
         return (
-            f"step {step}: {name} is {value}, so the run has stopped; the checkpoints before it are whole, in {self._ready.run.checkpoints};"
+            f"step {step}: {name} is {value}, so the run has stopped; what was saved before it is whole, in {self._ready.run.checkpoints};"
             " a lower optim.disc.lr, optim.disc.clip_norm=5 or model.disc_spectral_norm=True may keep it finite"
         )
 

@@ -50,3 +50,16 @@ def sharingan_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("the original's hundred pictures are not here")
     return folder
+
+
+TINY = [
+    "--config.model.ngf=4", "--config.model.ndf=4", "--config.model.nz=8", "--config.train.batch_size=8", "--config.data.size=32",
+    "--config.sample.num=9", "--config.train.devices=1", "--config.model.convolution=direct",
+]  # fmt: skip
+"""Arguments that make any configuration train in seconds."""
+
+
+def train_arguments(folder: Path, workdir: Path, *more: str) -> list[str]:
+    """A tiny run on a folder's pictures: `main.py` arguments."""
+    data = ["--config.data.source=folder", f"--config.data.path={folder}"]
+    return ["--config", str(ROOT / "configs" / "smoke.py"), "--workdir", str(workdir), *TINY, *data, *more]

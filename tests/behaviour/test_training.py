@@ -1,0 +1,197 @@
+"""A run from the command line: what it leaves, how it continues, and how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, train_arguments
+from PIL import Image
+
+import main
+
+STEPS = 12
+
+
+def _metrics(workdir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def _manifest(workdir: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((workdir / "manifest.json").read_text())
+    return manifest
+
+
+def _without_time(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in record.items() if key != "time"} for record in records]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(folder / f"{i:02d}.png")
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve steps without an interruption."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    assert main.main(train_arguments(pictures, workdir)) == 0
+    return workdir
+
+
+def test_a_run_leaves_everything_that_is_promised(whole_run: Path) -> None:
+    for name in ("config.json", "manifest.json", "metrics.jsonl", "losses.png", "real_vs_fake.png", "training.gif"):
+        assert (whole_run / name).stat().st_size > 0, name
+    assert [path.name for path in sorted((whole_run / "samples").iterdir())] == [f"step_0000{step:02d}.png" for step in (4, 8, 12)]
+    assert sorted(int(path.name) for path in (whole_run / "checkpoints").iterdir() if path.name.isdigit()) == [4, 8, 12]
+    assert list((whole_run / "events").glob("*tfevents*"))
+    assert not [path for path in whole_run.rglob(".*") if path.is_file() and path.suffix in (".png", ".json", ".gif")]
+    with Image.open(whole_run / "training.gif") as film:
+        assert film.n_frames == 3  # type: ignore[attr-defined]
+
+
+def test_every_step_has_one_line_of_figures(whole_run: Path) -> None:
+    records = _metrics(whole_run)
+    assert [record["step"] for record in records] == list(range(1, STEPS + 1))
+    assert [record["epoch"] for record in records] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
+    assert set(records[0]) == {
+        "step", "epoch", "time", "loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after", "grad_norm_d", "grad_norm_g",
+    }  # fmt: skip
+    times = [record["time"] for record in records]
+    assert times == sorted(times)
+
+
+def test_the_manifest_says_what_the_run_was(whole_run: Path, pictures: Path) -> None:
+    manifest = _manifest(whole_run)
+    assert manifest["status"] == "complete"
+    assert manifest["step"] == STEPS
+    assert manifest["seed"] == 0
+    assert len(manifest["digest"]) == 64
+    assert manifest["device"]["count"] == 1
+    assert manifest["versions"]["jax"]
+    assert manifest["versions"]["tensorflow"] != "not installed"
+    assert manifest["data"]["count"] == 20
+    assert manifest["data"]["skipped"] == 1
+    assert sorted(manifest["data"]["files"]) == sorted(path.name for path in pictures.glob("*.png"))
+
+
+def test_a_log_has_the_originals_lines(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(train_arguments(pictures, tmp_path / "run", "--config.train.steps=4", "--config.log.every=2")) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].endswith("1 files are not pictures and were skipped")
+    assert out[1].startswith("[1/2][2/3]  Loss_D: ")
+    assert "step 4/4" in out[2]
+    assert "digest" in out[3]
+
+
+def test_stopping_and_asking_for_more_gives_the_bits_of_one_run(pictures: Path, whole_run: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    for steps in (5, 7, STEPS):
+        assert main.main(train_arguments(pictures, workdir, f"--config.train.steps={steps}")) == 0
+    assert _manifest(workdir)["digest"] == _manifest(whole_run)["digest"]
+    assert _without_time(_metrics(workdir)) == _without_time(_metrics(whole_run))
+    last = "samples/step_000012.png"
+    assert (workdir / last).read_bytes() == (whole_run / last).read_bytes()
+
+
+def test_when_files_are_written_changes_no_bit(pictures: Path, whole_run: Path, tmp_path: Path) -> None:
+    quiet = ["--config.sample.every=100", "--config.checkpoint.every=7", "--config.log.tensorboard=False", "--config.train.steps_per_call=3"]
+    assert main.main(train_arguments(pictures, tmp_path / "run", *quiet)) == 0
+    assert _manifest(tmp_path / "run")["digest"] == _manifest(whole_run)["digest"]
+    assert not (tmp_path / "run" / "events").exists()
+
+
+def test_a_finished_run_started_again_stays_as_it_is(whole_run: Path, pictures: Path) -> None:
+    before = _manifest(whole_run)["digest"], _metrics(whole_run)
+    assert main.main(train_arguments(pictures, whole_run)) == 0
+    assert (_manifest(whole_run)["digest"], _metrics(whole_run)) == before
+
+
+def test_metrics_cut_short_by_a_crash_are_made_whole(pictures: Path, whole_run: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    assert main.main(train_arguments(pictures, workdir, "--config.train.steps=8")) == 0
+    with (workdir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "epoch": 3, "loss_d": 1.0}\n{"step": 10, "epo')
+    assert main.main(train_arguments(pictures, workdir)) == 0
+    assert _without_time(_metrics(workdir)) == _without_time(_metrics(whole_run))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("--config.seed=1", "seed was 0 and is now 1"),
+        ("--config.optim.gen.lr=0.1", "optim.gen.lr was 0.0002 and is now 0.1"),
+        ("--config.train.steps=5", "is at step 12, past train.steps=5"),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused(
+    pictures: Path, whole_run: Path, capsys: pytest.CaptureFixture[str], change: str, message: str
+) -> None:
+    assert main.main(train_arguments(pictures, whole_run, change)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_changed_pictures_are_refused(pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in pictures.glob("*.png"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    Image.new("RGB", (40, 40)).save(tmp_path / "07.png")
+    assert main.main(train_arguments(tmp_path, whole_run)) == 2
+    assert "the pictures have changed since the run began" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = tmp_path / "run"
+    more = ["--config.optim.disc.lr=1e8", "--config.checkpoint.every=1", "--config.sample.every=1"]
+    assert main.main(train_arguments(pictures, workdir, *more)) == 2
+    error = capsys.readouterr().err
+    records = _metrics(workdir)
+    failed = len(records) + 1
+    assert f"step {failed}: " in error
+    assert "so the run has stopped" in error
+    assert sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())[-1] == failed - 1
+    assert _manifest(workdir)["status"] == "failed"
+
+
+def test_a_partial_last_batch_is_kept_and_resumes_to_the_bit(pictures: Path, tmp_path: Path) -> None:
+    digests = []
+    for name, stops in (("one", [6]), ("two", [4, 6])):
+        for steps in stops:
+            more = ["--config.train.batch_size=9", f"--config.train.steps={steps}"]
+            assert main.main(train_arguments(pictures, tmp_path / name, *more)) == 0
+        digests.append(_manifest(tmp_path / name)["digest"])
+    assert digests[0] == digests[1]
+    assert _metrics(tmp_path / "one")[2]["epoch"] == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_the_same_command_goes_on(pictures: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    workdir = tmp_path / "run"
+    command = [sys.executable, str(ROOT / "main.py"), *train_arguments(pictures, workdir, "--config.checkpoint.every=100000")]
+    process = subprocess.Popen([*command, "--config.train.steps=100000", "--config.sample.every=100000"], env=dict(os.environ))
+    deadline = time.monotonic() + 300
+    while not (workdir / "metrics.jsonl").exists() or len(_metrics(workdir)) < 8:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait(120) == code
+    stopped = len(_metrics(workdir))
+    assert _manifest(workdir)["step"] == stopped
+    assert _manifest(workdir)["status"] == "stopped"
+    total = f"--config.train.steps={stopped + 3}"
+    assert main.main(train_arguments(pictures, workdir, total)) == 0
+    assert main.main(train_arguments(pictures, tmp_path / "whole", total)) == 0
+    assert _manifest(workdir)["digest"] == _manifest(tmp_path / "whole")["digest"]
