@@ -21,6 +21,7 @@ Batch norm uses the statistics of the pictures drawn together, as the original d
 company; --statistics running uses those kept in training, and each picture stands for itself. Sampling changes no run.
 """
 
+FORMS = (".png", ".npy", ".gif", "")
 GROUP = 500  # Pictures drawn at once: at 64 pixels about a gigabyte of activations.
 WALK_FRAMES = 12  # Between two latents: a second of film.
 
@@ -39,6 +40,8 @@ def run(arguments: list[str]) -> int:
     flags, overrides = parser.parse(arguments)
     if overrides:
         raise UserError(f"--config.{overrides[0][0]}: sampling takes its settings from the run in --workdir")
+    if flags.out.suffix.lower() not in FORMS:
+        raise UserError(f"--out={flags.out}: {flags.out.suffix} is not a form there is; use .png, .npy, .gif, or a folder's name")
     walks = flags.interpolate or flags.out.suffix.lower() == ".gif"
     num = flags.num if flags.num is not None else (6 if walks else 25)
     if num < 1 + walks:
@@ -73,5 +76,3 @@ def _write(out: Path, fake: "np.ndarray[Any, Any]") -> None:
         case "":
             for i, picture in enumerate(to_u8(fake)):
                 save_png(out / f"{i:05d}.png", picture)
-        case suffix:
-            raise UserError(f"--out={out}: {suffix} is not a form there is; use .png, .npy, .gif, or a folder's name")

@@ -1,0 +1,169 @@
+"""The command line: help, dry runs, mistakes, and sampling in every form."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, train_arguments
+from PIL import Image
+
+import main
+from sharingan_jax.sampling import draw_run_latents
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run on emblems with checkpoints at steps 2 and 4."""
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    arguments = [word for word in train_arguments(Path(), workdir) if "config.data.source" not in word and "config.data.path" not in word]
+    assert main.main([*arguments, "--config.train.steps=4", "--config.checkpoint.every=2", "--config.sample.every=2"]) == 0
+    return workdir
+
+
+def _sample(run: Path, *more: str) -> int:
+    return main.main(["sample", "--workdir", str(run), *more])
+
+
+def _error(capsys: pytest.CaptureFixture[str]) -> str:
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["sample"]])
+def test_help_shows_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main.main([*command, "--help"])
+    assert "python main.py" in capsys.readouterr().out
+
+
+def test_a_dry_run_shows_every_setting_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workdir = tmp_path / "run"
+    assert main.main(["--config", str(ROOT / "configs" / "default.py"), "--workdir", str(workdir), "--dry-run", "--config.train.devices=1"]) == 0
+    out = capsys.readouterr().out
+    for words in ("optim.disc.clip_norm = 5.0", "800: batches of 25, 4 an epoch, 200 epochs", "100 from emblems", "at step 1", "nothing was written"):
+        assert words in out
+    # The published networks: sums of the kernels and batch norms in the reference's table.
+    gen = 16 * (100 * 512 + 512 * 256 + 256 * 128 + 128 * 64 + 64 * 3) + 2 * (512 + 256 + 128 + 64)
+    disc = 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512) + 2 * (128 + 256 + 512)
+    assert f"G {gen:,} and D {disc:,} parameters" in out
+    assert not workdir.exists()
+
+
+def test_a_dry_run_of_a_begun_run_says_where_it_would_go_on(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [word for word in train_arguments(Path(), run) if "config.data.source" not in word and "config.data.path" not in word]
+    assert main.main([*arguments, "--dry-run"]) == 0
+    assert "after step 4, from its checkpoint" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "there is no command 'trian'; there are: train, sample"),
+        (["--confg=x"], "--confg=x is not an argument of main.py; did you mean --config?"),
+        (["--config", "configs/none.py"], "--config=configs/none.py: no such file; in configs: baseline.py"),
+        (["--config.train.stesp=5"], "config: train.stesp is not a setting; did you mean train.steps?"),
+        (["--config.train.steps"], "--config.train.steps needs a value: --config.train.steps=VALUE"),
+        (["--config.train.devices=9"], "config: train.devices=9 and this machine has 8"),
+        (["--config.train.devices=8"], "use --config.train.devices=5, or a batch of 24"),
+        (["--config.train.batch_size=101"], "100 pictures are fewer than train.batch_size=101"),
+        (["sample"], "the following arguments are required: --workdir, --out"),
+        (["sample", "--workdir", "nowhere", "--out", "x.png"], "--workdir=nowhere: no config.json there"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main.main(arguments) == 2
+    assert message in _error(capsys)
+
+
+def test_samples_come_as_array_grid_folder_and_film(run: Path, tmp_path: Path) -> None:
+    assert _sample(run, "--num", "9", "--out", str(tmp_path / "new" / "pictures.npy")) == 0
+    pictures = np.load(tmp_path / "new" / "pictures.npy")
+    assert pictures.shape == (9, 32, 32, 3)
+    assert pictures.dtype == np.float32
+    assert np.abs(pictures).max() <= 1
+    assert _sample(run, "--num", "9", "--out", str(tmp_path / "grid.png")) == 0
+    # The run's own seed and number draw the latents of its own grids.
+    assert (tmp_path / "grid.png").read_bytes() == (run / "samples" / "step_000004.png").read_bytes()
+    assert _sample(run, "--num", "9", "--out", str(tmp_path / "folder")) == 0
+    files = sorted((tmp_path / "folder").iterdir())
+    assert len(files) == 9
+    with Image.open(files[3]) as image:
+        np.testing.assert_allclose(np.asarray(image), (pictures[3] + 1) * 127.5, atol=0.51)
+    assert _sample(run, "--num", "3", "--out", str(tmp_path / "walk.gif")) == 0
+    with Image.open(tmp_path / "walk.gif") as film:
+        assert film.n_frames == 36  # type: ignore[attr-defined]
+
+
+def test_the_same_latents_give_the_same_pictures_and_another_step_others(run: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", draw_run_latents(3, count=5, nz=8))
+    for name, more in {
+        "seed": ["--seed", "3", "--num", "5"],
+        "latents": ["--latents", str(tmp_path / "z.npy")],
+        "early": ["--seed", "3", "--num", "5", "--step", "2"],
+        "running": ["--seed", "3", "--num", "5", "--statistics", "running"],
+    }.items():
+        assert _sample(run, *more, "--out", str(tmp_path / f"{name}.npy")) == 0
+    drawn = {name: np.load(tmp_path / f"{name}.npy") for name in ("seed", "latents", "early", "running")}
+    np.testing.assert_array_equal(drawn["seed"], drawn["latents"])
+    assert not np.array_equal(drawn["seed"], drawn["early"])
+    assert not np.array_equal(drawn["seed"], drawn["running"])
+
+
+def test_a_walk_passes_through_its_latents_and_closes(run: Path, tmp_path: Path) -> None:
+    more = ["--num", "3", "--statistics", "running"]
+    assert _sample(run, *more, "--out", str(tmp_path / "ends.npy")) == 0
+    assert _sample(run, *more, "--interpolate", "--out", str(tmp_path / "walk.npy")) == 0
+    ends, frames = np.load(tmp_path / "ends.npy"), np.load(tmp_path / "walk.npy")
+    np.testing.assert_allclose(frames[::12], ends, atol=1e-5)
+
+
+def test_sampling_changes_nothing_in_the_run(run: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    assert _sample(run, "--out", str(tmp_path / "grid.png")) == 0
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--step", "3", "--out", "x.png"], "there is no checkpoint of step 3; there are: 2, 4"),
+        (["--num", "0", "--out", "x.png"], "--num=0 must be at least 1"),
+        (["--num", "1", "--out", "x.gif"], "--num=1 must be at least 2: a walk needs two ends"),
+        (["--out", "x.bmp"], "--out=x.bmp: .bmp is not a form there is; use .png, .npy, .gif, or a folder's name"),
+        (["--seed", "-1", "--out", "x.png"], "--seed=-1 must be at least 0"),
+        (["--latents", "none.npy", "--out", "x.png"], "--latents=none.npy: not a readable .npy array"),
+        (["--latents", "wrong.npy", "--out", "x.png"], "holds float64 [2, 3], and this run takes numbers of shape [N, 8]"),
+        (["--latents", "nan.npy", "--out", "x.png"], "--latents=nan.npy: not all of its numbers are finite"),
+        (["--latents", "object.npy", "--out", "x.png"], "--latents=object.npy: not a readable .npy array"),
+        (["--config.seed=1", "--out", "x.png"], "--config.seed: sampling takes its settings from the run"),
+    ],
+)
+def test_a_mistake_in_sampling_is_one_line(
+    run: Path, tmp_path: Path, more: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("wrong.npy", np.zeros((2, 3)))
+    np.save("nan.npy", np.full((2, 8), np.nan))
+    np.save("object.npy", np.array([{}], object), allow_pickle=True)
+    assert _sample(run, *more) == 2
+    assert message in _error(capsys)
+
+
+def test_a_damaged_checkpoint_is_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    for path in (copy / "checkpoints" / "4").rglob("*"):
+        if path.is_file() and path.stat().st_size > 2000:
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 0xFF
+            path.write_bytes(content)
+    assert _sample(copy, "--out", str(tmp_path / "x.png")) == 2
+    assert "checkpoints" in _error(capsys)
+    assert _sample(copy, "--step", "2", "--out", str(tmp_path / "x.png")) == 0
