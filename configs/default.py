@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
     train.steps = 0  # steps, where given, decide; 0 leaves it to train.epochs
     train.n_critic = 1  # the generator is updated at every n-th step, the discriminator at each (post: 1)
     train.steps_per_call = 5  # steps compiled into one dispatch; more keep an accelerator busier
-    train.devices = 0  # devices that share the batch; 0 takes all
+    train.devices = 0  # devices that share the batch; 0 takes as many as the batch divides over
     train.precision = "highest"  # of matrix products: highest (true float32), high, default (TPU: bfloat16, GPU: TF32)
 
     config.optim = optim = ConfigDict()

@@ -1,6 +1,6 @@
 """Seconds long: a tiny network for a few steps through everything that a run does. Its pictures are noise.
 
-    python main.py --config configs/smoke.py"""
+python main.py --config configs/smoke.py"""
 
 from ml_collections import ConfigDict
 

@@ -19,7 +19,9 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep: int, read_only: bool = False) -> None:
         logging.getLogger("absl").setLevel(logging.WARNING)  # Orbax tells each save in ten lines.
         self.folder = folder
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=not read_only, read_only=read_only, enable_async_checkpointing=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=not read_only, read_only=read_only, enable_async_checkpointing=True
+        )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "facts"))
 
     def __enter__(self) -> "Checkpoints":
@@ -40,7 +42,9 @@ class Checkpoints:
             return
         with _as_user_error(f"{self.folder}: the checkpoint of step {step} could not be written"):
             described = {**facts, "step": step, "digest": digest(state)}
-            self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), facts=ocp.args.JsonSave(described)))
+            self._manager.save(
+                step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), facts=ocp.args.JsonSave(described))
+            )
 
     def wait(self) -> None:
         """Returns when what was saved is on disk."""
@@ -69,7 +73,8 @@ class Checkpoints:
         found = digest(state)
         if found != self.facts(step)["digest"]:
             raise UserError(
-                f"{self.folder / str(step)}: the weights read ({found[:12]}) are not those that were written; the files are damaged: delete this folder and start again from the one before"
+                f"{self.folder / str(step)}: the weights read ({found[:12]}) are not those that were written;"
+                " the files are damaged: delete this folder, and the run continues from the checkpoint before it"
             )
         return state
 

@@ -192,7 +192,9 @@ def _parse_group(group: Any, settings: Mapping[str, Any], prefix: str) -> Any:
         value = settings[entry.name]
         if is_dataclass(entry.type):
             if not isinstance(value, Mapping):
-                raise UserError(f"config: {key}={value!r} must be a group of settings: {', '.join(known_keys(entry.type, f'{key}.'))}")
+                raise UserError(
+                    f"config: {key}={value!r} must be a group of settings: {', '.join(known_keys(entry.type, f'{key}.'))}"
+                )
             values[entry.name] = _parse_group(entry.type, value, f"{key}.")
         else:
             values[entry.name] = _checked(key, value, cast(type, entry.type), entry.metadata["rule"])
@@ -224,15 +226,20 @@ def _nearest_choice(value: Any, rule: Rule) -> str:
 def _check_together(config: Config) -> None:
     match config.data.source:
         case "folder" if not config.data.path:
-            raise UserError('config: data.path="" with data.source=folder; use --config.data.path=FOLDER, the folder of your pictures')
+            raise UserError(
+                'config: data.path="" with data.source=folder; use --config.data.path=FOLDER, the folder of your pictures'
+            )
         case "tfds" if not config.data.name:
-            raise UserError('config: data.name="" with data.source=tfds; use --config.data.name=NAME, a tensorflow-datasets image set')
+            raise UserError(
+                'config: data.name="" with data.source=tfds; use --config.data.name=NAME, a tensorflow-datasets image set'
+            )
     for net in ("gen", "disc"):
         adam: AdamConfig = getattr(config.optim, net)
         key = f"optim.{net}"
         if adam.schedule != "constant" and adam.decay_steps == 0:
             raise UserError(
-                f"config: {key}.decay_steps=0 with {key}.schedule={adam.schedule}; say over how many updates lr falls, or use schedule=constant"
+                f"config: {key}.decay_steps=0 with {key}.schedule={adam.schedule};"
+                " say over how many updates lr falls, or use schedule=constant"
             )
         if adam.schedule != "constant" and adam.end_lr > adam.lr:
             raise UserError(f"config: {key}.end_lr={adam.end_lr:g} must be at most {key}.lr={adam.lr:g}: these schedules fall")

@@ -96,7 +96,9 @@ def winograd_up(x: Array, kernel: Array) -> Array:
     return _untiles(tuple(products))
 
 
-def _transposes(forward: Callable[[Any], Any], backward: Callable[[Any], Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def _transposes(
+    forward: Callable[[Any], Any], backward: Callable[[Any], Any]
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """Two linear maps that are each other's transposes, differentiated through each other.
 
     Left to itself JAX transposes slices into sums of padded arrays, one for each slice; the written transposes are a few adds.

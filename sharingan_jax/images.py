@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FRAME_MS = 250
 LAST_FRAME_MS = 2000
+PALETTE_FRAMES = 8
 
 
 def make_grid(images: np.ndarray, *, columns: int = 8, padding: int = 2, pad_value: float = 0.0) -> np.ndarray:
@@ -51,13 +52,15 @@ def save_gif(path: Path, frames: Iterable[Path | np.ndarray], *, frame_ms: int =
     """Writes a film that repeats for ever, its last frame shown for longer; frames are uint8 [H, W, 3] or PNG files.
 
     Frames of other sizes than the last one's (a run whose samples were counted otherwise before) are left out. All
-    frames share the last one's palette, so that colours do not flicker.
+    share one palette, of frames from the whole film, so that colours do not flicker.
     """
     from PIL import Image
 
     images = [_opened(frame) for frame in frames]
     images = [image for image in images if image.size == images[-1].size]
-    palette = images[-1].quantize(256, method=Image.Quantize.MEDIANCUT)
+    chosen = images[:: -(-len(images) // PALETTE_FRAMES)]
+    together = np.concatenate([np.asarray(image) for image in chosen])
+    palette = Image.fromarray(together).quantize(256, method=Image.Quantize.MEDIANCUT)
     first, *rest = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     durations = [frame_ms] * len(rest) + [last_ms]
     write_atomically(

@@ -15,10 +15,10 @@ from sharingan_jax.atomic import write_json
 from sharingan_jax.checkpoint import Checkpoints
 from sharingan_jax.config import Config
 from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.data.pipeline import chunks
-from sharingan_jax.data.sources import Pictures
 from sharingan_jax.errors import UserError
-from sharingan_jax.parallel import Programs, check_batch_sizes, compile_programs, make_mesh, replicated
+from sharingan_jax.parallel import Programs, compile_programs, make_mesh, replicated
 from sharingan_jax.progress import Progress
 from sharingan_jax.rundir import (
     RunDir,
@@ -67,9 +67,7 @@ class Prepared:
 def prepare(config: Config, pictures: Pictures, run: RunDir) -> Prepared:
     """Checks all that can be checked before anything is written; raises UserError."""
     plan = BatchPlan(pictures.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
-    mesh = make_mesh(config.train.devices)
-    sizes = {plan.size_of(step) for step in range(1, plan.batches_per_epoch + 1)}
-    check_batch_sizes(sizes, devices=mesh.size)
+    mesh = make_mesh(config.train.devices, batch_sizes={plan.size_of(1), plan.size_of(plan.batches_per_epoch)})
     check_same_run(run, config, data_fingerprint=pictures.fingerprint)
     system = build_system(config)
     programs = compile_programs(system, mesh, precision=config.train.precision)
@@ -115,7 +113,9 @@ def _first_state(ready: Prepared, checkpoints: Checkpoints) -> TrainState:
     return checkpoints.restore(last, like=state, sharding=replicated(ready.programs.mesh))
 
 
-def _train_steps(ready: Prepared, state: TrainState, *, recorder: "Recorder", checkpoints: Checkpoints, stop: StopRequest) -> TrainState:
+def _train_steps(
+    ready: Prepared, state: TrainState, *, recorder: "Recorder", checkpoints: Checkpoints, stop: StopRequest
+) -> TrainState:
     schedule, first_step = ready.schedule, int(state.step) + 1
     plan_of_chunks = list(schedule.chunks(first_step))
     z = np.asarray(fixed_latents(state.key, count=ready.config.sample.num, nz=ready.config.model.nz))
@@ -195,8 +195,9 @@ class Recorder:
 
     def _failure_message(self, step: int, name: str, value: float) -> str:
         return (
-            f"step {step}: {name} is {value}, so the run has stopped; what was saved before it is whole, in {self._ready.run.checkpoints};"
-            " a lower optim.disc.lr, optim.disc.clip_norm=5 or model.disc_spectral_norm=True may keep it finite"
+            f"step {step}: {name} is {value}, so the run has stopped; what was saved before it is whole,"
+            f" in {self._ready.run.checkpoints}; a lower optim.disc.lr, optim.disc.clip_norm=5 or"
+            " model.disc_spectral_norm=True may keep it finite"
         )
 
 

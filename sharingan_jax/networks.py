@@ -58,7 +58,13 @@ class Generator(nnx.Module):
         for side in stage_sides(size):
             convolve = forms.open if side == FIRST_SIDE else forms.up
             is_last = side == size
-            conv = SpectralConv(c_in, channels if is_last else c_out, convolve=convolve, spectral_norm=spectral_norm, draws=draws.inside(f"to{side}"))
+            conv = SpectralConv(
+                c_in,
+                channels if is_last else c_out,
+                convolve=convolve,
+                spectral_norm=spectral_norm,
+                draws=draws.inside(f"to{side}"),
+            )
             setattr(self, f"to{side}", conv)
             if not is_last:
                 setattr(self, f"bn{side}", BatchNorm(c_out, draws=draws.inside(f"bn{side}")))

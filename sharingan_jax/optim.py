@@ -24,7 +24,9 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
     Torch: `clip_grad_norm_` has the 1e-6; `optax.clip_by_global_norm` has not, and differs by as much.
     """
 
-    def update(grads: optax.Updates, state: optax.OptState, params: optax.Params | None = None) -> tuple[optax.Updates, optax.OptState]:
+    def update(
+        grads: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
         del params
         scale = jnp.minimum(1.0, max_norm / (optax.tree.norm(grads) + 1e-6))
         return jax.tree.map(lambda g: g * scale, grads), state

@@ -27,30 +27,32 @@ class Programs:
     sample: Callable[[NetState, np.ndarray], Array]
 
 
-def make_mesh(devices: int) -> Mesh:
-    """A one-axis mesh over the first `devices` devices, or over all where 0. Raises UserError when there are fewer."""
+def make_mesh(devices: int, *, batch_sizes: set[int]) -> Mesh:
+    """A one-axis mesh over `devices` devices; 0 takes as many as there are that every batch size divides over.
+
+    Raises UserError where there are fewer, or where a batch does not divide over them, with the nearest choices that do.
+    """
     there = jax.devices()
     if devices > len(there):
-        raise UserError(f"config: train.devices={devices} and this machine has {len(there)} ({there[0].platform}); 0 takes all there are")
-    return Mesh(np.array(there[: devices or len(there)]), (BATCH,))
+        raise UserError(
+            f"config: train.devices={devices} and this machine has {len(there)} ({there[0].platform}); 0 takes what fits"
+        )
+    fitting = max(n for n in range(1, (devices or len(there)) + 1) if all(size % n == 0 for size in batch_sizes))
+    if devices and fitting != devices:
+        largest = max(batch_sizes)
+        uneven = max(size for size in batch_sizes if size % devices)
+        partial_batch = " (an epoch's last; data.last_batch=fill or drop avoids it)" if uneven != largest else ""
+        nearest = max(devices, round(largest / devices) * devices)
+        raise UserError(
+            f"config: train.batch_size={largest} makes a batch of {uneven}{partial_batch}, which does not divide over"
+            f" train.devices={devices}; use --config.train.devices={fitting}, or a batch of {nearest}"
+        )
+    return Mesh(np.array(there[:fitting]), (BATCH,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of what lies whole on every device: the state, latents, samples."""
     return NamedSharding(mesh, PartitionSpec())
-
-
-def check_batch_sizes(sizes: set[int], *, devices: int) -> None:
-    """Raises UserError unless each batch size that occurs divides over the devices, with the nearest choices that do."""
-    for size in sorted(sizes, reverse=True):
-        if size % devices:
-            fewer = max(n for n in range(1, devices + 1) if all(size % n == 0 for size in sizes))
-            nearest = max(devices, round(size / devices) * devices)
-            partial_batch = "" if size == max(sizes) else " (an epoch's last batch; data.last_batch=fill or drop avoids it)"
-            raise UserError(
-                f"config: train.batch_size={max(sizes)} gives a batch of {size}{partial_batch}, which does not divide over {devices} devices;"
-                f" use --config.train.devices={fewer}, or a batch of {nearest}"
-            )
 
 
 def compile_programs(system: System, mesh: Mesh, *, precision: str) -> Programs:

@@ -22,7 +22,9 @@ class Progress:
         if stream.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total_steps, initial=first_step - 1, unit="step", file=stream, dynamic_ncols=True, smoothing=0.1)
+            self._bar = tqdm(
+                total=total_steps, initial=first_step - 1, unit="step", file=stream, dynamic_ncols=True, smoothing=0.1
+            )
 
     def __enter__(self) -> "Progress":
         return self

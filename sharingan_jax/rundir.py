@@ -15,7 +15,18 @@ from sharingan_jax.atomic import write_json, write_text
 from sharingan_jax.config import Config, identity, parse, to_dict
 from sharingan_jax.errors import UserError
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow", "tensorflow", "tensorflow-datasets", "ml-collections")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "pillow",
+    "tensorflow",
+    "tensorflow-datasets",
+    "ml-collections",
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,9 @@ class RunDir:
 def read_config(run: RunDir) -> Config:
     """The configuration a run was started with. Raises UserError where `run` is not a run's folder."""
     if not run.config.is_file():
-        raise UserError(f"--workdir={run.root}: no config.json there; a run's folder is made by `python main.py --config FILE --workdir DIR`")
+        raise UserError(
+            f"--workdir={run.root}: no config.json there; a run's folder is made by `python main.py --config FILE --workdir DIR`"
+        )
     return parse(read_json(run.config))
 
 
@@ -81,13 +94,15 @@ def check_same_run(run: RunDir, config: Config, *, data_fingerprint: str) -> Non
     before, now = identity(read_config(run)), identity(config)
     changed = [f"{key} was {before[key]!r} and is now {now[key]!r}" for key in now if before[key] != now[key]]
     if changed:
-        raise UserError(f"--workdir={run.root} holds another run: {'; '.join(changed)}; use the settings it began with, or another --workdir")
+        raise UserError(
+            f"--workdir={run.root} holds another run: {'; '.join(changed)}; use the settings it began with, or another --workdir"
+        )
     if run.manifest.is_file():
         began_with = read_json(run.manifest).get("data", {}).get("fingerprint")
         if began_with != data_fingerprint:
             raise UserError(
-                f"--workdir={run.root}: the pictures have changed since the run began (digest {str(began_with)[:12]}, now {data_fingerprint[:12]});"
-                " put them back, or use another --workdir"
+                f"--workdir={run.root}: the pictures have changed since the run began"
+                f" (digest {str(began_with)[:12]}, now {data_fingerprint[:12]}); put them back, or use another --workdir"
             )
 
 

@@ -35,12 +35,16 @@ def restore_sampler(workdir: Path, *, step: int | None, statistics: Literal["bat
     run = RunDir(workdir)
     config = read_config(run)
     if not run.checkpoints.is_dir():
-        raise UserError(f"--workdir={workdir}: no checkpoint there yet; the first comes at step {config.checkpoint.every}, or at Ctrl-C")
-    mesh = make_mesh(1)
+        raise UserError(
+            f"--workdir={workdir}: no checkpoint there yet; the first comes at step {config.checkpoint.every}, or at Ctrl-C"
+        )
+    mesh = make_mesh(1, batch_sizes={1})
     system = build_system(config)
     with Checkpoints(run.checkpoints, keep=config.checkpoint.keep, read_only=True) as checkpoints:
         if not checkpoints.steps:
-            raise UserError(f"--workdir={workdir}: no checkpoint there yet; the first comes at step {config.checkpoint.every}, or at Ctrl-C")
+            raise UserError(
+                f"--workdir={workdir}: no checkpoint there yet; the first comes at step {config.checkpoint.every}, or at Ctrl-C"
+            )
         chosen = checkpoints.steps[-1] if step is None else step
         like = jax.eval_shape(lambda: init_state(system, seed=config.seed))
         state = checkpoints.restore(chosen, like=like, sharding=replicated(mesh))

@@ -61,7 +61,9 @@ def build_system(config: Config) -> System:
     form = fastest_form(jax.default_backend()) if model.convolution == "auto" else model.convolution
     shared: dict[str, Any] = {"size": size, "channels": channels, "order": model.batch_norm, "forms": convolutions(form)}  # type: ignore[arg-type]
     return System(
-        gen=Net(lambda draws: Generator(nz=model.nz, ngf=model.ngf, spectral_norm=model.gen_spectral_norm, draws=draws, **shared)),
+        gen=Net(
+            lambda draws: Generator(nz=model.nz, ngf=model.ngf, spectral_norm=model.gen_spectral_norm, draws=draws, **shared)
+        ),
         disc=Net(lambda draws: Discriminator(ndf=model.ndf, spectral_norm=model.disc_spectral_norm, draws=draws, **shared)),
         gen_optimizer=build_optimizer(config.optim.gen),
         disc_optimizer=build_optimizer(config.optim.disc),

@@ -21,7 +21,9 @@ class EventWriter:
                 warnings.simplefilter("ignore")  # Its dependencies' deprecations are no news to our users.
                 from tensorboardX import SummaryWriter
         except ImportError:
-            raise UserError("log.tensorboard=True needs the package tensorboardX; install requirements.txt, or use False") from None
+            raise UserError(
+                "log.tensorboard=True needs the package tensorboardX; install requirements.txt, or use False"
+            ) from None
         self._writer: Any = SummaryWriter(str(folder), purge_step=resume_step if resume_step > 1 else None)
 
     def __enter__(self) -> "EventWriter":

@@ -76,7 +76,9 @@ def test_a_group_that_is_a_number_is_named() -> None:
 
 
 def test_overrides_are_read_as_the_kind_that_stands_there() -> None:
-    config = load_config(DEFAULT, [("optim.gen.lr", "1e-3"), ("log.tensorboard", "false"), ("data.path", "17"), ("loss.beta", "1")])
+    config = load_config(
+        DEFAULT, [("optim.gen.lr", "1e-3"), ("log.tensorboard", "false"), ("data.path", "17"), ("loss.beta", "1")]
+    )
     assert (config.optim.gen.lr, config.log.tensorboard, config.data.path, config.loss.beta) == (1e-3, False, "17", 1.0)
 
 

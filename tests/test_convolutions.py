@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharingan_jax.convolutions import close, convolutions, direct_down, direct_up, fastest_form, open_, winograd_down, winograd_up
+from sharingan_jax.convolutions import (
+    close,
+    convolutions,
+    direct_down,
+    direct_up,
+    fastest_form,
+    open_,
+    winograd_down,
+    winograd_up,
+)
 
 PAIRS = {"down": (winograd_down, direct_down, 4), "up": (winograd_up, direct_up, 2)}
 
@@ -19,7 +28,14 @@ def _arrays(seed: int, *shapes: tuple[int, ...]) -> list[jax.Array]:
 
 @pytest.mark.parametrize("name", PAIRS)
 @settings(max_examples=8, deadline=None)
-@given(b=st.integers(1, 3), h=st.integers(1, 3), w=st.integers(1, 3), c=st.integers(1, 5), out=st.integers(1, 5), seed=st.integers(0, 99))
+@given(
+    b=st.integers(1, 3),
+    h=st.integers(1, 3),
+    w=st.integers(1, 3),
+    c=st.integers(1, 5),
+    out=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
 def test_winograd_equals_the_direct_form_in_float64(name: str, b: int, h: int, w: int, c: int, out: int, seed: int) -> None:
     fast, direct, multiple = PAIRS[name]
     with jax.enable_x64(True):

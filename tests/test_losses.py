@@ -31,7 +31,9 @@ def test_the_modified_term_sums_over_pixels_and_averages_over_the_batch() -> Non
     rng = np.random.default_rng(0)
     fake, real = rng.uniform(-1, 1, (2, 3, 4, 4, 3))
     expected = 0.01 * np.mean([np.sum((f - r) ** 2) for f, r in zip(fake, real, strict=True)])
-    np.testing.assert_allclose(modified_d_term(jnp.asarray(fake, jnp.float32), jnp.asarray(real, jnp.float32), beta=0.01), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        modified_d_term(jnp.asarray(fake, jnp.float32), jnp.asarray(real, jnp.float32), beta=0.01), expected, rtol=1e-6
+    )
 
 
 def test_each_named_loss_is_finite_and_pulls_the_right_way() -> None:

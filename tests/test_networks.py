@@ -15,13 +15,18 @@ def _shapes(config: Config) -> tuple[dict, dict, dict, dict]:
     key = stream_key(seed_key(0), Stream.GEN_INIT)
     trees = (*jax.eval_shape(lambda: system.gen.init(key)), *jax.eval_shape(lambda: system.disc.init(key)))
     return tuple(  # type: ignore[return-value]
-        {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        {
+            jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
         for tree in trees
     )
 
 
 def test_at_64_the_kernels_are_the_references() -> None:
-    gen, gen_buffers, disc, disc_buffers = _shapes(smoke_config(data__size="64", model__nz="100", model__ngf="64", model__ndf="64"))
+    gen, gen_buffers, disc, disc_buffers = _shapes(
+        smoke_config(data__size="64", model__nz="100", model__ngf="64", model__ndf="64")
+    )
     assert {name: shape for name, shape in gen.items() if name.endswith("kernel")} == {
         "to4/kernel": (4, 4, 100, 512), "to8/kernel": (4, 4, 512, 256), "to16/kernel": (4, 4, 256, 128),
         "to32/kernel": (4, 4, 128, 64), "to64/kernel": (4, 4, 64, 3),
@@ -30,8 +35,12 @@ def test_at_64_the_kernels_are_the_references() -> None:
         "to32/kernel": (4, 4, 3, 64), "to16/kernel": (4, 4, 64, 128), "to8/kernel": (4, 4, 128, 256),
         "to4/kernel": (4, 4, 256, 512), "to1/kernel": (4, 4, 512, 1),
     }  # fmt: skip
-    assert {name for name in gen if name.startswith("bn") and name.endswith("scale")} == {f"bn{side}/scale" for side in (4, 8, 16, 32)}
-    assert {name for name in disc if name.startswith("bn") and name.endswith("scale")} == {f"bn{side}/scale" for side in (16, 8, 4)}
+    assert {name for name in gen if name.startswith("bn") and name.endswith("scale")} == {
+        f"bn{side}/scale" for side in (4, 8, 16, 32)
+    }
+    assert {name for name in disc if name.startswith("bn") and name.endswith("scale")} == {
+        f"bn{side}/scale" for side in (16, 8, 4)
+    }
     assert {name for name in gen_buffers if name.endswith("/u")} == {f"to{side}/u" for side in (4, 8, 16, 32, 64)}
     assert {name for name in disc_buffers if name.endswith("/u")} == {f"to{side}/u" for side in (32, 16, 8, 4)}
 

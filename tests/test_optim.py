@@ -10,7 +10,9 @@ import pytest
 from sharingan_jax.config import AdamConfig
 from sharingan_jax.optim import build_optimizer, clip_by_global_norm, learning_rate
 
-ADAM = AdamConfig(lr=2e-4, b1=0.5, b2=0.999, eps=1e-8, clip_norm=0.0, schedule="constant", warmup_steps=0, decay_steps=0, end_lr=0.0)
+ADAM = AdamConfig(
+    lr=2e-4, b1=0.5, b2=0.999, eps=1e-8, clip_norm=0.0, schedule="constant", warmup_steps=0, decay_steps=0, end_lr=0.0
+)
 
 
 def test_clipping_has_pytorchs_small_number_and_spares_small_gradients() -> None:

@@ -36,7 +36,7 @@ def _one_step(system: System) -> Callable[..., Any]:
 
 @cache
 def _programs(devices: int = 1, **changes: str) -> Programs:
-    return compile_programs(_system(**changes), make_mesh(devices), precision="highest")
+    return compile_programs(_system(**changes), make_mesh(devices, batch_sizes={8}), precision="highest")
 
 
 def _run(programs: Programs, cuts: list[int], real_u8: np.ndarray = REAL_U8) -> tuple[TrainState, dict[str, np.ndarray]]:
@@ -157,7 +157,7 @@ def test_eight_devices_are_one_in_float64() -> None:
         results = []
         for devices in (1, 8):
             system = _system()
-            mesh = make_mesh(devices)
+            mesh = make_mesh(devices, batch_sizes={8})
             sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
             state = jax.tree.map(_as_float64, jax.jit(lambda system=system: init_state(system, seed=0))())
             step: Callable[..., Any] = jax.jit(lambda state, real, system=system: train_step(system, state, real))

@@ -18,12 +18,15 @@ def describe(ready: Prepared) -> str:
     lines = [f"  {key} = {value!r}" for key, value, _ in settings_of(ready.config)]
     partial_batch = f", the last of {plan.size_of(plan.batches_per_epoch)}" if plan.has_partial_batch else ""
     facts = [
-        f"pictures     {pictures.count} from {ready.config.data.source}, {len(pictures.skipped)} files skipped; digest {pictures.fingerprint[:12]}",
-        f"networks     G {_count(state.gen.params):,} and D {_count(state.disc.params):,} parameters; {ready.system.form} convolutions",
-        f"devices      {mesh.size} × {device.device_kind} ({device.platform})",
+        f"pictures     {pictures.count} from {ready.config.data.source}, {len(pictures.skipped)} files skipped;"
+        f" digest {pictures.fingerprint[:12]}",
+        f"networks     G {_count(state.gen.params):,} and D {_count(state.disc.params):,} parameters;"
+        f" {ready.system.form} convolutions",
+        f"devices      {mesh.size} of {jax.device_count()} × {device.device_kind} ({device.platform})",
         f"steps        {schedule.total_steps}: batches of {plan.batch_size}, {plan.batches_per_epoch} an epoch{partial_batch},"
         f" {schedule.total_steps / plan.batches_per_epoch:g} epochs, {schedule.steps_per_call} steps a dispatch",
-        f"writes       {ready.run.root}: a sample every {schedule.sample_every} steps, a checkpoint every {schedule.checkpoint_every}",
+        f"writes       {ready.run.root}: a sample every {schedule.sample_every} steps,"
+        f" a checkpoint every {schedule.checkpoint_every}",
         f"starts       {_start(ready)}",
     ]
     return "\n".join(["settings", *lines, *facts, "nothing was written"])
@@ -37,4 +40,8 @@ def _start(ready: Prepared) -> str:
     if not ready.run.checkpoints.is_dir():
         return "at step 1: the folder holds no checkpoint"
     with Checkpoints(ready.run.checkpoints, keep=ready.config.checkpoint.keep, read_only=True) as checkpoints:
-        return f"after step {checkpoints.steps[-1]}, from its checkpoint" if checkpoints.steps else "at step 1: the folder holds no checkpoint"
+        return (
+            f"after step {checkpoints.steps[-1]}, from its checkpoint"
+            if checkpoints.steps
+            else "at step 1: the folder holds no checkpoint"
+        )

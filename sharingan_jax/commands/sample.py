@@ -32,10 +32,14 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run's folder")
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="grid.png, a folder, pictures.npy or walk.gif")
     parser.add_argument("--step", type=int, metavar="N", help="the checkpoint; default: the last")
-    parser.add_argument("--num", type=int, metavar="N", help="how many pictures, or latents to walk between; default: 25, walks 6")
+    parser.add_argument(
+        "--num", type=int, metavar="N", help="how many pictures, or latents to walk between; default: 25, walks 6"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the latents; default: 0")
     parser.add_argument("--latents", type=Path, metavar="Z.npy", help="use these latents, [N, nz], in place of drawn ones")
-    parser.add_argument("--interpolate", action="store_true", help="walk from latent to latent, in any form of --out; .gif always walks")
+    parser.add_argument(
+        "--interpolate", action="store_true", help="walk from latent to latent, in any form of --out; .gif always walks"
+    )
     parser.add_argument("--statistics", choices=("batch", "running"), default="batch", help="of batch norm; default: batch")
     flags, overrides = parser.parse(arguments)
     if overrides:

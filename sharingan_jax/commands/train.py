@@ -28,7 +28,9 @@ exit codes: 0 done; 2 the message says what to change; 130, 143 stopped by Ctrl-
 def run(arguments: list[str]) -> int:
     """Trains; returns the exit code."""
     parser = Parser(prog="main.py", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("--config", type=Path, default=Path("configs/default.py"), metavar="FILE", help="default: configs/default.py")
+    parser.add_argument(
+        "--config", type=Path, default=Path("configs/default.py"), metavar="FILE", help="default: configs/default.py"
+    )
     parser.add_argument("--workdir", type=Path, metavar="DIR", help="the run's folder; default: runs/<config>/seed-<seed>")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print what would happen; write nothing")
     parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting, such as --config.train.steps=400")
@@ -42,7 +44,13 @@ def run(arguments: list[str]) -> int:
 
     data = config.data
     pictures = load_pictures(
-        source=data.source, path=data.path, name=data.name, split=data.split, data_dir=data.data_dir, size=data.size, channels=data.channels
+        source=data.source,
+        path=data.path,
+        name=data.name,
+        split=data.split,
+        data_dir=data.data_dir,
+        size=data.size,
+        channels=data.channels,
     )
     if pictures.skipped:
         print(f"{data.path}: {len(pictures.skipped)} files are not pictures and were skipped")

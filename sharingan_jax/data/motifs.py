@@ -1,6 +1,7 @@
 """The emblems' motifs, in black and red on the unit disc: each a function of a canvas and of chosen numbers."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Canvas:
 
     def line(self, points: np.ndarray, width: float) -> None:
         """A black line of the given width along [P, 2], with round ends and joints."""
-        for a, b in zip(points[:-1], points[1:], strict=True):
+        for a, b in pairwise(points):
             across = _normal(b - a) * width / 2
             self.fill(np.stack([a + across, b + across, b - across, a - across]), self.black)
         for x, y in points:
@@ -206,7 +207,10 @@ def _shuriken(canvas: Canvas, choose: Knobs) -> None:
     lean = choose("lean", 0.28, 0.5)
     for start in _arms(count):
         step = 2 * np.pi / count
-        canvas.fill(np.stack([_polar(outer, start + lean), _polar(hub, start - step * 0.5), _polar(hub, start + step * 0.5)]), canvas.black)
+        canvas.fill(
+            np.stack([_polar(outer, start + lean), _polar(hub, start - step * 0.5), _polar(hub, start + step * 0.5)]),
+            canvas.black,
+        )
     canvas.disc(0, 0, hub, canvas.black)
     _eye(canvas, choose)
 

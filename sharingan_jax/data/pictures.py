@@ -1,6 +1,8 @@
-"""One picture, decoded and fitted as the reference does it."""
+"""Pictures decoded and fitted as the reference does it, one at a time and as a set."""
 
+import hashlib
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +35,42 @@ def fit_picture(image: Image.Image, *, size: int, channels: int = 3) -> np.ndarr
     """
     image = image.convert(MODES[channels])
     width, height = image.size
-    if width <= height:
-        fitted = (size, int(size * height / width))
-    else:
-        fitted = (int(size * width / height), size)
+    fitted = (size, int(size * height / width)) if width <= height else (int(size * width / height), size)
     if fitted != image.size:
         image = image.resize(fitted, Image.Resampling.BILINEAR)
     left, top = (round((side - size) / 2) for side in fitted)
     image = image.crop((left, top, left + size, top + size))
     return np.asarray(image, np.uint8).reshape(size, size, channels)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """`images` uint8 [N, S, S, C]; for each its name and the SHA-256 of its source; class labels int64 [N] where known.
+
+    `skipped` names the files that were no pictures.
+    """
+
+    images: np.ndarray
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        return len(self.images)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over shape, names, source digests and the decoded bytes; the folder's own place does not enter."""
+        total = hashlib.sha256(f"{self.images.shape}\n".encode())
+        for name, digest in zip(self.names, self.digests, strict=True):
+            total.update(f"{name}\0{digest}\n".encode())
+        total.update(np.ascontiguousarray(self.images).tobytes())
+        return total.hexdigest()
+
+
+def array_digests(images: np.ndarray) -> tuple[str, ...]:
+    """SHA-256 of each picture's decoded bytes, for sources that have no files."""
+    return tuple(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() for image in images)

@@ -2,42 +2,13 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from sharingan_jax.data.pictures import fit_picture, load_picture
+from sharingan_jax.data.pictures import Pictures, array_digests, fit_picture, load_picture
 from sharingan_jax.errors import UserError
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """`images` uint8 [N, S, S, C]; for each its name and the SHA-256 of its source; class labels int64 [N] where known.
-
-    `skipped` names the files that were no pictures.
-    """
-
-    images: np.ndarray
-    names: tuple[str, ...]
-    digests: tuple[str, ...]
-    labels: np.ndarray | None = None
-    classes: tuple[str, ...] = ()
-    skipped: tuple[str, ...] = ()
-
-    @property
-    def count(self) -> int:
-        return len(self.images)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over shape, names, source digests and the decoded bytes; the folder's own place does not enter."""
-        total = hashlib.sha256(f"{self.images.shape}\n".encode())
-        for name, digest in zip(self.names, self.digests, strict=True):
-            total.update(f"{name}\0{digest}\n".encode())
-        total.update(np.ascontiguousarray(self.images).tobytes())
-        return total.hexdigest()
 
 
 def load_pictures(*, source: str, path: str, name: str, split: str, data_dir: str, size: int, channels: int) -> Pictures:
@@ -69,7 +40,9 @@ def folder_pictures(folder: Path, *, size: int, channels: int) -> Pictures:
     for name in _relative_names(folder):
         (pictures if Path(name).suffix.lower() in endings else skipped).append(name)
     if not pictures:
-        raise UserError(f"config: data.path={folder} holds no pictures ({len(skipped)} other files); give a folder with .png, .jpg, ... files")
+        raise UserError(
+            f"config: data.path={folder} holds no pictures ({len(skipped)} other files); give a folder with .png, .jpg, ... files"
+        )
     images = [load_picture(folder / name, size=size, channels=channels) for name in pictures]
     digests = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in pictures]
     return Pictures(np.stack(images), tuple(pictures), tuple(digests), skipped=tuple(skipped))
@@ -84,11 +57,6 @@ def emblem_pictures(*, size: int, channels: int) -> Pictures:
         images = np.stack([fit_picture(Image.fromarray(image), size=size, channels=1) for image in images])
     names = tuple(f"{i:03d}-{CLASSES[label]}" for i, label in enumerate(labels))
     return Pictures(images, names, array_digests(images), labels=labels, classes=CLASSES)
-
-
-def array_digests(images: np.ndarray) -> tuple[str, ...]:
-    """SHA-256 of each picture's decoded bytes, for sources that have no files."""
-    return tuple(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() for image in images)
 
 
 def _relative_names(folder: Path) -> list[str]:

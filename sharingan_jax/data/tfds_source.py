@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sharingan_jax.data.pictures import fit_picture
+from sharingan_jax.data.pictures import Pictures, array_digests, fit_picture
 from sharingan_jax.data.pipeline import import_tensorflow
-from sharingan_jax.data.sources import Pictures, array_digests
 from sharingan_jax.errors import UserError
 
 
@@ -34,7 +33,7 @@ def tfds_pictures(name: str, *, split: str, data_dir: str, size: int, channels: 
         raise UserError(f"config: data.split={split} of {name} is empty; give a split that holds pictures")
     images = np.stack([fit_picture(_image(array), size=size, channels=channels) for array, _ in examples])
     names = tuple(f"{name}/{split}/{i:06d}" for i in range(len(images)))
-    label = features["label"] if "label" in features else None
+    label = dict(features).get("label")
     classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) and label.names else ()
     labels = np.array([label for _, label in examples], np.int64) if classes else None
     return Pictures(images, names, array_digests(images), labels=labels, classes=classes)

@@ -15,7 +15,9 @@ from sharingan_jax.sampling import draw_run_latents
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny run on emblems with checkpoints at steps 2 and 4."""
     workdir = tmp_path_factory.mktemp("runs") / "tiny"
-    arguments = [word for word in train_arguments(Path(), workdir) if "config.data.source" not in word and "config.data.path" not in word]
+    arguments = [
+        word for word in train_arguments(Path(), workdir) if "config.data.source" not in word and "config.data.path" not in word
+    ]
     assert main.main([*arguments, "--config.train.steps=4", "--config.checkpoint.every=2", "--config.sample.every=2"]) == 0
     return workdir
 
@@ -40,9 +42,20 @@ def test_help_shows_examples(command: list[str], capsys: pytest.CaptureFixture[s
 
 def test_a_dry_run_shows_every_setting_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workdir = tmp_path / "run"
-    assert main.main(["--config", str(ROOT / "configs" / "default.py"), "--workdir", str(workdir), "--dry-run", "--config.train.devices=1"]) == 0
+    assert (
+        main.main(
+            ["--config", str(ROOT / "configs" / "default.py"), "--workdir", str(workdir), "--dry-run", "--config.train.devices=1"]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
-    for words in ("optim.disc.clip_norm = 5.0", "800: batches of 25, 4 an epoch, 200 epochs", "100 from emblems", "at step 1", "nothing was written"):
+    for words in (
+        "optim.disc.clip_norm = 5.0",
+        "800: batches of 25, 4 an epoch, 200 epochs",
+        "100 from emblems",
+        "at step 1",
+        "nothing was written",
+    ):
         assert words in out
     # The published networks: sums of the kernels and batch norms in the reference's table.
     gen = 16 * (100 * 512 + 512 * 256 + 256 * 128 + 128 * 64 + 64 * 3) + 2 * (512 + 256 + 128 + 64)
@@ -52,7 +65,9 @@ def test_a_dry_run_shows_every_setting_and_writes_nothing(tmp_path: Path, capsys
 
 
 def test_a_dry_run_of_a_begun_run_says_where_it_would_go_on(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [word for word in train_arguments(Path(), run) if "config.data.source" not in word and "config.data.path" not in word]
+    arguments = [
+        word for word in train_arguments(Path(), run) if "config.data.source" not in word and "config.data.path" not in word
+    ]
     assert main.main([*arguments, "--dry-run"]) == 0
     assert "after step 4, from its checkpoint" in capsys.readouterr().out
 

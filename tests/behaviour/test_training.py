@@ -53,7 +53,9 @@ def whole_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_leaves_everything_that_is_promised(whole_run: Path) -> None:
     for name in ("config.json", "manifest.json", "metrics.jsonl", "losses.png", "real_vs_fake.png", "training.gif"):
         assert (whole_run / name).stat().st_size > 0, name
-    assert [path.name for path in sorted((whole_run / "samples").iterdir())] == [f"step_0000{step:02d}.png" for step in (4, 8, 12)]
+    assert [path.name for path in sorted((whole_run / "samples").iterdir())] == [
+        f"step_0000{step:02d}.png" for step in (4, 8, 12)
+    ]
     assert sorted(int(path.name) for path in (whole_run / "checkpoints").iterdir() if path.name.isdigit()) == [4, 8, 12]
     assert list((whole_run / "events").glob("*tfevents*"))
     assert not [path for path in whole_run.rglob(".*") if path.is_file() and path.suffix in (".png", ".json", ".gif")]
@@ -106,7 +108,12 @@ def test_stopping_and_asking_for_more_gives_the_bits_of_one_run(pictures: Path, 
 
 
 def test_when_files_are_written_changes_no_bit(pictures: Path, whole_run: Path, tmp_path: Path) -> None:
-    quiet = ["--config.sample.every=100", "--config.checkpoint.every=7", "--config.log.tensorboard=False", "--config.train.steps_per_call=3"]
+    quiet = [
+        "--config.sample.every=100",
+        "--config.checkpoint.every=7",
+        "--config.log.tensorboard=False",
+        "--config.train.steps_per_call=3",
+    ]
     assert main.main(train_arguments(pictures, tmp_path / "run", *quiet)) == 0
     assert _manifest(tmp_path / "run")["digest"] == _manifest(whole_run)["digest"]
     assert not (tmp_path / "run" / "events").exists()
@@ -142,7 +149,9 @@ def test_another_run_in_the_same_folder_is_refused(
     assert message in capsys.readouterr().err
 
 
-def test_changed_pictures_are_refused(pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_pictures_are_refused(
+    pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for path in pictures.glob("*.png"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     Image.new("RGB", (40, 40)).save(tmp_path / "07.png")

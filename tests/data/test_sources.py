@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.data.pipeline import import_tensorflow
-from sharingan_jax.data.sources import Pictures, load_pictures
+from sharingan_jax.data.sources import load_pictures
 from sharingan_jax.errors import UserError
 
 
@@ -90,7 +91,10 @@ def prepared_set(tmp_path_factory: pytest.TempPathFactory) -> str:
             VERSION = tfds.core.Version("1.0.0")
 
             def _info(self) -> Any:
-                features = {"image": tfds.features.Image(shape=(None, None, 3)), "label": tfds.features.ClassLabel(names=["dim", "bright"])}
+                features = {
+                    "image": tfds.features.Image(shape=(None, None, 3)),
+                    "label": tfds.features.ClassLabel(names=["dim", "bright"]),
+                }
                 return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
             def _split_generators(self, _: Any) -> Any:

@@ -1,0 +1,51 @@
+"""A log gets the original's lines; a terminal gets a bar."""
+
+import io
+import re
+from typing import Any
+
+from sharingan_jax.progress import Progress, _duration
+
+
+def _record(step: int, **changes: Any) -> dict[str, Any]:
+    values = {"loss_d": 1.25, "loss_g": 2.5, "d_real": 0.75, "d_fake_before": 0.25, "d_fake_after": 0.125}
+    return {"step": step, "epoch": (step - 1) // 4 + 1, **values, **changes}
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def _show(stream: io.StringIO, *, steps: range, every: int = 25, **changes: Any) -> str:
+    with Progress(total_steps=60, first_step=steps.start, batches_per_epoch=4, every=every, stream=stream) as progress:
+        for step in steps:
+            progress.update(_record(step, **changes))
+        progress.say("a word")
+    return stream.getvalue()
+
+
+def test_a_log_has_a_line_every_so_often_and_at_the_last_step() -> None:
+    lines = _show(io.StringIO(), steps=range(1, 61)).splitlines()
+    assert len(lines) == 4
+    start = "[7/15][1/4]  Loss_D: 1.2500  Loss_G: 2.5000  D(x): 0.7500  D(G(z)): 0.2500 / 0.1250  step 25/60  "
+    assert lines[0].startswith(start)
+    assert re.search(r"[\d.]+ steps/s  left 0:\d\d$", lines[0])
+    assert "step 60/60" in lines[2]
+    assert lines[3] == "a word"
+
+
+def test_a_figure_that_was_not_taken_is_a_dash() -> None:
+    assert "Loss_G: -  " in _show(io.StringIO(), steps=range(25, 26), loss_g=None)
+
+
+def test_a_terminal_has_a_bar_with_both_losses() -> None:
+    shown = _show(_Terminal(), steps=range(31, 61))
+    assert "loss_d 1.2500 loss_g 2.5000" in shown
+    assert "60/60" in shown
+    assert "a word" in shown
+    assert "Loss_D" not in shown
+
+
+def test_durations_are_written_as_clocks_do() -> None:
+    assert [_duration(seconds) for seconds in (0, 61.4, 3725)] == ["0:00", "1:01", "1:02:05"]
