@@ -115,19 +115,19 @@ class LogConfig:
     tensorboard: bool = _rule(identity=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole run's settings, checked."""
 
     seed: int = _rule(at_least=0, at_most=2**31 - 1)
-    data: DataConfig = field()
-    model: ModelConfig = field()
-    loss: LossConfig = field()
-    train: TrainConfig = field()
-    optim: OptimConfig = field()
-    sample: SampleConfig = field()
-    checkpoint: CheckpointConfig = field()
-    log: LogConfig = field()
+    data: DataConfig
+    model: ModelConfig
+    loss: LossConfig
+    train: TrainConfig
+    optim: OptimConfig
+    sample: SampleConfig
+    checkpoint: CheckpointConfig
+    log: LogConfig
 
 
 def parse(settings: Mapping[str, Any]) -> Config:

@@ -33,13 +33,12 @@ class Net:
         nnx.eval_shape(lambda: self.make(Draws(note)))
         arrays = normal_arrays(key, shapes)
         module = self.make(Draws(lambda path, _: arrays[path]))
-        _, params, buffers = nnx.split(module, nnx.Param, Buffer)
-        return nnx.to_pure_dict(params), nnx.to_pure_dict(buffers)
+        return nnx.to_pure_dict(nnx.state(module, nnx.Param)), nnx.to_pure_dict(nnx.state(module, Buffer))
 
     def apply(self, params: Arrays, buffers: Arrays, x: Array, *, mode: Mode) -> tuple[Array, Arrays]:
         """(output, buffers after the pass); in modes other than `"train"` the buffers come back as they went in."""
         module = nnx.merge(self._graphdef, params, buffers)
-        y = module(x, mode=mode)  # type: ignore[operator]
+        y = module(x, mode=mode)
         if mode != "train":
             return y, buffers
         return y, nnx.to_pure_dict(nnx.state(module, Buffer))

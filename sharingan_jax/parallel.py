@@ -77,7 +77,7 @@ def compile_programs(system: System, mesh: Mesh, *, precision: str) -> Programs:
 
 def compile_sampler(
     system: System, *, statistics: Literal["batch", "running"], precision: str, mesh: Mesh
-) -> Callable[[NetState, Array], Array]:
+) -> Callable[[NetState, Array | np.ndarray], Array]:
     """`(generator state, z [B, nz]) -> pictures [B, H, W, C]`, compiled; nothing is donated and nothing moves."""
     everywhere = replicated(mesh)
 

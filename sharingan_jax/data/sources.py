@@ -36,7 +36,8 @@ def folder_pictures(folder: Path, *, size: int, channels: int) -> Pictures:
     if not folder.is_dir():
         raise UserError(f"config: data.path={folder} is a file; give the folder that holds the pictures")
     endings = set(Image.registered_extensions())
-    pictures, skipped = [], []
+    pictures: list[str] = []
+    skipped: list[str] = []
     for name in _relative_names(folder):
         (pictures if Path(name).suffix.lower() in endings else skipped).append(name)
     if not pictures:
