@@ -1,0 +1,219 @@
+"""The post's five experiments on the pictures of one folder: run them, and tell what came out.
+
+    python -m experiments.post train --pictures PICTURES --runs runs/post
+    python -m experiments.post tell --runs runs/post --figure docs/images/post_losses.png
+
+`train` runs the five configurations one after another, about an hour and a half on two CPU cores; started again it continues.
+`tell` prints the tables of docs/experiments.md from the runs' metrics and sample grids, and draws their loss curves.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from sharingan_jax.data.sources import folder_pictures
+from sharingan_jax.images import make_grid
+from sharingan_jax.rundir import RunDir, read_config, read_json, read_metrics
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = ("baseline", "modified_loss", "stabilised", "stabilised_long", "stabilised_modified")
+CURVE_STEPS = (1, 10, 25, 50, 100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2000, 2500, 3000, 3500, 4000)
+GRID_STEPS = (100, 200, 300, 400, 600, 800, 1000, 1200, 1600, 2000, 2500, 3000, 3500, 4000)
+WINDOW = 25
+SPIKE = 10.0  # nats above the median of the steps about it
+TWINS = (("baseline", "modified_loss"), ("stabilised", "stabilised_long"), ("stabilised_modified", "stabilised_long"))
+
+
+def train(pictures: Path, runs: Path) -> int:
+    """Runs all five, or continues them; returns the first exit code that is not 0."""
+    for name in EXPERIMENTS:
+        data = ["--config.data.source=folder", f"--config.data.path={pictures}"]
+        command = [sys.executable, "main.py", "--config", f"configs/{name}.py", "--workdir", str(runs / name), *data]
+        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        if code:
+            return code
+    return 0
+
+
+def tell(runs: Path, figure: Path) -> None:
+    """Prints what came out, as Markdown, and draws the curves."""
+    records = {name: read_metrics(RunDir(runs / name)) for name in EXPERIMENTS}
+    for name in EXPERIMENTS:
+        manifest = read_json(RunDir(runs / name).manifest)
+        print(f"- `{name}`: {manifest['status']} at step {manifest['step']}, digest `{manifest['digest'][:16]}`")
+    for title, key in (("Loss_D", "loss_d"), ("Loss_G", "loss_g"), ("D(x)", "d_real"), ("D(G(z)) before", "d_fake_before")):
+        print(f"\n{title}, mean over the {WINDOW} steps that end at the step named (the first row: step 1 alone)\n")
+        print(curve_table(records, key))
+    print(f"\nSpikes: steps whose Loss_D is more than {SPIKE:g} above the median of the 101 steps about it\n")
+    print(spike_table(records))
+    print("\nRuns that differ in length or in β only\n")
+    print(twin_table(records))
+    print("\nVariety of the 25 pictures of each sample grid, as fractions of what 25 real pictures have\n")
+    print(variety_table(runs))
+    draw_curves(records, figure)
+
+
+def curve_table(records: dict[str, list[dict[str, Any]]], key: str) -> str:
+    """One row a step, one column an experiment."""
+    rows = []
+    for step in CURVE_STEPS:
+        cells = [f"{_window_mean(lines, key, step):.3g}" if step <= len(lines) else "" for lines in records.values()]
+        rows.append([str(step), *cells])
+    return _markdown(["step", *records], rows)
+
+
+def spike_table(records: dict[str, list[dict[str, Any]]]) -> str:
+    """For each experiment how many steps spike, when, and how high."""
+    rows = []
+    for name, lines in records.items():
+        height = heights(np.array([line["loss_d"] for line in lines]))
+        steps = (np.flatnonzero(height > SPIKE) + 1).tolist()
+        top = f"{height.max():.1f} at step {int(height.argmax()) + 1}" if steps else "–"
+        rows.append([name, str(len(steps)), _ranges(steps), top])
+    return _markdown(["experiment", "steps", "where", "highest"], rows)
+
+
+def heights(values: np.ndarray, *, width: int = 101) -> np.ndarray:
+    """How far each value [T] lies above the median of the `width` values about it (the first and last ones at the ends)."""
+    width = min(width, len(values))
+    windows = np.lib.stride_tricks.sliding_window_view(values, width)
+    starts = np.clip(np.arange(len(values)) - width // 2, 0, len(windows) - 1)
+    return values - np.median(windows, axis=1)[starts]
+
+
+def twin_table(records: dict[str, list[dict[str, Any]]]) -> str:
+    """Pairs of experiments that differ in length or in β only: in how many of their common steps G's loss is the same float."""
+    rows = []
+    for one, other in TWINS:
+        pairs = [(a["loss_g"], b["loss_g"]) for a, b in zip(records[one], records[other], strict=False)]
+        rows.append([one, other, str(len(pairs)), str(sum(a == b for a, b in pairs))])
+    return _markdown(["", "", "common steps", "steps with the same Loss_G"], rows)
+
+
+def variety_table(runs: Path) -> str:
+    """Mean distance between two pictures of a grid, and how many of its 25 are distinct, at chosen steps."""
+    first = read_config(RunDir(runs / EXPERIMENTS[0]))
+    real = folder_pictures(Path(first.data.path), size=first.data.size, channels=first.data.channels).images
+    real_distance, threshold = real_variety(real)
+    rows = []
+    for step in GRID_STEPS:
+        cells = []
+        for name in EXPERIMENTS:
+            path = RunDir(runs / name).sample(step)
+            cells.append(_variety_cell(path, real_distance, threshold, size=first.data.size) if path.is_file() else "")
+        rows.append([str(step), *cells])
+    return _markdown(["step", *EXPERIMENTS], rows)
+
+
+def real_variety(real_u8: np.ndarray, *, count: int = 25) -> tuple[float, float]:
+    """Of the real pictures, in groups of `count` seen as grids are: (mean distance of a pair, half the median distance to the
+    nearest of all the others). Two pictures nearer than that half are held to be the same."""
+    size = real_u8.shape[1]
+    grids = [cut_grid(make_grid(group / 127.5 - 1.0), size=size, count=count) for group in _groups(real_u8, count)]
+    pairs = [distances(grid)[np.triu_indices(len(grid), 1)].mean() for grid in grids]
+    everything = distances(np.concatenate(grids))
+    np.fill_diagonal(everything, np.inf)
+    return float(np.mean(pairs)), float(np.median(everything.min(1)) / 2)
+
+
+def cut_grid(grid_u8: np.ndarray, *, size: int, count: int, padding: int = 2) -> np.ndarray:
+    """The pictures of a grid uint8 [H', W', 3] as `make_grid` lays them out: float64 [count, size, size, 3] in [0, 1]."""
+    columns = (grid_u8.shape[1] - padding) // (size + padding)
+    corners = [(padding + i // columns * (size + padding), padding + i % columns * (size + padding)) for i in range(count)]
+    return np.stack([grid_u8[top : top + size, left : left + size] for top, left in corners]) / 255.0
+
+
+def distances(images: np.ndarray) -> np.ndarray:
+    """Root mean square difference of every two pictures [N, H, W, C]: [N, N]."""
+    flat = images.reshape(len(images), -1)
+    squares = (flat**2).sum(1)
+    between = squares[:, None] + squares[None, :] - 2 * flat @ flat.T
+    return np.sqrt(np.maximum(between, 0) / flat.shape[1])
+
+
+def distinct(images: np.ndarray, threshold: float) -> int:
+    """How many pictures are left when each that is nearer than `threshold` to an earlier one that is left is put aside."""
+    between = distances(images)
+    left: list[int] = []
+    for i in range(len(images)):
+        if all(between[i, j] >= threshold for j in left):
+            left.append(i)
+    return len(left)
+
+
+def draw_curves(records: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """Writes both losses of all five experiments, one panel each, over the same steps."""
+    figure = Figure(figsize=(9, 11), layout="constrained")
+    last = max(len(lines) for lines in records.values())
+    for axes, (name, lines) in zip(figure.subplots(len(records), 1, sharex=True), records.items(), strict=True):
+        for key, label, colour in (("loss_d", "Loss_D", "#0072b2"), ("loss_g", "Loss_G", "#d55e00")):
+            axes.plot([line["step"] for line in lines], [line[key] for line in lines], label=label, color=colour, linewidth=0.6)
+        axes.set_yscale("symlog", linthresh=1.0)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_xlim(0, last)
+        axes.set_title(name, loc="left", fontsize=10)
+        axes.grid(alpha=0.25)
+    figure.axes[0].legend(ncols=2, fontsize=8, frameon=False, loc="upper right")
+    figure.axes[-1].set_xlabel("step")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+
+
+def _variety_cell(path: Path, real_distance: float, threshold: float, *, size: int) -> str:
+    with Image.open(path) as image:
+        fakes = cut_grid(np.asarray(image.convert("RGB")), size=size, count=25)
+    pairs = distances(fakes)[np.triu_indices(len(fakes), 1)]
+    return f"{pairs.mean() / real_distance:.2f} ({distinct(fakes, threshold)})"
+
+
+def _groups(real_u8: np.ndarray, count: int) -> Iterable[np.ndarray]:
+    return [real_u8[start : start + count] for start in range(0, len(real_u8) - count + 1, count)]
+
+
+def _window_mean(lines: list[dict[str, Any]], key: str, step: int) -> float:
+    first = 1 if step < WINDOW else step - WINDOW + 1
+    if step == 1:
+        return float(lines[0][key])
+    return statistics.mean(line[key] for line in lines[first - 1 : step])
+
+
+def _ranges(steps: list[int], *, gap: int = 10) -> str:
+    """Steps as ranges: those at most `gap` apart share one."""
+    parts: list[list[int]] = []
+    for step in steps:
+        if parts and step - parts[-1][-1] <= gap:
+            parts[-1].append(step)
+        else:
+            parts.append([step])
+    return ", ".join(f"{part[0]}–{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts) or "–"
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("train", "tell"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/post"), help="folder of the five runs; default: runs/post")
+    parser.add_argument("--pictures", type=Path, help="train: the folder of pictures")
+    parser.add_argument("--figure", type=Path, default=Path("docs/images/post_losses.png"), help="tell: where the curves go")
+    flags = parser.parse_args()
+    if flags.what == "tell":
+        tell(flags.runs, flags.figure)
+        return 0
+    if flags.pictures is None:
+        parser.error("train needs --pictures, a folder")
+    return train(flags.pictures.absolute(), flags.runs.absolute())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
