@@ -34,9 +34,9 @@ B, NZ = 25, 100
 Steps = Callable[[int], None]
 
 
-def our_steps(form: str, real_u8: np.ndarray) -> Steps:
+def our_steps(form: str, real_u8: np.ndarray, *, width: int) -> Steps:
     """`run(steps)`: that many steps of the default configuration in one dispatch, to their end."""
-    config = load_config(ROOT / "configs" / "default.py", [("model.convolution", form)])
+    config = load_config(ROOT / "configs" / "default.py", [("model.convolution", form), *_widths(width)])
     mesh = make_mesh(1, batch_sizes={B})
     programs = compile_programs(build_system(config), mesh, precision=config.train.precision)
     state = programs.init(0)
@@ -49,14 +49,14 @@ def our_steps(form: str, real_u8: np.ndarray) -> Steps:
     return run
 
 
-def pytorch_steps(memory_format: torch.memory_format, real_u8: np.ndarray) -> Steps:
+def pytorch_steps(memory_format: torch.memory_format, real_u8: np.ndarray, *, width: int) -> Steps:
     """`run(steps)`: that many steps of the PyTorch system from the same weights, on the CPU."""
-    config = load_config(ROOT / "configs" / "default.py", [])
+    config = load_config(ROOT / "configs" / "default.py", _widths(width))
     system = build_system(config)
     programs = compile_programs(system, make_mesh(1, batch_sizes={B}), precision="highest")
     state = programs.init(0)
-    gen = oracle.make_generator(nz=NZ, ngf=64, normalised=True)
-    disc = oracle.make_discriminator(ndf=64, normalised=True)
+    gen = oracle.make_generator(nz=NZ, ngf=width, normalised=True)
+    disc = oracle.make_discriminator(ndf=width, normalised=True)
     oracle.load(gen, state.gen, oracle.GEN_NAMES)
     oracle.load(disc, state.disc, oracle.DISC_NAMES)
     gen, disc = gen.to(memory_format=memory_format), disc.to(memory_format=memory_format)
@@ -96,24 +96,30 @@ def table(seconds: dict[str, list[float]], *, baseline: str) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def _widths(width: int) -> list[tuple[str, str]]:
+    return [("model.ngf", str(width)), ("model.ndf", str(width))]
+
+
+def command(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="rounds; default: 7")
     parser.add_argument("--steps", type=int, default=10, help="steps of each system in a round; default: 10")
-    flags = parser.parse_args()
+    parser.add_argument("--width", type=int, default=64, help="ngf and ndf; default: 64")
+    flags = parser.parse_args(arguments)
     real_u8 = draw_emblems(B)[0]
     systems: dict[str, Callable[[], Steps]] = {
-        "ours, winograd": partial(our_steps, "winograd", real_u8),
-        "ours, direct": partial(our_steps, "direct", real_u8),
-        "PyTorch": partial(pytorch_steps, torch.contiguous_format, real_u8),
-        "PyTorch, channels_last": partial(pytorch_steps, torch.channels_last, real_u8),
+        "ours, winograd": partial(our_steps, "winograd", real_u8, width=flags.width),
+        "ours, direct": partial(our_steps, "direct", real_u8, width=flags.width),
+        "PyTorch": partial(pytorch_steps, torch.contiguous_format, real_u8, width=flags.width),
+        "PyTorch, channels_last": partial(pytorch_steps, torch.channels_last, real_u8, width=flags.width),
     }
     seconds = measure({name: make() for name, make in systems.items()}, rounds=flags.rounds, steps=flags.steps)
     device = jax.devices()[0]
     print(f"jax {jax.__version__} on {device.platform}, torch {torch.__version__} on cpu with {torch.get_num_threads()} threads;")
-    print(f"{platform.machine()}, Python {platform.python_version()}; batch {B}; {flags.rounds} rounds of {flags.steps} steps\n")
+    print(f"{platform.machine()}, Python {platform.python_version()}; batch {B}, width {flags.width};", end=" ")
+    print(f"{flags.rounds} rounds of {flags.steps} steps\n")
     print(table(seconds, baseline="PyTorch"))
 
 
 if __name__ == "__main__":
-    main()
+    command(sys.argv[1:])

@@ -4,12 +4,12 @@
     python -m experiments.post tell --runs runs/post --figure docs/images/post_losses.png
 
 `train` runs the five configurations one after another, about an hour and a half on two CPU cores; started again it continues.
+Further settings go to all five: `--config.seed=1`.
 `tell` prints the tables of docs/experiments.md from the runs' metrics and sample grids, and draws their loss curves.
 """
 
 import argparse
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+import main
 from sharingan_jax.data.sources import folder_pictures
 from sharingan_jax.images import make_grid
 from sharingan_jax.rundir import RunDir, read_config, read_json, read_metrics
@@ -32,12 +33,11 @@ SPIKE = 10.0  # nats above the median of the steps about it
 TWINS = (("baseline", "modified_loss"), ("stabilised", "stabilised_long"), ("stabilised_modified", "stabilised_long"))
 
 
-def train(pictures: Path, runs: Path) -> int:
-    """Runs all five, or continues them; returns the first exit code that is not 0."""
+def train(pictures: Path, runs: Path, *, changes: list[str]) -> int:
+    """Runs all five, or continues them, with the same changes to their settings; returns the first exit code that is not 0."""
     for name in EXPERIMENTS:
-        data = ["--config.data.source=folder", f"--config.data.path={pictures}"]
-        command = [sys.executable, "main.py", "--config", f"configs/{name}.py", "--workdir", str(runs / name), *data]
-        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        settings = ["--config.data.source=folder", f"--config.data.path={pictures}", *changes]
+        code = main.main(["--config", str(ROOT / "configs" / f"{name}.py"), "--workdir", str(runs / name), *settings])
         if code:
             return code
     return 0
@@ -56,7 +56,7 @@ def tell(runs: Path, figure: Path) -> None:
     print(spike_table(records))
     print("\nRuns that differ in length or in β only\n")
     print(twin_table(records))
-    print("\nVariety of the 25 pictures of each sample grid, as fractions of what 25 real pictures have\n")
+    print("\nVariety of each grid: mean distance of two pictures, as a fraction of real ones' (how many are distinct)\n")
     print(variety_table(runs))
     draw_curves(records, figure)
 
@@ -99,29 +99,32 @@ def twin_table(records: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def variety_table(runs: Path) -> str:
-    """Mean distance between two pictures of a grid, and how many of its 25 are distinct, at chosen steps."""
-    first = read_config(RunDir(runs / EXPERIMENTS[0]))
-    real = folder_pictures(Path(first.data.path), size=first.data.size, channels=first.data.channels).images
-    real_distance, threshold = real_variety(real)
+    """Mean distance between two pictures of a grid, and how many of its pictures are distinct, at chosen steps."""
+    config = read_config(RunDir(runs / EXPERIMENTS[0]))
+    real = folder_pictures(Path(config.data.path), size=config.data.size, channels=config.data.channels).images
+    real_distance, threshold = real_variety(real, count=config.sample.num)
     rows = []
     for step in GRID_STEPS:
         cells = []
         for name in EXPERIMENTS:
             path = RunDir(runs / name).sample(step)
-            cells.append(_variety_cell(path, real_distance, threshold, size=first.data.size) if path.is_file() else "")
+            if path.is_file():
+                fakes = cut_grid(_read_grid(path), size=config.data.size, count=config.sample.num)
+                cells.append(f"{mean_distance(fakes) / real_distance:.2f} ({distinct(fakes, threshold)})")
+            else:
+                cells.append("")
         rows.append([str(step), *cells])
     return _markdown(["step", *EXPERIMENTS], rows)
 
 
-def real_variety(real_u8: np.ndarray, *, count: int = 25) -> tuple[float, float]:
+def real_variety(real_u8: np.ndarray, *, count: int) -> tuple[float, float]:
     """Of the real pictures, in groups of `count` seen as grids are: (mean distance of a pair, half the median distance to the
     nearest of all the others). Two pictures nearer than that half are held to be the same."""
     size = real_u8.shape[1]
     grids = [cut_grid(make_grid(group / 127.5 - 1.0), size=size, count=count) for group in _groups(real_u8, count)]
-    pairs = [distances(grid)[np.triu_indices(len(grid), 1)].mean() for grid in grids]
     everything = distances(np.concatenate(grids))
     np.fill_diagonal(everything, np.inf)
-    return float(np.mean(pairs)), float(np.median(everything.min(1)) / 2)
+    return float(np.mean([mean_distance(grid) for grid in grids])), float(np.median(everything.min(1)) / 2)
 
 
 def cut_grid(grid_u8: np.ndarray, *, size: int, count: int, padding: int = 2) -> np.ndarray:
@@ -137,6 +140,11 @@ def distances(images: np.ndarray) -> np.ndarray:
     squares = (flat**2).sum(1)
     between = squares[:, None] + squares[None, :] - 2 * flat @ flat.T
     return np.sqrt(np.maximum(between, 0) / flat.shape[1])
+
+
+def mean_distance(images: np.ndarray) -> float:
+    """The mean distance of two different pictures [N, H, W, C]."""
+    return float(distances(images)[np.triu_indices(len(images), 1)].mean())
 
 
 def distinct(images: np.ndarray, threshold: float) -> int:
@@ -167,11 +175,9 @@ def draw_curves(records: dict[str, list[dict[str, Any]]], path: Path) -> None:
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
-def _variety_cell(path: Path, real_distance: float, threshold: float, *, size: int) -> str:
+def _read_grid(path: Path) -> np.ndarray:
     with Image.open(path) as image:
-        fakes = cut_grid(np.asarray(image.convert("RGB")), size=size, count=25)
-    pairs = distances(fakes)[np.triu_indices(len(fakes), 1)]
-    return f"{pairs.mean() / real_distance:.2f} ({distinct(fakes, threshold)})"
+        return np.asarray(image.convert("RGB"))
 
 
 def _groups(real_u8: np.ndarray, count: int) -> Iterable[np.ndarray]:
@@ -200,20 +206,20 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
 
 
-def main() -> int:
+def command(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "tell"))
+    parser.add_argument("what", choices=("train", "tell"), help="run the experiments, or print what came out")
     parser.add_argument("--runs", type=Path, default=Path("runs/post"), help="folder of the five runs; default: runs/post")
     parser.add_argument("--pictures", type=Path, help="train: the folder of pictures")
     parser.add_argument("--figure", type=Path, default=Path("docs/images/post_losses.png"), help="tell: where the curves go")
-    flags = parser.parse_args()
+    flags, changes = parser.parse_known_args(arguments)
     if flags.what == "tell":
         tell(flags.runs, flags.figure)
         return 0
     if flags.pictures is None:
         parser.error("train needs --pictures, a folder")
-    return train(flags.pictures.absolute(), flags.runs.absolute())
+    return train(flags.pictures, flags.runs, changes=changes)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(sys.argv[1:]))

@@ -2,7 +2,9 @@
 
 import os
 import tempfile
+import warnings
 from pathlib import Path
+from typing import Any
 
 CACHE = tempfile.TemporaryDirectory(prefix="sharingan-jax-tests-")
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
@@ -19,6 +21,7 @@ from PIL import Image
 
 from sharingan_jax.config import Config
 from sharingan_jax.config_files import load_config
+from sharingan_jax.data.pipeline import import_tensorflow
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -49,6 +52,39 @@ def sharingan_folder() -> Path:
     folder = ROOT.parent / "shared" / "data" / "sharingan"
     if not folder.is_dir():
         pytest.skip("the original's hundred pictures are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared_set(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tensorflow-datasets set that builds itself offline: fourteen pictures of two classes and several sizes."""
+    import_tensorflow()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tensorflow_datasets as tfds
+
+        class TinyEyes(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
+            """Generated pictures."""
+
+            VERSION = tfds.core.Version("1.0.0")
+
+            def _info(self) -> Any:
+                features = {
+                    "image": tfds.features.Image(shape=(None, None, 3)),
+                    "label": tfds.features.ClassLabel(names=["dim", "bright"]),
+                }
+                return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+            def _split_generators(self, _: Any) -> Any:
+                return {"train": self._generate_examples(14), "test": self._generate_examples(3)}
+
+            def _generate_examples(self, count: int) -> Any:
+                for i in range(count):
+                    image = np.full((40 + i, 60 - i, 3), 10 * i, np.uint8)
+                    yield i, {"image": image, "label": i % 2}
+
+        folder = str(tmp_path_factory.mktemp("tfds"))
+        TinyEyes(data_dir=folder).download_and_prepare()
     return folder
 
 

@@ -1,7 +1,12 @@
 """The reference system in PyTorch, written from its description, to hold ours against. Needs torch; nothing else imports it."""
 
 import itertools
+import sys
 from typing import Any
+
+# PyTorch's CUDA builds bring Triton, which crashes the process that has TensorFlow in it already (seen with torch 2.13.0 and
+# TensorFlow 2.21.0). Nothing here is compiled by it; an import that fails is what PyTorch expects where it is missing.
+sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
 
 import numpy as np
 import torch

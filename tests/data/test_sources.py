@@ -1,7 +1,6 @@
 """Folders, emblems and tensorflow-datasets as pictures, and every way in which they are not."""
 
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 from PIL import Image
 
 from sharingan_jax.data.pictures import Pictures
-from sharingan_jax.data.pipeline import import_tensorflow
 from sharingan_jax.data.sources import load_pictures
 from sharingan_jax.errors import UserError
 
@@ -75,39 +73,6 @@ def test_emblems_know_their_classes() -> None:
 def test_an_unknown_source_is_refused() -> None:
     with pytest.raises(UserError, match="emblems, folder, tfds"):
         _load("web")
-
-
-@pytest.fixture(scope="module")
-def prepared_set(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tensorflow-datasets set that builds itself offline: fourteen pictures of two classes and several sizes."""
-    import_tensorflow()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import tensorflow_datasets as tfds
-
-        class TinyEyes(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
-            """Generated pictures."""
-
-            VERSION = tfds.core.Version("1.0.0")
-
-            def _info(self) -> Any:
-                features = {
-                    "image": tfds.features.Image(shape=(None, None, 3)),
-                    "label": tfds.features.ClassLabel(names=["dim", "bright"]),
-                }
-                return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-            def _split_generators(self, _: Any) -> Any:
-                return {"train": self._generate_examples(14), "test": self._generate_examples(3)}
-
-            def _generate_examples(self, count: int) -> Any:
-                for i in range(count):
-                    image = np.full((40 + i, 60 - i, 3), 10 * i, np.uint8)
-                    yield i, {"image": image, "label": i % 2}
-
-        folder = str(tmp_path_factory.mktemp("tfds"))
-        TinyEyes(data_dir=folder).download_and_prepare()
-    return folder
 
 
 def test_a_tensorflow_set_is_read_by_name_and_in_one_order(prepared_set: str) -> None:
