@@ -13,11 +13,10 @@ class Progress:
 
     def __init__(self, *, total_steps: int, first_step: int, batches_per_epoch: int, every: int, stream: TextIO) -> None:
         self._total = total_steps
-        self._first = first_step
         self._batches = batches_per_epoch
         self._every = every
         self._stream = stream
-        self._start = time.monotonic()
+        self._line_before = (first_step - 1, time.monotonic())
         self._bar: Any = None
         if stream.isatty():
             from tqdm import tqdm
@@ -52,7 +51,10 @@ class Progress:
     def _line(self, record: dict[str, Any]) -> str:
         step = record["step"]
         epochs = -(-self._total // self._batches)
-        rate = (step - self._first + 1) / max(time.monotonic() - self._start, 1e-9)
+        # Since the line before: the first line's steps waited for the compiler, which says nothing about those to come.
+        (step_before, time_before), now = self._line_before, time.monotonic()
+        self._line_before = (step, now)
+        rate = (step - step_before) / max(now - time_before, 1e-9)
         return (
             f"[{record['epoch']}/{epochs}][{(step - 1) % self._batches + 1}/{self._batches}]"
             f"  Loss_D: {_figure(record['loss_d'])}  Loss_G: {_figure(record['loss_g'])}  D(x): {_figure(record['d_real'])}"
