@@ -10,6 +10,9 @@ from PIL import Image
 from sharingan_jax.data.pictures import Pictures, array_digests, fit_picture, load_picture
 from sharingan_jax.errors import UserError
 
+NOT_PICTURES = frozenset({"PDF", "PALM", "BUFR", "GRIB", "HDF5", "IPTC", "MPEG"})
+"""Formats whose endings Pillow knows and whose pixels it cannot read: it writes the first two and only recognises the others."""
+
 
 def load_pictures(*, source: str, path: str, name: str, split: str, data_dir: str, size: int, channels: int) -> Pictures:
     """All pictures of a configured source. Raises UserError, one line, on whatever stands in the way."""
@@ -28,14 +31,14 @@ def load_pictures(*, source: str, path: str, name: str, split: str, data_dir: st
 def folder_pictures(folder: Path, *, size: int, channels: int) -> Pictures:
     """The pictures below a folder, in the byte order of their relative names.
 
-    A picture is a file whose ending Pillow knows; one that does not decode is an error that names it. All else is skipped and
-    counted. Hidden files and folders are passed over.
+    A picture is a file with the ending of a format that Pillow reads; one that does not decode is an error that names it. All
+    else is skipped and counted. Hidden files and folders are passed over.
     """
     if not folder.exists():
         raise UserError(f"config: data.path={folder} does not exist; give the folder that holds the pictures")
     if not folder.is_dir():
         raise UserError(f"config: data.path={folder} is a file; give the folder that holds the pictures")
-    endings = set(Image.registered_extensions())
+    endings = {ending for ending, kind in Image.registered_extensions().items() if kind not in NOT_PICTURES}
     pictures: list[str] = []
     skipped: list[str] = []
     for name in _relative_names(folder):
@@ -61,8 +64,11 @@ def emblem_pictures(*, size: int, channels: int) -> Pictures:
 
 
 def _relative_names(folder: Path) -> list[str]:
+    def refuse(error: OSError) -> None:
+        raise error  # A folder that may not be read would otherwise be passed over, and its pictures with it.
+
     names = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         names += [(Path(parent) / name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
     return sorted(names, key=os.fsencode)

@@ -40,10 +40,12 @@ def test_moving_the_folder_changes_nothing_and_changing_a_picture_does(picture_f
 def test_what_is_no_picture_is_skipped_and_counted(picture_folder: Path) -> None:
     (picture_folder / "notes.txt").write_text("hello")
     (picture_folder / "no_ending").write_text("hello")
+    (picture_folder / "paper.pdf").write_bytes(b"%PDF-1.4 a format Pillow writes and cannot read")
+    (picture_folder / "film.mpg").write_bytes(b"a format Pillow knows by name only")
     (picture_folder / ".hidden.png").write_text("not looked at")
     pictures = _load("folder", path=str(picture_folder))
     assert pictures.count == 30
-    assert pictures.skipped == ("no_ending", "notes.txt")
+    assert pictures.skipped == ("film.mpg", "no_ending", "notes.txt", "paper.pdf")
 
 
 def test_a_broken_picture_stops_with_its_name(picture_folder: Path) -> None:
