@@ -7,14 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from sharingan_jax.errors import UserError
+
+
+def make_folder(folder: Path) -> None:
+    """Makes `folder` and those above it where they are missing. Raises UserError where a file is in the way, else OSError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        in_the_way = next((path for path in (folder, *folder.parents) if path.is_file()), folder)
+        raise UserError(f"{folder}: cannot be made, because {in_the_way} is a file; give the name of a folder") from None
+
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Makes `path` hold what `write` puts into the binary file it is given, or leaves `path` as it was.
 
     The bytes go to a hidden sibling first, reach the disk, and are then renamed over `path`, so that neither a crash nor a
-    full disk leaves half a file under the name a reader opens. Missing parent folders are made. Raises OSError.
+    full disk leaves half a file under the name a reader opens. Missing parent folders are made. Raises OSError and what
+    `make_folder` raises.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from sharingan_jax import outputs
-from sharingan_jax.atomic import write_json
+from sharingan_jax.atomic import make_folder, write_json
 from sharingan_jax.checkpoint import Checkpoints
 from sharingan_jax.config import Config
 from sharingan_jax.data.order import BatchPlan
@@ -80,7 +80,7 @@ def train(ready: Prepared, *, stream: TextIO) -> Outcome:
     Raises UserError on a loss that is not finite, with the step and the figure; the checkpoints before it stay.
     """
     run, config = ready.run, ready.config
-    run.root.mkdir(parents=True, exist_ok=True)
+    make_folder(run.root)
     with StopRequest() as stop, Checkpoints(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
         state = _first_state(ready, checkpoints)
         first_step = int(state.step) + 1
@@ -227,8 +227,7 @@ def _open_progress(ready: Prepared, first_step: int, stream: TextIO) -> Progress
 def _describe(ready: Prepared, *, first_step: int) -> None:
     """Writes what the run is before its first step, so that a run that dies has said what it was."""
     write_config(ready.run, ready.config)
-    before = read_json(ready.run.manifest) if ready.run.manifest.is_file() else {}
-    write_json(ready.run.manifest, {**before, **_facts(ready), "status": "running", "started_at_step": first_step - 1})
+    write_json(ready.run.manifest, {**_facts(ready), "status": "running", "started_at_step": first_step - 1})
 
 
 def _facts(ready: Prepared) -> dict[str, Any]:

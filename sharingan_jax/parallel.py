@@ -39,15 +39,20 @@ def make_mesh(devices: int, *, batch_sizes: set[int]) -> Mesh:
         )
     fitting = max(n for n in range(1, (devices or len(there)) + 1) if all(size % n == 0 for size in batch_sizes))
     if devices and fitting != devices:
-        largest = max(batch_sizes)
-        uneven = max(size for size in batch_sizes if size % devices)
-        partial_batch = " (an epoch's last; data.last_batch=fill or drop avoids it)" if uneven != largest else ""
-        nearest = max(devices, round(largest / devices) * devices)
-        raise UserError(
-            f"config: train.batch_size={largest} makes a batch of {uneven}{partial_batch}, which does not divide over"
-            f" train.devices={devices}; use --config.train.devices={fitting}, or a batch of {nearest}"
-        )
+        raise _uneven(devices, fitting=fitting, batch_sizes=batch_sizes)
     return Mesh(np.array(there[:fitting]), (BATCH,))
+
+
+def _uneven(devices: int, *, fitting: int, batch_sizes: set[int]) -> UserError:
+    whole, uneven = max(batch_sizes), max(size for size in batch_sizes if size % devices)
+    if uneven != whole:
+        what = f"train.batch_size={whole} makes an epoch's last batch one of {uneven}"
+        instead = "data.last_batch=fill or drop"
+    else:
+        what, instead = f"train.batch_size={whole}", f"a batch of {max(devices, round(whole / devices) * devices)}"
+    return UserError(
+        f"config: {what}, which does not divide over train.devices={devices}; use --config.train.devices={fitting}, or {instead}"
+    )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

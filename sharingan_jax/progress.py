@@ -24,6 +24,7 @@ class Progress:
             self._bar = tqdm(
                 total=total_steps, initial=first_step - 1, unit="step", file=stream, dynamic_ncols=True, smoothing=0.1
             )
+            self._bar.set_postfix_str("compiling")  # Nothing moves for the first half minute, and a reader should know why.
 
     def __enter__(self) -> "Progress":
         return self

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sharingan_jax.atomic import write_atomically, write_json
+from sharingan_jax.atomic import make_folder, write_atomically, write_json
+from sharingan_jax.errors import UserError
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -22,3 +23,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_json(path, {"a": float("nan")})
     assert path.read_text() == before == '{\n  "a": 1\n}\n'
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("below", ["", "a/b"])
+def test_a_file_where_a_folder_is_wanted_is_named(tmp_path: Path, below: str) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot be made, because .*/taken is a file; give the name of a folder"):
+        make_folder(tmp_path / "taken" / below)

@@ -13,10 +13,10 @@ def test_left_to_itself_the_mesh_takes_as_many_of_eight_devices_as_fit(sizes: se
 
 def test_a_number_of_devices_that_does_not_fit_is_refused_with_what_does() -> None:
     with pytest.raises(
-        UserError, match=r"a batch of 25, which does not divide over train\.devices=8; .*devices=5, or a batch of 24"
+        UserError, match=r"train\.batch_size=25, which does not divide over train\.devices=8; .*devices=5, or a batch of 24"
     ):
         make_mesh(8, batch_sizes={25})
-    with pytest.raises(UserError, match=r"a batch of 6 \(an epoch's last; data\.last_batch=fill or drop avoids it\)"):
+    with pytest.raises(UserError, match=r"an epoch's last batch one of 6, .*devices=2, or data\.last_batch=fill or drop"):
         make_mesh(4, batch_sizes={8, 6})
     with pytest.raises(UserError, match=r"train\.devices=9 and this machine has 8"):
         make_mesh(9, batch_sizes={9})

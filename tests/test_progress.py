@@ -43,6 +43,7 @@ def test_a_terminal_has_a_bar_with_both_losses() -> None:
     shown = _show(_Terminal(), steps=range(31, 61))
     assert "loss_d 1.2500 loss_g 2.5000" in shown
     assert "60/60" in shown
+    assert shown.index("compiling") < shown.index("loss_d")
     assert "a word" in shown
     assert "Loss_D" not in shown
 

@@ -1,5 +1,7 @@
 """The command line: help, dry runs, mistakes, and sampling in every form."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +95,13 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     monkeypatch.chdir(ROOT)
     assert main.main(arguments) == 2
     assert message in _error(capsys)
+
+
+def test_sampling_says_what_it_made_and_nothing_else(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "grid.png"
+    command = [sys.executable, str(ROOT / "main.py"), "sample", "--workdir", str(run), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"25 pictures of step 4 in {out}\n", "")
 
 
 def test_samples_come_as_array_grid_folder_and_film(run: Path, tmp_path: Path) -> None:

@@ -119,6 +119,17 @@ def test_when_files_are_written_changes_no_bit(pictures: Path, whole_run: Path, 
     assert not (tmp_path / "run" / "events").exists()
 
 
+def test_eight_devices_are_one_from_the_command_line_too(pictures: Path, tmp_path: Path) -> None:
+    for devices in (1, 8):
+        more = [f"--config.train.devices={devices}", "--config.data.last_batch=drop", "--config.train.steps=4"]
+        assert main.main(train_arguments(pictures, tmp_path / str(devices), *more)) == 0
+        assert _manifest(tmp_path / str(devices))["device"]["count"] == devices
+    for one, eight in zip(_metrics(tmp_path / "1"), _metrics(tmp_path / "8"), strict=True):
+        # Rounding grows from step to step: 1e-7 at the first, still below a thousandth at the fourth.
+        np.testing.assert_allclose(eight["loss_d"], one["loss_d"], rtol=1e-3)
+        np.testing.assert_allclose(eight["loss_g"], one["loss_g"], rtol=1e-3)
+
+
 def test_a_finished_run_started_again_stays_as_it_is(whole_run: Path, pictures: Path) -> None:
     before = _manifest(whole_run)["digest"], _metrics(whole_run)
     assert main.main(train_arguments(pictures, whole_run)) == 0
