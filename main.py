@@ -3,10 +3,8 @@
 import importlib
 import sys
 
-COMMANDS = {
-    "train": "train a configuration, or continue a run (the command when none is named)",
-    "sample": "draw pictures from a trained run",
-}
+COMMANDS = {"train": "train", "sample": "sample", "export": "export", "import": "import_weights"}
+"""Each command's module in `sharingan_jax.commands`."""
 
 
 def main(arguments: list[str]) -> int:
@@ -19,7 +17,7 @@ def main(arguments: list[str]) -> int:
     try:
         if name not in COMMANDS:
             raise UserError(f"there is no command {name!r}; there are: {', '.join(COMMANDS)}")
-        command = importlib.import_module(f"sharingan_jax.commands.{name}")
+        command = importlib.import_module(f"sharingan_jax.commands.{COMMANDS[name]}")
         code: int = command.run(rest)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

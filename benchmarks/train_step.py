@@ -1,4 +1,4 @@
-"""Time of a training step, ours in both convolution forms beside PyTorch's, in one run.
+"""Time of a training step, ours beside PyTorch's, in one run.
 
     python -m benchmarks.train_step --rounds 7 --steps 10
 
@@ -22,6 +22,7 @@ import torch
 
 from sharingan_jax.config_files import load_config
 from sharingan_jax.data.emblems import draw_emblems
+from sharingan_jax.interop.state_dict import to_tensors
 from sharingan_jax.parallel import compile_programs, make_mesh
 from sharingan_jax.state import build_system
 from sharingan_jax.streams import draw_latents
@@ -55,10 +56,10 @@ def pytorch_steps(memory_format: torch.memory_format, real_u8: np.ndarray, *, wi
     system = build_system(config)
     programs = compile_programs(system, make_mesh(1, batch_sizes={B}), precision="highest")
     state = programs.init(0)
-    gen = oracle.make_generator(nz=NZ, ngf=width, normalised=True)
-    disc = oracle.make_discriminator(ndf=width, normalised=True)
-    oracle.load(gen, state.gen, oracle.GEN_NAMES)
-    oracle.load(disc, state.disc, oracle.DISC_NAMES)
+    gen, disc = oracle.Generator(nz=NZ, ngf=width, normalised=True), oracle.Discriminator(ndf=width, normalised=True)
+    tensors = to_tensors(config, state)
+    oracle.load(gen, tensors)
+    oracle.load(disc, tensors)
     gen, disc = gen.to(memory_format=memory_format), disc.to(memory_format=memory_format)
     training = oracle.Training(gen, disc, beta=0.0, clip_norm=config.optim.disc.clip_norm)
     real = torch.tensor(real_u8.transpose(0, 3, 1, 2).copy()).to(memory_format=memory_format)
@@ -104,15 +105,17 @@ def command(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="rounds; default: 7")
     parser.add_argument("--steps", type=int, default=10, help="steps of each system in a round; default: 10")
+    parser.add_argument("--direct", action="store_true", help="XLA's own convolutions too; on a CPU they take minutes")
     parser.add_argument("--width", type=int, default=64, help="ngf and ndf; default: 64")
     flags = parser.parse_args(arguments)
     real_u8 = draw_emblems(B)[0]
     systems: dict[str, Callable[[], Steps]] = {
         "ours, winograd": partial(our_steps, "winograd", real_u8, width=flags.width),
-        "ours, direct": partial(our_steps, "direct", real_u8, width=flags.width),
         "PyTorch": partial(pytorch_steps, torch.contiguous_format, real_u8, width=flags.width),
         "PyTorch, channels_last": partial(pytorch_steps, torch.channels_last, real_u8, width=flags.width),
     }
+    if flags.direct:
+        systems["ours, direct"] = partial(our_steps, "direct", real_u8, width=flags.width)
     seconds = measure({name: make() for name, make in systems.items()}, rounds=flags.rounds, steps=flags.steps)
     device = jax.devices()[0]
     print(f"jax {jax.__version__} on {device.platform}, torch {torch.__version__} on cpu with {torch.get_num_threads()} threads;")

@@ -27,6 +27,7 @@ from sharingan_jax.rundir import (
     config_fingerprint,
     cut_metrics,
     environment,
+    read_imported,
     read_json,
     write_config,
 )
@@ -227,7 +228,9 @@ def _open_progress(ready: Prepared, first_step: int, stream: TextIO) -> Progress
 def _describe(ready: Prepared, *, first_step: int) -> None:
     """Writes what the run is before its first step, so that a run that dies has said what it was."""
     write_config(ready.run, ready.config)
-    write_json(ready.run.manifest, {**_facts(ready), "status": "running", "started_at_step": first_step - 1})
+    imported = read_imported(ready.run)
+    origin = {"imported": imported} if imported else {}
+    write_json(ready.run.manifest, {**_facts(ready), **origin, "status": "running", "started_at_step": first_step - 1})
 
 
 def _facts(ready: Prepared) -> dict[str, Any]:

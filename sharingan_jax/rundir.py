@@ -99,11 +99,19 @@ def check_same_run(run: RunDir, config: Config, *, data_fingerprint: str) -> Non
         )
     if run.manifest.is_file():
         began_with = read_json(run.manifest).get("data", {}).get("fingerprint")
-        if began_with != data_fingerprint:
+        has_trained = began_with is not None or read_imported(run) is None
+        if has_trained and began_with != data_fingerprint:
             raise UserError(
                 f"--workdir={run.root}: the pictures have changed since the run began"
                 f" (digest {str(began_with)[:12]}, now {data_fingerprint[:12]}); put them back, or use another --workdir"
             )
+
+
+def read_imported(run: RunDir) -> dict[str, Any] | None:
+    """Where the run's first weights are from, as `main.py import` noted it; None for a run that drew its own."""
+    manifest = read_json(run.manifest) if run.manifest.is_file() else {}
+    imported: dict[str, Any] | None = manifest.get("imported")
+    return imported
 
 
 def write_config(run: RunDir, config: Config) -> None:

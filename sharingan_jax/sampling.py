@@ -8,19 +8,17 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from sharingan_jax.checkpoint import Checkpoints
 from sharingan_jax.errors import UserError
-from sharingan_jax.parallel import compile_sampler, make_mesh, replicated
-from sharingan_jax.rundir import RunDir, read_config
-from sharingan_jax.state import build_system, init_state
+from sharingan_jax.parallel import compile_sampler
+from sharingan_jax.saved import read_saved_run
 from sharingan_jax.streams import fixed_latents, seed_key
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A run's generator at one step. `generate` takes float32 [B, nz] to [B, H, W, C] in [−1, 1]."""
+    """A trained generator; `origin` says which, in words. `generate` takes float32 [B, nz] to [B, H, W, C] in [−1, 1]."""
 
-    step: int
+    origin: str
     nz: int
     generate: Callable[[np.ndarray], jax.Array]
 
@@ -32,24 +30,9 @@ class Sampler:
 
 def restore_sampler(workdir: Path, *, step: int | None, statistics: Literal["batch", "running"]) -> Sampler:
     """The generator of a run's checkpoint, the last where `step` is None. Raises UserError where there is none."""
-    run = RunDir(workdir)
-    config = read_config(run)
-    if not run.checkpoints.is_dir():
-        raise UserError(
-            f"--workdir={workdir}: no checkpoint there yet; the first comes at step {config.checkpoint.every}, or at Ctrl-C"
-        )
-    mesh = make_mesh(1, batch_sizes={1})
-    system = build_system(config)
-    with Checkpoints(run.checkpoints, keep=config.checkpoint.keep, read_only=True) as checkpoints:
-        if not checkpoints.steps:
-            raise UserError(
-                f"--workdir={workdir}: no checkpoint there yet; the first comes at step {config.checkpoint.every}, or at Ctrl-C"
-            )
-        chosen = checkpoints.steps[-1] if step is None else step
-        like = jax.eval_shape(lambda: init_state(system, seed=config.seed))
-        state = checkpoints.restore(chosen, like=like, sharding=replicated(mesh))
-    sample = compile_sampler(system, statistics=statistics, precision=config.train.precision, mesh=mesh)
-    return Sampler(step=chosen, nz=config.model.nz, generate=lambda z: sample(state.gen, z))
+    saved = read_saved_run(workdir, step=step)
+    sample = compile_sampler(saved.system, statistics=statistics, precision=saved.config.train.precision, mesh=saved.mesh)
+    return Sampler(f"step {saved.step}", nz=saved.system.nz, generate=lambda z: sample(saved.state.gen, z))
 
 
 def draw_run_latents(seed: int, *, count: int, nz: int) -> np.ndarray:

@@ -23,14 +23,19 @@ def scale_pictures(real_u8: Array) -> Array:
 
 
 def train_step(system: System, state: TrainState, real: Array) -> tuple[TrainState, Metrics]:
-    """One step of the reference on `real` [B, H, W, C] in [−1, 1]: D's update, then G's; returns (state, metrics []).
+    """One step on `real` [B, H, W, C] in [−1, 1], with the step's own latents; returns (state, metrics [])."""
+    z = draw_latents(state.key, step=state.step + 1, count=real.shape[0], nz=system.nz)  # [B, nz]
+    return update_networks(system, state, real, z)
+
+
+def update_networks(system: System, state: TrainState, real: Array, z: Array) -> tuple[TrainState, Metrics]:
+    """The reference's step on pictures [B, H, W, C] in [−1, 1] and latents [B, nz]: D's update, then G's.
 
     D answers the real and the fake batch in two separate passes, so that their batch statistics are never mixed; both
     gradients are summed for one update. G answers the UPDATED D on the same fake pictures, from the one forward pass.
     G is updated at every n_critic-th step; at the others `loss_g`, `d_fake_after` and `grad_norm_g` are NaN, for not taken.
     """
     step = state.step + 1
-    z = draw_latents(state.key, step=step, count=real.shape[0], nz=system.nz)  # [B, nz]
 
     def generate(params: Arrays) -> tuple[Array, Arrays]:
         return system.gen.apply(params, state.gen.buffers, z, mode="train")

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 # PyTorch's CUDA builds bring Triton, which crashes the process that has TensorFlow in it already (seen with torch 2.13.0 and
 # TensorFlow 2.21.0). Nothing here is compiled by it; an import that fails is what PyTorch expects where it is missing.
@@ -13,78 +13,84 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, spectral_norm
 
-from sharingan_jax.state import NetState
-
 
 def _conv(layer: nn.Module, *, normalised: bool) -> nn.Module:
     return spectral_norm(layer) if normalised else layer
 
 
-def make_generator(*, nz: int, ngf: int, normalised: bool) -> nn.Sequential:
-    """Five transposed convolutions, 1×1 to 64×64, batch norm behind ReLU."""
-    layers: list[nn.Module] = []
-    widths = [nz, 8 * ngf, 4 * ngf, 2 * ngf, ngf]
-    for i, (c_in, c_out) in enumerate(itertools.pairwise(widths)):
-        stride, padding = (1, 0) if i == 0 else (2, 1)
-        conv = nn.ConvTranspose2d(c_in, c_out, 4, stride, padding, bias=False)
-        layers += [_conv(conv, normalised=normalised), nn.ReLU(), nn.BatchNorm2d(c_out)]
-    layers += [_conv(nn.ConvTranspose2d(ngf, 3, 4, 2, 1, bias=False), normalised=normalised), nn.Tanh()]
-    return nn.Sequential(*layers)
+class Generator(nn.Module):
+    """Five transposed convolutions, 1×1 to 64×64, batch norm behind ReLU (or, in the DCGAN tutorial's order, before it)."""
+
+    def __init__(self, *, nz: int, ngf: int, normalised: bool, order: str = "after") -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        widths = [nz, 8 * ngf, 4 * ngf, 2 * ngf, ngf]
+        for i, (c_in, c_out) in enumerate(itertools.pairwise(widths)):
+            stride, padding = (1, 0) if i == 0 else (2, 1)
+            conv = nn.ConvTranspose2d(c_in, c_out, 4, stride, padding, bias=False)
+            layers += [_conv(conv, normalised=normalised), *_ordered(nn.ReLU(), nn.BatchNorm2d(c_out), order)]
+        layers += [_conv(nn.ConvTranspose2d(ngf, 3, 4, 2, 1, bias=False), normalised=normalised), nn.Tanh()]
+        self.gen = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.gen(z)
 
 
-def make_discriminator(*, ndf: int, normalised: bool) -> nn.Sequential:
+class Discriminator(nn.Module):
     """Five convolutions, 64×64 to a probability, batch norm behind LeakyReLU but the first; the last is never normalised."""
-    layers: list[nn.Module] = [_conv(nn.Conv2d(3, ndf, 4, 2, 1, bias=False), normalised=normalised), nn.LeakyReLU(0.2)]
-    for c_in, c_out in ((ndf, 2 * ndf), (2 * ndf, 4 * ndf), (4 * ndf, 8 * ndf)):
-        conv = nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False)
-        layers += [_conv(conv, normalised=normalised), nn.LeakyReLU(0.2), nn.BatchNorm2d(c_out)]
-    return nn.Sequential(*layers, nn.Conv2d(8 * ndf, 1, 4, 1, 0, bias=False), nn.Sigmoid())
+
+    def __init__(self, *, ndf: int, normalised: bool, order: str = "after") -> None:
+        super().__init__()
+        layers: list[nn.Module] = [_conv(nn.Conv2d(3, ndf, 4, 2, 1, bias=False), normalised=normalised), nn.LeakyReLU(0.2)]
+        for c_in, c_out in ((ndf, 2 * ndf), (2 * ndf, 4 * ndf), (4 * ndf, 8 * ndf)):
+            conv = nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False)
+            layers += [_conv(conv, normalised=normalised), *_ordered(nn.LeakyReLU(0.2), nn.BatchNorm2d(c_out), order)]
+        self.dis = nn.Sequential(*layers, nn.Conv2d(8 * ndf, 1, 4, 1, 0, bias=False), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dis(x)
 
 
-GEN_NAMES = {0: "to4", 2: "bn4", 3: "to8", 5: "bn8", 6: "to16", 8: "bn16", 9: "to32", 11: "bn32", 12: "to64"}
-DISC_NAMES = {0: "to32", 2: "to16", 4: "bn16", 5: "to8", 7: "bn8", 8: "to4", 10: "bn4", 11: "to1"}
+def _ordered(activation: nn.Module, norm: nn.Module, order: str) -> tuple[nn.Module, nn.Module]:
+    return (activation, norm) if order == "after" else (norm, activation)
 
 
-def load(net: nn.Sequential, state: NetState, names: dict[int, str]) -> None:
-    """Puts our weights and buffers into the PyTorch network, in its layouts."""
-    for place, name in names.items():
-        for target, array in _tensors(net[place], state, name).items():
-            getattr(net[place], target).data = torch.tensor(array)
+def initialise(net: nn.Module) -> None:
+    """The original's initial weights: convolutions N(0, 0.02²), batch norm's scale N(1, 0.02²) and bias 0.
+
+    With spectral normalisation the drawn tensor is `weight_orig`; u and v were drawn when the layer was made, and stay.
+    """
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(getattr(layer, "weight_orig", layer.weight), 0.0, 0.02)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+            nn.init.zeros_(layer.bias)
 
 
-def _tensors(layer: nn.Module, state: NetState, name: str) -> dict[str, np.ndarray]:
-    """Our arrays under PyTorch's names and in its layouts, for one layer."""
-    params = {key: np.asarray(value) for key, value in state.params[name].items()}
-    buffers = {key: np.asarray(value) for key, value in state.buffers.get(name, {}).items()}
-    if name.startswith("bn"):
-        return {"weight": params["scale"], "bias": params["bias"], "running_mean": buffers["mean"], "running_var": buffers["var"]}
-    axes = (2, 3, 0, 1) if isinstance(layer, nn.ConvTranspose2d) else (3, 2, 0, 1)
-    kernel = params["kernel"].transpose(axes).copy()
-    if "u" not in buffers:
-        return {"weight": kernel}
-    v = buffers["v"].reshape(4, 4, -1).transpose(2, 0, 1).reshape(-1).copy()
-    return {"weight_orig": kernel, "weight_u": buffers["u"], "weight_v": v}
+def load(net: nn.Module, tensors: Mapping[str, np.ndarray]) -> None:
+    """Puts a network's part of `tensors` (both networks', by the original's names) into it, strictly."""
+    part = {name: torch.tensor(array) for name, array in tensors.items() if name.startswith(_prefix(net))}
+    net.load_state_dict(part, strict=True)
 
 
-def differences(net: nn.Sequential, state: NetState, names: dict[int, str]) -> dict[str, float]:
-    """The largest absolute difference of each tensor."""
-    found = {}
-    for place, name in names.items():
-        for target, array in _tensors(net[place], state, name).items():
-            found[f"{name}.{target}"] = float(np.abs(getattr(net[place], target).detach().numpy() - array).max())
-    return found
+def _prefix(net: nn.Module) -> str:
+    return "gen." if isinstance(net, Generator) else "dis."
 
 
 class Training:
     """Both networks, their optimizers, and the reference's step."""
 
-    def __init__(self, gen: nn.Sequential, disc: nn.Sequential, *, beta: float, clip_norm: float) -> None:
+    def __init__(
+        self, gen: Generator, disc: Discriminator, *, beta: float, clip_norm: float, lr: float = 2e-4, b1: float = 0.5
+    ) -> None:
         self.gen, self.disc, self.beta, self.clip_norm = gen, disc, beta, clip_norm
-        self._gen_adam, self._disc_adam = (torch.optim.Adam(net.parameters(), 2e-4, (0.5, 0.999)) for net in (gen, disc))
+        self._gen_adam, self._disc_adam = (torch.optim.Adam(net.parameters(), lr, (b1, 0.999)) for net in (gen, disc))
 
-    def step(self, real: Tensor, z: Tensor) -> dict[str, Any]:
+    def step(self, real: Tensor, z: Tensor) -> dict[str, float]:
         """One step on `real` [B, 3, 64, 64] in [−1, 1] and `z` [B, nz]; returns the logged figures."""
-        bce, ones, zeros = nn.functional.binary_cross_entropy, torch.ones(len(real)), torch.zeros(len(real))
+        bce = nn.functional.binary_cross_entropy
+        ones, zeros = torch.ones(len(real), dtype=real.dtype), torch.zeros(len(real), dtype=real.dtype)
         self.disc.zero_grad()
         d_real = self.disc(real).view(-1)
         loss_real = bce(d_real, ones)
@@ -93,16 +99,44 @@ class Training:
         d_fake_before = self.disc(fake.detach()).view(-1)
         loss_fake = bce(d_fake_before, zeros) + self.beta * ((fake.detach() - real) ** 2).sum((1, 2, 3)).mean()
         loss_fake.backward()
-        if self.clip_norm:
-            clip_grad_norm_(self.disc.parameters(), self.clip_norm)
+        grad_norm_d = clip_grad_norm_(self.disc.parameters(), self.clip_norm or float("inf"))
         self._disc_adam.step()
         self.gen.zero_grad()
         d_fake_after = self.disc(fake).view(-1)
         loss_g = bce(d_fake_after, ones)
         loss_g.backward()
+        grad_norm_g = clip_grad_norm_(self.gen.parameters(), float("inf"))
         self._gen_adam.step()
         figures = {
             "loss_d": loss_real + loss_fake, "loss_g": loss_g, "d_real": d_real.mean(),
             "d_fake_before": d_fake_before.mean(), "d_fake_after": d_fake_after.mean(),
+            "grad_norm_d": grad_norm_d, "grad_norm_g": grad_norm_g,
         }  # fmt: skip
         return {name: float(value.detach()) for name, value in figures.items()}
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """All that training moves: parameters, statistics, u, v, counters, and Adam's moments by their parameter's name."""
+        return self.networks() | dict(self._moments())
+
+    def networks(self) -> dict[str, np.ndarray]:
+        """Both state dicts, in one."""
+        return {name: tensor.numpy().copy() for net in (self.gen, self.disc) for name, tensor in net.state_dict().items()}
+
+    def checkpoint(self) -> dict[str, object]:
+        """A training checkpoint as people save them."""
+        return {
+            "netG": self.gen.state_dict(), "netD": self.disc.state_dict(),
+            "optimizerG": self._gen_adam.state_dict(), "optimizerD": self._disc_adam.state_dict(),
+            "epoch": 3, "fixed_noise": torch.zeros(2, 4, 1, 1),
+        }  # fmt: skip
+
+    def _moments(self) -> Iterator[tuple[str, np.ndarray]]:
+        for net, adam in ((self.gen, self._gen_adam), (self.disc, self._disc_adam)):
+            for name, parameter in net.named_parameters():
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    yield f"{name}.{moment}", adam.state[parameter][moment].numpy().copy()
+
+
+def as_torch(real: np.ndarray) -> Tensor:
+    """Pictures [B, H, W, C] as [B, C, H, W], of their own dtype."""
+    return torch.tensor(np.ascontiguousarray(real.transpose(0, 3, 1, 2)))

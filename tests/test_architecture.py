@@ -13,13 +13,16 @@ LAYERS = [
     {"atomic", "config", "streams", "convolutions", "losses", "stopping", "data.motifs", "data.order", "data.pictures"},
     {"layers", "optim", "images", "config_files", "data.emblems", "data.pipeline"},
     {"networks", "figures", "tensorboard", "progress", "schedule", "rundir", "data.tfds_source"},
-    {"functional", "outputs", "data.sources"},
+    {"functional", "outputs", "data.sources", "interop.tensor_table"},
     {"state"},
-    {"step", "checkpoint"},
-    {"parallel"},
-    {"loop", "sampling"},
+    {"step", "checkpoint", "interop.state_dict"},
+    {"parallel", "interop.torch_files"},
+    {"loop", "saved", "interop.torch_import"},
+    {"sampling", "interop.trace"},
+    {"interop.stablehlo"},
     {"commands.arguments", "commands.plan"},
-    {"commands.train", "commands.sample", "commands.__init__", "data.__init__"},
+    {"commands.train", "commands.sample", "commands.export", "commands.import_weights"},
+    {"commands.__init__", "data.__init__", "interop.__init__"},
 ]
 
 

@@ -1,5 +1,6 @@
 """`main.py sample`: pictures from a trained run, as a grid, a folder, an array or a film."""
 
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,8 @@ from sharingan_jax.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from sharingan_jax.sampling import Sampler
 
 DESCRIPTION = """\
 Draws pictures from a trained run. --out decides what comes: a grid (.png), one file a picture (a folder), float32 [N, H, W, 3]
@@ -29,7 +32,9 @@ WALK_FRAMES = 12  # Between two latents: a second of film.
 def run(arguments: list[str]) -> int:
     """Draws and writes; returns the exit code."""
     parser = Parser(prog="main.py sample", description=DESCRIPTION)
-    parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run's folder")
+    whence = parser.add_mutually_exclusive_group(required=True)
+    whence.add_argument("--workdir", type=Path, metavar="DIR", help="the run's folder")
+    whence.add_argument("--model", type=Path, metavar="FILE", help="or a file that `export --format stablehlo` made, alone")
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="grid.png, a folder, pictures.npy or walk.gif")
     parser.add_argument("--step", type=int, metavar="N", help="the checkpoint; default: the last")
     parser.add_argument(
@@ -40,7 +45,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--interpolate", action="store_true", help="walk from latent to latent, in any form of --out; .gif always walks"
     )
-    parser.add_argument("--statistics", choices=("batch", "running"), default="batch", help="of batch norm; default: batch")
+    parser.add_argument("--statistics", choices=("batch", "running"), help="of batch norm; default: batch")
     flags, overrides = parser.parse(arguments)
     if overrides:
         raise UserError(f"--config.{overrides[0][0]}: sampling takes its settings from the run in --workdir")
@@ -51,17 +56,30 @@ def run(arguments: list[str]) -> int:
     if num < 1 + walks:
         raise UserError(f"--num={num} must be at least {1 + walks}" + (": a walk needs two ends" if walks else ""))
 
-    from sharingan_jax.sampling import draw_run_latents, read_latents, restore_sampler, walk
+    from sharingan_jax.sampling import draw_run_latents, read_latents, walk
 
-    sampler = restore_sampler(flags.workdir, step=flags.step, statistics=flags.statistics)
+    sampler = _sampler(flags)
     z = read_latents(flags.latents, nz=sampler.nz) if flags.latents else draw_run_latents(flags.seed, count=num, nz=sampler.nz)
     if walks:
         z = walk(z, frames=WALK_FRAMES)
-    if len(z) > GROUP and flags.statistics == "batch":
+    if len(z) > GROUP and flags.statistics != "running":
         print(f"{len(z)} pictures are drawn in groups of at most {GROUP}: batch statistics are each group's own")
     _write(flags.out, sampler.draw(z, group=GROUP))
-    print(f"{len(z)} pictures of step {sampler.step} in {flags.out}")
+    print(f"{len(z)} pictures of {sampler.origin} in {flags.out}")
     return 0
+
+
+def _sampler(flags: Namespace) -> "Sampler":
+    if flags.model is None:
+        from sharingan_jax.sampling import restore_sampler
+
+        return restore_sampler(flags.workdir, step=flags.step, statistics=flags.statistics or "batch")
+    for name in ("step", "statistics"):
+        if getattr(flags, name) is not None:
+            raise UserError(f"--{name} goes with --workdir: the file in --model is of one step and one kind of statistics")
+    from sharingan_jax.interop.stablehlo import load_sampler
+
+    return load_sampler(flags.model)
 
 
 def _write(out: Path, fake: "np.ndarray[Any, Any]") -> None:

@@ -18,6 +18,8 @@ Ctrl-C leaves at once.
 
 other commands:
   python main.py sample --help        draw pictures from a trained run
+  python main.py export --help        PyTorch weights, a replay kit, or a portable sampler from a run
+  python main.py import --help        a run from PyTorch weights
 """
 
 EPILOG = """\
@@ -42,18 +44,9 @@ def run(arguments: list[str]) -> int:
     from sharingan_jax.data.sources import load_pictures
     from sharingan_jax.rundir import RunDir
 
-    data = config.data
-    pictures = load_pictures(
-        source=data.source,
-        path=data.path,
-        name=data.name,
-        split=data.split,
-        data_dir=data.data_dir,
-        size=data.size,
-        channels=data.channels,
-    )
+    pictures = load_pictures(config.data)
     if pictures.skipped:
-        print(f"{data.path}: {len(pictures.skipped)} files are not pictures and were skipped")
+        print(f"{config.data.path}: {len(pictures.skipped)} files are not pictures and were skipped")
     ready = loop.prepare(config, pictures, RunDir(workdir))
     if flags.dry_run:
         from sharingan_jax.commands.plan import describe

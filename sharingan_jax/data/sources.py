@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sharingan_jax.config import DataConfig
 from sharingan_jax.data.pictures import Pictures, array_digests, fit_picture, load_picture
 from sharingan_jax.errors import UserError
 
@@ -14,18 +15,18 @@ NOT_PICTURES = frozenset({"PDF", "PALM", "BUFR", "GRIB", "HDF5", "IPTC", "MPEG"}
 """Formats whose endings Pillow knows and whose pixels it cannot read: it writes the first two and only recognises the others."""
 
 
-def load_pictures(*, source: str, path: str, name: str, split: str, data_dir: str, size: int, channels: int) -> Pictures:
+def load_pictures(data: DataConfig) -> Pictures:
     """All pictures of a configured source. Raises UserError, one line, on whatever stands in the way."""
-    match source:
+    match data.source:
         case "folder":
-            return folder_pictures(Path(path), size=size, channels=channels)
+            return folder_pictures(Path(data.path), size=data.size, channels=data.channels)
         case "emblems":
-            return emblem_pictures(size=size, channels=channels)
+            return emblem_pictures(size=data.size, channels=data.channels)
         case "tfds":
             from sharingan_jax.data.tfds_source import tfds_pictures
 
-            return tfds_pictures(name, split=split, data_dir=data_dir, size=size, channels=channels)
-    raise UserError(f"config: data.source={source!r} must be one of emblems, folder, tfds")
+            return tfds_pictures(data.name, split=data.split, data_dir=data.data_dir, size=data.size, channels=data.channels)
+    raise ValueError(f"no source {data.source!r}")
 
 
 def folder_pictures(folder: Path, *, size: int, channels: int) -> Pictures:

@@ -1,0 +1,134 @@
+"""A training state as named PyTorch tensors, and back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sharingan_jax.config import Config
+from sharingan_jax.errors import UserError
+from sharingan_jax.functional import Arrays
+from sharingan_jax.interop.tensor_table import Tensor, disc_table, gen_table
+from sharingan_jax.state import NetState, System, TrainState, init_state
+
+Tensors = dict[str, np.ndarray]
+
+COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class AdamState:
+    """PyTorch's Adam of one network: updates done, and both moments [a parameter each], in the order of `parameters()`."""
+
+    count: int
+    first: list[np.ndarray]
+    second: list[np.ndarray]
+
+
+def to_tensors(config: Config, state: TrainState) -> Tensors:
+    """Both networks under the original's names and in its layouts; `load_state_dict(strict=True)` takes each one's part.
+
+    Batch norm's counters, which nothing computes with, are the training passes that `state.step` steps took.
+    """
+    step = int(state.step)
+    gen = _net_tensors(gen_table(config), state.gen, passes=step)
+    disc = _net_tensors(disc_table(config), state.disc, passes=2 * step + step // config.train.n_critic)
+    return gen | disc
+
+
+def moment_tensors(config: Config, state: TrainState) -> Tensors:
+    """Adam's moments, `<name>.exp_avg` and `<name>.exp_avg_sq` for each parameter's name in the original."""
+    tensors: Tensors = {}
+    for table, net in ((gen_table(config), state.gen), (disc_table(config), state.disc)):
+        for ours, theirs in (("mu", "exp_avg"), ("nu", "exp_avg_sq")):
+            moment = optax.tree.get(net.opt, ours)
+            tensors |= {
+                f"{row.name}.{theirs}": row.to_torch(np.asarray(moment[row.layer][row.array]))
+                for row in table
+                if not row.is_buffer
+            }
+    return tensors
+
+
+def from_tensors(
+    config: Config, system: System, tensors: Mapping[str, np.ndarray], *, gen_adam: AdamState | None, disc_adam: AdamState | None
+) -> TrainState:
+    """The state that holds `tensors` (of both networks, under the original's names) and, where given, Adam's states.
+
+    The step is the number of D's updates, which a step makes one of; without Adam's states it is 0 and the moments are zero.
+    Raises UserError with every tensor that is missing, unexpected or of another shape, by name and with both shapes.
+    """
+    abstract = jax.eval_shape(lambda: init_state(system, seed=config.seed))
+    complaint = mismatches(config, abstract, tensors)
+    if complaint:
+        raise UserError(complaint)
+    state = jax.device_get(jax.jit(lambda: init_state(system, seed=config.seed))())
+    gen = _net_state(gen_table(config), state.gen, tensors, gen_adam)
+    disc = _net_state(disc_table(config), state.disc, tensors, disc_adam)
+    return TrainState(jnp.int32(disc_adam.count if disc_adam else 0), state.key, gen, disc)
+
+
+def mismatches(config: Config, abstract: TrainState, tensors: Mapping[str, np.ndarray]) -> str:
+    """What keeps `tensors` from being the networks of `config`, in words; "" where nothing does.
+
+    `abstract` is a state of that configuration, its leaves of the right shapes.
+    """
+    expected = expected_shapes(config, abstract)
+    found = {name: array.shape for name, array in tensors.items() if not name.endswith(COUNTER)}
+    missing = [f"{name} {list(shape)}" for name, shape in expected.items() if name not in found]
+    unexpected = [f"{name} {list(shape)}" for name, shape in found.items() if name not in expected]
+    misshaped = [
+        f"{name} is {list(found[name])} and the configuration's is {list(shape)}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+    parts = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
+
+
+def expected_shapes(config: Config, abstract: TrainState) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a configuration's two networks, by the original's names."""
+    shapes = {}
+    for table, net in ((gen_table(config), abstract.gen), (disc_table(config), abstract.disc)):
+        for row in table:
+            shape = (net.buffers if row.is_buffer else net.params)[row.layer][row.array].shape
+            shapes[row.name] = row.to_torch(np.empty(shape, np.bool_)).shape
+    return shapes
+
+
+def parameter_shapes(table: list[Tensor], shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """The shapes of a network's parameters in the order of `parameters()`, which is Adam's."""
+    return [shapes[row.name] for row in table if not row.is_buffer]
+
+
+def _net_tensors(table: list[Tensor], net: NetState, *, passes: int) -> Tensors:
+    tensors: Tensors = {}
+    for row in table:
+        array = (net.buffers if row.is_buffer else net.params)[row.layer][row.array]
+        tensors[row.name] = row.to_torch(np.asarray(array))
+        if row.array == "var":
+            tensors[row.name.replace("running_var", COUNTER)] = np.array(passes, np.int64)
+    return tensors
+
+
+def _net_state(table: list[Tensor], net: NetState, tensors: Mapping[str, np.ndarray], adam: AdamState | None) -> NetState:
+    parameters = [row for row in table if not row.is_buffer]
+    buffers = [row for row in table if row.is_buffer]
+    opt: Any = net.opt
+    if adam:
+        first = _nested(parameters, dict(zip((row.name for row in parameters), adam.first, strict=True)))
+        second = _nested(parameters, dict(zip((row.name for row in parameters), adam.second, strict=True)))
+        opt = optax.tree.set(opt, mu=first, nu=second, count=jnp.int32(adam.count))
+    return NetState(_nested(parameters, tensors), _nested(buffers, tensors), opt)
+
+
+def _nested(rows: list[Tensor], tensors: Mapping[str, np.ndarray]) -> Arrays:
+    arrays: Arrays = {}
+    for row in rows:
+        array = row.from_torch(tensors[row.name])
+        arrays.setdefault(row.layer, {})[row.array] = array.astype(np.float32)
+    return arrays

@@ -1,0 +1,108 @@
+"""The one table of names: every array of a pair of networks here, and the tensor it is in the PyTorch original.
+
+The original's networks are `nn.Sequential`s under the names `gen` and `dis`; a layer's number counts activations too. At 64
+pixels, with spectral normalisation and batch norm after the activation:
+
+    to4/kernel   gen.0.weight_orig      to32/kernel  dis.0.weight_orig
+    to4/u, v     gen.0.weight_u, _v     to32/u, v    dis.0.weight_u, _v
+    bn4/scale    gen.2.weight           to16/kernel  dis.2.weight_orig
+    bn4/bias     gen.2.bias             bn16/scale   dis.4.weight
+    bn4/mean     gen.2.running_mean     ...
+    bn4/var      gen.2.running_var      to4/kernel   dis.8.weight_orig
+    ...                                 bn4/scale    dis.10.weight
+    to64/kernel  gen.12.weight_orig     to1/kernel   dis.11.weight
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sharingan_jax.config import Config
+from sharingan_jax.layers import KERNEL_SIZE
+from sharingan_jax.networks import stage_sides
+
+Layout = Literal["conv", "transposed", "rows", "vector"]
+"""How an array lies here and there.
+
+`"conv"`: a kernel [4, 4, in, out] here, [out, in, 4, 4] there; `"transposed"`: [in, out, 4, 4] there; `"rows"`: v, whose entries
+run over (row, column, in) here and (in, row, column) there; `"vector"`: the same in both.
+"""
+
+_AXES = {"conv": (3, 2, 0, 1), "transposed": (2, 3, 0, 1)}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One row: `layer/array` here, `name` there. A buffer is what no gradient reaches; `place` is the layer's number there."""
+
+    layer: str
+    array: str
+    name: str
+    layout: Layout
+    is_buffer: bool
+
+    def to_torch(self, array: np.ndarray) -> np.ndarray:
+        """The array as it lies there, contiguous."""
+        match self.layout:
+            case "conv" | "transposed":
+                array = array.transpose(_AXES[self.layout])
+            case "rows":
+                array = array.reshape(KERNEL_SIZE, KERNEL_SIZE, -1).transpose(2, 0, 1).reshape(-1)
+        return np.ascontiguousarray(array)
+
+    def from_torch(self, tensor: np.ndarray) -> np.ndarray:
+        """The tensor as it lies here, contiguous."""
+        match self.layout:
+            case "conv" | "transposed":
+                tensor = tensor.transpose(np.argsort(_AXES[self.layout]))
+            case "rows":
+                tensor = tensor.reshape(-1, KERNEL_SIZE, KERNEL_SIZE).transpose(1, 2, 0).reshape(-1)
+        return np.ascontiguousarray(tensor)
+
+
+def gen_table(config: Config) -> list[Tensor]:
+    """The generator's rows, in the order of the original's `parameters()` with each layer's buffers behind its parameters."""
+    sides = stage_sides(config.data.size)
+    rows: list[Tensor] = []
+    for i, side in enumerate(sides):
+        normalised = config.model.gen_spectral_norm
+        rows += _convolution(f"to{side}", f"gen.{3 * i}", layout="transposed", normalised=normalised)
+        if i < len(sides) - 1:
+            rows += _batch_norm(f"bn{side}", f"gen.{3 * i + _behind(config)}")
+    return rows
+
+
+def disc_table(config: Config) -> list[Tensor]:
+    """The discriminator's rows, ordered as the generator's. Its first layer has no batch norm, its last no spectral norm."""
+    sides = stage_sides(config.data.size)[-2::-1]
+    rows: list[Tensor] = []
+    for i, side in enumerate(sides):
+        place = max(0, 3 * i - 1)
+        rows += _convolution(f"to{side}", f"dis.{place}", layout="conv", normalised=config.model.disc_spectral_norm)
+        if i > 0:
+            rows += _batch_norm(f"bn{side}", f"dis.{place + _behind(config)}")
+    rows += _convolution("to1", f"dis.{3 * len(sides) - 1}", layout="conv", normalised=False)
+    return rows
+
+
+def _behind(config: Config) -> int:
+    """How many places batch norm stands behind its convolution."""
+    return 2 if config.model.batch_norm == "after" else 1
+
+
+def _convolution(layer: str, prefix: str, *, layout: Layout, normalised: bool) -> Iterator[Tensor]:
+    if not normalised:
+        yield Tensor(layer, "kernel", f"{prefix}.weight", layout, is_buffer=False)
+        return
+    yield Tensor(layer, "kernel", f"{prefix}.weight_orig", layout, is_buffer=False)
+    yield Tensor(layer, "u", f"{prefix}.weight_u", "vector", is_buffer=True)
+    yield Tensor(layer, "v", f"{prefix}.weight_v", "rows", is_buffer=True)
+
+
+def _batch_norm(layer: str, prefix: str) -> Iterator[Tensor]:
+    yield Tensor(layer, "scale", f"{prefix}.weight", "vector", is_buffer=False)
+    yield Tensor(layer, "bias", f"{prefix}.bias", "vector", is_buffer=False)
+    yield Tensor(layer, "mean", f"{prefix}.running_mean", "vector", is_buffer=True)
+    yield Tensor(layer, "var", f"{prefix}.running_var", "vector", is_buffer=True)

@@ -1,0 +1,166 @@
+"""PyTorch's files: state dicts and training checkpoints read, whatever they call their parts; state dicts written."""
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from sharingan_jax.atomic import write_atomically
+from sharingan_jax.errors import UserError
+from sharingan_jax.interop.state_dict import AdamState, Tensors
+
+TORCH_ENDINGS = (".pth", ".pt", ".tar", ".ckpt", ".bin")
+ENDINGS = (".safetensors", *TORCH_ENDINGS)
+OUR_PREFIXES = ("gen.", "dis.")
+
+
+@dataclass
+class TorchContents:
+    """What files held: tensors under the original's names, Adam states with the settings they ran with, by `gen` and `dis`."""
+
+    tensors: Tensors = field(default_factory=dict)
+    adam: dict[str, AdamState] = field(default_factory=dict)
+    adam_settings: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def read_torch_file(
+    path: Path, *, shapes: Mapping[str, tuple[int, ...]], parameters: Mapping[str, list[tuple[int, ...]]]
+) -> TorchContents:
+    """The contents of one file, each part given to the network that it fits best.
+
+    `shapes` are the tensors expected, by the original's names; `parameters` those of the parameters of `gen` and `dis`, in
+    order. A part is a state dict (names as in the original, in the PyTorch DCGAN tutorial, `main.0.weight`, or bare,
+    `0.weight`; `module.` before them is passed over) or Adam's `state_dict()`, at the top of the file or at any depth in it.
+    Raises UserError naming the file where it cannot be read or holds no tensors.
+    """
+    contents = TorchContents()
+    for where, part in _parts(_read(path)):
+        if _is_adam(part):
+            _add_adam(contents, part, parameters, where=f"{path}{where}")
+        else:
+            _add_tensors(contents, part, shapes)
+    if not contents.tensors and not contents.adam:
+        raise UserError(f"--from={path}: holds no tensors; give a state dict or a training checkpoint")
+    return contents
+
+
+def write_safetensors(path: Path, tensors: Tensors, facts: Mapping[str, str]) -> None:
+    """Writes a `.safetensors` file, atomically, with `facts` beside the tensors."""
+    content = safetensors.numpy.save(tensors, metadata={"format": "pt", **facts})
+    write_atomically(path, lambda file: file.write(content))
+
+
+def write_pth(path: Path, tensors: Tensors) -> None:
+    """Writes a state dict as `torch.save` does, atomically. Raises UserError where torch is not installed."""
+    torch = _import_torch(f"--out={path}")
+    buffer = io.BytesIO()
+    torch.save({name: torch.from_numpy(array.copy()) for name, array in tensors.items()}, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise UserError(f"--from={path}: no such file")
+    if path.suffix not in ENDINGS:
+        raise UserError(f"--from={path}: {path.suffix or 'no ending'} is not a form there is; use one of {', '.join(ENDINGS)}")
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors.numpy.load_file(path)
+        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+            raise UserError(f"--from={path}: not a readable .safetensors file: {error}") from None
+    torch = _import_torch(f"--from={path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # Pickle, zip and torch itself raise many kinds of error on a file that is none of theirs.
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise UserError(f"--from={path}: torch cannot read it as weights alone: {reason}") from None
+    if not isinstance(content, Mapping):
+        raise UserError(f"--from={path}: holds a {type(content).__name__}; give a state dict or a dict of them")
+    return content
+
+
+def _import_torch(why: str) -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise UserError(f"{why}: this form needs torch, which is not installed; use .safetensors, or install torch") from None
+    return torch
+
+
+def _parts(content: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The state dicts and Adam states in a file, with where they lie: its own tensors first, then what lies deeper."""
+    if _is_adam(content):
+        yield where, content
+        return
+    # A layer's tensors have a dot in their names; a loose one (fixed noise, a loss) is no part of a network.
+    tensors = {name: value for name, value in content.items() if "." in str(name) and hasattr(value, "shape")}
+    if tensors:
+        yield where, tensors
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _parts(value, f"{where}[{name!r}]")
+
+
+def _is_adam(part: Mapping[str, Any]) -> bool:
+    return set(part) >= {"state", "param_groups"}
+
+
+def _add_tensors(contents: TorchContents, part: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    named = {name.removeprefix("module."): _array(value) for name, value in part.items()}
+    if not all(name.startswith(OUR_PREFIXES) for name in named):
+        bare = {name.removeprefix("main."): array for name, array in named.items()}
+        prefix = max(OUR_PREFIXES, key=lambda prefix: _matches(prefix, bare, shapes))
+        if _matches(prefix, bare, shapes):
+            named = {prefix + name: array for name, array in bare.items()}
+    contents.tensors.update(named)
+
+
+def _matches(prefix: str, tensors: Tensors, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How many convolution kernels fit; with or without spectral normalisation, so that a file's own error can be told."""
+    kernels = {name.removesuffix("_orig"): shape for name, shape in shapes.items() if len(shape) == 4}
+    return sum(kernels.get(prefix + name.removesuffix("_orig")) == array.shape for name, array in tensors.items())
+
+
+def _add_adam(
+    contents: TorchContents, part: Mapping[str, Any], parameters: Mapping[str, list[tuple[int, ...]]], *, where: str
+) -> None:
+    groups = part["param_groups"]
+    order = [index for group in groups for index in group["params"]]
+    entries = [part["state"].get(index) for index in order]
+    if not part["state"]:
+        return  # An optimizer that has not stepped yet says nothing.
+    if not all(entry and {"exp_avg", "exp_avg_sq", "step"} <= set(entry) for entry in entries):
+        raise UserError(f"--from={where}: an optimizer that is not Adam, or that has left out a parameter")
+    first, second = ([_array(entry[key]) for entry in entries] for key in ("exp_avg", "exp_avg_sq"))
+    nets = [net for net, expected in parameters.items() if [array.shape for array in first] == expected]
+    if not nets:
+        raise UserError(
+            f"--from={where}: Adam's moments have the shapes of neither network's parameters:"
+            f" {', '.join(str(list(array.shape)) for array in first)}"
+        )
+    (net,) = nets
+    contents.adam[net] = AdamState(int(entries[0]["step"]), first, second)
+    contents.adam_settings[net] = _adam_settings(groups, where=where)
+
+
+def _adam_settings(groups: list[Mapping[str, Any]], *, where: str) -> dict[str, float]:
+    settings = [(float(group["lr"]), *map(float, group["betas"]), float(group["eps"])) for group in groups]
+    if len(set(settings)) != 1 or any(group.get("weight_decay") or group.get("amsgrad") for group in groups):
+        raise UserError(
+            f"--from={where}: Adam with parameter groups that differ, weight decay or amsgrad, which are not built here"
+        )
+    lr, b1, b2, eps = settings[0]
+    return {"lr": lr, "b1": b1, "b2": b2, "eps": eps}
+
+
+def _array(value: Any) -> np.ndarray:
+    """A tensor as numpy; what numpy has no type for (bfloat16) as float32."""
+    if isinstance(value, np.ndarray):
+        return value
+    value = value.detach().cpu()
+    array: np.ndarray = (value.float() if value.is_floating_point() and value.element_size() < 4 else value).numpy()
+    return array

@@ -1,0 +1,87 @@
+"""A PyTorch run's files as a training state of ours."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from sharingan_jax.atomic import write_json
+from sharingan_jax.checkpoint import Checkpoints
+from sharingan_jax.config import AdamConfig, Config
+from sharingan_jax.errors import UserError
+from sharingan_jax.interop.state_dict import expected_shapes, from_tensors, mismatches, parameter_shapes
+from sharingan_jax.interop.tensor_table import disc_table, gen_table
+from sharingan_jax.interop.torch_files import TorchContents, read_torch_file
+from sharingan_jax.rundir import RunDir, config_fingerprint, environment, write_config
+from sharingan_jax.state import TrainState, build_system, digest, init_state
+
+
+def import_state(config: Config, paths: Iterable[Path]) -> TrainState:
+    """The state of both networks that `paths` hold together, and of Adam where they hold that.
+
+    Raises UserError, naming the tensors with both shapes, where they are not the networks of `config`, and the settings where
+    Adam ran with others.
+    """
+    system = build_system(config)
+    abstract = jax.eval_shape(lambda: init_state(system, seed=config.seed))
+    shapes = expected_shapes(config, abstract)
+    parameters = {"gen": parameter_shapes(gen_table(config), shapes), "dis": parameter_shapes(disc_table(config), shapes)}
+    whole = TorchContents()
+    for path in paths:
+        contents = read_torch_file(path, shapes=shapes, parameters=parameters)
+        whole.tensors.update(contents.tensors)
+        whole.adam.update(contents.adam)
+        whole.adam_settings.update(contents.adam_settings)
+    names = ", ".join(map(str, paths))
+    complaint = mismatches(config, abstract, whole.tensors)
+    if complaint:
+        raise UserError(f"--from={names}: {complaint}{_what_would_fit(config, whole)}")
+    unfinished = [name for name, array in whole.tensors.items() if not np.isfinite(array).all()]
+    if unfinished:
+        raise UserError(f"--from={names}: not all numbers of {', '.join(unfinished)} are finite")
+    if len(whole.adam) == 1:
+        raise UserError(f"--from={names}: holds Adam's state of {next(iter(whole.adam))} alone; give both, or neither")
+    for net, adam in (("gen", config.optim.gen), ("dis", config.optim.disc)):
+        if net in whole.adam_settings:
+            _check_settings(adam, whole.adam_settings[net], key="optim.gen" if net == "gen" else "optim.disc", names=names)
+    return from_tensors(config, system, whole.tensors, gen_adam=whole.adam.get("gen"), disc_adam=whole.adam.get("dis"))
+
+
+def begin_run(run: RunDir, config: Config, state: TrainState, paths: Iterable[Path]) -> None:
+    """Writes the folder of a run that begins with `state`: its settings, where it is from, and a checkpoint."""
+    files = {path.name: sha256(path.read_bytes()).hexdigest() for path in paths}
+    imported = {"step": int(state.step), "files": files, "digest": digest(state)}
+    with Checkpoints(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
+        checkpoints.save(state, {"config": config_fingerprint(config), "imported": files})
+        checkpoints.wait()
+    write_json(run.manifest, {"status": "imported", "step": int(state.step), "imported": imported, **environment()})
+    write_config(run, config)  # Last: with it the folder is a run.
+
+
+def _what_would_fit(config: Config, contents: TorchContents) -> str:
+    """The settings under which the tensors fit, as words to put behind what is wrong; "" where there are none such."""
+    model = config.model
+    for order, gen_norm, disc_norm in product(("after", "before"), (True, False), (True, False)):
+        changes = {"batch_norm": order, "gen_spectral_norm": gen_norm, "disc_spectral_norm": disc_norm}
+        other = replace(config, model=replace(model, **changes))  # type: ignore[arg-type]
+        system = build_system(other)
+        abstract = jax.eval_shape(lambda system=system: init_state(system, seed=0))
+        if not mismatches(other, abstract, contents.tensors):
+            flags = [f"--config.model.{key}={value}" for key, value in changes.items() if getattr(model, key) != value]
+            return f"; it fits with {' '.join(flags)}"
+    return ""
+
+
+def _check_settings(adam: AdamConfig, theirs: dict[str, float], *, key: str, names: str) -> None:
+    ours = {"b1": adam.b1, "b2": adam.b2, "eps": adam.eps}
+    if adam.schedule == "constant" and adam.warmup_steps == 0:  # Under a schedule PyTorch's lr is that of its last update.
+        ours = {"lr": adam.lr, **ours}
+    differing = [name for name in ours if ours[name] != theirs[name]]
+    if differing:
+        flags = " ".join(f"--config.{key}.{name}={theirs[name]:g}" for name in differing)
+        found = ", ".join(f"{key}.{name}={theirs[name]:g} and the configuration's is {ours[name]:g}" for name in differing)
+        raise UserError(f"--from={names}: ran with {found}; to continue it, use {flags}")

@@ -1,0 +1,108 @@
+"""A replay kit: the first steps of a run, run again, with all that goes in and comes out, for a check in any framework."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from sharingan_jax.config import Config
+from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.data.pictures import Pictures
+from sharingan_jax.data.sources import load_pictures
+from sharingan_jax.errors import UserError
+from sharingan_jax.interop.state_dict import moment_tensors, to_tensors
+from sharingan_jax.parallel import compile_programs, make_mesh
+from sharingan_jax.rundir import RunDir, check_same_run, read_config, read_imported
+from sharingan_jax.saved import read_saved_run
+from sharingan_jax.state import System, TrainState, build_system
+from sharingan_jax.step import Metrics, scale_pictures, update_networks
+from sharingan_jax.streams import draw_latents
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A run as it was before its first step here: the state it drew, or the one that was imported."""
+
+    run: RunDir
+    config: Config
+    system: System
+    pictures: Pictures
+    state: TrainState
+
+
+def run_beginning(workdir: Path) -> Beginning:
+    """The beginning of the run in `workdir`. Raises UserError where its pictures are gone or others, or where it was imported
+    and its first checkpoint is no longer kept."""
+    run = RunDir(workdir)
+    config = read_config(run)
+    pictures = load_pictures(config.data)
+    check_same_run(run, config, data_fingerprint=pictures.fingerprint)
+    imported = read_imported(run)
+    if imported:
+        if not (run.checkpoints / str(imported["step"])).is_dir():
+            raise UserError(
+                f"--workdir={workdir} was imported, and its first checkpoint is kept no longer; import the files again into a"
+                " new folder, and trace that"
+            )
+        saved = read_saved_run(workdir, step=imported["step"])
+        return Beginning(run, config, saved.system, pictures, saved.state)
+    system = build_system(config)
+    programs = compile_programs(system, make_mesh(1, batch_sizes={1}), precision=config.train.precision)
+    return Beginning(run, config, system, pictures, programs.init(config.seed))
+
+
+def record_trace(beginning: Beginning, *, steps: int) -> dict[str, np.ndarray]:
+    """The run's first K = `steps` steps as arrays by name:
+
+    - `initial/<name>`, `final/<name>`: every tensor of both networks under the original's names and in PyTorch's layouts, and
+      Adam's moments as `<name>.exp_avg` and `<name>.exp_avg_sq`;
+    - `real` float32 [K, B, H, W, C] in [−1, 1] and `z` float32 [K, B, nz], as the steps saw them; `step` int64 [K];
+    - `loss_d, loss_g, d_real, d_fake_before, d_fake_after, grad_norm_d, grad_norm_g`: float32 [K], NaN where not taken.
+
+    Raises UserError where the steps' batches are of different sizes.
+    """
+    config, pictures, state = beginning.config, beginning.pictures, beginning.state
+    first = int(state.step) + 1
+    plan = BatchPlan(pictures.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
+    sizes = [plan.size_of(step) for step in range(first, first + steps)]
+    if len(set(sizes)) > 1:
+        whole = next(k for k, size in enumerate(sizes) if size != sizes[0])
+        raise UserError(
+            f"--steps={steps}: step {first + whole} has a batch of {sizes[whole]}, not {sizes[0]}; use --steps={whole}"
+        )
+    real_u8 = np.stack([pictures.images[plan.indices(step)] for step in range(first, first + steps)])
+    start = jax.device_get(state)
+    end, seen, metrics = jax.device_get(_traced(beginning.system, state, real_u8, precision=config.train.precision))
+    trace = {f"initial/{name}": array for name, array in (to_tensors(config, start) | moment_tensors(config, start)).items()}
+    trace |= {f"final/{name}": array for name, array in (to_tensors(config, end) | moment_tensors(config, end)).items()}
+    return trace | {"step": np.arange(first, first + steps), **seen, **metrics}
+
+
+def differing_metrics(trace: dict[str, np.ndarray], records: list[dict[str, Any]]) -> list[int]:
+    """The steps at which a figure of `records` (lines of metrics.jsonl) is another float than the trace's."""
+    by_step = {record["step"]: record for record in records}
+    return [
+        int(step)
+        for i, step in enumerate(trace["step"])
+        if step in by_step and any(by_step[step][name] != float(trace[name][i]) for name in ("loss_d", "d_real", "grad_norm_d"))
+    ]
+
+
+def _traced(system: System, state: TrainState, real_u8: np.ndarray, *, precision: str) -> tuple[TrainState, Metrics, Metrics]:
+    def body(state: TrainState, batch_u8: Array) -> tuple[TrainState, tuple[Metrics, Metrics]]:
+        real = scale_pictures(batch_u8)
+        z = draw_latents(state.key, step=state.step + 1, count=real.shape[0], nz=system.nz)
+        state, metrics = update_networks(system, state, real, z)
+        return state, ({"real": real, "z": z}, metrics)
+
+    @jax.jit
+    def run(state: TrainState, real_u8: Array) -> tuple[TrainState, tuple[Metrics, Metrics]]:
+        with jax.default_matmul_precision(precision):
+            return lax.scan(body, state, real_u8)
+
+    end, (seen, metrics) = run(state, jnp.asarray(real_u8))
+    return end, seen, metrics

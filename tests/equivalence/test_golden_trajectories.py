@@ -1,0 +1,112 @@
+"""Fifty steps of each experiment beside what the PyTorch oracle was recorded to do, with or without torch; and the proof that
+the comparison notices when any one of the proven facts is broken."""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from record_golden import STEPS, TWIN, golden_digest
+from replay import EXPERIMENTS, relative_differences, replay_ours, small_config
+
+from sharingan_jax import layers, state, step
+from sharingan_jax.convolutions import Convolutions, convolutions
+from sharingan_jax.optim import clip_by_global_norm, scale_by_adam
+from sharingan_jax.state import NetState, System
+
+HERE = Path(__file__).parent
+
+
+@cache
+def _golden() -> dict[str, np.ndarray]:
+    with np.load(HERE / "golden.npz") as file:
+        return {name: file[name] for name in file.files}
+
+
+def _recorded(experiment: str, part: str) -> dict[str, np.ndarray]:
+    owner = experiment if part == "figures" else TWIN.get(experiment, experiment)
+    prefix = f"{owner}/{part}/"
+    return {name.removeprefix(prefix): array for name, array in _golden().items() if name.startswith(prefix)}
+
+
+def test_the_recording_is_the_one_that_was_made() -> None:
+    assert golden_digest(_golden()) == json.loads((HERE / "golden.json").read_text())["digest"]
+
+
+def _worst_difference(experiment: str) -> tuple[float, str]:
+    ours, figures = replay_ours(small_config(experiment), _recorded(experiment, "initial"), steps=STEPS)
+    found = relative_differences(ours, _recorded(experiment, "final"))
+    found |= relative_differences(figures, _recorded(experiment, "figures"))
+    return max((difference, name) for name, difference in found.items())
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_fifty_steps_are_the_recorded_ones(experiment: str) -> None:
+    assert _worst_difference(experiment) < (1e-8, "")
+
+
+def _clip_after_adam(config: Any) -> optax.GradientTransformation:
+    return optax.chain(scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps), _clip(config), optax.scale(-config.lr))
+
+
+def _clip(config: Any) -> optax.GradientTransformation:
+    return clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+
+
+def _mixed_batch(system: System, disc: NetState, *, real: jax.Array, fake: jax.Array) -> Any:
+    """D's update on real and fake pictures in one forward pass, whose statistics are those of both."""
+
+    def loss_of(params: Any) -> Any:
+        logits, buffers = system.disc.apply(params, disc.buffers, jnp.concatenate([real, fake]), mode="train")
+        real_logits, fake_logits = jnp.split(logits, 2)
+        return system.loss.disc(real_logits, fake_logits), (real_logits, fake_logits, buffers)
+
+    (loss_d, (real_logits, fake_logits, buffers)), grads = jax.value_and_grad(loss_of, has_aux=True)(disc.params)
+    updates, opt = system.disc_optimizer.update(grads, disc.opt, disc.params)
+    metrics = {
+        "loss_d": loss_d, "d_real": jnp.mean(jax.nn.sigmoid(real_logits)), "d_fake_before": jnp.mean(jax.nn.sigmoid(fake_logits)),
+        "grad_norm_d": optax.tree.norm(grads),
+    }  # fmt: skip
+    return NetState(optax.apply_updates(disc.params, updates), buffers, opt), metrics
+
+
+BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "batch norm's momentum 0.9": lambda patch: patch.setattr(layers.BatchNorm, "momentum", 0.9),
+    "batch norm's eps 1e-3": lambda patch: patch.setattr(layers.BatchNorm, "eps", 1e-3),
+    "no power iteration": lambda patch: patch.setattr(
+        layers, "power_iteration", lambda matrix, u: (u, layers.l2_normalise(matrix @ u))
+    ),
+    "two power iterations": lambda patch: patch.setattr(layers, "power_iteration", _twice(layers.power_iteration)),
+    "spectral norm's gradient without sigma's": lambda patch: patch.setattr(
+        layers.SpectralConv, "_sigma", _stopped(layers.SpectralConv._sigma)
+    ),
+    "clipping after Adam": lambda patch: patch.setattr(state, "build_optimizer", _clip_after_adam),
+    "real and fake in one batch": lambda patch: patch.setattr(step, "_update_disc", _mixed_batch),
+    "no gradient through one convolution": lambda patch: patch.setattr(state, "convolutions", _stopped_up),
+}
+
+
+def _twice(iterate: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda matrix, u: iterate(matrix, iterate(matrix, u)[0])
+
+
+def _stopped(sigma: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    return lambda self, kernel, *, mode: jax.lax.stop_gradient(sigma(self, kernel, mode=mode))
+
+
+def _stopped_up(form: Any) -> Convolutions:
+    forms = convolutions(form)
+    return forms._replace(open=lambda x, kernel: forms.open(x, jax.lax.stop_gradient(kernel)))
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_a_broken_fact_is_noticed(breakage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    BREAKAGES[breakage](monkeypatch)
+    # Ten thousand times the tolerance, at the least: nothing that is broken hides just above it.
+    assert _worst_difference("stabilised") > (1e-4, "")

@@ -1,0 +1,106 @@
+"""Where PyTorch, or the original's use of it, does something one would not expect: seen in the oracle, and where ours stands."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from replay import B, batch, make_oracle, small_config
+
+from sharingan_jax.interop.state_dict import from_tensors
+from sharingan_jax.layers import leaky_relu
+from sharingan_jax.losses import bce_gen, modified_d_term
+from sharingan_jax.optim import clip_by_global_norm
+from sharingan_jax.state import build_system, digest
+from sharingan_jax.step import sample_images
+
+torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
+
+
+@pytest.fixture
+def training() -> Any:
+    torch.manual_seed(1)
+    return make_oracle(small_config("stabilised"), None, dtype="float32")
+
+
+def test_bce_loss_stops_at_a_hundred_and_its_gradient_dies_where_ours_is_exact() -> None:
+    logits = torch.tensor([-200.0], requires_grad=True)
+    loss = torch.nn.functional.binary_cross_entropy(torch.sigmoid(logits), torch.ones(1))
+    loss.backward()
+    assert (float(loss.detach()), float(logits.grad)) == (100.0, 0.0)
+    value, grad = jax.value_and_grad(bce_gen)(jnp.array([-200.0]))
+    assert (float(value), float(grad[0])) == (200.0, -1.0)
+
+
+def test_clipping_adds_a_millionth_to_the_norm_where_optax_does_not() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1).double())
+    parameter.grad = torch.tensor([10.0]).double()
+    torch.nn.utils.clip_grad_norm_([parameter], 5.0)
+    with jax.enable_x64(True):
+        grads = {"a": jnp.array([10.0])}
+        ours, _ = clip_by_global_norm(5.0).update(grads, optax.EmptyState())
+        optaxs, _ = optax.clip_by_global_norm(5.0).update(grads, optax.EmptyState())
+        np.testing.assert_allclose(ours["a"], parameter.grad, rtol=1e-15)
+        np.testing.assert_allclose(1 - ours["a"] / optaxs["a"], 1e-7, rtol=1e-3)
+
+
+def test_leaky_relus_gradient_at_zero_is_the_slope() -> None:
+    x = torch.zeros(1, requires_grad=True)
+    torch.nn.functional.leaky_relu(x, 0.2).backward()
+    np.testing.assert_allclose(x.grad.numpy(), [0.2])
+    np.testing.assert_allclose(jax.grad(leaky_relu)(0.0), 0.2)
+    assert jax.grad(lambda x: jax.nn.leaky_relu(x, 0.2))(0.0) == 1.0
+
+
+def test_batch_norm_normalises_with_one_variance_and_keeps_another() -> None:
+    layer, x = torch.nn.BatchNorm2d(1).double(), torch.tensor([[[[0.0]]], [[[2.0]]]]).double()
+    y = layer(x).detach().numpy().ravel()
+    np.testing.assert_allclose(y, np.array([-1, 1]) / np.sqrt(1 + 1e-5))  # the biased variance, 1
+    np.testing.assert_allclose(layer.running_var.numpy(), 0.9 + 0.1 * 2)  # the unbiased one, 2
+
+
+def test_looking_at_the_originals_pictures_moves_its_u_and_statistics_and_looking_at_ours_does_not(training: Any) -> None:
+    z = batch(1)[1].astype(np.float32)
+    before = training.networks()
+    with torch.no_grad():
+        first = training.gen(torch.tensor(z)[:, :, None, None])
+        training.gen(torch.tensor(z)[:, :, None, None])
+    moved = {name.rpartition(".")[2] for name, array in training.networks().items() if not np.array_equal(array, before[name])}
+    assert moved == {"weight_u", "weight_v", "running_mean", "running_var", "num_batches_tracked"}
+
+    config = small_config("stabilised")
+    system = build_system(config)
+    state = from_tensors(config, system, before, gen_adam=None, disc_adam=None)
+    at_start = digest(state)
+    ours = [sample_images(system, state.gen, jnp.asarray(z), statistics="batch") for _ in range(2)]
+    np.testing.assert_array_equal(*ours)
+    assert digest(state) == at_start
+    # The original's first look comes after one more power iteration than its last training step took: other pictures.
+    assert np.abs(first.numpy().transpose(0, 2, 3, 1) - ours[0]).max() > 1e-3
+
+
+def test_the_original_draws_its_samples_with_the_statistics_of_the_batch_drawn(training: Any) -> None:
+    z = torch.tensor(batch(1)[1].astype(np.float32))[:, :, None, None]
+    with torch.no_grad():
+        together, alone = training.gen(z)[:2].numpy(), training.gen(z[:2]).numpy()
+    assert np.abs(together - alone).max() > 1e-2
+
+
+def test_the_beta_term_gives_d_no_gradient_in_either(training: Any) -> None:
+    real, fake = (torch.tensor(batch(step)[0].transpose(0, 3, 1, 2).copy()).float() for step in (1, 2))
+    term = 0.01 * ((fake.detach() - real) ** 2).sum((1, 2, 3)).mean()
+    assert not term.requires_grad
+    ours = modified_d_term(jnp.asarray(batch(2)[0], jnp.float32), jnp.asarray(batch(1)[0], jnp.float32), beta=0.01)
+    np.testing.assert_allclose(ours, term, rtol=1e-6)
+    grads = []
+    for beta in (0.0, 0.01):
+        torch.manual_seed(1)
+        oracle = make_oracle(small_config("stabilised"), None, dtype="float32")
+        oracle.beta = beta
+        oracle.step(real, torch.tensor(batch(1)[1].astype(np.float32)))
+        grads.append(oracle.tensors())
+    for name in grads[0]:
+        np.testing.assert_array_equal(grads[0][name], grads[1][name], err_msg=name)
+    assert len(real) == B

@@ -1,0 +1,42 @@
+"""Each of the original's hundred pictures becomes the same bytes as by the reference's own sequence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sharingan_jax.data.pictures import load_picture
+from sharingan_jax.data.sources import folder_pictures
+from sharingan_jax.step import scale_pictures
+
+
+def _by_the_reference(path: Path, size: int) -> np.ndarray:
+    """Pillow alone, written from the reference: the shorter side to `size`, then the centre."""
+    image = Image.open(path).convert("RGB")
+    short, long = min(image.size), max(image.size)
+    sides = {short: size, long: int(size * long / short)}
+    resized = image.resize((sides[image.width], sides[image.height]), Image.Resampling.BILINEAR)
+    left, top = int(round((resized.width - size) / 2)), int(round((resized.height - size) / 2))
+    return np.asarray(resized)[top : top + size, left : left + size]
+
+
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_all_hundred_are_byte_equal_to_the_reference(sharingan_folder: Path, size: int) -> None:
+    pictures = folder_pictures(sharingan_folder, size=size, channels=3)
+    assert pictures.count == 100
+    for name, image in zip(pictures.names, pictures.images, strict=True):
+        np.testing.assert_array_equal(image, _by_the_reference(sharingan_folder / name, size), err_msg=name)
+
+
+def test_all_hundred_are_byte_equal_to_torchvisions_transforms(sharingan_folder: Path) -> None:
+    transforms = pytest.importorskip("torchvision.transforms", reason="torchvision is not installed", exc_type=Exception)
+    sequence = transforms.Compose([
+        transforms.Resize(64), transforms.CenterCrop(64), transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3),
+    ])  # fmt: skip
+    for path in sorted(sharingan_folder.iterdir()):
+        theirs = sequence(Image.open(path).convert("RGB")).numpy().transpose(1, 2, 0)
+        ours = load_picture(path, size=64)
+        np.testing.assert_array_equal(ours, np.round((theirs + 1) * 127.5), err_msg=path.name)
+        # (x / 255 − 0.5) / 0.5 and x / 127.5 − 1 are the same number, rounded at other places.
+        np.testing.assert_allclose(scale_pictures(ours), theirs, atol=1.2e-7, err_msg=path.name)

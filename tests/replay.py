@@ -1,0 +1,122 @@
+"""Small systems replayed step by step, ours and the oracle's, from the same weights, pictures and latents, in any precision."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from conftest import ROOT
+
+from sharingan_jax.config import Config
+from sharingan_jax.config_files import load_config
+from sharingan_jax.data.emblems import draw_emblems
+from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.interop.state_dict import Tensors, from_tensors, moment_tensors, to_tensors
+from sharingan_jax.state import build_system
+from sharingan_jax.step import update_networks
+
+EXPERIMENTS = ("baseline", "modified_loss", "stabilised", "stabilised_long", "stabilised_modified")
+FIGURES = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after", "grad_norm_d", "grad_norm_g")
+B, NZ, WIDTH = 5, 4, 2
+Batches = Callable[..., tuple[np.ndarray, np.ndarray]]
+
+
+def small_config(experiment: str, *, width: int = WIDTH, form: str = "direct", **changes: str) -> Config:
+    """A configuration of the post's at 64 pixels, but narrow; `model__batch_norm="before"` is a further change."""
+    sizes = {"model.nz": str(NZ), "model.ngf": str(width), "model.ndf": str(width), "model.convolution": form}
+    more = {key.replace("__", "."): value for key, value in changes.items()}
+    return load_config(ROOT / "configs" / f"{experiment}.py", (sizes | more).items())
+
+
+def batch(step: int, *, count: int = B, nz: int = NZ) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures [B, 64, 64, 3] in [−1, 1] and latents [B, nz] of a step, float64, from numpy's frozen legacy generator."""
+    draws = np.random.RandomState(step)
+    return draws.uniform(-1, 1, (count, 64, 64, 3)), draws.standard_normal((count, nz))
+
+
+def emblem_batch(step: int, *, count: int, nz: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same with the pictures that a run on the emblems sees at that step."""
+    images_u8 = _emblems()
+    plan = BatchPlan(len(images_u8), batch_size=count, seed=0, last_batch="keep")
+    return images_u8[plan.indices(step)] / 127.5 - 1.0, np.random.RandomState(step).standard_normal((count, nz))
+
+
+@cache
+def _emblems() -> np.ndarray:
+    return draw_emblems(size=64)[0]
+
+
+def replay_ours(
+    config: Config, initial: Tensors, *, steps: int, dtype: str = "float64", count: int = B, source: Batches = batch
+) -> tuple[Tensors, dict[str, np.ndarray]]:
+    """`steps` steps from `initial`: (every tensor and moment afterwards, every figure [steps])."""
+    with jax.enable_x64(dtype == "float64"):
+        system = build_system(config)
+        state = from_tensors(config, system, initial, gen_adam=None, disc_adam=None)
+        state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype if leaf.dtype == np.float32 else leaf.dtype), state)
+
+        @jax.jit
+        def step_once(state: Any, real: jax.Array, z: jax.Array) -> Any:
+            with jax.default_matmul_precision("highest"):
+                return update_networks(system, state, real, z)
+
+        rows = []
+        for step in range(1, steps + 1):
+            real, z = source(step, count=count, nz=config.model.nz)
+            state, metrics = step_once(state, jnp.asarray(real, dtype), jnp.asarray(z, dtype))
+            rows.append(jax.device_get(metrics))
+        end = jax.device_get(state)
+    figures = {name: np.array([row[name] for row in rows], np.float64) for name in FIGURES}
+    return to_tensors(config, end) | moment_tensors(config, end), figures
+
+
+def replay_oracle(
+    config: Config, initial: Tensors, *, steps: int, dtype: str = "float64", count: int = B, source: Batches = batch
+) -> tuple[Tensors, dict[str, np.ndarray]]:
+    """The same by the oracle. Needs torch."""
+    import pytorch_oracle as oracle
+    import torch
+
+    kind = getattr(torch, dtype)
+    training = make_oracle(config, initial, dtype=dtype)
+    rows = []
+    for step in range(1, steps + 1):
+        real, z = source(step, count=count, nz=config.model.nz)
+        rows.append(training.step(oracle.as_torch(real).to(kind), torch.tensor(z).to(kind)))
+    return training.tensors(), {name: np.array([row[name] for row in rows]) for name in FIGURES}
+
+
+def make_oracle(config: Config, initial: Tensors | None, *, dtype: str = "float64") -> Any:
+    """The oracle of a configuration with the given weights, or with weights that it draws. Needs torch."""
+    import pytorch_oracle as oracle
+    import torch
+
+    model = config.model
+    gen = oracle.Generator(nz=model.nz, ngf=model.ngf, normalised=model.gen_spectral_norm, order=model.batch_norm)
+    disc = oracle.Discriminator(ndf=model.ndf, normalised=model.disc_spectral_norm, order=model.batch_norm)
+    for net in (gen, disc):
+        if initial is None:
+            oracle.initialise(net)
+        else:
+            oracle.load(net, initial)
+        net.to(getattr(torch, dtype))
+    return oracle.Training(gen, disc, beta=config.loss.beta, clip_norm=config.optim.disc.clip_norm)
+
+
+def relative_differences(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> dict[str, float]:
+    """For each name the largest absolute difference, relative to the largest value."""
+    assert set(ours) == set(theirs), set(ours) ^ set(theirs)
+    found = {}
+    for name, array in theirs.items():
+        assert ours[name].shape == array.shape, name
+        found[name] = float(np.abs(ours[name] - array).max() / max(float(np.abs(array).max()), 1e-300))
+    return found
+
+
+def weight_distance(tensors: Tensors, exact: Tensors) -> float:
+    """How far all weights are from the exact ones, as a fraction of their length (both norms over all together)."""
+    weights = [name for name in exact if name.endswith((".weight", ".weight_orig"))]
+    apart = sum(float(np.sum((tensors[name] - exact[name]) ** 2)) for name in weights)
+    return float(np.sqrt(apart / sum(float(np.sum(exact[name] ** 2)) for name in weights)))
