@@ -14,7 +14,7 @@ from sharingan_jax.config_files import load_config
 from sharingan_jax.data.emblems import draw_emblems
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.interop.state_dict import Tensors, from_tensors, moment_tensors, to_tensors
-from sharingan_jax.state import build_system
+from sharingan_jax.state import TrainState, build_system
 from sharingan_jax.step import update_networks
 
 EXPERIMENTS = ("baseline", "modified_loss", "stabilised", "stabilised_long", "stabilised_modified")
@@ -49,12 +49,21 @@ def _emblems() -> np.ndarray:
 
 
 def replay_ours(
-    config: Config, initial: Tensors, *, steps: int, dtype: str = "float64", count: int = B, source: Batches = batch
+    config: Config,
+    initial: Tensors | TrainState,
+    *,
+    steps: int,
+    dtype: str = "float64",
+    count: int = B,
+    source: Batches = batch,
+    first: int = 1,
 ) -> tuple[Tensors, dict[str, np.ndarray]]:
-    """`steps` steps from `initial`: (every tensor and moment afterwards, every figure [steps])."""
+    """`steps` steps from `initial`, the `first` one's batch first: (every tensor and moment afterwards, every figure [steps])."""
     with jax.enable_x64(dtype == "float64"):
         system = build_system(config)
-        state = from_tensors(config, system, initial, gen_adam=None, disc_adam=None)
+        state = initial
+        if isinstance(state, dict):
+            state = from_tensors(config, system, state, gen_adam=None, disc_adam=None)
         state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype if leaf.dtype == np.float32 else leaf.dtype), state)
 
         @jax.jit
@@ -63,7 +72,7 @@ def replay_ours(
                 return update_networks(system, state, real, z)
 
         rows = []
-        for step in range(1, steps + 1):
+        for step in range(first, first + steps):
             real, z = source(step, count=count, nz=config.model.nz)
             state, metrics = step_once(state, jnp.asarray(real, dtype), jnp.asarray(z, dtype))
             rows.append(jax.device_get(metrics))

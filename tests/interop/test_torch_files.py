@@ -1,0 +1,233 @@
+"""Weights to PyTorch's own modules and back: names, layouts, pictures, Adam, and what is said of files that do not fit."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from conftest import ROOT
+from replay import NZ, batch, make_oracle, relative_differences, small_config
+
+import main
+from sharingan_jax.interop.tensor_table import disc_table, gen_table
+from sharingan_jax.sampling import draw_run_latents
+
+SMALL = [
+    f"--config.model.nz={NZ}", "--config.model.ngf=2", "--config.model.ndf=2", "--config.model.convolution=direct",
+    "--config.train.devices=1", "--config.train.batch_size=5", "--config.sample.num=5", "--config.log.tensorboard=False",
+]  # fmt: skip
+
+
+def _train(workdir: Path, *more: str, config: str = "default") -> int:
+    return main.main(["--config", str(ROOT / "configs" / f"{config}.py"), "--workdir", str(workdir), *SMALL, *more])
+
+
+def _import(workdir: Path, *more: str, files: list[Path], config: str = "default") -> int:
+    where = ["--config", str(ROOT / "configs" / f"{config}.py"), "--workdir", str(workdir)]
+    return main.main(["import", "--from", *map(str, files), *where, *SMALL, *more])
+
+
+def _export(run: Path, out: Path, *more: str) -> Any:
+    assert main.main(["export", "--workdir", str(run), "--format", "pytorch", "--out", str(out), *more]) == 0
+    return safetensors.numpy.load_file(out) if out.suffix == ".safetensors" else None
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four steps of the default system, two channels wide."""
+    workdir = tmp_path_factory.mktemp("runs") / "small"
+    assert _train(workdir, "--config.train.steps=4") == 0
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path) -> Path:
+    out = run.parent / "networks.safetensors"
+    _export(run, out)
+    return out
+
+
+def test_the_table_has_the_originals_names() -> None:
+    config = small_config("stabilised")
+    names = [row.name for row in gen_table(config) + disc_table(config) if row.array in ("kernel", "mean")]
+    assert names == [
+        "gen.0.weight_orig", "gen.2.running_mean", "gen.3.weight_orig", "gen.5.running_mean", "gen.6.weight_orig",
+        "gen.8.running_mean", "gen.9.weight_orig", "gen.11.running_mean", "gen.12.weight_orig",
+        "dis.0.weight_orig", "dis.2.weight_orig", "dis.4.running_mean", "dis.5.weight_orig", "dis.7.running_mean",
+        "dis.8.weight_orig", "dis.10.running_mean", "dis.11.weight",
+    ]  # fmt: skip
+    plain = [row.name for row in gen_table(small_config("baseline", model__batch_norm="before"))]
+    assert plain[:6] == ["gen.0.weight", "gen.1.weight", "gen.1.bias", "gen.1.running_mean", "gen.1.running_var", "gen.3.weight"]
+
+
+@pytest.mark.parametrize("layout", ["conv", "transposed", "rows", "vector"])
+def test_every_layout_comes_back_as_it_was(layout: Any) -> None:
+    from sharingan_jax.interop.tensor_table import Tensor
+
+    array = np.arange(4 * 4 * 3 * 5 if layout in ("conv", "transposed") else 48)
+    array = array.reshape(4, 4, 3, 5) if layout in ("conv", "transposed") else array
+    row = Tensor("to8", "kernel", "gen.0.weight", layout, is_buffer=False)
+    np.testing.assert_array_equal(row.from_torch(row.to_torch(array)), array)
+
+
+def test_batch_norms_counters_are_the_passes_taken(exported: Path) -> None:
+    tensors = safetensors.numpy.load_file(exported)
+    assert int(tensors["gen.2.num_batches_tracked"]) == 4
+    assert int(tensors["dis.4.num_batches_tracked"]) == 12
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pth"])
+def test_pytorchs_modules_take_an_export_and_draw_the_same_pictures(run: Path, tmp_path: Path, ending: str) -> None:
+    torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
+    import pytorch_oracle as oracle
+    import safetensors.torch
+
+    out = tmp_path / f"networks{ending}"
+    _export(run, out)
+    tensors = safetensors.torch.load_file(out) if ending == ".safetensors" else torch.load(out, weights_only=True)
+    gen, disc = oracle.Generator(nz=NZ, ngf=2, normalised=True), oracle.Discriminator(ndf=2, normalised=True)
+    for net, prefix in ((gen, "gen."), (disc, "dis.")):
+        part = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        net.load_state_dict(part, strict=True)
+    np.save(tmp_path / "z.npy", draw_run_latents(3, count=5, nz=NZ))
+    for statistics in ("running", "batch"):  # The second moves PyTorch's running statistics.
+        more = ["--latents", str(tmp_path / "z.npy"), "--statistics", statistics, "--out", str(tmp_path / "ours.npy")]
+        assert main.main(["sample", "--workdir", str(run), *more]) == 0
+        gen.eval()  # The stored u and v as they are, ...
+        for layer in gen.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d) and statistics == "batch":
+                layer.train()  # ... with the statistics of the batch drawn.
+        with torch.no_grad():
+            theirs = gen(torch.tensor(np.load(tmp_path / "z.npy"))[:, :, None, None]).numpy().transpose(0, 2, 3, 1)
+        np.testing.assert_allclose(np.load(tmp_path / "ours.npy"), theirs, atol=1e-5, err_msg=statistics)
+
+
+def test_an_export_imported_is_the_same_tensors_and_pictures(run: Path, exported: Path, tmp_path: Path) -> None:
+    assert _import(tmp_path / "run", files=[exported]) == 0
+    again = _export(tmp_path / "run", tmp_path / "again.safetensors")
+    for name, array in safetensors.numpy.load_file(exported).items():
+        if not name.endswith("num_batches_tracked"):
+            np.testing.assert_array_equal(again[name], array, err_msg=name)
+    for workdir, name in ((run, "a.npy"), (tmp_path / "run", "b.npy")):
+        assert main.main(["sample", "--workdir", str(workdir), "--out", str(tmp_path / name)]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
+
+
+def test_an_imported_run_trains_on_and_remembers_where_it_is_from(exported: Path, tmp_path: Path) -> None:
+    import json
+
+    assert _import(tmp_path / "run", files=[exported]) == 0
+    for steps in (1, 2):
+        assert _train(tmp_path / "run", f"--config.train.steps={steps}") == 0
+        manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+        assert list(manifest["imported"]["files"]) == ["networks.safetensors"]
+    assert _train(tmp_path / "other", "--config.train.steps=2") == 0
+    assert json.loads((tmp_path / "other" / "manifest.json").read_text())["digest"] != manifest["digest"]
+
+
+def test_a_pytorch_run_goes_on_here_from_its_checkpoint_with_adams_moments(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
+    import pytorch_oracle as oracle
+    from replay import replay_ours
+
+    from sharingan_jax.interop.state_dict import moment_tensors, to_tensors
+    from sharingan_jax.saved import read_saved_run
+
+    torch.manual_seed(1)
+    config = small_config("default")
+    training = make_oracle(config, None, dtype="float32")
+    for step in range(1, 4):
+        real, z = batch(step)
+        training.step(oracle.as_torch(real).float(), torch.tensor(z).float())
+    checkpoint = training.checkpoint()
+    checkpoint["netG"] = {f"module.{name}": tensor for name, tensor in training.gen.state_dict().items()}  # of DataParallel
+    torch.save(checkpoint, tmp_path / "last.pth.tar")
+    assert _import(tmp_path / "run", files=[tmp_path / "last.pth.tar"]) == 0
+    saved = read_saved_run(tmp_path / "run", step=3)
+    ours = to_tensors(saved.config, saved.state) | moment_tensors(saved.config, saved.state)
+    theirs = training.tensors()
+    assert max(relative_differences(ours, theirs).values()) == 0.0
+    assert _train(tmp_path / "run", "--config.train.steps=5") == 0
+    # The step that follows is PyTorch's next one: Adam's moments and count are in it.
+    real, z = batch(4)
+    figures = training.step(oracle.as_torch(real).float(), torch.tensor(z).float())
+    ours_after, our_figures = replay_ours(config, saved.state, steps=1, dtype="float32", first=4)
+    np.testing.assert_allclose(our_figures["loss_g"][0], figures["loss_g"], rtol=1e-4)
+    distance = relative_differences(
+        {name: array for name, array in ours_after.items() if name.endswith("weight_orig")},
+        {name: array for name, array in training.tensors().items() if name.endswith("weight_orig")},
+    )
+    assert max(distance.values()) < 1e-2, distance
+
+
+def test_the_dcgan_tutorials_names_are_read_from_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
+    torch.manual_seed(1)
+    training = make_oracle(small_config("baseline", model__batch_norm="before"), None, dtype="float32")
+    files = []
+    for net, prefix in ((training.gen, "gen."), (training.disc, "dis.")):
+        files.append(tmp_path / f"{prefix}pth")
+        torch.save({f"main.{name.removeprefix(prefix)}": tensor for name, tensor in net.state_dict().items()}, files[-1])
+    assert _import(tmp_path / "run", files=files, config="baseline") == 2
+    assert capsys.readouterr().err.endswith("; it fits with --config.model.batch_norm=before\n")
+    assert _import(tmp_path / "run", "--config.model.batch_norm=before", files=files, config="baseline") == 0
+    exported = _export(tmp_path / "run", tmp_path / "again.safetensors")
+    for name, array in training.networks().items():
+        if not name.endswith("num_batches_tracked"):
+            np.testing.assert_array_equal(exported[name], array, err_msg=name)
+
+
+def test_tensors_that_do_not_fit_are_named_with_both_shapes(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = safetensors.numpy.load_file(exported)
+    tensors["gen.3.weight_orig"] = tensors["gen.3.weight_orig"][:, :7]
+    del tensors["dis.4.bias"]
+    tensors["dis.99.weight"] = np.zeros((2, 3), np.float32)
+    path = tmp_path / "odd.safetensors"
+    safetensors.numpy.save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path)
+    assert _import(tmp_path / "run", files=[path]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "missing: dis.4.bias [4]; unexpected: dis.99.weight [2, 3]" in error
+    assert "of another shape: gen.3.weight_orig is [16, 7, 4, 4] and the configuration's is [16, 8, 4, 4]" in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none.pth", None, "none.pth: no such file"),
+        ("weights.zip", b"x", "weights.zip: .zip is not a form there is; use one of .safetensors, .pth"),
+        ("torn.safetensors", b"torn", "torn.safetensors: not a readable .safetensors file"),
+        ("torn.pth", b"torn", "torn.pth: "),
+    ],
+)
+def test_a_file_that_is_none_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert _import(tmp_path / "run", files=[tmp_path / name]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_adam_with_other_settings_is_refused_with_the_flags_that_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
+    import pytorch_oracle as oracle
+
+    torch.manual_seed(1)
+    training = make_oracle(small_config("default"), None, dtype="float32")
+    real, z = batch(1)
+    training.step(oracle.as_torch(real).float(), torch.tensor(z).float())
+    torch.save(training.checkpoint(), tmp_path / "last.pth")
+    assert _import(tmp_path / "run", "--config.optim.disc.lr=1e-4", files=[tmp_path / "last.pth"]) == 2
+    assert "use --config.optim.disc.lr=0.0002" in capsys.readouterr().err
+
+
+def test_a_folder_with_a_run_is_left_alone(run: Path, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _import(run, files=[exported]) == 2
+    assert "holds a run already; give a new folder" in capsys.readouterr().err

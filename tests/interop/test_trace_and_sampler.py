@@ -1,0 +1,122 @@
+"""The replay kit holds a run's own steps; the exported sampler draws its pictures from one file."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from replay import FIGURES, NZ, make_oracle, small_config
+
+import main
+from sharingan_jax.data.emblems import draw_emblems
+
+WIDTHS = ["--config.model.ngf=2", "--config.model.ndf=2", f"--config.model.nz={NZ}", "--config.model.convolution=direct"]
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six steps of the default system, two channels wide."""
+    workdir = tmp_path_factory.mktemp("runs") / "small"
+    more = [
+        "--config.train.steps=6",
+        "--config.train.devices=1",
+        "--config.log.tensorboard=False",
+        "--config.train.steps_per_call=2",
+    ]
+    assert main.main(["--config", str(ROOT / "configs/default.py"), "--workdir", str(workdir), *WIDTHS, *more]) == 0
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def trace(run: Path) -> dict[str, np.ndarray]:
+    out = run.parent / "trace.npz"
+    assert main.main(["export", "--workdir", str(run), "--format", "trace", "--steps", str(STEPS), "--out", str(out)]) == 0
+    with np.load(out) as file:
+        return {name: file[name] for name in file.files}
+
+
+def test_a_trace_has_the_runs_pictures_and_figures(run: Path, trace: dict[str, np.ndarray]) -> None:
+    assert trace["real"].shape == (STEPS, 25, 64, 64, 3)
+    assert trace["z"].shape == (STEPS, 25, NZ)
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][:STEPS]
+    for name in FIGURES:
+        np.testing.assert_allclose(trace[name], [record[name] for record in records], rtol=1e-6, err_msg=name)
+    emblems = draw_emblems(size=64)[0] / 127.5 - 1
+    seen = trace["real"].reshape(-1, 64, 64, 3)  # One epoch: every picture once.
+    nearest = [int(np.argmin([np.abs(picture - emblem).max() for emblem in emblems])) for picture in seen]
+    assert sorted(nearest) == list(range(100))
+
+
+def test_a_trace_alone_replays_in_pytorch(trace: dict[str, np.ndarray]) -> None:
+    torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
+    import pytorch_oracle as oracle
+
+    networks = {
+        name.removeprefix("initial/"): array
+        for name, array in trace.items()
+        if name.startswith("initial/") and not name.endswith(("exp_avg", "exp_avg_sq"))
+    }
+    training = make_oracle(small_config("stabilised"), networks, dtype="float32")
+    for k in range(STEPS):
+        figures = training.step(oracle.as_torch(trace["real"][k]), torch.tensor(trace["z"][k]))
+        for name in ("loss_d", "loss_g", "d_real"):
+            np.testing.assert_allclose(trace[name][k], figures[name], rtol=1e-3, err_msg=f"{name} at step {k + 1}")
+    final = training.tensors()
+    assert {f"final/{name}" for name in final} == {name for name in trace if name.startswith("final/")}
+    for name, array in final.items():
+        # Float32: single weights part by whole Adam steps of 2e-4, statistics and vectors by what follows from those.
+        np.testing.assert_allclose(trace[f"final/{name}"], array, atol=5e-3 * max(1.0, float(np.abs(array).max())), err_msg=name)
+
+
+def test_a_trace_over_batches_of_two_sizes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = [
+        "--config.train.batch_size=60",
+        "--config.train.steps=1",
+        "--config.train.devices=1",
+        "--config.log.tensorboard=False",
+    ]
+    assert main.main(["--config", str(ROOT / "configs/default.py"), "--workdir", str(tmp_path / "run"), *WIDTHS, *more]) == 0
+    out = ["--out", str(tmp_path / "trace.npz")]
+    assert main.main(["export", "--workdir", str(tmp_path / "run"), "--format", "trace", "--steps", "3", *out]) == 2
+    assert "--steps=3: step 2 has a batch of 40, not 60; use --steps=1" in capsys.readouterr().err
+
+
+def test_the_exported_sampler_draws_the_runs_pictures_for_any_number_of_latents(run: Path, tmp_path: Path) -> None:
+    for statistics in ("batch", "running"):
+        model = tmp_path / f"{statistics}.stablehlo"
+        more = ["--statistics", statistics, "--out", str(model)]
+        assert main.main(["export", "--workdir", str(run), "--format", "stablehlo", *more]) == 0
+        for num in ("3", "7"):
+            files = [tmp_path / "a.npy", tmp_path / "b.npy"]
+            assert main.main(["sample", "--model", str(model), "--num", num, "--out", str(files[0])]) == 0
+            more = ["--num", num, "--statistics", statistics, "--out", str(files[1])]
+            assert main.main(["sample", "--workdir", str(run), *more]) == 0
+            pictures = [np.load(file) for file in files]
+            assert pictures[0].shape == (int(num), 64, 64, 3)
+            np.testing.assert_allclose(*pictures, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "--model", "none.stablehlo", "--out", "x.png"], "none.stablehlo: no such file"),
+        (["sample", "--model", "torn.stablehlo", "--out", "x.png"], "torn.stablehlo: not a file that `main.py export"),
+        (["sample", "--model", "x", "--step", "3", "--out", "x.png"], "--step goes with --workdir"),
+        (["sample", "--out", "x.png"], "one of the arguments --workdir --model is required"),
+        (["export", "--workdir", "x", "--format", "pytorch", "--out", "x.npz"], "makes .safetensors or .pth files"),
+        (["export", "--workdir", "x", "--format", "trace", "--step", "3", "--out", "x.npz"], "--step goes with --format pytorch"),
+        (["export", "--workdir", "x", "--format", "trace", "--steps", "0", "--out", "x.npz"], "--steps=0 must be at least 1"),
+        (["export", "--workdir", "x", "--format", "tracer", "--out", "x.npz"], "invalid choice: 'tracer'"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("torn.stablehlo").write_bytes(b"torn")
+    assert main.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
