@@ -15,7 +15,7 @@ import main
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install -r "
 WHOLE_BATCHES = "--config.train.batch_size=10"  # A partial batch is one more program to compile.
-RUNS_ALONE = ("--help", "sample", "configs/smoke.py")
+RUNS_ALONE = ("--help", "sample", "export", "configs/smoke.py")
 
 
 def _blocks(language: str) -> list[str]:
@@ -98,6 +98,10 @@ def test_every_python_command_ends_well_in_the_readmes_order(
         "walk/00000.png",
         "runs/post/losses.png",
         "runs/folder/seed-0/losses.png",
+        "networks.safetensors",
+        "runs/imported/config.json",
+        "trace.npz",
+        "sampler.stablehlo",
     ):
         assert (checkout / left).stat().st_size > 0, left
 
