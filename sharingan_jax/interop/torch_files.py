@@ -26,6 +26,25 @@ class TorchContents:
     adam: dict[str, AdamState] = field(default_factory=dict)
     adam_settings: dict[str, dict[str, float]] = field(default_factory=dict)
 
+    def add_tensors(self, tensors: Tensors, *, where: str) -> None:
+        """Takes a state dict's tensors; raises UserError where one is there already (two generators, say, raw and averaged)."""
+        twice = [name for name in tensors if name in self.tensors]
+        if twice:
+            raise UserError(f"--from={where}: {twice[0]} is in another state dict too; give files that hold each network once")
+        self.tensors.update(tensors)
+
+    def add_adam(self, net: str, adam: AdamState, settings: dict[str, float], *, where: str) -> None:
+        """Takes a network's Adam state; raises UserError where there is one already."""
+        if net in self.adam:
+            raise UserError(f"--from={where}: a second Adam state of {net}; give files that hold each once")
+        self.adam[net], self.adam_settings[net] = adam, settings
+
+    def merge(self, other: "TorchContents", *, where: str) -> None:
+        """Takes all that another file held."""
+        self.add_tensors(other.tensors, where=where)
+        for net, adam in other.adam.items():
+            self.add_adam(net, adam, other.adam_settings[net], where=where)
+
 
 def read_torch_file(
     path: Path, *, shapes: Mapping[str, tuple[int, ...]], parameters: Mapping[str, list[tuple[int, ...]]]
@@ -42,7 +61,7 @@ def read_torch_file(
         if _is_adam(part):
             _add_adam(contents, part, parameters, where=f"{path}{where}")
         else:
-            _add_tensors(contents, part, shapes)
+            contents.add_tensors(_named_tensors(part, shapes), where=f"{path}{where}")
     if not contents.tensors and not contents.adam:
         raise UserError(f"--from={path}: holds no tensors; give a state dict or a training checkpoint")
     return contents
@@ -109,14 +128,15 @@ def _is_adam(part: Mapping[str, Any]) -> bool:
     return set(part) >= {"state", "param_groups"}
 
 
-def _add_tensors(contents: TorchContents, part: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _named_tensors(part: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
+    """A state dict under the original's names, as the network that it fits best."""
     named = {name.removeprefix("module."): _array(value) for name, value in part.items()}
     if not all(name.startswith(OUR_PREFIXES) for name in named):
         bare = {name.removeprefix("main."): array for name, array in named.items()}
         prefix = max(OUR_PREFIXES, key=lambda prefix: _matches(prefix, bare, shapes))
         if _matches(prefix, bare, shapes):
             named = {prefix + name: array for name, array in bare.items()}
-    contents.tensors.update(named)
+    return named
 
 
 def _matches(prefix: str, tensors: Tensors, shapes: Mapping[str, tuple[int, ...]]) -> int:
@@ -143,8 +163,8 @@ def _add_adam(
             f" {', '.join(str(list(array.shape)) for array in first)}"
         )
     (net,) = nets
-    contents.adam[net] = AdamState(int(entries[0]["step"]), first, second)
-    contents.adam_settings[net] = _adam_settings(groups, where=where)
+    adam = AdamState(int(entries[0]["step"]), first, second)
+    contents.add_adam(net, adam, _adam_settings(groups, where=where), where=where)
 
 
 def _adam_settings(groups: list[Mapping[str, Any]], *, where: str) -> dict[str, float]:

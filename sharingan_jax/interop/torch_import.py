@@ -32,10 +32,7 @@ def import_state(config: Config, paths: Iterable[Path]) -> TrainState:
     parameters = {"gen": parameter_shapes(gen_table(config), shapes), "dis": parameter_shapes(disc_table(config), shapes)}
     whole = TorchContents()
     for path in paths:
-        contents = read_torch_file(path, shapes=shapes, parameters=parameters)
-        whole.tensors.update(contents.tensors)
-        whole.adam.update(contents.adam)
-        whole.adam_settings.update(contents.adam_settings)
+        whole.merge(read_torch_file(path, shapes=shapes, parameters=parameters), where=str(path))
     names = ", ".join(map(str, paths))
     complaint = mismatches(config, abstract, whole.tensors)
     if complaint:

@@ -228,6 +228,11 @@ def test_adam_with_other_settings_is_refused_with_the_flags_that_fit(tmp_path: P
     assert "use --config.optim.disc.lr=0.0002" in capsys.readouterr().err
 
 
+def test_a_network_given_twice_is_refused(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _import(tmp_path / "run", files=[exported, exported]) == 2
+    assert " is in another state dict too; give files that hold each network once" in capsys.readouterr().err
+
+
 def test_a_folder_with_a_run_is_left_alone(run: Path, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _import(run, files=[exported]) == 2
     assert "holds a run already; give a new folder" in capsys.readouterr().err
