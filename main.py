@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted before the first step; nothing is lost", file=sys.stderr)
+        print("interrupted; what was saved is whole", file=sys.stderr)
         return 130
     return code
 

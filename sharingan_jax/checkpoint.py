@@ -17,7 +17,8 @@ class Checkpoints:
     """The checkpoints below one folder. Use as a context manager: leaving it waits for what is still being written."""
 
     def __init__(self, folder: Path, *, keep: int, read_only: bool = False) -> None:
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells each save in ten lines, and warns of its own defaults.
+        # Orbax tells each save in ten lines, warns of its own defaults, and raises besides what it logs as an error.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = folder
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, create=not read_only, read_only=read_only, enable_async_checkpointing=True

@@ -25,13 +25,18 @@ class Rule:
             return value in self.choices
         if isinstance(value, str | bool):
             return True
-        return math.isfinite(value) and self.at_least <= value <= self.at_most and self.above < value < self.below
+        return (
+            (isinstance(value, int) or math.isfinite(value))
+            and self.at_least <= value <= self.at_most
+            and self.above < value < self.below
+        )
 
     def __str__(self) -> str:
         if self.choices:
             return "one of " + ", ".join(str(choice) for choice in self.choices)
         bounds = [("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below)]
-        return " and ".join(f"{words} {bound:g}" for words, bound in bounds if math.isfinite(bound)) or "finite"
+        said = [f"{words} {bound if isinstance(bound, int) else f'{bound:g}'}" for words, bound in bounds if math.isfinite(bound)]
+        return " and ".join(said) or "finite"
 
 
 def _rule(**rule: Any) -> Any:
@@ -52,9 +57,9 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    nz: int = _rule(at_least=1)
-    ngf: int = _rule(at_least=1)
-    ndf: int = _rule(at_least=1)
+    nz: int = _rule(at_least=1, at_most=65536)
+    ngf: int = _rule(at_least=1, at_most=4096)
+    ndf: int = _rule(at_least=1, at_most=4096)
     gen_spectral_norm: bool = _rule()
     disc_spectral_norm: bool = _rule()
     batch_norm: str = _rule(choices=("after", "before"))
@@ -69,8 +74,8 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    batch_size: int = _rule(at_least=1)
-    epochs: int = _rule(at_least=1, identity=False)
+    batch_size: int = _rule(at_least=1, at_most=2**20)
+    epochs: int = _rule(at_least=1, at_most=2**31 - 1, identity=False)
     steps: int = _rule(at_least=0, at_most=2**31 - 1, identity=False)
     n_critic: int = _rule(at_least=1)
     steps_per_call: int = _rule(at_least=1, identity=False)
@@ -83,7 +88,7 @@ class AdamConfig:
     lr: float = _rule(above=0)
     b1: float = _rule(at_least=0, below=1)
     b2: float = _rule(at_least=0, below=1)
-    eps: float = _rule(at_least=0)
+    eps: float = _rule(above=0)
     clip_norm: float = _rule(at_least=0)
     schedule: str = _rule(choices=("constant", "linear", "cosine"))
     warmup_steps: int = _rule(at_least=0)
@@ -202,7 +207,7 @@ def _parse_group(group: Any, settings: Mapping[str, Any], prefix: str) -> Any:
 
 
 def _checked(key: str, value: Any, kind: type, rule: Rule) -> Any:
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 2**63:
         value = float(value)
     if type(value) is not kind:
         raise UserError(f"config: {key}={value!r} must be {_KIND_WORDS[kind]}{_nearest_choice(value, rule)}")
@@ -233,6 +238,13 @@ def _check_together(config: Config) -> None:
             raise UserError(
                 'config: data.name="" with data.source=tfds; use --config.data.name=NAME, a tensorflow-datasets image set'
             )
+    for key, source in (("path", "folder"), ("name", "tfds")):
+        value = getattr(config.data, key)
+        if value and config.data.source != source:
+            raise UserError(
+                f"config: data.{key}={value!r} with data.source={config.data.source}, which does not look at it;"
+                f' use --config.data.source={source}, or data.{key}=""'
+            )
     for net in ("gen", "disc"):
         adam: AdamConfig = getattr(config.optim, net)
         key = f"optim.{net}"
@@ -241,5 +253,11 @@ def _check_together(config: Config) -> None:
                 f"config: {key}.decay_steps=0 with {key}.schedule={adam.schedule};"
                 " say over how many updates lr falls, or use schedule=constant"
             )
+        for name in ("decay_steps", "end_lr"):
+            if adam.schedule == "constant" and getattr(adam, name):
+                raise UserError(
+                    f"config: {key}.{name}={getattr(adam, name):g} with {key}.schedule=constant, which does not look at it;"
+                    f" use --config.{key}.schedule=linear or cosine, or {name}=0"
+                )
         if adam.schedule != "constant" and adam.end_lr > adam.lr:
             raise UserError(f"config: {key}.end_lr={adam.end_lr:g} must be at most {key}.lr={adam.lr:g}: these schedules fall")

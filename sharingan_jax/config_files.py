@@ -67,10 +67,10 @@ def _line_in(path: Path, error: BaseException) -> str:
 
 
 def _missing(path: Path) -> UserError:
-    folder = path.parent if path.parent.is_dir() else Path("configs")
+    folder = next((place for place in (path, path.parent) if place.is_dir() and list(place.glob("*.py"))), Path("configs"))
     names = sorted(entry.name for entry in folder.glob("*.py") if entry.name != "__init__.py")
     hint = f"; in {folder}: {', '.join(names)}" if names else ""
-    return UserError(f"--config={path}: no such file{hint}")
+    return UserError(f"--config={path}: {'a folder, not a file' if path.is_dir() else 'no such file'}{hint}")
 
 
 def _override(settings: dict[str, Any], key: str, text: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sharingan_jax.atomic import write_atomically
+from sharingan_jax.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -79,6 +80,9 @@ def _opened(frame: Path | np.ndarray) -> "Image.Image":
     from PIL import Image
 
     if isinstance(frame, Path):
-        with Image.open(frame) as image:
-            return image.convert("RGB")
+        try:
+            with Image.open(frame) as image:
+                return image.convert("RGB")
+        except (OSError, ValueError, SyntaxError) as error:
+            raise UserError(f"{frame}: a broken picture: {error}; move it away, and start again") from None
     return as_image(frame).convert("RGB")

@@ -27,6 +27,7 @@ from sharingan_jax.rundir import (
     config_fingerprint,
     cut_metrics,
     environment,
+    held,
     read_imported,
     read_json,
     write_config,
@@ -38,6 +39,8 @@ from sharingan_jax.streams import fixed_latents
 from sharingan_jax.tensorboard import EventWriter
 
 GEN_METRICS = ("loss_g", "d_fake_after", "grad_norm_g")
+FACTS = {"config": "settings", "data": "pictures"}
+ADVICE = "lower optim.disc.lr and optim.gen.lr, optim.disc.clip_norm=5 or model.disc_spectral_norm=True may keep it finite"
 
 
 @dataclass(frozen=True)
@@ -81,24 +84,32 @@ def train(ready: Prepared, *, stream: TextIO) -> Outcome:
     Raises UserError on a loss that is not finite, with the step and the figure; the checkpoints before it stay.
     """
     run, config = ready.run, ready.config
-    make_folder(run.root)
-    with StopRequest() as stop, Checkpoints(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
-        state = _first_state(ready, checkpoints)
-        first_step = int(state.step) + 1
-        _describe(ready, first_step=first_step)
-        cut_metrics(run, last_step=first_step - 1)
-        with _open_events(ready, resume_step=first_step) as events, _open_progress(ready, first_step, stream) as progress:
-            if first_step > 1:
-                progress.say(f"continuing {run.root} after step {first_step - 1}")
-            recorder = Recorder(ready, events=events, progress=progress)
+    make_folder(run.checkpoints)
+    with held(run), StopRequest() as stop:
+        with Checkpoints(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
+            state = _first_state(ready, checkpoints)
+            first_step = int(state.step) + 1
+            cut_metrics(run, last_step=first_step - 1)
+            _describe(ready, first_step=first_step)
             try:
-                state = _train_steps(ready, state, recorder=recorder, checkpoints=checkpoints, stop=stop)
-            except UserError:
-                write_json(run.manifest, {**read_json(run.manifest), "status": "failed"})
+                state = _train_from(ready, state, checkpoints=checkpoints, stop=stop, stream=stream)
+            except (UserError, OSError):
+                with contextlib.suppress(OSError):  # A full disk is what may have ended it.
+                    write_json(run.manifest, {**read_json(run.manifest), "status": "failed"})
                 raise
-            finally:
-                checkpoints.wait()
-    return _finish(ready, state, stop=stop, stream=stream)
+        return _finish(ready, state, stop=stop, stream=stream)
+
+
+def _train_from(ready: Prepared, state: TrainState, *, checkpoints: Checkpoints, stop: StopRequest, stream: TextIO) -> TrainState:
+    first_step = int(state.step) + 1
+    with _open_events(ready, resume_step=first_step) as events, _open_progress(ready, first_step, stream) as progress:
+        if first_step > 1:
+            progress.say(f"continuing {ready.run.root} after step {first_step - 1}")
+        recorder = Recorder(ready, events=events, progress=progress)
+        try:
+            return _train_steps(ready, state, recorder=recorder, checkpoints=checkpoints, stop=stop)
+        finally:
+            checkpoints.wait()
 
 
 def _first_state(ready: Prepared, checkpoints: Checkpoints) -> TrainState:
@@ -106,35 +117,60 @@ def _first_state(ready: Prepared, checkpoints: Checkpoints) -> TrainState:
     if not checkpoints.steps:
         return state
     last = checkpoints.steps[-1]
-    if last > ready.schedule.total_steps:
-        raise UserError(
-            f"--workdir={ready.run.root} is at step {last}, past train.steps={ready.schedule.total_steps};"
-            f" ask for more than {last}, or use another --workdir"
-        )
+    check_not_past(ready, last)
+    facts = checkpoints.facts(last)
+    for name, now in _identity_facts(ready).items():
+        if facts.get(name, now) != now:
+            raise UserError(
+                f"--workdir={ready.run.root}: the checkpoint of step {last} is of other {FACTS[name]}; use those it was"
+                " made with, or another --workdir"
+            )
     return checkpoints.restore(last, like=state, sharding=replicated(ready.programs.mesh))
+
+
+def check_not_past(ready: Prepared, last_step: int) -> None:
+    """Raises UserError where the run has a checkpoint beyond the steps that are asked for."""
+    if last_step > ready.schedule.total_steps:
+        raise UserError(
+            f"--workdir={ready.run.root} is at step {last_step}, past train.steps={ready.schedule.total_steps};"
+            f" ask for more than {last_step}, or use another --workdir"
+        )
+
+
+def _identity_facts(ready: Prepared) -> dict[str, str]:
+    return {"config": config_fingerprint(ready.config), "data": ready.pictures.fingerprint}
 
 
 def _train_steps(
     ready: Prepared, state: TrainState, *, recorder: "Recorder", checkpoints: Checkpoints, stop: StopRequest
 ) -> TrainState:
     schedule, first_step = ready.schedule, int(state.step) + 1
-    plan_of_chunks = list(schedule.chunks(first_step))
     z = np.asarray(fixed_latents(state.key, count=ready.config.sample.num, nz=ready.config.model.nz))
-    facts = {"config": config_fingerprint(ready.config), "data": ready.pictures.fingerprint}
-    batches = chunks(ready.pictures.images, ready.plan, plan_of_chunks)
-    for (first, length), real_u8 in zip(plan_of_chunks, batches, strict=True):
+    batches = chunks(ready.pictures.images, ready.plan, schedule.chunks(first_step))
+    for (first, length), real_u8 in zip(schedule.chunks(first_step), batches, strict=True):
         state, metrics = ready.programs.chunk(state, real_u8)
         recorder.take(first, metrics)
         last = first + length - 1
         if schedule.samples_at(last) or schedule.saves_at(last) or stop.signal:
             recorder.flush()  # What a checkpoint stands on is finite and on disk before it.
+            _check_finite(state, last)
         if schedule.samples_at(last):
             recorder.sample(last, ready.programs.sample(state.gen, z))
         if schedule.saves_at(last) or stop.signal:
-            checkpoints.save(state, facts)
+            checkpoints.save(state, _identity_facts(ready))
         if stop.signal:
             break
     return state
+
+
+def _check_finite(state: TrainState, step: int) -> None:
+    """Raises UserError where a weight is not: the losses of a step are of the weights before it, and tell one step later."""
+    for net, words in ((state.gen, "G"), (state.disc, "D")):
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get((net.params, net.buffers)))):
+            raise UserError(
+                f"step {step}: weights of {words} are not finite after it, so the run has stopped; {ADVICE}; the checkpoints"
+                " before it are whole"
+            )
 
 
 class Recorder:
@@ -197,8 +233,7 @@ class Recorder:
     def _failure_message(self, step: int, name: str, value: float) -> str:
         return (
             f"step {step}: {name} is {value}, so the run has stopped; what was saved before it is whole,"
-            f" in {self._ready.run.checkpoints}; a lower optim.disc.lr, optim.disc.clip_norm=5 or"
-            " model.disc_spectral_norm=True may keep it finite"
+            f" in {self._ready.run.checkpoints}; {ADVICE}"
         )
 
 
@@ -256,9 +291,9 @@ def _facts(ready: Prepared) -> dict[str, Any]:
 def _finish(ready: Prepared, state: TrainState, *, stop: StopRequest, stream: TextIO) -> Outcome:
     final = digest(state)
     step = int(state.step)
-    outputs.save_summaries(ready.run, ready.pictures.images, _final_fakes(ready, state), step=step)
     status = "complete" if step == ready.schedule.total_steps else "stopped"
     write_json(ready.run.manifest, {**read_json(ready.run.manifest), "status": status, "step": step, "digest": final})
+    outputs.save_summaries(ready.run, ready.pictures.images, _final_fakes(ready, state), step=step)
     print(f"step {step} of {ready.schedule.total_steps}, digest {final}", file=stream)
     if status == "stopped":
         assert stop.signal is not None

@@ -1,6 +1,5 @@
 """What a person sees of a run while it goes: a bar on a terminal, a line now and then in a log."""
 
-import time
 from typing import Any, TextIO
 
 
@@ -16,7 +15,7 @@ class Progress:
         self._batches = batches_per_epoch
         self._every = every
         self._stream = stream
-        self._line_before = (first_step - 1, time.monotonic())
+        self._line_before = (first_step - 1, 0.0)
         self._bar: Any = None
         if stream.isatty():
             from tqdm import tqdm
@@ -53,7 +52,7 @@ class Progress:
         step = record["step"]
         epochs = -(-self._total // self._batches)
         # Since the line before: the first line's steps waited for the compiler, which says nothing about those to come.
-        (step_before, time_before), now = self._line_before, time.monotonic()
+        (step_before, time_before), now = self._line_before, record["time"]
         self._line_before = (step, now)
         rate = (step - step_before) / max(now - time_before, 1e-9)
         return (

@@ -1,9 +1,11 @@
 """A run's folder: where everything lies, what it says of itself, and whether a start may continue it."""
 
+import contextlib
 import json
+import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import metadata
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sharingan_jax import __version__
-from sharingan_jax.atomic import write_json, write_text
+from sharingan_jax.atomic import make_folder, write_json, write_text
 from sharingan_jax.config import Config, identity, parse, to_dict
 from sharingan_jax.errors import UserError
 
@@ -64,7 +66,10 @@ class RunDir:
 
     def sample_files(self, last_step: int) -> list[Path]:
         """The grids of steps up to `last_step`, in order."""
-        return [path for path in sorted(self.samples.glob("step_*.png")) if int(path.stem.removeprefix("step_")) <= last_step]
+        files = {
+            int(path.stem.removeprefix("step_")): path for path in self.samples.glob("step_*.png") if path.stem[5:].isdigit()
+        }
+        return [files[step] for step in sorted(files) if step <= last_step]
 
 
 def read_config(run: RunDir) -> Config:
@@ -73,7 +78,10 @@ def read_config(run: RunDir) -> Config:
         raise UserError(
             f"--workdir={run.root}: no config.json there; a run's folder is made by `python main.py --config FILE --workdir DIR`"
         )
-    return parse(read_json(run.config))
+    try:
+        return parse(read_json(run.config))
+    except UserError as error:
+        raise UserError(f"{run.config}: {error}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -89,6 +97,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def check_same_run(run: RunDir, config: Config, *, data_fingerprint: str) -> None:
     """Raises UserError, naming the keys, where `run` was started with other settings or pictures; returns where it is new."""
+    if run.root.exists() and not run.root.is_dir():
+        raise UserError(f"--workdir={run.root} is a file; give the name of a folder")
     if not run.config.is_file():
         return
     before, now = identity(read_config(run)), identity(config)
@@ -98,7 +108,8 @@ def check_same_run(run: RunDir, config: Config, *, data_fingerprint: str) -> Non
             f"--workdir={run.root} holds another run: {'; '.join(changed)}; use the settings it began with, or another --workdir"
         )
     if run.manifest.is_file():
-        began_with = read_json(run.manifest).get("data", {}).get("fingerprint")
+        data = read_json(run.manifest).get("data")
+        began_with = data.get("fingerprint") if isinstance(data, dict) else None
         has_trained = began_with is not None or read_imported(run) is None
         if has_trained and began_with != data_fingerprint:
             raise UserError(
@@ -142,27 +153,80 @@ def _version_of(name: str) -> str:
 
 
 def read_metrics(run: RunDir) -> list[dict[str, Any]]:
-    """The records of `metrics.jsonl`, in order, without a last line that a crash cut short."""
+    """The records of `metrics.jsonl`, in order, without a last line that a crash cut short.
+
+    Raises UserError naming the line where any other is no record.
+    """
     if not run.metrics.is_file():
         return []
+    lines = run.metrics.read_bytes().split(b"\n")
     records = []
-    for line in run.metrics.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except ValueError:
+    for number, line in enumerate(lines, 1):
+        if not line and number == len(lines):
             break
+        try:
+            record = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+            if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+                raise ValueError("no record of a step")
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise UserError(
+                f"{run.metrics}, line {number}: {error}; put the file back as it was, or use another --workdir"
+            ) from None
+        records.append(record)
     return records
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no figure")
+
+
 def append_metrics(run: RunDir, records: Iterable[dict[str, Any]]) -> None:
-    """Adds one line for each record."""
+    """Adds one line for each record; they are on disk when it returns, before any checkpoint that stands on them."""
     lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
     with run.metrics.open("a", encoding="utf-8") as file:
         file.write(lines)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def cut_metrics(run: RunDir, *, last_step: int) -> list[dict[str, Any]]:
-    """Drops the records after `last_step`, which are about to be made again; returns those that stay."""
+def cut_metrics(run: RunDir, *, last_step: int) -> None:
+    """Drops the records after `last_step`, which are about to be made again.
+
+    Raises UserError, and changes nothing, where one of the steps up to it has no record.
+    """
     kept = [record for record in read_metrics(run) if record["step"] <= last_step]
+    imported = read_imported(run)
+    first = int(imported["step"]) + 1 if imported else 1
+    steps = [record["step"] for record in kept]
+    if steps != list(range(first, last_step + 1)):
+        lost = sorted(set(range(first, last_step + 1)) - set(steps))
+        what = f"has no record of step {lost[0]}" if lost else "has records that are not in order"
+        raise UserError(
+            f"{run.metrics} {what}, and the last checkpoint is of step {last_step}; put the file back as it was, or use"
+            " another --workdir"
+        )
     write_text(run.metrics, "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept))
-    return kept
+
+
+@contextlib.contextmanager
+def held(run: RunDir) -> Iterator[None]:
+    """While entered, no other start may train in the folder (where the system has `flock`; elsewhere nothing is held).
+
+    Raises UserError where another does. A process that dies lets go.
+    """
+    make_folder(run.root)
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (run.root / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"--workdir={run.root}: another start is training there; wait for it, stop it, or use another --workdir"
+            ) from None
+        yield

@@ -51,9 +51,11 @@ def read_latents(path: Path, *, nz: int) -> np.ndarray:
     if not isinstance(z, np.ndarray) or z.ndim != 2 or z.shape[1] != nz or not len(z) or z.dtype.kind not in "fiu":
         found = f"{z.dtype} {list(z.shape)}" if isinstance(z, np.ndarray) else type(z).__name__
         raise UserError(f"--latents={path}: holds {found}, and this run takes numbers of shape [N, {nz}]")
+    with np.errstate(over="ignore"):
+        z = z.astype(np.float32)
     if not np.isfinite(z).all():
-        raise UserError(f"--latents={path}: not all of its numbers are finite")
-    return z.astype(np.float32)
+        raise UserError(f"--latents={path}: not all of its numbers are finite, or fit a float32")
+    return z
 
 
 def walk(z: np.ndarray, *, frames: int) -> np.ndarray:

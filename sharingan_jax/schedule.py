@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sharingan_jax.config import Config
 from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,29 @@ class Schedule:
 
     def _fits(self, first: int) -> bool:
         last = first + self.steps_per_call - 1
-        ends_inside = any(self.samples_at(step) or self.saves_at(step) for step in range(first, last))
-        sizes = {self.plan.size_of(step) for step in range(first, last + 1)}
-        return last <= self.total_steps and not ends_inside and len(sizes) == 1
+        ends_inside = any((last - 1) // every > (first - 1) // every for every in (self.sample_every, self.checkpoint_every))
+        an_epoch = self.plan.batches_per_epoch
+        changes_size = self.plan.has_partial_batch and self.steps_per_call > 1 and last // an_epoch > (first - 1) // an_epoch
+        return last <= self.total_steps and not ends_inside and not changes_size
 
 
 def make_schedule(config: Config, plan: BatchPlan) -> Schedule:
-    """The schedule of a configuration: `train.steps` decides where given, else `train.epochs`."""
-    steps_per_call = config.train.steps_per_call
+    """The schedule of a configuration: `train.steps` decides where given, else `train.epochs`.
+
+    A dispatch is never longer than the way from one sample or checkpoint to the next. Raises UserError where the epochs make
+    more steps than can be counted.
+    """
+    total_steps = config.train.steps or config.train.epochs * plan.batches_per_epoch
+    if total_steps >= 2**31:
+        raise UserError(
+            f"config: train.epochs={config.train.epochs} makes {total_steps} steps; at most {2**31 - 1} can be counted"
+        )
+    steps_per_call = min(config.train.steps_per_call, config.sample.every, config.checkpoint.every, total_steps)
     if plan.has_partial_batch:
         steps_per_call = max(1, min(steps_per_call, plan.batches_per_epoch - 1))
     return Schedule(
         plan=plan,
-        total_steps=config.train.steps or config.train.epochs * plan.batches_per_epoch,
+        total_steps=total_steps,
         steps_per_call=steps_per_call,
         sample_every=config.sample.every,
         checkpoint_every=config.checkpoint.every,

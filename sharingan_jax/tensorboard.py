@@ -24,7 +24,7 @@ class EventWriter:
             raise UserError(
                 "log.tensorboard=True needs the package tensorboardX; install requirements.txt, or use False"
             ) from None
-        self._writer: Any = SummaryWriter(str(folder), purge_step=resume_step if resume_step > 1 else None)
+        self._writer: Any = SummaryWriter(str(folder), purge_step=resume_step if folder.is_dir() else None)
 
     def __enter__(self) -> "EventWriter":
         return self

@@ -55,6 +55,17 @@ def test_the_five_experiments_are_the_posts() -> None:
         ("data.source", "folder", 'config: data.path="" with data.source=folder; use --config.data.path=FOLDER'),
         ("data.source", "tfds", 'config: data.name="" with data.source=tfds; use --config.data.name=NAME'),
         ("optim.gen.schedule", "linear", "config: optim.gen.decay_steps=0 with optim.gen.schedule=linear"),
+        ("optim.gen.decay_steps", "9", "config: optim.gen.decay_steps=9 with optim.gen.schedule=constant, which does not look"),
+        (
+            "data.path",
+            "mine",
+            "config: data.path='mine' with data.source=emblems, which does not look at it; use --config.data.so",
+        ),
+        ("data.name", "mnist", "config: data.name='mnist' with data.source=emblems, which does not look at it"),
+        ("train.batch_size", "1" + 400 * "0", "must be at least 1 and at most 1048576"),
+        ("optim.gen.lr", "1e999", "config: optim.gen.lr=inf must be above 0"),
+        ("model.ngf", "5000", "config: model.ngf=5000 must be at least 1 and at most 4096"),
+        ("optim.disc.eps", "0", "config: optim.disc.eps=0.0 must be above 0"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_helps(key: str, text: str, message: str) -> None:
@@ -77,7 +88,14 @@ def test_a_group_that_is_a_number_is_named() -> None:
 
 def test_overrides_are_read_as_the_kind_that_stands_there() -> None:
     config = load_config(
-        DEFAULT, [("optim.gen.lr", "1e-3"), ("log.tensorboard", "false"), ("data.path", "17"), ("loss.beta", "1")]
+        DEFAULT,
+        [
+            ("optim.gen.lr", "1e-3"),
+            ("log.tensorboard", "false"),
+            ("data.source", "folder"),
+            ("data.path", "17"),
+            ("loss.beta", "1"),
+        ],
     )
     assert (config.optim.gen.lr, config.log.tensorboard, config.data.path, config.loss.beta) == (1e-3, False, "17", 1.0)
 

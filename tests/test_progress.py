@@ -9,7 +9,7 @@ from sharingan_jax.progress import Progress, _duration
 
 def _record(step: int, **changes: Any) -> dict[str, Any]:
     values = {"loss_d": 1.25, "loss_g": 2.5, "d_real": 0.75, "d_fake_before": 0.25, "d_fake_after": 0.125}
-    return {"step": step, "epoch": (step - 1) // 4 + 1, **values, **changes}
+    return {"step": step, "epoch": (step - 1) // 4 + 1, "time": 10 + step / 8, **values, **changes}
 
 
 class _Terminal(io.StringIO):
@@ -33,6 +33,12 @@ def test_a_log_has_a_line_every_so_often_and_at_the_last_step() -> None:
     assert re.search(r"[\d.]+ steps/s  left 0:\d\d$", lines[0])
     assert "step 60/60" in lines[2]
     assert lines[3] == "a word"
+
+
+def test_the_rate_is_of_the_steps_since_the_line_before_however_many_come_at_once() -> None:
+    lines = _show(io.StringIO(), steps=range(1, 61), every=20).splitlines()
+    assert lines[1].endswith("8.00 steps/s  left 0:02")
+    assert lines[2].endswith("8.00 steps/s  left 0:00")
 
 
 def test_a_figure_that_was_not_taken_is_a_dash() -> None:

@@ -19,6 +19,8 @@ class Parser(argparse.ArgumentParser):
     def parse(self, arguments: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
         """The command's flags, and the overrides `(dotted key, text)` in the order given."""
         flags, rest = self.parse_known_args(arguments)
+        if getattr(flags, "unused", None) is not None:  # --help's placeholder, typed as it stands there.
+            raise UserError("--config.KEY: put a setting's name for KEY, such as --config.train.steps=400")
         overrides = []
         while rest:
             word = rest.pop(0)
@@ -34,6 +36,6 @@ class Parser(argparse.ArgumentParser):
 
     def _refuse(self, word: str) -> NoReturn:
         known = [option for action in self._actions for option in action.option_strings]
-        nearest = difflib.get_close_matches(word.partition("=")[0], known, n=1)
+        nearest = difflib.get_close_matches(word.partition("=")[0], known, n=1, cutoff=0.7)
         hint = f"did you mean {nearest[0]}?" if nearest else f"see {self.prog} --help"
         raise UserError(f"{word} is not an argument of {self.prog}; {hint}")

@@ -7,7 +7,7 @@ import numpy as np
 
 from sharingan_jax.checkpoint import Checkpoints
 from sharingan_jax.config import settings_of
-from sharingan_jax.loop import Prepared
+from sharingan_jax.loop import Prepared, check_not_past
 
 
 def describe(ready: Prepared) -> str:
@@ -40,6 +40,8 @@ def _start(ready: Prepared) -> str:
     if not ready.run.checkpoints.is_dir():
         return "at step 1: the folder holds no checkpoint"
     with Checkpoints(ready.run.checkpoints, keep=ready.config.checkpoint.keep, read_only=True) as checkpoints:
+        if checkpoints.steps:
+            check_not_past(ready, checkpoints.steps[-1])
         return (
             f"after step {checkpoints.steps[-1]}, from its checkpoint"
             if checkpoints.steps

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sharingan_jax.sampling import Sampler
 
 DESCRIPTION = """\
-Draws pictures from a trained run. --out decides what comes: a grid (.png), one file a picture (a folder), float32 [N, H, W, 3]
+Draws pictures from a trained run. --out decides what comes: a grid (.png), one file a picture (a folder), float32 [N, H, W, C]
 in [-1, 1] (.npy), or a walk from latent to latent (.gif).
 
   python main.py sample --workdir runs/default/seed-0 --out grid.png
@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--num", type=int, metavar="N", help="how many pictures, or latents to walk between; default: 25, walks 6"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the latents; default: 0")
+    parser.add_argument("--seed", type=int, metavar="S", help="of the latents; default: 0")
     parser.add_argument("--latents", type=Path, metavar="Z.npy", help="use these latents, [N, nz], in place of drawn ones")
     parser.add_argument(
         "--interpolate", action="store_true", help="walk from latent to latent, in any form of --out; .gif always walks"
@@ -53,13 +53,21 @@ def run(arguments: list[str]) -> int:
         raise UserError(f"--out={flags.out}: {flags.out.suffix} is not a form there is; use .png, .npy, .gif, or a folder's name")
     walks = flags.interpolate or flags.out.suffix.lower() == ".gif"
     num = flags.num if flags.num is not None else (6 if walks else 25)
+    for name in ("num", "seed"):
+        if flags.latents and getattr(flags, name) is not None:
+            raise UserError(f"--{name} and --latents are two ways to say the same; give one of them")
     if num < 1 + walks:
         raise UserError(f"--num={num} must be at least {1 + walks}" + (": a walk needs two ends" if walks else ""))
 
     from sharingan_jax.sampling import draw_run_latents, read_latents, walk
 
     sampler = _sampler(flags)
-    z = read_latents(flags.latents, nz=sampler.nz) if flags.latents else draw_run_latents(flags.seed, count=num, nz=sampler.nz)
+    if flags.latents:
+        z = read_latents(flags.latents, nz=sampler.nz)
+    else:
+        z = draw_run_latents(flags.seed or 0, count=num, nz=sampler.nz)
+    if walks and len(z) < 2:
+        raise UserError(f"--latents={flags.latents}: holds one latent, and a walk needs two ends")
     if walks:
         z = walk(z, frames=WALK_FRAMES)
     if len(z) > GROUP and flags.statistics != "running":

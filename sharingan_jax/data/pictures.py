@@ -23,7 +23,7 @@ def load_picture(path: Path, *, size: int, channels: int = 3) -> np.ndarray:
                 return fit_picture(image, size=size, channels=channels)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: too many pixels to be a picture for this: {error}; make it smaller, or move it away") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
         raise UserError(f"{path}: a broken picture: {error}; mend it, or move it out of the folder") from None
 
 

@@ -68,8 +68,13 @@ def _relative_names(folder: Path) -> list[str]:
     def refuse(error: OSError) -> None:
         raise error  # A folder that may not be read would otherwise be passed over, and its pictures with it.
 
-    names = []
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    names: list[str] = []
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        if os.path.realpath(parent) in seen:  # A link that leads back to where it came from.
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(parent))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         names += [(Path(parent) / name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
     return sorted(names, key=os.fsencode)

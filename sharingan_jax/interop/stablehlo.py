@@ -16,7 +16,6 @@ from sharingan_jax.state import build_system
 from sharingan_jax.step import sample_images
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-ENDING = ".stablehlo"
 
 
 def export_sampler(saved: SavedRun, *, statistics: Literal["batch", "running"]) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from sharingan_jax.atomic import write_json
+from sharingan_jax.atomic import make_folder, write_json
 from sharingan_jax.checkpoint import Checkpoints
 from sharingan_jax.config import AdamConfig, Config
 from sharingan_jax.errors import UserError
@@ -50,6 +50,7 @@ def import_state(config: Config, paths: Iterable[Path]) -> TrainState:
 
 def begin_run(run: RunDir, config: Config, state: TrainState, paths: Iterable[Path]) -> None:
     """Writes the folder of a run that begins with `state`: its settings, where it is from, and a checkpoint."""
+    make_folder(run.checkpoints)
     files = {path.name: sha256(path.read_bytes()).hexdigest() for path in paths}
     imported = {"step": int(state.step), "files": files, "digest": digest(state)}
     with Checkpoints(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:

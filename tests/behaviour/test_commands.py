@@ -81,6 +81,8 @@ def test_a_dry_run_of_a_begun_run_says_where_it_would_go_on(run: Path, capsys: p
         (["--confg=x"], "--confg=x is not an argument of main.py; did you mean --config?"),
         (["--config", "configs/none.py"], "--config=configs/none.py: no such file; in configs: baseline.py"),
         (["--config.train.stesp=5"], "config: train.stesp is not a setting; did you mean train.steps?"),
+        (["--config", "configs"], "--config=configs: a folder, not a file; in configs: baseline.py"),
+        (["--config.KEY=5"], "--config.KEY: put a setting's name for KEY"),
         (["--config.train.steps"], "--config.train.steps needs a value: --config.train.steps=VALUE"),
         (["--config.train.devices=9"], "config: train.devices=9 and this machine has 8"),
         (["--config.train.devices=8"], "use --config.train.devices=5, or a batch of 24"),
@@ -163,6 +165,12 @@ def test_sampling_changes_nothing_in_the_run(run: Path, tmp_path: Path) -> None:
         (["--latents", "none.npy", "--out", "x.png"], "--latents=none.npy: not a readable .npy array"),
         (["--latents", "wrong.npy", "--out", "x.png"], "holds float64 [2, 3], and this run takes numbers of shape [N, 8]"),
         (["--latents", "nan.npy", "--out", "x.png"], "--latents=nan.npy: not all of its numbers are finite"),
+        (
+            ["--latents", "large.npy", "--out", "x.png"],
+            "--latents=large.npy: not all of its numbers are finite, or fit a float32",
+        ),
+        (["--latents", "one.npy", "--out", "x.gif"], "--latents=one.npy: holds one latent, and a walk needs two ends"),
+        (["--latents", "one.npy", "--num", "2", "--out", "x.png"], "--num and --latents are two ways to say the same"),
         (["--latents", "object.npy", "--out", "x.png"], "--latents=object.npy: not a readable .npy array"),
         (["--config.seed=1", "--out", "x.png"], "--config.seed: sampling takes its settings from the run"),
     ],
@@ -173,6 +181,8 @@ def test_a_mistake_in_sampling_is_one_line(
     monkeypatch.chdir(tmp_path)
     np.save("wrong.npy", np.zeros((2, 3)))
     np.save("nan.npy", np.full((2, 8), np.nan))
+    np.save("large.npy", np.full((2, 8), 1e300))
+    np.save("one.npy", np.ones((1, 8)))
     np.save("object.npy", np.array([{}], object), allow_pickle=True)
     assert _sample(run, *more) == 2
     assert message in _error(capsys)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from conftest import ROOT, train_arguments
 from PIL import Image
 
 import main
+from sharingan_jax.rundir import RunDir, held
 
 STEPS = 12
 
@@ -143,6 +145,90 @@ def test_metrics_cut_short_by_a_crash_are_made_whole(pictures: Path, whole_run: 
         file.write('{"step": 9, "epoch": 3, "loss_d": 1.0}\n{"step": 10, "epo')
     assert main.main(train_arguments(pictures, workdir)) == 0
     assert _without_time(_metrics(workdir)) == _without_time(_metrics(whole_run))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (None, "has no record of step 1, and the last checkpoint is of step 12"),
+        ("null", "line 4: no record of a step"),
+        ('{"loss_d": 1}', "line 4: no record of a step"),
+        ('{"step": 4, "loss_d": NaN}', "line 4: NaN is no figure"),
+        ('{"step": 3}', "has no record of step 4"),
+        ("\udcff", "line 4: 'utf-8' codec can't decode"),
+    ],
+)
+def test_records_that_were_spoilt_are_named_and_nothing_is_written(
+    pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str | None, message: str
+) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(whole_run, workdir)
+    metrics = workdir / "metrics.jsonl"
+    lines = metrics.read_text().splitlines()
+    text = "" if line is None else "\n".join([*lines[:3], line, *lines[4:], ""])
+    metrics.write_bytes(text.encode("utf-8", "surrogateescape"))
+    before = {path.name: path.read_bytes() for path in workdir.iterdir() if path.is_file()}
+    assert main.main(train_arguments(pictures, workdir, "--config.train.steps=16")) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in workdir.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [("--config.seed=5", "of other settings; use those it was made with"), ("", "of other pictures; use those it was made with")],
+)
+def test_a_checkpoint_alone_knows_its_settings_and_pictures(
+    pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, message: str
+) -> None:
+    workdir, others = tmp_path / "run", tmp_path / "pictures"
+    shutil.copytree(whole_run, workdir)
+    shutil.copytree(pictures, others)
+    for name in ("config.json", "manifest.json"):
+        (workdir / name).unlink()
+    if not change:
+        Image.new("RGB", (40, 40)).save(others / "07.png")
+    assert main.main(train_arguments(others, workdir, *filter(None, [change]))) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_second_start_in_a_folder_that_trains_is_refused(
+    pictures: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with held(RunDir(whole_run)):
+        assert main.main(train_arguments(pictures, whole_run)) == 2
+    assert "another start is training there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("every", ["1", "100"])
+def test_weights_that_are_not_finite_stop_the_run_before_they_are_saved_or_drawn(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], every: str
+) -> None:
+    more = [
+        "--config.optim.gen.lr=1e38",
+        f"--config.sample.every={every}",
+        "--config.checkpoint.every=1",
+        "--config.train.steps=3",
+    ]
+    assert main.main(train_arguments(pictures, tmp_path / "run", *more)) == 2
+    assert "step 1: weights of G are not finite after it" in capsys.readouterr().err
+    assert _manifest(tmp_path / "run")["status"] == "failed"
+    assert not [path for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()]
+
+
+def test_other_files_among_the_samples_are_passed_over(pictures: Path, whole_run: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(whole_run, workdir)
+    (workdir / "samples" / "step_best.png").write_bytes(b"mine")
+    assert main.main(train_arguments(pictures, workdir)) == 0
+
+
+def test_a_dry_run_says_what_the_run_would_refuse(pictures: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(train_arguments(pictures, whole_run, "--dry-run", "--config.train.steps=5")) == 2
+    assert "is at step 12, past train.steps=5" in capsys.readouterr().err
+    assert main.main(train_arguments(pictures, whole_run / "config.json", "--dry-run")) == 2
+    assert "config.json is a file; give the name of a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,14 @@ def test_what_is_no_picture_is_skipped_and_counted(picture_folder: Path) -> None
     assert pictures.skipped == ("film.mpg", "no_ending", "notes.txt", "paper.pdf")
 
 
+def test_linked_folders_are_read_once(picture_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "links"
+    folder.mkdir()
+    (folder / "there").symlink_to(picture_folder)
+    (picture_folder / "back").symlink_to(picture_folder)
+    assert _load("folder", path=str(folder)).count == 30
+
+
 def test_a_broken_picture_stops_with_its_name(picture_folder: Path) -> None:
     (picture_folder / "zz.jpg").write_bytes(b"\xff\xd8 nonsense")
     with pytest.raises(UserError, match=r"zz\.jpg: a broken picture"):
