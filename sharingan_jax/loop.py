@@ -213,8 +213,11 @@ class Recorder:
             raise UserError(self._failure_message(first_step + len(records), *failure))
 
     def sample(self, step: int, fake: Array) -> None:
-        """Draws the grid of a step."""
-        grid = outputs.save_sample(self._ready.run, step, np.asarray(fake))
+        """Draws the grid of a step; raises UserError where its pictures are not finite."""
+        images = np.asarray(fake)
+        if not np.isfinite(images).all():
+            raise UserError(f"step {step}: G's pictures are not finite after it, so the run has stopped; {ADVICE}")
+        grid = outputs.save_sample(self._ready.run, step, images)
         if self._events:
             self._events.image("samples", grid, step)
 
