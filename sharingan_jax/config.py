@@ -85,7 +85,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class AdamConfig:
-    lr: float = _rule(above=0)
+    lr: float = _rule(above=0, at_most=1e38)
     b1: float = _rule(at_least=0, below=1)
     b2: float = _rule(at_least=0, below=1)
     eps: float = _rule(above=0)
