@@ -2,7 +2,7 @@
 
     python main.py --config configs/default.py
 
-About seven minutes on two CPU cores. Every setting there is stands here, once, with its unit and where its value is from;
+About six minutes on two CPU cores. Every setting there is stands here, once, with its unit and where its value is from;
 "post" is the 2020 blog post and its published code. The other files in this folder are this one with named changes.
 """
 

@@ -3,7 +3,7 @@
     python -m experiments.post train --pictures PICTURES --runs runs/post
     python -m experiments.post tell --runs runs/post --figure docs/images/post_losses.png
 
-`train` runs the five configurations one after another, about an hour and a half on two CPU cores; started again it continues.
+`train` runs the five configurations one after another, about an hour on two CPU cores that do nothing else; started again it continues.
 Further settings go to all five: `--config.seed=1`.
 `tell` prints the tables of docs/experiments.md from the runs' metrics and sample grids, and draws their loss curves.
 """
@@ -21,6 +21,7 @@ from PIL import Image
 
 import main
 from sharingan_jax.data.sources import folder_pictures
+from sharingan_jax.errors import UserError
 from sharingan_jax.images import make_grid
 from sharingan_jax.rundir import RunDir, read_config, read_json, read_metrics
 
@@ -214,7 +215,11 @@ def command(arguments: list[str]) -> int:
     parser.add_argument("--figure", type=Path, default=Path("docs/images/post_losses.png"), help="tell: where the curves go")
     flags, changes = parser.parse_known_args(arguments)
     if flags.what == "tell":
-        tell(flags.runs, flags.figure)
+        try:
+            tell(flags.runs, flags.figure)
+        except UserError as error:
+            print(f"error: {error}; `train` makes the runs", file=sys.stderr)
+            return 2
         return 0
     if flags.pictures is None:
         parser.error("train needs --pictures, a folder")
