@@ -3,7 +3,7 @@
     python -m experiments.post train --pictures PICTURES --runs runs/post
     python -m experiments.post tell --runs runs/post --figure docs/images/post_losses.png
 
-`train` runs the five configurations one after another, about an hour on two CPU cores that do nothing else; started again it continues.
+`train` runs the five configurations one after another, about an hour on two idle CPU cores; started again it continues.
 Further settings go to all five: `--config.seed=1`.
 `tell` prints the tables of docs/experiments.md from the runs' metrics and sample grids, and draws their loss curves.
 """
