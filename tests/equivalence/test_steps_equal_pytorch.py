@@ -80,5 +80,5 @@ def test_float32_drifts_from_float64_no_faster_than_pytorchs(experiment: str) ->
         weight_distance(replay(config, initial, dtype="float32", **shared)[0], exact) for replay in (replay_ours, replay_oracle)
     ]
     # Adam makes a step of the sign of a gradient that is all rounding, so that the two drift alike but not to the digit:
-    # in eight pairs at width 16 the ratio was 0.94 to 1.08.
+    # in four pairs at width 16 the ratio was 0.94 to 1.08.
     assert 0 < drifts[0] < 1.25 * drifts[1]
