@@ -151,14 +151,15 @@ def _train_steps(
         state, metrics = ready.programs.chunk(state, real_u8)
         recorder.take(first, metrics)
         last = first + length - 1
-        if schedule.samples_at(last) or schedule.saves_at(last) or stop.signal:
+        stopping = stop.signal is not None  # Asked once: a signal that came after the flush would save what has no records.
+        if schedule.samples_at(last) or schedule.saves_at(last) or stopping:
             recorder.flush()  # What a checkpoint stands on is finite and on disk before it.
             _check_finite(state, last)
         if schedule.samples_at(last):
             recorder.sample(last, ready.programs.sample(state.gen, z))
-        if schedule.saves_at(last) or stop.signal:
+        if schedule.saves_at(last) or stopping:
             checkpoints.save(state, _identity_facts(ready))
-        if stop.signal:
+        if stopping:
             break
     return state
 

@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ class Pictures:
     def count(self) -> int:
         return len(self.images)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over shape, names, source digests and the decoded bytes; the folder's own place does not enter."""
         total = hashlib.sha256(f"{self.images.shape}\n".encode())

@@ -14,6 +14,7 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.functional import Arrays
 from sharingan_jax.interop.tensor_table import Tensor, disc_table, gen_table
 from sharingan_jax.state import NetState, System, TrainState, init_state
+from sharingan_jax.streams import seed_key
 
 Tensors = dict[str, np.ndarray]
 
@@ -66,10 +67,9 @@ def from_tensors(
     complaint = mismatches(config, abstract, tensors)
     if complaint:
         raise UserError(complaint)
-    state = jax.device_get(jax.jit(lambda: init_state(system, seed=config.seed))())
-    gen = _net_state(gen_table(config), state.gen, tensors, gen_adam)
-    disc = _net_state(disc_table(config), state.disc, tensors, disc_adam)
-    return TrainState(jnp.int32(disc_adam.count if disc_adam else 0), state.key, gen, disc)
+    gen = _net_state(gen_table(config), system.gen_optimizer, tensors, gen_adam)
+    disc = _net_state(disc_table(config), system.disc_optimizer, tensors, disc_adam)
+    return TrainState(jnp.int32(disc_adam.count if disc_adam else 0), seed_key(config.seed), gen, disc)
 
 
 def mismatches(config: Config, abstract: TrainState, tensors: Mapping[str, np.ndarray]) -> str:
@@ -115,15 +115,18 @@ def _net_tensors(table: list[Tensor], net: NetState, *, passes: int) -> Tensors:
     return tensors
 
 
-def _net_state(table: list[Tensor], net: NetState, tensors: Mapping[str, np.ndarray], adam: AdamState | None) -> NetState:
+def _net_state(
+    table: list[Tensor], optimizer: optax.GradientTransformation, tensors: Mapping[str, np.ndarray], adam: AdamState | None
+) -> NetState:
     parameters = [row for row in table if not row.is_buffer]
     buffers = [row for row in table if row.is_buffer]
-    opt: Any = net.opt
+    params = _nested(parameters, tensors)
+    opt: Any = optimizer.init(params)
     if adam:
         first = _nested(parameters, dict(zip((row.name for row in parameters), adam.first, strict=True)))
         second = _nested(parameters, dict(zip((row.name for row in parameters), adam.second, strict=True)))
         opt = optax.tree.set(opt, mu=first, nu=second, count=jnp.int32(adam.count))
-    return NetState(_nested(parameters, tensors), _nested(buffers, tensors), opt)
+    return NetState(params, _nested(buffers, tensors), opt)
 
 
 def _nested(rows: list[Tensor], tensors: Mapping[str, np.ndarray]) -> Arrays:

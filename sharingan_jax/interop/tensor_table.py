@@ -35,7 +35,7 @@ _AXES = {"conv": (3, 2, 0, 1), "transposed": (2, 3, 0, 1)}
 
 @dataclass(frozen=True)
 class Tensor:
-    """One row: `layer/array` here, `name` there. A buffer is what no gradient reaches; `place` is the layer's number there."""
+    """One row: `layer/array` here, `name` there. A buffer is what no gradient reaches."""
 
     layer: str
     array: str

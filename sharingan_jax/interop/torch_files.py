@@ -13,9 +13,8 @@ from sharingan_jax.atomic import write_atomically
 from sharingan_jax.errors import UserError
 from sharingan_jax.interop.state_dict import AdamState, Tensors
 
-TORCH_ENDINGS = (".pth", ".pt", ".tar", ".ckpt", ".bin")
-ENDINGS = (".safetensors", *TORCH_ENDINGS)
-OUR_PREFIXES = ("gen.", "dis.")
+ENDINGS = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin")
+NET_PREFIXES = ("gen.", "dis.")
 
 
 @dataclass
@@ -131,9 +130,9 @@ def _is_adam(part: Mapping[str, Any]) -> bool:
 def _named_tensors(part: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
     """A state dict under the original's names, as the network that it fits best."""
     named = {name.removeprefix("module."): _array(value) for name, value in part.items()}
-    if not all(name.startswith(OUR_PREFIXES) for name in named):
+    if not all(name.startswith(NET_PREFIXES) for name in named):
         bare = {name.removeprefix("main."): array for name, array in named.items()}
-        prefix = max(OUR_PREFIXES, key=lambda prefix: _matches(prefix, bare, shapes))
+        prefix = max(NET_PREFIXES, key=lambda prefix: _matches(prefix, bare, shapes))
         if _matches(prefix, bare, shapes):
             named = {prefix + name: array for name, array in bare.items()}
     return named

@@ -1,6 +1,6 @@
 """A PyTorch run's files as a training state of ours."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import product
@@ -20,7 +20,7 @@ from sharingan_jax.rundir import RunDir, config_fingerprint, environment, write_
 from sharingan_jax.state import TrainState, build_system, digest, init_state
 
 
-def import_state(config: Config, paths: Iterable[Path]) -> TrainState:
+def import_state(config: Config, paths: Sequence[Path]) -> TrainState:
     """The state of both networks that `paths` hold together, and of Adam where they hold that.
 
     Raises UserError, naming the tensors with both shapes, where they are not the networks of `config`, and the settings where
@@ -48,7 +48,7 @@ def import_state(config: Config, paths: Iterable[Path]) -> TrainState:
     return from_tensors(config, system, whole.tensors, gen_adam=whole.adam.get("gen"), disc_adam=whole.adam.get("dis"))
 
 
-def begin_run(run: RunDir, config: Config, state: TrainState, paths: Iterable[Path]) -> None:
+def begin_run(run: RunDir, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
     """Writes the folder of a run that begins with `state`: its settings, where it is from, and a checkpoint."""
     make_folder(run.checkpoints)
     files = {path.name: sha256(path.read_bytes()).hexdigest() for path in paths}

@@ -1,5 +1,6 @@
 """A replay kit: the first steps of a run, run again, with all that goes in and comes out, for a check in any framework."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,17 @@ def record_trace(beginning: Beginning, *, steps: int) -> dict[str, np.ndarray]:
 
 def differing_metrics(trace: dict[str, np.ndarray], records: list[dict[str, Any]]) -> list[int]:
     """The steps at which a figure of `records` (lines of metrics.jsonl) is another float than the trace's."""
-    by_step = {record["step"]: record for record in records}
-    return [
-        int(step)
-        for i, step in enumerate(trace["step"])
-        if step in by_step and any(by_step[step][name] != float(trace[name][i]) for name in ("loss_d", "d_real", "grad_norm_d"))
-    ]
+    places = {int(step): i for i, step in enumerate(trace["step"])}
+    differing = []
+    for record in records:
+        i = places.get(record["step"])
+        if i is not None:
+            figures = {name: value for name, value in record.items() if name not in ("step", "epoch", "time")}
+            again = {name: float(trace[name][i]) for name in figures}
+            # What was not taken at a step is None in its record and NaN in the trace.
+            if any(value != (None if math.isnan(again[name]) else again[name]) for name, value in figures.items()):
+                differing.append(record["step"])
+    return differing
 
 
 def _traced(system: System, state: TrainState, real_u8: np.ndarray, *, precision: str) -> tuple[TrainState, Metrics, Metrics]:
