@@ -114,6 +114,20 @@ class Training:
         }  # fmt: skip
         return {name: float(value.detach()) for name, value in figures.items()}
 
+    def sample(self, z: Tensor) -> Tensor:
+        """G(z) [B, 3, 64, 64] with the statistics of this batch, as the original draws, but moving nothing: u and v stay."""
+        kept = [buffer.clone() for buffer in self.gen.buffers()]
+        self.gen.eval()
+        for layer in self.gen.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.train()
+        with torch.no_grad():
+            fake = self.gen(z[:, :, None, None])
+            for buffer, before in zip(self.gen.buffers(), kept, strict=True):
+                buffer.copy_(before)
+        self.gen.train()
+        return fake
+
     def tensors(self) -> dict[str, np.ndarray]:
         """All that training moves: parameters, statistics, u, v, counters, and Adam's moments by their parameter's name."""
         return self.networks() | dict(self._moments())

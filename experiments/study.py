@@ -1,0 +1,165 @@
+"""Whole trainings, ours and PyTorch's, side by side: do they come out alike?
+
+    python -m experiments.study train --pictures PICTURES --runs runs/study
+    python -m experiments.study collect --runs runs/study --out docs/study.json
+    python -m experiments.study tell --study docs/study.json --figure docs/images/study.png
+
+`train` runs the baseline and the stabilised experiment with five seeds by each system, 20 trainings of 800 steps, about two
+hours on two CPU cores that do nothing else; stopped and started again it goes on with the training that was broken off (ours
+where it stopped, PyTorch's from its start). Needs torch; the PyTorch system is the tests' oracle. The two share nothing random:
+each draws its own weights, order of pictures and latents, so the groups are independent. `collect` measures what came out and
+puts it into one small file, from which `tell` prints the tables and draws the figure of docs/equivalence.md.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import main
+from sharingan_jax.atomic import write_atomically, write_text
+from sharingan_jax.config import Config
+from sharingan_jax.config_files import load_config
+from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.data.sources import load_pictures
+from sharingan_jax.progress import Progress
+from sharingan_jax.rundir import RunDir
+from sharingan_jax.sampling import draw_run_latents, restore_sampler
+
+ROOT = Path(__file__).parents[1]
+SYSTEMS = ("ours", "pytorch")
+EXPERIMENTS = ("baseline", "stabilised")
+SAMPLES, SAMPLES_SEED = 500, 2020  # The same latents for every run, drawn in groups as large as the original's grids.
+GROUP = 25
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of the study and its folder."""
+
+    system: str
+    experiment: str
+    seed: int
+    folder: Path
+
+    @property
+    def fakes(self) -> Path:
+        """The finished training's pictures, float32 [SAMPLES, H, W, C] in [−1, 1]; written last, so it is there when all is."""
+        return self.folder / "fakes.npy"
+
+    def __str__(self) -> str:
+        return f"{self.system}, {self.experiment}, seed {self.seed}"
+
+
+def cells(runs: Path, *, seeds: int) -> list[Cell]:
+    """All trainings, seed by seed, so that a study broken off has as many of each kind as there can be."""
+    return [
+        Cell(system, experiment, seed, runs / f"{system}-{experiment}" / f"seed-{seed}")
+        for seed in range(seeds)
+        for experiment in EXPERIMENTS
+        for system in SYSTEMS
+    ]
+
+
+def train(pictures: Path, runs: Path, *, seeds: int, sizes: list[tuple[str, str]]) -> int:
+    """Runs what has not been run, with `sizes` put on top of the configurations; returns the first exit code that is not 0."""
+    todo = [cell for cell in cells(runs, seeds=seeds) if not cell.fakes.is_file()]
+    for number, cell in enumerate(todo, 1):
+        print(f"[{number}/{len(todo)}] {cell}", flush=True)
+        settings = [("data.source", "folder"), ("data.path", str(pictures)), ("seed", str(cell.seed)), *sizes]
+        code = {"ours": _train_ours, "pytorch": _train_pytorch}[cell.system](cell, settings)
+        if code:
+            return code
+    return 0
+
+
+def _train_ours(cell: Cell, settings: list[tuple[str, str]]) -> int:
+    changes = [f"--config.{key}={text}" for key, text in settings]
+    code = main.main(["--config", str(_config_file(cell)), "--workdir", str(cell.folder), *changes])
+    if not code:
+        sampler = restore_sampler(cell.folder, step=None, statistics="batch")
+        _write_fakes(cell, sampler.draw(_latents(sampler.nz), group=GROUP))
+    return code
+
+
+def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> int:
+    import torch
+
+    sys.path.insert(0, str(ROOT / "tests"))
+    import pytorch_oracle as oracle
+
+    config = load_config(_config_file(cell), settings)
+    real = oracle.as_torch(load_pictures(config.data).images.astype(np.float32) / 127.5 - 1.0)
+    torch.manual_seed(config.seed)
+    gen = oracle.Generator(nz=config.model.nz, ngf=config.model.ngf, normalised=config.model.gen_spectral_norm)
+    disc = oracle.Discriminator(ndf=config.model.ndf, normalised=config.model.disc_spectral_norm)
+    for net in (gen, disc):
+        oracle.initialise(net)
+    training = oracle.Training(gen, disc, beta=config.loss.beta, clip_norm=config.optim.disc.clip_norm)
+    records = list(_pytorch_steps(config, training, real))
+    write_text(RunDir(cell.folder).metrics, "".join(json.dumps(record, allow_nan=False) + "\n" for record in records))
+    fakes = torch.cat([training.sample(part) for part in torch.tensor(_latents(config.model.nz)).split(GROUP)])
+    _write_fakes(cell, fakes.permute(0, 2, 3, 1).numpy())
+    return 0
+
+
+def _pytorch_steps(config: Config, training: Any, real: Any) -> Iterator[dict[str, Any]]:
+    """The original's loop over `real` [N, C, H, W] with PyTorch's own order and latents: the record of each step."""
+    import torch
+
+    count, size = len(real), config.train.batch_size
+    plan = BatchPlan(count, batch_size=size, seed=config.seed, last_batch=config.data.last_batch)
+    began = time.perf_counter()
+    with Progress(
+        total_steps=config.train.steps,
+        first_step=1,
+        batches_per_epoch=plan.batches_per_epoch,
+        every=config.log.every,
+        stream=sys.stderr,
+    ) as progress:
+        for step in range(1, config.train.steps + 1):
+            place = (step - 1) % plan.batches_per_epoch
+            if place == 0:
+                order = torch.randperm(count)
+            batch = real[order[place * size : (place + 1) * size]]
+            figures = training.step(batch, torch.randn(len(batch), config.model.nz))
+            record = {"step": step, "epoch": plan.epoch_of(step), "time": round(time.perf_counter() - began, 3), **figures}
+            progress.update(record)
+            yield record
+
+
+def _latents(nz: int) -> np.ndarray:
+    return draw_run_latents(SAMPLES_SEED, count=SAMPLES, nz=nz)
+
+
+def _write_fakes(cell: Cell, fakes: np.ndarray) -> None:
+    write_atomically(cell.fakes, lambda file: np.save(file, fakes))
+
+
+def _config_file(cell: Cell) -> Path:
+    return ROOT / "configs" / f"{cell.experiment}.py"
+
+
+def command(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("train", "collect", "tell"), help="run, measure what came out, or tell it")
+    parser.add_argument("--runs", type=Path, default=Path("runs/study"), help="folder of the trainings; default: runs/study")
+    parser.add_argument("--pictures", type=Path, help="train: the folder of pictures")
+    parser.add_argument("--seeds", type=int, default=5, help="trainings of each kind; default: 5")
+    parser.add_argument("--steps", type=int, default=800, help="train: of each training; default: 800")
+    parser.add_argument("--width", type=int, default=64, help="train: ngf and ndf; default: 64")
+    flags = parser.parse_args(arguments)
+    if flags.pictures is None:
+        parser.error("train needs --pictures, a folder")
+    sizes = [("train.steps", str(flags.steps)), ("model.ngf", str(flags.width)), ("model.ndf", str(flags.width))]
+    return train(flags.pictures, flags.runs, seeds=flags.seeds, sizes=sizes)
+
+
+if __name__ == "__main__":
+    sys.exit(command(sys.argv[1:]))
