@@ -13,6 +13,7 @@ puts it into one small file, from which `tell` prints the tables and draws the f
 
 import argparse
 import json
+import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -23,13 +24,15 @@ from typing import Any
 import numpy as np
 
 import main
-from sharingan_jax.atomic import write_atomically, write_text
+from experiments.study_results import CURVES, WINDOW, draw, relative_statistics, sample_statistics, table, window_means
+from sharingan_jax.atomic import write_atomically, write_json, write_text
 from sharingan_jax.config import Config
 from sharingan_jax.config_files import load_config
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources import load_pictures
+from sharingan_jax.errors import UserError
 from sharingan_jax.progress import Progress
-from sharingan_jax.rundir import RunDir
+from sharingan_jax.rundir import RunDir, read_config, read_json, read_metrics
 from sharingan_jax.sampling import draw_run_latents, restore_sampler
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +50,11 @@ class Cell:
     experiment: str
     seed: int
     folder: Path
+
+    @property
+    def environment(self) -> Path:
+        """A PyTorch training's versions; ours has its manifest."""
+        return self.folder / "environment.json"
 
     @property
     def fakes(self) -> Path:
@@ -104,6 +112,8 @@ def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> int:
     training = oracle.Training(gen, disc, beta=config.loss.beta, clip_norm=config.optim.disc.clip_norm)
     records = list(_pytorch_steps(config, training, real))
     write_text(RunDir(cell.folder).metrics, "".join(json.dumps(record, allow_nan=False) + "\n" for record in records))
+    threads = torch.get_num_threads()
+    write_json(cell.environment, {"torch": torch.__version__, "python": platform.python_version(), "threads": threads})
     fakes = torch.cat([training.sample(part) for part in torch.tensor(_latents(config.model.nz)).split(GROUP)])
     _write_fakes(cell, fakes.permute(0, 2, 3, 1).numpy())
     return 0
@@ -146,19 +156,72 @@ def _config_file(cell: Cell) -> Path:
     return ROOT / "configs" / f"{cell.experiment}.py"
 
 
+def collect(runs: Path, out: Path, *, seeds: int) -> None:
+    """Writes the study's file. Raises UserError naming the trainings that are missing."""
+    every = cells(runs, seeds=seeds)
+    missing = [str(cell) for cell in every if not cell.fakes.is_file()]
+    if missing:
+        raise UserError(f"{runs}: not trained yet: {'; '.join(missing)}; `train` goes on with them")
+    ours, theirs = (next(cell for cell in every if cell.system == system) for system in SYSTEMS)
+    config = read_config(RunDir(ours.folder))
+    pictures = load_pictures(config.data)
+    real = sample_statistics(pictures.images / 127.5 - 1.0)
+    study = {
+        "command": "python -m experiments.study collect",
+        "window": WINDOW,
+        "steps": config.train.steps,
+        "samples": SAMPLES,
+        "pictures": {"count": len(pictures.images), "fingerprint": pictures.fingerprint},
+        "versions": {"ours": read_json(RunDir(ours.folder).manifest)["versions"], "pytorch": read_json(theirs.environment)},
+        "real": {name: float(f"{value:.6g}") for name, value in real.items()},
+        "runs": [_measured(cell, real) for cell in every],
+    }
+    write_json(out, study)
+
+
+def _measured(cell: Cell, real: dict[str, float]) -> dict[str, Any]:
+    records = read_metrics(RunDir(cell.folder))
+    curves = {key: window_means([record[key] for record in records]) for key in CURVES}
+    name = {"system": cell.system, "experiment": cell.experiment, "seed": cell.seed}
+    return name | relative_statistics(np.load(cell.fakes), real) | curves
+
+
+def tell(path: Path, figure: Path) -> None:
+    """Prints the tables and draws the figure of a study's file."""
+    study = read_json(path)
+    for experiment in EXPERIMENTS:
+        print(f"`{experiment}`\n\n{table(study, experiment)}\n")
+    draw(study, figure)
+
+
 def command(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "collect", "tell"), help="run, measure what came out, or tell it")
     parser.add_argument("--runs", type=Path, default=Path("runs/study"), help="folder of the trainings; default: runs/study")
     parser.add_argument("--pictures", type=Path, help="train: the folder of pictures")
-    parser.add_argument("--seeds", type=int, default=5, help="trainings of each kind; default: 5")
+    parser.add_argument("--seeds", type=int, default=5, help="train, collect: trainings of each kind; default: 5")
     parser.add_argument("--steps", type=int, default=800, help="train: of each training; default: 800")
     parser.add_argument("--width", type=int, default=64, help="train: ngf and ndf; default: 64")
+    parser.add_argument("--out", type=Path, default=Path("docs/study.json"), help="collect: the file; default: docs/study.json")
+    parser.add_argument("--study", type=Path, default=Path("docs/study.json"), help="tell: the file; default: docs/study.json")
+    parser.add_argument("--figure", type=Path, default=Path("docs/images/study.png"), help="tell: where the figure goes")
     flags = parser.parse_args(arguments)
-    if flags.pictures is None:
-        parser.error("train needs --pictures, a folder")
-    sizes = [("train.steps", str(flags.steps)), ("model.ngf", str(flags.width)), ("model.ndf", str(flags.width))]
-    return train(flags.pictures, flags.runs, seeds=flags.seeds, sizes=sizes)
+    try:
+        match flags.what:
+            case "tell":
+                tell(flags.study, flags.figure)
+            case "collect":
+                collect(flags.runs, flags.out, seeds=flags.seeds)
+            case _ if flags.pictures is None:
+                parser.error("train needs --pictures, a folder")
+            case _:
+                widths = [("model.ngf", str(flags.width)), ("model.ndf", str(flags.width))]
+                sizes = [("train.steps", str(flags.steps)), *widths]
+                return train(flags.pictures, flags.runs, seeds=flags.seeds, sizes=sizes)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,139 @@
+"""What came out of the study's trainings: measured into one small file, and told from it as tables and a figure."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.groups import Measure, permutation_tests
+from experiments.post import mean_distance
+from sharingan_jax.atomic import write_atomically
+
+WINDOW = 20  # steps in one point of a curve
+FINAL = 100  # steps that the final losses are means over
+CURVES = {"loss_d": "Loss_D", "loss_g": "Loss_G"}
+SAMPLE_MEASURES = {
+    "red": "red",
+    "green": "green",
+    "blue": "blue",
+    "variance": "pixel variance",
+    "detail": "detail",
+    "diversity": "diversity",
+}
+COLOURS = {"ours": "#0072b2", "pytorch": "#d55e00"}
+LABELS = {"ours": "ours", "pytorch": "PyTorch"}
+Study = dict[str, Any]
+
+
+def window_means(values: Sequence[float]) -> list[float]:
+    """The mean of each WINDOW steps, to six digits; steps left over at the end are dropped."""
+    whole = np.array(values[: len(values) // WINDOW * WINDOW], np.float64).reshape(-1, WINDOW)
+    return [float(f"{mean:.6g}") for mean in whole.mean(axis=1)]
+
+
+def sample_statistics(images: np.ndarray) -> dict[str, float]:
+    """Of pictures [N, H, W, 3] in [−1, 1], N > 1: mean of each colour in [0, 1]; variance over a picture's pixels in a channel,
+    mean over channels and pictures; detail, the mean squared difference of neighbouring pixels; diversity, the mean distance
+    (root mean square over pixels) of two pictures."""
+    scaled = (images.astype(np.float64) + 1) / 2
+    red, green, blue = scaled.mean(axis=(0, 1, 2))
+    across, down = np.diff(scaled, axis=2) ** 2, np.diff(scaled, axis=1) ** 2
+    return {
+        "red": float(red),
+        "green": float(green),
+        "blue": float(blue),
+        "variance": float(scaled.var(axis=(1, 2)).mean()),
+        "detail": float((across.mean() + down.mean()) / 2),
+        "diversity": mean_distance(scaled),
+    }
+
+
+def relative_statistics(fakes: np.ndarray, real: dict[str, float]) -> dict[str, float]:
+    """The fakes' statistics as fractions of the real pictures' own, to six digits."""
+    return {name: float(f"{value / real[name]:.6g}") for name, value in sample_statistics(fakes).items()}
+
+
+def measures_of(study: Study, experiment: str) -> list[Measure]:
+    """What is compared in one experiment: two courses, two final losses, six statistics of samples."""
+    runs = {name: [run for run in study["runs"] if (run["system"], run["experiment"]) == (name, experiment)] for name in COLOURS}
+    last = FINAL // WINDOW
+
+    def measure(name: str, key: str, part: slice | None = None) -> Measure:
+        groups = [np.array([run[key] for run in runs[system]], np.float64) for system in ("ours", "pytorch")]
+        if part is not None:
+            groups = [group[:, part].mean(axis=1) for group in groups]
+        return Measure(name, *groups)
+
+    return [
+        *(measure(f"course of {label}", key) for key, label in CURVES.items()),
+        *(measure(f"final {label}", key, slice(-last, None)) for key, label in CURVES.items()),
+        *(measure(label, key) for key, label in SAMPLE_MEASURES.items()),
+    ]
+
+
+def table(study: Study, experiment: str) -> str:
+    """One row a measure: both groups' mean ± standard deviation, their difference with Welch's 95% interval, both p."""
+    from scipy.stats import ttest_ind
+
+    lines = ["| measure | ours | PyTorch | difference (95%) | p | p among all ten |", "|---|---|---|---|---|---|"]
+    measures = measures_of(study, experiment)
+    for measure, alone, among in zip(measures, *permutation_tests(measures), strict=True):
+        if measure.ours.ndim > 1:
+            cells = ["", "", ""]
+        else:
+            interval = ttest_ind(measure.ours, measure.theirs, equal_var=False).confidence_interval(0.95)
+            difference = measure.ours.mean() - measure.theirs.mean()
+            cells = [
+                _spread(measure.ours),
+                _spread(measure.theirs),
+                f"{difference:+.3g} ({interval.low:+.3g} to {interval.high:+.3g})",
+            ]
+        lines.append(f"| {measure.name} | {' | '.join(cells)} | {alone:.3f} | {among:.3f} |")
+    return "\n".join(lines)
+
+
+def _spread(values: np.ndarray) -> str:
+    return f"{values.mean():.3g} ± {statistics.stdev(values.tolist()):.2g}"
+
+
+def draw(study: Study, path: Path) -> None:
+    """Writes the figure: for each experiment both losses with bands, and each run's statistics of samples."""
+    experiments = list(dict.fromkeys(run["experiment"] for run in study["runs"]))
+    figure = Figure(figsize=(10, 10), layout="constrained")
+    panels = figure.subplots(3, len(experiments), sharey="row", squeeze=False)
+    for column, experiment in enumerate(experiments):
+        runs = [run for run in study["runs"] if run["experiment"] == experiment]
+        for axes, (key, label) in zip(panels[:2, column], CURVES.items(), strict=True):
+            _draw_bands(axes, runs, key)
+            axes.set_ylabel(f"{label} (nats)")
+        _draw_dots(panels[2, column], runs)
+        panels[0, column].set_title(experiment)
+    panels[0, 0].legend(frameon=False)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=100, metadata={"Software": None}))
+
+
+def _draw_bands(axes: Axes, runs: list[dict[str, Any]], key: str) -> None:
+    for system, colour in COLOURS.items():
+        curves = np.array([run[key] for run in runs if run["system"] == system])  # [S, T]
+        steps = (np.arange(curves.shape[1]) + 0.5) * WINDOW
+        axes.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+        axes.plot(steps, curves.mean(axis=0), color=colour, label=f"{LABELS[system]}: mean of {len(curves)}, smallest to largest")
+    axes.set_yscale("symlog", linthresh=1.0)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("step")
+    axes.grid(alpha=0.25)
+
+
+def _draw_dots(axes: Axes, runs: list[dict[str, Any]]) -> None:
+    for shift, (system, colour) in zip((-0.12, 0.12), COLOURS.items(), strict=True):
+        for place, key in enumerate(SAMPLE_MEASURES):
+            values = [run[key] for run in runs if run["system"] == system]
+            axes.plot([place + shift] * len(values), values, "o", color=colour, alpha=0.6, markersize=5)
+    axes.axhline(1.0, color="black", linewidth=0.6)
+    axes.set_xticks(range(len(SAMPLE_MEASURES)), list(SAMPLE_MEASURES.values()), fontsize=8)
+    axes.set_ylabel("samples, as a fraction of real pictures'")
+    axes.grid(alpha=0.25, axis="y")
