@@ -97,10 +97,9 @@ def _train_ours(cell: Cell, settings: list[tuple[str, str]]) -> int:
 
 
 def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> int:
-    import torch
-
     sys.path.insert(0, str(ROOT / "tests"))
     import pytorch_oracle as oracle
+    import torch
 
     config = load_config(_config_file(cell), settings)
     real = oracle.as_torch(load_pictures(config.data).images.astype(np.float32) / 127.5 - 1.0)
@@ -114,7 +113,7 @@ def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> int:
     write_text(RunDir(cell.folder).metrics, "".join(json.dumps(record, allow_nan=False) + "\n" for record in records))
     threads = torch.get_num_threads()
     write_json(cell.environment, {"torch": torch.__version__, "python": platform.python_version(), "threads": threads})
-    fakes = torch.cat([training.sample(part) for part in torch.tensor(_latents(config.model.nz)).split(GROUP)])
+    fakes = torch.cat([oracle.sample(gen, part) for part in torch.tensor(_latents(config.model.nz)).split(GROUP)])
     _write_fakes(cell, fakes.permute(0, 2, 3, 1).numpy())
     return 0
 

@@ -78,6 +78,22 @@ def _prefix(net: nn.Module) -> str:
     return "gen." if isinstance(net, Generator) else "dis."
 
 
+def sample(gen: Generator, z: Tensor) -> Tensor:
+    """G(z) [B, 3, 64, 64] for `z` [B, nz] with the statistics of this batch, as the original draws; but nothing moves: u, v and
+    the running statistics stay as they are."""
+    kept = [buffer.clone() for buffer in gen.buffers()]
+    gen.eval()
+    for layer in gen.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.train()
+    with torch.no_grad():
+        fake = gen(z[:, :, None, None])
+        for buffer, before in zip(gen.buffers(), kept, strict=True):
+            buffer.copy_(before)
+    gen.train()
+    return fake
+
+
 class Training:
     """Both networks, their optimizers, and the reference's step."""
 
@@ -113,20 +129,6 @@ class Training:
             "grad_norm_d": grad_norm_d, "grad_norm_g": grad_norm_g,
         }  # fmt: skip
         return {name: float(value.detach()) for name, value in figures.items()}
-
-    def sample(self, z: Tensor) -> Tensor:
-        """G(z) [B, 3, 64, 64] with the statistics of this batch, as the original draws, but moving nothing: u and v stay."""
-        kept = [buffer.clone() for buffer in self.gen.buffers()]
-        self.gen.eval()
-        for layer in self.gen.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.train()
-        with torch.no_grad():
-            fake = self.gen(z[:, :, None, None])
-            for buffer, before in zip(self.gen.buffers(), kept, strict=True):
-                buffer.copy_(before)
-        self.gen.train()
-        return fake
 
     def tensors(self) -> dict[str, np.ndarray]:
         """All that training moves: parameters, statistics, u, v, counters, and Adam's moments by their parameter's name."""

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from conftest import ROOT
 
 from sharingan_jax.config import Config
 from sharingan_jax.config_files import load_config
@@ -17,10 +17,12 @@ from sharingan_jax.interop.state_dict import Tensors, from_tensors, moment_tenso
 from sharingan_jax.state import TrainState, build_system
 from sharingan_jax.step import update_networks
 
+ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ("baseline", "modified_loss", "stabilised", "stabilised_long", "stabilised_modified")
 FIGURES = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after", "grad_norm_d", "grad_norm_g")
 B, NZ, WIDTH = 5, 4, 2
 Batches = Callable[..., tuple[np.ndarray, np.ndarray]]
+Watch = Callable[[Tensors], object]
 
 
 def small_config(experiment: str, *, width: int = WIDTH, form: str = "direct", **changes: str) -> Config:
@@ -57,8 +59,12 @@ def replay_ours(
     count: int = B,
     source: Batches = batch,
     first: int = 1,
+    watch: Watch | None = None,
 ) -> tuple[Tensors, dict[str, np.ndarray]]:
-    """`steps` steps from `initial`, the `first` one's batch first: (every tensor and moment afterwards, every figure [steps])."""
+    """`steps` steps from `initial`, the `first` one's batch first: (every tensor and moment afterwards, every figure [steps]).
+
+    `watch` is given both networks' tensors after each step.
+    """
     with jax.enable_x64(dtype == "float64"):
         system = build_system(config)
         state = initial
@@ -76,13 +82,22 @@ def replay_ours(
             real, z = source(step, count=count, nz=config.model.nz)
             state, metrics = step_once(state, jnp.asarray(real, dtype), jnp.asarray(z, dtype))
             rows.append(jax.device_get(metrics))
+            if watch is not None:
+                watch(to_tensors(config, jax.device_get(state)))
         end = jax.device_get(state)
     figures = {name: np.array([row[name] for row in rows], np.float64) for name in FIGURES}
     return to_tensors(config, end) | moment_tensors(config, end), figures
 
 
 def replay_oracle(
-    config: Config, initial: Tensors, *, steps: int, dtype: str = "float64", count: int = B, source: Batches = batch
+    config: Config,
+    initial: Tensors,
+    *,
+    steps: int,
+    dtype: str = "float64",
+    count: int = B,
+    source: Batches = batch,
+    watch: Watch | None = None,
 ) -> tuple[Tensors, dict[str, np.ndarray]]:
     """The same by the oracle. Needs torch."""
     import pytorch_oracle as oracle
@@ -94,6 +109,8 @@ def replay_oracle(
     for step in range(1, steps + 1):
         real, z = source(step, count=count, nz=config.model.nz)
         rows.append(training.step(oracle.as_torch(real).to(kind), torch.tensor(z).to(kind)))
+        if watch is not None:
+            watch(training.networks())
     return training.tensors(), {name: np.array([row[name] for row in rows]) for name in FIGURES}
 
 

@@ -1,0 +1,75 @@
+"""The study of whole trainings, small: what it measures, and that its document says what its file says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from experiments import study
+from experiments.study_results import relative_statistics, sample_statistics, table, window_means
+from sharingan_jax.data.emblems import draw_emblems
+from sharingan_jax.rundir import read_json
+
+
+def test_statistics_of_pictures_that_can_be_counted() -> None:
+    black, white = -np.ones((8, 8, 3)), np.ones((8, 8, 3))
+    stripes = np.where(np.arange(8)[None, :, None] % 2 == 0, black, white)
+    flat = sample_statistics(np.stack([black, white]))
+    assert flat == {"red": 0.5, "green": 0.5, "blue": 0.5, "variance": 0.0, "detail": 0.0, "diversity": 1.0}
+    red = np.concatenate([white[..., :1], black[..., 1:]], axis=2)
+    coloured = sample_statistics(np.stack([red, stripes]))
+    assert [coloured[name] for name in ("red", "green", "blue")] == pytest.approx([0.75, 0.25, 0.25])
+    assert coloured["variance"] == pytest.approx(0.125)
+    assert coloured["detail"] == pytest.approx(0.25)  # One of two pictures, across and not down.
+
+
+def test_real_pictures_are_one_in_every_statistic() -> None:
+    images = draw_emblems(12, size=16)[0] / 127.5 - 1.0
+    assert set(relative_statistics(images, sample_statistics(images)).values()) == {1.0}
+
+
+def test_window_means_drop_what_is_left_over() -> None:
+    assert window_means([*[1.0] * 20, *[2.0, 4.0] * 10, 100.0]) == [1.0, 3.0]
+
+
+def test_a_study_trains_collects_and_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
+    monkeypatch.setattr(study, "EXPERIMENTS", ("stabilised",))
+    for i, image in enumerate(draw_emblems(50)[0]):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "pictures" / f"{i}.png")
+    runs, out, figure = tmp_path / "runs", tmp_path / "study.json", tmp_path / "study.png"
+    train = ["train", "--pictures", str(tmp_path / "pictures"), "--runs", str(runs), "--steps", "100", "--width", "2"]
+    collect = ["collect", "--runs", str(runs), "--out", str(out)]
+
+    assert study.command([*train, "--seeds", "1"]) == 0
+    assert study.command([*collect, "--seeds", "2"]) == 2
+    assert "not trained yet: ours, stabilised, seed 1; pytorch, stabilised, seed 1" in capsys.readouterr().err
+    assert study.command([*train, "--seeds", "2"]) == 0
+    assert "[1/2] ours, stabilised, seed 1" in capsys.readouterr().out  # What was done is not done again.
+
+    assert study.command([*collect, "--seeds", "2"]) == 0
+    result = read_json(out)
+    assert [(run["system"], run["seed"]) for run in result["runs"]] == [("ours", 0), ("pytorch", 0), ("ours", 1), ("pytorch", 1)]
+    assert all(len(run["loss_d"]) == 5 and run["loss_d"] != result["runs"][0]["loss_d"] for run in result["runs"][1:])
+    assert study.command(["tell", "--study", str(out), "--figure", str(figure)]) == 0
+    assert "| final Loss_G | " in capsys.readouterr().out
+    with Image.open(figure) as image:
+        assert image.width > 500
+
+
+def test_a_study_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert study.command(["tell", "--study", str(tmp_path / "none.json")]) == 2
+    assert str(tmp_path / "none.json") in capsys.readouterr().err
+
+
+def test_the_document_says_what_the_studys_file_says() -> None:
+    document = (ROOT / "docs" / "equivalence.md").read_text(encoding="utf-8")
+    result = read_json(ROOT / "docs" / "study.json")
+    for experiment in study.EXPERIMENTS:
+        for line in table(result, experiment).splitlines():
+            assert line in document
