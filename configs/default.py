@@ -34,7 +34,9 @@ def get_config() -> ConfigDict:
     model.convolution = "auto"  # winograd (fastest on a CPU), direct (the backend's own), auto chooses by backend
 
     config.loss = loss = ConfigDict()
-    loss.name = "bce"  # non-saturating binary cross-entropy (post)
+    # Non-saturating binary cross-entropy: bce from logits, exact everywhere; bce_clamped as the post's BCELoss computes it from
+    # probabilities, which loses the gradient of a picture that D is wrong about with certainty, and with it some runs (post)
+    loss.name = "bce"
     loss.beta = 0.0  # weight of the post's "modified D loss", which moves the reported figure and no weight (post: 0.01)
 
     config.train = train = ConfigDict()

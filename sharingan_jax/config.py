@@ -68,7 +68,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    name: str = _rule(choices=("bce",))
+    name: str = _rule(choices=("bce", "bce_clamped"))
     beta: float = _rule(at_least=0)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,45 @@ def bce_gen(fake_logits: Array) -> Array:
     return jnp.mean(jax.nn.softplus(-fake_logits))
 
 
-LOSSES = {"bce": AdversarialLoss(disc=bce_disc, gen=bce_gen)}
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def clamped_bce(logits: Array, label: int) -> Array:
+    """−log p where `label` is 1 and −log(1 − p) where it is 0, with p = σ(logits), as the original computes them: [B] to [B].
+
+    Torch: `BCELoss` on probabilities. Each log is clamped at −100, and the gradient with respect to p is divided by
+    max(p (1 − p), 1e-12), so that the gradient with respect to the logits is right only while p is no nearer to 0 or 1 than
+    that. In float32 p is 1 from a logit of 17 on: a D that is sure of a fake picture to that degree pays 100 and learns nothing
+    from it. Below −27.6 G's gradient fades in the same way.
+    """
+    p = jax.nn.sigmoid(logits)
+    return -jnp.maximum(jnp.log(p) if label else jnp.log1p(-p), -100.0)
+
+
+def _clamped_bce_forward(logits: Array, label: int) -> tuple[Array, Array]:
+    return clamped_bce(logits, label), jax.nn.sigmoid(logits)
+
+
+def _clamped_bce_backward(label: int, p: Array, grad: Array) -> tuple[Array]:
+    slope = p * (1 - p)
+    return (grad * (p - label) / jnp.maximum(slope, 1e-12) * slope,)
+
+
+clamped_bce.defvjp(_clamped_bce_forward, _clamped_bce_backward)
+
+
+def clamped_bce_disc(real_logits: Array, fake_logits: Array) -> Array:
+    """`bce_disc` as the original computes it: see `clamped_bce`."""
+    return jnp.mean(clamped_bce(real_logits, 1)) + jnp.mean(clamped_bce(fake_logits, 0))
+
+
+def clamped_bce_gen(fake_logits: Array) -> Array:
+    """`bce_gen` as the original computes it: see `clamped_bce`."""
+    return jnp.mean(clamped_bce(fake_logits, 1))
+
+
+LOSSES = {
+    "bce": AdversarialLoss(disc=bce_disc, gen=bce_gen),
+    "bce_clamped": AdversarialLoss(disc=clamped_bce_disc, gen=clamped_bce_gen),
+}
 
 
 def modified_d_term(fake: Array, real: Array, *, beta: float) -> Array:

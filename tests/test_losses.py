@@ -27,6 +27,22 @@ def test_bce_is_exact_where_a_sigmoid_is_saturated() -> None:
     np.testing.assert_allclose(bce_disc(jnp.array([-300.0]), jnp.array([200.0])), 500.0)
 
 
+def test_the_clamped_loss_is_the_exact_one_where_no_sigmoid_is_saturated() -> None:
+    real, fake = jnp.asarray(REAL, jnp.float32), jnp.asarray(FAKE, jnp.float32)
+    exact, clamped = (jax.value_and_grad(LOSSES[name].disc, argnums=(0, 1))(real, fake) for name in ("bce", "bce_clamped"))
+    np.testing.assert_allclose(clamped[0], exact[0], rtol=1e-6)
+    np.testing.assert_allclose(clamped[1], exact[1], rtol=1e-5)
+    exact, clamped = (jax.value_and_grad(LOSSES[name].gen)(fake) for name in ("bce", "bce_clamped"))
+    np.testing.assert_allclose(clamped[0], exact[0], rtol=1e-6)
+    np.testing.assert_allclose(clamped[1], exact[1], rtol=1e-5)
+
+
+def test_the_clamped_loss_is_a_hundred_and_without_gradient_where_one_is() -> None:
+    value, grad = jax.value_and_grad(LOSSES["bce_clamped"].disc, argnums=(0, 1))(jnp.array([-300.0]), jnp.array([200.0]))
+    assert float(value) == 200.0
+    assert [float(part[0]) for part in grad] == [0.0, 0.0]
+
+
 def test_the_modified_term_sums_over_pixels_and_averages_over_the_batch() -> None:
     rng = np.random.default_rng(0)
     fake, real = rng.uniform(-1, 1, (2, 3, 4, 4, 3))

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from replay import B, batch, make_oracle, small_config
+from replay import B, batch, make_oracle, replay_oracle, replay_ours, small_config
 
 from sharingan_jax.interop.state_dict import from_tensors
 from sharingan_jax.layers import leaky_relu
-from sharingan_jax.losses import bce_gen, modified_d_term
+from sharingan_jax.losses import bce_disc, bce_gen, clamped_bce, clamped_bce_disc, modified_d_term
 from sharingan_jax.optim import clip_by_global_norm
 from sharingan_jax.state import build_system, digest
 from sharingan_jax.step import sample_images
@@ -32,6 +32,52 @@ def test_bce_loss_stops_at_a_hundred_and_its_gradient_dies_where_ours_is_exact()
     assert (float(loss.detach()), float(logits.grad)) == (100.0, 0.0)
     value, grad = jax.value_and_grad(bce_gen)(jnp.array([-200.0]))
     assert (float(value), float(grad[0])) == (200.0, -1.0)
+
+
+LOGITS = [-120.0, -95.0, -40.0, -29.0, -25.0, -3.0, 0.0, 0.5, 8.0, 20.0, 60.0, 120.0]
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_clamped_loss_is_bce_losss_value_and_gradient_to_its_ends(label: int, dtype: str) -> None:
+    logits = torch.tensor(LOGITS, dtype=getattr(torch, dtype), requires_grad=True)
+    target = torch.full_like(logits, label).detach()
+    losses = torch.nn.functional.binary_cross_entropy(torch.sigmoid(logits), target, reduction="none")
+    losses.sum().backward()
+    with jax.enable_x64(dtype == "float64"):
+        ours, pull = jax.vjp(lambda logits: clamped_bce(logits, label), jnp.asarray(LOGITS, dtype))
+        (grads,) = pull(jnp.ones_like(ours))
+    # 1 − p has few digits where p is near 1, and log(1 − p) fewer; at 8 in float32 four are left.
+    np.testing.assert_allclose(ours, losses.detach(), rtol=1e-3 if dtype == "float32" else 1e-10, atol=1e-30)
+    np.testing.assert_allclose(grads, logits.grad, rtol=1e-3 if dtype == "float32" else 1e-6, atol=1e-30)
+
+
+def test_bce_loss_teaches_d_nothing_of_a_fake_that_it_is_sure_is_real_and_ours_does() -> None:
+    logits = torch.tensor([17.5], requires_grad=True)  # σ is 1 in float32 from 16.7 on.
+    loss = torch.nn.functional.binary_cross_entropy(torch.sigmoid(logits), torch.zeros(1))
+    loss.backward()
+    assert (float(loss.detach()), float(logits.grad)) == (100.0, 0.0)
+    grad = jax.grad(lambda fake: bce_disc(jnp.array([17.5]), fake))(jnp.array([17.5]))
+    np.testing.assert_allclose(grad, [1.0], rtol=1e-6)
+    clamped = jax.grad(lambda fake: clamped_bce_disc(jnp.array([17.5]), fake))(jnp.array([17.5]))
+    np.testing.assert_array_equal(clamped, [0.0])
+
+
+def test_a_discriminator_that_calls_everything_real_stays_so_with_bce_loss_and_learns_from_logits() -> None:
+    """The end of some of the original's runs, from a D that is sure of every picture: nothing moves it, nor G, any more."""
+    config = {name: small_config("baseline", loss__name=name) for name in ("bce", "bce_clamped")}
+    torch.manual_seed(1)
+    initial = make_oracle(config["bce"], None, dtype="float32").networks()
+    initial["dis.11.weight"] = 4 * np.abs(initial["dis.11.weight"])
+    for name in ("dis.4", "dis.7", "dis.10"):
+        initial[f"{name}.bias"] = np.full_like(initial[f"{name}.bias"], 10.0)
+    figures = {name: replay_ours(config[name], initial, steps=12, dtype="float32")[1] for name in config}
+    figures["torch"] = replay_oracle(config["bce"], initial, steps=12, dtype="float32")[1]
+    for stuck in ("torch", "bce_clamped"):
+        np.testing.assert_array_equal(figures[stuck]["loss_d"], 100.0)
+        np.testing.assert_array_equal(figures[stuck]["grad_norm_d"], 0.0)
+        np.testing.assert_array_equal(figures[stuck]["grad_norm_g"], 0.0)
+    assert figures["bce"]["loss_d"][-1] < 0.95 * figures["bce"]["loss_d"][0]
 
 
 def test_clipping_adds_a_millionth_to_the_norm_where_optax_does_not() -> None:
