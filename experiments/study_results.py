@@ -24,8 +24,9 @@ SAMPLE_MEASURES = {
     "detail": "detail",
     "diversity": "diversity",
 }
-COLOURS = {"ours": "#0072b2", "pytorch": "#d55e00"}
-LABELS = {"ours": "ours", "pytorch": "PyTorch"}
+CLAMP = 100.0  # nats, where PyTorch's BCELoss ends
+COLOURS = {"ours": "#0072b2", "pytorch": "#d55e00", "default_loss": "#009e73"}
+LABELS = {"ours": "ours", "pytorch": "PyTorch", "default_loss": "ours, default loss"}
 Study = dict[str, Any]
 
 
@@ -33,6 +34,13 @@ def window_means(values: Sequence[float]) -> list[float]:
     """The mean of each WINDOW steps, to six digits; steps left over at the end are dropped."""
     whole = np.array(values[: len(values) // WINDOW * WINDOW], np.float64).reshape(-1, WINDOW)
     return [float(f"{mean:.6g}") for mean in whole.mean(axis=1)]
+
+
+def stuck_from(loss_d: Sequence[float]) -> int | None:
+    """The step from which on Loss_D is the clamp's 100 to the end, so that nothing learns any more; None where it is not."""
+    others = [step for step, value in enumerate(loss_d, 1) if abs(value - CLAMP) > 1e-3]
+    first = others[-1] + 1 if others else 1
+    return first if first <= len(loss_d) else None
 
 
 def sample_statistics(images: np.ndarray) -> dict[str, float]:
@@ -57,13 +65,18 @@ def relative_statistics(fakes: np.ndarray, real: dict[str, float]) -> dict[str, 
     return {name: float(f"{value / real[name]:.6g}") for name, value in sample_statistics(fakes).items()}
 
 
-def measures_of(study: Study, experiment: str) -> list[Measure]:
-    """What is compared in one experiment: two courses, two final losses, six statistics of samples."""
-    runs = {name: [run for run in study["runs"] if (run["system"], run["experiment"]) == (name, experiment)] for name in COLOURS}
+def runs_of(study: Study, system: str, experiment: str) -> list[dict[str, Any]]:
+    """The runs of one group, by seed."""
+    return [run for run in study["runs"] if (run["system"], run["experiment"]) == (system, experiment)]
+
+
+def measures_of(study: Study, experiment: str, system: str) -> list[Measure]:
+    """What is compared of `system` and PyTorch in one experiment: two courses, two final losses, six statistics of samples."""
+    pair = [runs_of(study, name, experiment) for name in (system, "pytorch")]
     last = FINAL // WINDOW
 
     def measure(name: str, key: str, part: slice | None = None) -> Measure:
-        groups = [np.array([run[key] for run in runs[system]], np.float64) for system in ("ours", "pytorch")]
+        groups = [np.array([run[key] for run in runs], np.float64) for runs in pair]
         if part is not None:
             groups = [group[:, part].mean(axis=1) for group in groups]
         return Measure(name, *groups)
@@ -75,12 +88,22 @@ def measures_of(study: Study, experiment: str) -> list[Measure]:
     ]
 
 
-def table(study: Study, experiment: str) -> str:
+def stuck_table(study: Study) -> str:
+    """For each group how many runs were stuck at the clamp to their end, and from which steps on."""
+    lines = ["| experiment | system | runs | stuck | from step |", "|---|---|---|---|---|"]
+    for experiment, system in dict.fromkeys((run["experiment"], run["system"]) for run in study["runs"]):
+        runs = runs_of(study, system, experiment)
+        steps = [run["stuck_from"] for run in runs if run["stuck_from"]]
+        lines.append(f"| {experiment} | {LABELS[system]} | {len(runs)} | {len(steps)} | {', '.join(map(str, steps)) or '–'} |")
+    return "\n".join(lines)
+
+
+def table(study: Study, experiment: str, system: str = "ours") -> str:
     """One row a measure: both groups' mean ± standard deviation, their difference with Welch's 95% interval, both p."""
     from scipy.stats import ttest_ind
 
-    lines = ["| measure | ours | PyTorch | difference (95%) | p | p among all ten |", "|---|---|---|---|---|---|"]
-    measures = measures_of(study, experiment)
+    lines = [f"| measure | {LABELS[system]} | PyTorch | difference (95%) | p | p among all ten |", "|---|---|---|---|---|---|"]
+    measures = measures_of(study, experiment, system)
     for measure, alone, among in zip(measures, *permutation_tests(measures), strict=True):
         if measure.ours.ndim > 1:
             cells = ["", "", ""]
@@ -119,6 +142,8 @@ def draw(study: Study, path: Path) -> None:
 def _draw_bands(axes: Axes, runs: list[dict[str, Any]], key: str) -> None:
     for system, colour in COLOURS.items():
         curves = np.array([run[key] for run in runs if run["system"] == system])  # [S, T]
+        if not len(curves):
+            continue
         steps = (np.arange(curves.shape[1]) + 0.5) * WINDOW
         axes.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2, linewidth=0)
         axes.plot(steps, curves.mean(axis=0), color=colour, label=f"{LABELS[system]}: mean of {len(curves)}, smallest to largest")
@@ -129,7 +154,7 @@ def _draw_bands(axes: Axes, runs: list[dict[str, Any]], key: str) -> None:
 
 
 def _draw_dots(axes: Axes, runs: list[dict[str, Any]]) -> None:
-    for shift, (system, colour) in zip((-0.12, 0.12), COLOURS.items(), strict=True):
+    for shift, (system, colour) in zip((-0.2, 0.0, 0.2), COLOURS.items(), strict=True):
         for place, key in enumerate(SAMPLE_MEASURES):
             values = [run[key] for run in runs if run["system"] == system]
             axes.plot([place + shift] * len(values), values, "o", color=colour, alpha=0.6, markersize=5)

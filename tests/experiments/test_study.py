@@ -8,7 +8,7 @@ from conftest import ROOT
 from PIL import Image
 
 from experiments import study
-from experiments.study_results import relative_statistics, sample_statistics, table, window_means
+from experiments.study_results import relative_statistics, sample_statistics, stuck_from, stuck_table, table, window_means
 from sharingan_jax.data.emblems import draw_emblems
 from sharingan_jax.rundir import read_json
 
@@ -34,6 +34,13 @@ def test_window_means_drop_what_is_left_over() -> None:
     assert window_means([*[1.0] * 20, *[2.0, 4.0] * 10, 100.0]) == [1.0, 3.0]
 
 
+@pytest.mark.parametrize(("losses", "step"), [([1.0, 2.0], None), ([1.0, 100.0, 100.0], 2), ([100.0, 1.0], None), ([100.0], 1)])
+def test_a_run_is_stuck_from_the_step_after_which_its_loss_is_the_clamps_to_the_end(
+    losses: list[float], step: int | None
+) -> None:
+    assert stuck_from(losses) == step
+
+
 def test_a_study_trains_collects_and_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,14 +55,18 @@ def test_a_study_trains_collects_and_tells(
 
     assert study.command([*train, "--seeds", "1"]) == 0
     assert study.command([*collect, "--seeds", "2"]) == 2
-    assert "not trained yet: ours, stabilised, seed 1; pytorch, stabilised, seed 1" in capsys.readouterr().err
+    missing = "not trained yet: ours, stabilised, seed 1; pytorch, stabilised, seed 1; default_loss, stabilised, seed 1"
+    assert missing in capsys.readouterr().err
     assert study.command([*train, "--seeds", "2"]) == 0
-    assert "[1/2] ours, stabilised, seed 1" in capsys.readouterr().out  # What was done is not done again.
+    assert "[1/3] ours, stabilised, seed 1" in capsys.readouterr().out  # What was done is not done again.
 
     assert study.command([*collect, "--seeds", "2"]) == 0
     result = read_json(out)
-    assert [(run["system"], run["seed"]) for run in result["runs"]] == [("ours", 0), ("pytorch", 0), ("ours", 1), ("pytorch", 1)]
-    assert all(len(run["loss_d"]) == 5 and run["loss_d"] != result["runs"][0]["loss_d"] for run in result["runs"][1:])
+    assert sorted((run["seed"], run["system"]) for run in result["runs"]) == [
+        (seed, system) for seed in (0, 1) for system in ("default_loss", "ours", "pytorch")
+    ]
+    assert len({tuple(run["loss_g"]) for run in result["runs"] if run["system"] != "default_loss"}) == 4
+    assert all(len(run["loss_d"]) == 5 for run in result["runs"])
     assert study.command(["tell", "--study", str(out), "--figure", str(figure)]) == 0
     assert "| final Loss_G | " in capsys.readouterr().out
     with Image.open(figure) as image:
@@ -70,6 +81,10 @@ def test_a_study_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.Ca
 def test_the_document_says_what_the_studys_file_says() -> None:
     document = (ROOT / "docs" / "equivalence.md").read_text(encoding="utf-8")
     result = read_json(ROOT / "docs" / "study.json")
-    for experiment in study.EXPERIMENTS:
-        for line in table(result, experiment).splitlines():
-            assert line in document
+    tables = [
+        stuck_table(result),
+        *(table(result, name) for name in study.EXPERIMENTS),
+        table(result, "baseline", "default_loss"),
+    ]
+    for line in "\n".join(tables).splitlines():
+        assert line in document
