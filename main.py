@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-COMMANDS = {"train": "train", "sample": "sample", "export": "export", "import": "import_weights"}
+COMMANDS = {"train": "train", "sample": "sample", "export": "export", "import": "import_weights", "diff": "diff"}
 """Each command's module in `sharingan_jax.commands`."""
 
 

@@ -80,6 +80,7 @@ class TrainConfig:
     n_critic: int = _rule(at_least=1)
     steps_per_call: int = _rule(at_least=1, identity=False)
     devices: int = _rule(at_least=0, identity=False)
+    host_threads: int = _rule(at_least=0, at_most=1024)
     precision: str = _rule(choices=("highest", "high", "default"))
 
 

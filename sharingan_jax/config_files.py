@@ -13,8 +13,8 @@ from sharingan_jax.errors import UserError
 def load_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) -> Config:
     """The checked settings of a configuration file with `(dotted key, text)` overrides put on top, in order.
 
-    `path` is a Python file with `get_config() -> ConfigDict`, or a run's `config.json`. Raises UserError naming the file or
-    the key.
+    `path` is a Python file with `get_config() -> ConfigDict`, or a run's `config.json` or `manifest.json`. Raises UserError
+    naming the file or the key.
     """
     settings = _read_json(path) if path.suffix == ".json" else _run_file(path)
     for key, text in overrides:
@@ -31,6 +31,14 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a readable JSON configuration: {error}") from None
     if not isinstance(settings, dict):
         raise UserError(f"{path}: holds a {type(settings).__name__}, and a configuration is an object of settings")
+    if "config" in settings and "config_fingerprint" in settings:  # A manifest: its settings are one part of it.
+        return _settings_in_manifest(path, settings["config"])
+    return settings
+
+
+def _settings_in_manifest(path: Path, settings: Any) -> dict[str, Any]:
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: its config is a {type(settings).__name__}, and was to be an object of settings")
     return settings
 
 
@@ -38,7 +46,7 @@ def _run_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise _missing(path)
     if path.suffix != ".py":
-        raise UserError(f"{path}: a configuration is a .py file with get_config(), or a run's config.json")
+        raise UserError(f"{path}: a configuration is a .py file with get_config(), or a run's config.json or manifest.json")
     spec = importlib.util.spec_from_file_location(f"config_file_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None

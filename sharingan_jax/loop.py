@@ -13,10 +13,11 @@ from jax import Array
 from sharingan_jax import outputs
 from sharingan_jax.atomic import make_folder, write_json
 from sharingan_jax.checkpoint import Checkpoints
-from sharingan_jax.config import Config
+from sharingan_jax.config import Config, to_dict
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.data.pipeline import chunks
+from sharingan_jax.environment import describe_environment
 from sharingan_jax.errors import UserError
 from sharingan_jax.parallel import Programs, compile_programs, make_mesh, replicated
 from sharingan_jax.progress import Progress
@@ -26,9 +27,7 @@ from sharingan_jax.rundir import (
     check_same_run,
     config_fingerprint,
     cut_metrics,
-    environment,
     held,
-    read_imported,
     read_json,
     write_config,
 )
@@ -84,6 +83,7 @@ def train(ready: Prepared, *, stream: TextIO) -> Outcome:
     Raises UserError on a loss that is not finite, with the step and the figure; the checkpoints before it stay.
     """
     run, config = ready.run, ready.config
+    began = time.monotonic()
     make_folder(run.checkpoints)
     with held(run), StopRequest() as stop:
         with Checkpoints(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
@@ -97,7 +97,7 @@ def train(ready: Prepared, *, stream: TextIO) -> Outcome:
                 with contextlib.suppress(OSError):  # A full disk is what may have ended it.
                     write_json(run.manifest, {**read_json(run.manifest), "status": "failed"})
                 raise
-        return _finish(ready, state, stop=stop, stream=stream)
+        return _finish(ready, state, began=began, stop=stop, stream=stream)
 
 
 def _train_from(ready: Prepared, state: TrainState, *, checkpoints: Checkpoints, stop: StopRequest, stream: TextIO) -> TrainState:
@@ -267,9 +267,11 @@ def _open_progress(ready: Prepared, first_step: int, stream: TextIO) -> Progress
 def _describe(ready: Prepared, *, first_step: int) -> None:
     """Writes what the run is before its first step, so that a run that dies has said what it was."""
     write_config(ready.run, ready.config)
-    imported = read_imported(ready.run)
-    origin = {"imported": imported} if imported else {}
-    write_json(ready.run.manifest, {**_facts(ready), **origin, "status": "running", "started_at_step": first_step - 1})
+    before = read_json(ready.run.manifest) if ready.run.manifest.is_file() else {}
+    kept = {"wall_seconds": before.get("wall_seconds", 0.0)}
+    if before.get("imported"):
+        kept["imported"] = before["imported"]
+    write_json(ready.run.manifest, {**_facts(ready), **kept, "status": "running", "started_at_step": first_step - 1})
 
 
 def _facts(ready: Prepared) -> dict[str, Any]:
@@ -278,6 +280,7 @@ def _facts(ready: Prepared) -> dict[str, Any]:
     return {
         "seed": ready.config.seed,
         "total_steps": ready.schedule.total_steps,
+        "config": to_dict(ready.config),
         "config_fingerprint": config_fingerprint(ready.config),
         "data": {
             "source": ready.config.data.source,
@@ -288,15 +291,23 @@ def _facts(ready: Prepared) -> dict[str, Any]:
         },
         "device": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
         "convolution": ready.system.form,
-        **environment(),
+        **describe_environment(),
     }
 
 
-def _finish(ready: Prepared, state: TrainState, *, stop: StopRequest, stream: TextIO) -> Outcome:
+def _finish(ready: Prepared, state: TrainState, *, began: float, stop: StopRequest, stream: TextIO) -> Outcome:
     final = digest(state)
     step = int(state.step)
     status = "complete" if step == ready.schedule.total_steps else "stopped"
-    write_json(ready.run.manifest, {**read_json(ready.run.manifest), "status": status, "step": step, "digest": final})
+    manifest = read_json(ready.run.manifest)
+    ending = {
+        "status": status,
+        "step": step,
+        "digest": final,
+        "images_seen": ready.plan.images_seen(step),
+        "wall_seconds": round(manifest["wall_seconds"] + time.monotonic() - began, 1),  # of all starts that ended of themselves
+    }
+    write_json(ready.run.manifest, {**manifest, **ending})
     outputs.save_summaries(ready.run, ready.pictures.images, _final_fakes(ready, state), step=step)
     print(f"step {step} of {ready.schedule.total_steps}, digest {final}", file=stream)
     if status == "stopped":

@@ -3,32 +3,15 @@
 import contextlib
 import json
 import os
-import platform
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sharingan_jax import __version__
 from sharingan_jax.atomic import make_folder, write_json, write_text
 from sharingan_jax.config import Config, identity, parse, to_dict
 from sharingan_jax.errors import UserError
-
-PACKAGES = (
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "numpy",
-    "pillow",
-    "tensorflow",
-    "tensorflow-datasets",
-    "ml-collections",
-)
 
 
 @dataclass(frozen=True)
@@ -84,6 +67,11 @@ def read_config(run: RunDir) -> Config:
         raise UserError(f"{run.config}: {error}") from None
 
 
+def recorded_threads(run: RunDir) -> int:
+    """The host threads that a run began with; 0 where there is none yet."""
+    return read_config(run).train.host_threads if run.config.is_file() else 0
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; raises UserError naming the file."""
     try:
@@ -133,23 +121,6 @@ def write_config(run: RunDir, config: Config) -> None:
 def config_fingerprint(config: Config) -> str:
     """SHA-256 over the settings that make a run what it is."""
     return sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
-
-
-def environment() -> dict[str, Any]:
-    """Versions of what a run's numbers depend on."""
-    versions = {"sharingan_jax": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        versions[name] = _version_of(name)
-    return {"versions": versions, "platform": platform.platform(), "machine": platform.machine(), "byteorder": sys.byteorder}
-
-
-def _version_of(name: str) -> str:
-    for distribution in (name, f"{name}-cpu"):  # tensorflow comes under two names.
-        try:
-            return metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-    return "not installed"
 
 
 def read_metrics(run: RunDir) -> list[dict[str, Any]]:

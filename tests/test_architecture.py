@@ -9,9 +9,9 @@ from conftest import ROOT
 PACKAGE = ROOT / "sharingan_jax"
 
 LAYERS = [
-    {"__init__", "errors"},
+    {"__init__", "errors", "comparison"},
     {"atomic", "config", "streams", "convolutions", "losses", "stopping", "data.motifs", "data.order", "data.pictures"},
-    {"layers", "optim", "images", "config_files", "data.emblems", "data.pipeline"},
+    {"layers", "optim", "images", "config_files", "environment", "data.emblems", "data.pipeline"},
     {"networks", "figures", "tensorboard", "progress", "schedule", "rundir", "data.tfds_source"},
     {"functional", "outputs", "data.sources", "interop.tensor_table"},
     {"state"},
@@ -21,7 +21,7 @@ LAYERS = [
     {"sampling", "interop.trace"},
     {"interop.stablehlo"},
     {"commands.arguments", "commands.plan"},
-    {"commands.train", "commands.sample", "commands.export", "commands.import_weights"},
+    {"commands.train", "commands.sample", "commands.export", "commands.import_weights", "commands.diff"},
     {"commands.__init__", "data.__init__", "interop.__init__"},
 ]
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.config_files import load_config
+from sharingan_jax.environment import settle_host_threads
 from sharingan_jax.errors import UserError
 
 DESCRIPTION = """\
@@ -27,7 +28,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run's folder, a new one")
     parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting, as when training")
     flags, overrides = parser.parse(arguments)
-    config = load_config(flags.config, overrides)
+    config = settle_host_threads(load_config(flags.config, overrides), recorded=0)
 
     from sharingan_jax.interop.torch_import import begin_run, import_state
     from sharingan_jax.rundir import RunDir

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.config_files import load_config
+from sharingan_jax.environment import settle_host_threads
+from sharingan_jax.rundir import RunDir, recorded_threads
 
 DESCRIPTION = """\
 Trains a configuration. Every setting of configs/default.py can be changed on the command line:
@@ -12,6 +14,7 @@ Trains a configuration. Every setting of configs/default.py can be changed on th
   python main.py --config configs/default.py                              the published system, on the embedded pictures
   python main.py --config configs/folder.py --config.data.path=pictures   your own pictures
   python main.py --config configs/default.py --config.seed=1 --config.train.steps=400
+  python main.py --config runs/default/seed-0/manifest.json --workdir runs/again   a run again, from what it noted of itself
 
 The same command again continues where it stopped, also with more steps asked for. Ctrl-C and SIGTERM save first; a second
 Ctrl-C leaves at once.
@@ -20,6 +23,7 @@ other commands:
   python main.py sample --help        draw pictures from a trained run
   python main.py export --help        PyTorch weights, a replay kit, or a portable sampler from a run
   python main.py import --help        a run from PyTorch weights
+  python main.py diff --help          what differs between two runs
 """
 
 EPILOG = """\
@@ -38,16 +42,16 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting, such as --config.train.steps=400")
     flags, overrides = parser.parse(arguments)
     config = load_config(flags.config, overrides)
-    workdir = flags.workdir or Path("runs") / flags.config.stem / f"seed-{config.seed}"
+    folder = RunDir(flags.workdir or Path("runs") / flags.config.stem / f"seed-{config.seed}")
+    config = settle_host_threads(config, recorded=recorded_threads(folder))
 
     from sharingan_jax import loop  # JAX takes a second to import, and a mistyped setting should not wait for it.
     from sharingan_jax.data.sources import load_pictures
-    from sharingan_jax.rundir import RunDir
 
     pictures = load_pictures(config.data)
     if pictures.skipped:
         print(f"{config.data.path}: {len(pictures.skipped)} files are not pictures and were skipped")
-    ready = loop.prepare(config, pictures, RunDir(workdir))
+    ready = loop.prepare(config, pictures, folder)
     if flags.dry_run:
         from sharingan_jax.commands.plan import describe
 

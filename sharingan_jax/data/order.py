@@ -60,6 +60,12 @@ class BatchPlan:
         is_last = step % self.batches_per_epoch == 0
         return self.count % self.batch_size if is_last and self.has_partial_batch else self.batch_size
 
+    def images_seen(self, steps: int) -> int:
+        """How many pictures, counted again each time, the first `steps` steps see."""
+        epochs, rest = divmod(steps, self.batches_per_epoch)
+        an_epoch = self.count if self.last_batch == "keep" else self.batches_per_epoch * self.batch_size
+        return epochs * an_epoch + rest * self.batch_size
+
     def indices(self, step: int) -> np.ndarray:
         """The pictures of step k, int64 [B]."""
         order = epoch_permutation(self.count, seed=self.seed, epoch=self.epoch_of(step) - 1)

@@ -12,11 +12,12 @@ import numpy as np
 from sharingan_jax.atomic import make_folder, write_json
 from sharingan_jax.checkpoint import Checkpoints
 from sharingan_jax.config import AdamConfig, Config
+from sharingan_jax.environment import describe_environment
 from sharingan_jax.errors import UserError
 from sharingan_jax.interop.state_dict import expected_shapes, from_tensors, mismatches, parameter_shapes
 from sharingan_jax.interop.tensor_table import disc_table, gen_table
 from sharingan_jax.interop.torch_files import TorchContents, read_torch_file
-from sharingan_jax.rundir import RunDir, config_fingerprint, environment, write_config
+from sharingan_jax.rundir import RunDir, config_fingerprint, write_config
 from sharingan_jax.state import TrainState, build_system, digest, init_state
 
 
@@ -56,7 +57,7 @@ def begin_run(run: RunDir, config: Config, state: TrainState, paths: Sequence[Pa
     with Checkpoints(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
         checkpoints.save(state, {"config": config_fingerprint(config), "imported": files})
         checkpoints.wait()
-    write_json(run.manifest, {"status": "imported", "step": int(state.step), "imported": imported, **environment()})
+    write_json(run.manifest, {"status": "imported", "step": int(state.step), "imported": imported, **describe_environment()})
     write_config(run, config)  # Last: with it the folder is a run.
 
 

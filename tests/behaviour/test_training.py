@@ -90,9 +90,38 @@ def test_the_manifest_says_what_the_run_was(whole_run: Path, pictures: Path) -> 
     assert manifest["device"]["count"] == 1
     assert manifest["versions"]["jax"]
     assert manifest["versions"]["tensorflow"] != "not installed"
+    assert manifest["images_seen"] == 4 * 20  # Four epochs of 8, 8 and 4 pictures.
+    assert manifest["wall_seconds"] > 0
+    assert manifest["host_threads"] == manifest["config"]["train"]["host_threads"] > 0
+    assert manifest["xla_flags"] == os.environ["XLA_FLAGS"]
+    assert manifest["git"] is None or len(manifest["git"]["commit"]) == 40
     assert manifest["data"]["count"] == 20
     assert manifest["data"]["skipped"] == 1
     assert sorted(manifest["data"]["files"]) == sorted(path.name for path in pictures.glob("*.png"))
+
+
+def test_a_manifest_alone_runs_the_run_again(whole_run: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    assert main.main(["--config", str(whole_run / "manifest.json"), "--workdir", str(again)]) == 0
+    assert _manifest(again)["digest"] == _manifest(whole_run)["digest"]
+    assert _without_time(_metrics(again)) == _without_time(_metrics(whole_run))
+
+
+def test_diff_tells_what_two_runs_have_of_each_others(
+    whole_run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twin, other = tmp_path / "twin", tmp_path / "other"
+    shutil.copytree(whole_run, twin)
+    assert main.main(["diff", str(whole_run), str(twin)]) == 0
+    assert "figures: the same floats at all 12 steps" in capsys.readouterr().out
+    assert main.main(train_arguments(pictures, other, "--config.seed=1", "--config.train.steps=4")) == 0
+    capsys.readouterr()
+    assert main.main(["diff", str(whole_run), str(other)]) == 1
+    out = capsys.readouterr().out
+    assert "  seed: 0 | 1\n" in out
+    assert "pictures: the same\n" in out
+    assert "figures: the same at 0 steps, and apart from step 1 on:\n" in out
+    assert main.main(["diff", str(whole_run), str(tmp_path / "none")]) == 2
 
 
 def test_a_log_has_the_originals_lines(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,3 +60,10 @@ def test_a_step_depends_on_seed_and_step_alone() -> None:
 def test_fewer_pictures_than_a_batch_is_refused_with_what_to_do() -> None:
     with pytest.raises(UserError, match=r"12 pictures are fewer than train\.batch_size=25; use --config\.train\.batch_size=12"):
         BatchPlan(12, batch_size=25, seed=0, last_batch="keep")
+
+
+@given(count=COUNTS, batch=st.integers(1, 60), rule=RULES, steps=st.integers(0, 40))
+def test_images_seen_is_the_sum_of_the_batches(count: int, batch: int, rule: str, steps: int) -> None:
+    if count >= batch:
+        plan = BatchPlan(count, batch_size=batch, seed=0, last_batch=rule)
+        assert plan.images_seen(steps) == sum(plan.size_of(step) for step in range(1, steps + 1))

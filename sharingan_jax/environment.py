@@ -1,0 +1,100 @@
+"""What decides a run's roundings beside its settings and pictures: versions, compiler flags, host threads, this code's commit."""
+
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sharingan_jax import __version__
+from sharingan_jax.config import Config
+from sharingan_jax.errors import UserError
+
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "pillow",
+    "tensorflow",
+    "tensorflow-datasets",
+    "ml-collections",
+)
+THREADS = "NPROC"  # The environment variable by which XLA sizes its thread pool on a CPU; it reads it once, at its start.
+
+
+def describe_environment() -> dict[str, Any]:
+    """All of it, as `manifest.json` keeps it."""
+    versions = {"sharingan_jax": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        versions[name] = _version_of(name)
+    return {
+        "versions": versions,
+        "git": _git_state(Path(__file__).parents[1]),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "byteorder": sys.byteorder,
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "host_threads": host_threads(),
+    }
+
+
+def host_threads() -> int:
+    """The size of XLA's thread pool on the CPU in this process, which enters a run's roundings there."""
+    set_to = os.environ.get(THREADS, "")
+    if set_to.isdecimal() and int(set_to) > 0:
+        return int(set_to)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def fix_host_threads(count: int) -> None:
+    """Makes XLA's thread pool `count` threads large, also on a machine with fewer or more cores.
+
+    Raises UserError in a process where JAX has been imported already and has, or may have, another number.
+    """
+    if count == host_threads():
+        os.environ[THREADS] = str(count)  # What happened to be the number of cores is now said.
+        return
+    if "jax" in sys.modules:
+        raise UserError(
+            f"train.host_threads={count}, and this process has begun with {host_threads()}; start a new one, or set"
+            f" {THREADS}={count} before its start"
+        )
+    os.environ[THREADS] = str(count)
+
+
+def settle_host_threads(config: Config, *, recorded: int) -> Config:
+    """`config` with train.host_threads as the number this process now has: the one it asks for, else `recorded`, that of the
+    run it continues, else as many as there are cores. Raises what `fix_host_threads` raises."""
+    count = config.train.host_threads or recorded or host_threads()
+    fix_host_threads(count)
+    return replace(config, train=replace(config.train, host_threads=count))
+
+
+def _version_of(name: str) -> str:
+    for distribution in (name, f"{name}-cpu"):  # tensorflow comes under two names.
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return "not installed"
+
+
+def _git_state(folder: Path) -> dict[str, Any] | None:
+    """The commit that `folder` is checked out at, and whether files differ from it; None where it is no checkout's top."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != folder.resolve():
+            return None  # Installed into an environment that lies in somebody else's repository.
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,69 @@
+"""What decides roundings is said: the host threads are settled before JAX starts, and a checkout knows its commit."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, smoke_config
+
+from sharingan_jax import environment
+from sharingan_jax.errors import UserError
+
+
+def test_threads_are_what_is_asked_for_else_what_is_recorded_else_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NPROC", raising=False)
+    cores = environment.host_threads()
+    assert cores == len(os.sched_getaffinity(0))
+    assert environment.settle_host_threads(smoke_config(), recorded=0).train.host_threads == cores
+    assert os.environ["NPROC"] == str(cores)
+    asked = smoke_config(train__host_threads=str(cores))
+    assert environment.settle_host_threads(asked, recorded=cores + 1).train.host_threads == cores
+
+
+def test_another_number_after_jax_was_imported_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NPROC", "3")
+    with pytest.raises(UserError, match="train.host_threads=5, and this process has begun with 3"):
+        environment.settle_host_threads(smoke_config(), recorded=5)
+
+
+@pytest.mark.skipif(shutil.which("taskset") is None or os.cpu_count() == 1, reason="wants taskset and two cores")
+def test_a_run_has_the_same_bits_on_fewer_cores(tmp_path: Path) -> None:
+    """A machine with other cores repeats a run, because the run sets and records its threads."""
+
+    def digest_of(name: str, *before: str, threads: int) -> str:
+        sizes = [
+            "--config.train.steps=2",
+            "--config.model.ngf=16",
+            "--config.model.ndf=16",
+            f"--config.train.host_threads={threads}",
+        ]
+        command = [*before, sys.executable, str(ROOT / "main.py"), "--config", str(ROOT / "configs" / "smoke.py"), *sizes]
+        result = subprocess.run(
+            [*command, "--workdir", str(tmp_path / name)], capture_output=True, text=True, check=True, cwd=ROOT
+        )
+        return result.stdout.split("digest ")[1].split()[0]
+
+    assert digest_of("two", threads=2) == digest_of("pinned", "taskset", "--cpu-list", "0", threads=2)
+
+
+def test_a_checkout_knows_its_commit_and_whether_it_was_changed(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *words], check=True, capture_output=True)
+
+    assert environment._git_state(tmp_path) is None
+    git("init")
+    (tmp_path / "a.txt").write_text("a")
+    git("add", "-A")
+    git("commit", "-m", "first")
+    clean = environment._git_state(tmp_path)
+    assert clean is not None
+    assert len(clean["commit"]) == 40
+    assert not clean["dirty"]
+    (tmp_path / "a.txt").write_text("b")
+    assert environment._git_state(tmp_path) == {**clean, "dirty": True}
+    (tmp_path / "inside").mkdir()
+    assert environment._git_state(tmp_path / "inside") is None
