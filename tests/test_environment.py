@@ -25,7 +25,7 @@ def test_threads_are_what_is_asked_for_else_what_is_recorded_else_the_cores(monk
 
 def test_another_number_after_jax_was_imported_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NPROC", "3")
-    with pytest.raises(UserError, match="train.host_threads=5, and this process has begun with 3"):
+    with pytest.raises(UserError, match=r"train\.host_threads=5, and this process has begun with 3"):
         environment.settle_host_threads(smoke_config(), recorded=5)
 
 
