@@ -1,7 +1,9 @@
 """Orbax checkpoints of a whole training state: written in the background, whole or not there, the last few kept."""
 
 import contextlib
+import itertools
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,13 @@ from typing import Any
 import jax
 from orbax import checkpoint as ocp
 
+from sharingan_jax.atomic import make_folder
 from sharingan_jax.errors import UserError
 from sharingan_jax.state import TrainState, digest
+
+
+class DamagedCheckpointError(UserError):
+    """A checkpoint whose files cannot be read, or are not those that were written."""
 
 
 class Checkpoints:
@@ -53,38 +60,52 @@ class Checkpoints:
             self._manager.wait_until_finished()
 
     def facts(self, step: int) -> dict[str, Any]:
-        """What was saved beside the state of `step`."""
-        with _as_user_error(f"{self.folder}: the checkpoint of step {step} cannot be read"):
+        """What was saved beside the state of `step`. Raises DamagedCheckpointError where it cannot be read."""
+        with _as_user_error(f"{self.folder}: the checkpoint of step {step} cannot be read", kind=DamagedCheckpointError):
             restored = self._manager.restore(step, args=ocp.args.Composite(facts=ocp.args.JsonRestore()))
-        facts: dict[str, Any] = restored["facts"]
+        facts: Any = restored["facts"]
+        if not isinstance(facts, dict) or "digest" not in facts:
+            raise DamagedCheckpointError(f"{self.folder}: the checkpoint of step {step} does not say what it holds")
         return facts
 
     def restore(self, step: int, *, like: TrainState, sharding: jax.sharding.Sharding) -> TrainState:
         """The state of `step`, every array under `sharding`; `like` gives names, shapes and dtypes.
 
-        Raises UserError where the step is not there, cannot be read, or does not have `like`'s names and shapes.
+        Raises UserError where the step is not there, and DamagedCheckpointError where it cannot be read, does not have the
+        names and shapes of `like`, or is not what was written.
         """
         if step not in self.steps:
             there = ", ".join(map(str, self.steps)) or "none"
             raise UserError(f"{self.folder}: there is no checkpoint of step {step}; there are: {there}")
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
-        with _as_user_error(f"{self.folder}: the checkpoint of step {step} does not fit this configuration, or is damaged"):
+        with _as_user_error(
+            f"{self.folder}: the checkpoint of step {step} does not fit this configuration, or is damaged",
+            kind=DamagedCheckpointError,
+        ):
             restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
         state: TrainState = restored["state"]
         found = digest(state)
         if found != self.facts(step)["digest"]:
-            raise UserError(
-                f"{self.folder / str(step)}: the weights read ({found[:12]}) are not those that were written;"
-                " the files are damaged: delete this folder, and the run continues from the checkpoint before it"
+            raise DamagedCheckpointError(
+                f"{self.folder}: the checkpoint of step {step} is damaged: the weights read ({found[:12]}) are not those written"
             )
         return state
 
+    def put_aside(self, step: int, folder: Path) -> Path:
+        """Moves the checkpoint of `step` into `folder`, under a name that is free there, which is returned."""
+        make_folder(folder)
+        names = (folder / f"step-{step}{f'-{count}' if count else ''}" for count in itertools.count())
+        place = next(name for name in names if not name.exists())
+        os.rename(self.folder / str(step), place)
+        self._manager.reload()
+        return place
+
 
 @contextlib.contextmanager
-def _as_user_error(sentence: str) -> Iterator[None]:
+def _as_user_error(sentence: str, *, kind: type[UserError] = UserError) -> Iterator[None]:
     """Orbax and TensorStore raise many kinds of error; what a user needs of them is the file and the first line."""
     try:
         yield
     except (ValueError, TypeError, KeyError, OSError, RuntimeError, FileNotFoundError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{sentence}: {reason[:300]}") from error
+        raise kind(f"{sentence}: {reason[:300]}") from error

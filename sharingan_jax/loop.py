@@ -21,6 +21,7 @@ from sharingan_jax.environment import describe_environment
 from sharingan_jax.errors import UserError
 from sharingan_jax.parallel import Programs, compile_programs, make_mesh, replicated
 from sharingan_jax.progress import Progress
+from sharingan_jax.resume import last_state
 from sharingan_jax.rundir import (
     RunDir,
     append_metrics,
@@ -38,7 +39,6 @@ from sharingan_jax.streams import fixed_latents
 from sharingan_jax.tensorboard import EventWriter
 
 GEN_METRICS = ("loss_g", "d_fake_after", "grad_norm_g")
-FACTS = {"config": "settings", "data": "pictures"}
 ADVICE = "lower optim.disc.lr and optim.gen.lr, optim.disc.clip_norm=5 or model.disc_spectral_norm=True may keep it finite"
 
 
@@ -87,7 +87,7 @@ def train(ready: Prepared, *, stream: TextIO) -> Outcome:
     make_folder(run.checkpoints)
     with held(run), StopRequest() as stop:
         with Checkpoints(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
-            state = _first_state(ready, checkpoints)
+            state = _first_state(ready, checkpoints, stream=stream)
             first_step = int(state.step) + 1
             cut_metrics(run, last_step=first_step - 1)
             _describe(ready, first_step=first_step)
@@ -112,20 +112,19 @@ def _train_from(ready: Prepared, state: TrainState, *, checkpoints: Checkpoints,
             checkpoints.wait()
 
 
-def _first_state(ready: Prepared, checkpoints: Checkpoints) -> TrainState:
-    state = ready.programs.init(ready.config.seed)
-    if not checkpoints.steps:
-        return state
-    last = checkpoints.steps[-1]
-    check_not_past(ready, last)
-    facts = checkpoints.facts(last)
-    for name, now in _identity_facts(ready).items():
-        if facts.get(name, now) != now:
-            raise UserError(
-                f"--workdir={ready.run.root}: the checkpoint of step {last} is of other {FACTS[name]}; use those it was"
-                " made with, or another --workdir"
-            )
-    return checkpoints.restore(last, like=state, sharding=replicated(ready.programs.mesh))
+def _first_state(ready: Prepared, checkpoints: Checkpoints, *, stream: TextIO) -> TrainState:
+    if checkpoints.steps:
+        check_not_past(ready, checkpoints.steps[-1])
+    beginning = ready.programs.init(ready.config.seed)
+    reached = last_state(
+        ready.run,
+        checkpoints,
+        like=beginning,
+        sharding=replicated(ready.programs.mesh),
+        facts=_identity_facts(ready),
+        say=lambda message: print(message, file=stream, flush=True),
+    )
+    return beginning if reached is None else reached
 
 
 def check_not_past(ready: Prepared, last_step: int) -> None:

@@ -41,6 +41,11 @@ class RunDir:
         return self.root / "checkpoints"
 
     @property
+    def damaged(self) -> Path:
+        """Where checkpoints go that turned out damaged."""
+        return self.root / "damaged"
+
+    @property
     def events(self) -> Path:
         return self.root / "events"
 

@@ -16,7 +16,7 @@ LAYERS = [
     {"functional", "outputs", "data.sources", "interop.tensor_table"},
     {"state"},
     {"step", "checkpoint", "interop.state_dict"},
-    {"parallel", "interop.torch_files"},
+    {"parallel", "resume", "interop.torch_files"},
     {"loop", "saved", "interop.torch_import"},
     {"sampling", "interop.trace"},
     {"interop.stablehlo"},

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,52 @@ def test_a_checkpoint_alone_knows_its_settings_and_pictures(
         Image.new("RGB", (40, 40)).save(others / "07.png")
     assert main.main(train_arguments(others, workdir, *filter(None, [change]))) == 2
     assert message in capsys.readouterr().err
+
+
+def _flip_bytes(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_size > 2000:
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 0xFF
+            path.write_bytes(content)
+
+
+def _truncate(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("damage", [_flip_bytes, _truncate, _empty])
+def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_leads_to_the_same_bits(
+    pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(whole_run, workdir)
+    damage(workdir / "checkpoints" / "12")
+    assert main.main(train_arguments(pictures, workdir)) == 0
+    out = capsys.readouterr().out
+    assert f"it is now {workdir / 'damaged' / 'step-12'}, and the run goes on from step 8\n" in out
+    assert (workdir / "damaged" / "step-12").is_dir()
+    assert _manifest(workdir)["digest"] == _manifest(whole_run)["digest"]
+    assert _without_time(_metrics(workdir)) == _without_time(_metrics(whole_run))
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is(
+    pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(whole_run, workdir)
+    for folder in (workdir / "checkpoints").iterdir():
+        _flip_bytes(folder)
+    assert main.main(train_arguments(pictures, workdir)) == 2
+    assert "no whole checkpoint is left to go on from" in capsys.readouterr().err
+    assert _metrics(workdir) == _metrics(whole_run)
 
 
 def test_a_second_start_in_a_folder_that_trains_is_refused(
