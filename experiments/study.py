@@ -191,7 +191,7 @@ def _measured(cell: Cell, real: dict[str, float]) -> dict[str, Any]:
     records = read_metrics(RunDir(cell.folder))
     curves = {key: window_means([record[key] for record in records]) for key in CURVES}
     name = {"system": cell.system, "experiment": cell.experiment, "seed": cell.seed}
-    stuck = {"stuck_from": stuck_from([record["loss_d"] for record in records])}
+    stuck = {"stuck_from": stuck_from(records)}
     return name | stuck | relative_statistics(np.load(cell.fakes), real) | curves
 
 

@@ -1,7 +1,7 @@
 """What came out of the study's trainings: measured into one small file, and told from it as tables and a figure."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ SAMPLE_MEASURES = {
     "detail": "detail",
     "diversity": "diversity",
 }
-CLAMP = 100.0  # nats, where PyTorch's BCELoss ends
+STUCK_LOSS, STUCK_NORM = 1.0, 0.01  # nats; of a D that learns at such a loss we have seen no norm under 30
 COLOURS = {"ours": "#0072b2", "pytorch": "#d55e00", "default_loss": "#009e73"}
 LABELS = {"ours": "ours", "pytorch": "PyTorch", "default_loss": "ours, default loss"}
 Study = dict[str, Any]
@@ -36,11 +36,12 @@ def window_means(values: Sequence[float]) -> list[float]:
     return [float(f"{mean:.6g}") for mean in whole.mean(axis=1)]
 
 
-def stuck_from(loss_d: Sequence[float]) -> int | None:
-    """The step from which on Loss_D is the clamp's 100 to the end, so that nothing learns any more; None where it is not."""
-    others = [step for step, value in enumerate(loss_d, 1) if abs(value - CLAMP) > 1e-3]
-    first = others[-1] + 1 if others else 1
-    return first if first <= len(loss_d) else None
+def stuck_from(records: Sequence[Mapping[str, Any]]) -> int | None:
+    """The step from which on, to the end, D pays more than a nat a step and has next to no gradient to learn from: what
+    PyTorch's `BCELoss` leaves of a D that is surely wrong. None where there is no such step."""
+    learning = [record["step"] for record in records if record["loss_d"] <= STUCK_LOSS or record["grad_norm_d"] >= STUCK_NORM]
+    first: int = learning[-1] + 1 if learning else 1
+    return first if first <= records[-1]["step"] else None
 
 
 def sample_statistics(images: np.ndarray) -> dict[str, float]:
@@ -89,7 +90,7 @@ def measures_of(study: Study, experiment: str, system: str) -> list[Measure]:
 
 
 def stuck_table(study: Study) -> str:
-    """For each group how many runs were stuck at the clamp to their end, and from which steps on."""
+    """For each group how many runs were stuck to their end, and from which steps on: see `stuck_from`."""
     lines = ["| experiment | system | runs | stuck | from step |", "|---|---|---|---|---|"]
     for experiment, system in dict.fromkeys((run["experiment"], run["system"]) for run in study["runs"]):
         runs = runs_of(study, system, experiment)

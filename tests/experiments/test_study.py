@@ -34,11 +34,18 @@ def test_window_means_drop_what_is_left_over() -> None:
     assert window_means([*[1.0] * 20, *[2.0, 4.0] * 10, 100.0]) == [1.0, 3.0]
 
 
-@pytest.mark.parametrize(("losses", "step"), [([1.0, 2.0], None), ([1.0, 100.0, 100.0], 2), ([100.0, 1.0], None), ([100.0], 1)])
-def test_a_run_is_stuck_from_the_step_after_which_its_loss_is_the_clamps_to_the_end(
-    losses: list[float], step: int | None
-) -> None:
-    assert stuck_from(losses) == step
+@pytest.mark.parametrize(
+    ("figures", "step"),
+    [
+        ([(1.0, 5.0), (2.0, 9.0)], None),
+        ([(1.0, 5.0), (100.0, 0.0), (52.0, 1e-4)], 2),
+        ([(100.0, 0.0), (0.5, 0.0)], None),  # Without a loss there is nothing to learn.
+        ([(100.0, 0.0)], 1),
+    ],
+)
+def test_a_run_is_stuck_where_d_pays_and_has_no_gradient_to_the_end(figures: list[tuple[float, float]], step: int | None) -> None:
+    records = [{"step": i, "loss_d": loss, "grad_norm_d": norm} for i, (loss, norm) in enumerate(figures, 1)]
+    assert stuck_from(records) == step
 
 
 def test_a_study_trains_collects_and_tells(
