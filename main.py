@@ -3,7 +3,14 @@
 import importlib
 import sys
 
-COMMANDS = {"train": "train", "sample": "sample", "export": "export", "import": "import_weights", "diff": "diff"}
+COMMANDS = {
+    "train": "train",
+    "sample": "sample",
+    "export": "export",
+    "import": "import_weights",
+    "diff": "diff",
+    "verify": "verify",
+}
 """Each command's module in `sharingan_jax.commands`."""
 
 

@@ -28,6 +28,7 @@ from sharingan_jax.rundir import (
     check_same_run,
     config_fingerprint,
     cut_metrics,
+    describe_pictures,
     held,
     read_json,
     write_config,
@@ -275,19 +276,12 @@ def _describe(ready: Prepared, *, first_step: int) -> None:
 
 def _facts(ready: Prepared) -> dict[str, Any]:
     devices = ready.programs.mesh.devices.flatten().tolist()
-    pictures = ready.pictures
     return {
         "seed": ready.config.seed,
         "total_steps": ready.schedule.total_steps,
         "config": to_dict(ready.config),
         "config_fingerprint": config_fingerprint(ready.config),
-        "data": {
-            "source": ready.config.data.source,
-            "count": pictures.count,
-            "fingerprint": pictures.fingerprint,
-            "skipped": len(pictures.skipped),
-            "files": dict(zip(pictures.names, pictures.digests, strict=True)),
-        },
+        "data": describe_pictures(ready.config, ready.pictures),
         "device": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
         "convolution": ready.system.form,
         **describe_environment(),

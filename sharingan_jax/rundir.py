@@ -11,6 +11,7 @@ from typing import Any
 
 from sharingan_jax.atomic import make_folder, write_json, write_text
 from sharingan_jax.config import Config, identity, parse, to_dict
+from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.errors import UserError
 
 
@@ -121,6 +122,17 @@ def read_imported(run: RunDir) -> dict[str, Any] | None:
 def write_config(run: RunDir, config: Config) -> None:
     """`config.json`: every setting as resolved."""
     write_json(run.config, to_dict(config))
+
+
+def describe_pictures(config: Config, pictures: Pictures) -> dict[str, Any]:
+    """What `manifest.json` keeps of the pictures: each one's digest, and that of all of them as they are trained on."""
+    return {
+        "source": config.data.source,
+        "count": pictures.count,
+        "fingerprint": pictures.fingerprint,
+        "skipped": len(pictures.skipped),
+        "files": dict(zip(pictures.names, pictures.digests, strict=True)),
+    }
 
 
 def config_fingerprint(config: Config) -> str:

@@ -18,10 +18,10 @@ LAYERS = [
     {"step", "checkpoint", "interop.state_dict"},
     {"parallel", "resume", "interop.torch_files"},
     {"loop", "saved", "interop.torch_import"},
-    {"sampling", "interop.trace"},
+    {"sampling", "verification", "interop.trace"},
     {"interop.stablehlo"},
     {"commands.arguments", "commands.plan"},
-    {"commands.train", "commands.sample", "commands.export", "commands.import_weights", "commands.diff"},
+    {"commands.train", "commands.sample", "commands.export", "commands.import_weights", "commands.diff", "commands.verify"},
     {"commands.__init__", "data.__init__", "interop.__init__"},
 ]
 

@@ -23,6 +23,7 @@ other commands:
   python main.py sample --help        draw pictures from a trained run
   python main.py export --help        PyTorch weights, a replay kit, or a portable sampler from a run
   python main.py import --help        a run from PyTorch weights
+  python main.py verify --help        do a run again and hold it against what it wrote
   python main.py diff --help          what differs between two runs
 """
 

@@ -15,7 +15,7 @@ import main
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install -r "
 WHOLE_BATCHES = "--config.train.batch_size=10"  # A partial batch is one more program to compile.
-RUNS_ALONE = ("--help", "sample", "export", "configs/smoke.py")
+RUNS_ALONE = ("--help", "sample", "export", "verify", "diff", "runs/short/manifest.json", "configs/smoke.py")
 
 
 def _blocks(language: str) -> list[str]:

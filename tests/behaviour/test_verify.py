@@ -1,0 +1,117 @@
+"""A run done again: the same to the bit, or what differs first and what has changed since."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+from conftest import train_arguments
+from PIL import Image
+
+import main
+from sharingan_jax import step
+from sharingan_jax.data.emblems import draw_emblems
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for i, image in enumerate(draw_emblems(20, size=32)[0]):
+        Image.fromarray(image).save(folder / f"{i:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve steps, with checkpoints at 4, 8 and 12."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    assert main.main(train_arguments(pictures, workdir)) == 0
+    return workdir
+
+
+@pytest.fixture
+def run(whole_run: Path, tmp_path: Path) -> Path:
+    shutil.copytree(whole_run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _change_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def test_a_run_is_verified_whole_and_in_part_and_only_read(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = _contents(run)
+    digest = json.loads((run / "manifest.json").read_text())["digest"]
+    assert main.main(["verify", "--workdir", str(run)]) == 0
+    assert f"the same to the bit: steps 1 to 12, figures of 12 steps, digest {digest}\n" in capsys.readouterr().out
+    assert main.main(["verify", "--workdir", str(run), "--from", "4", "--to", "8"]) == 0
+    assert "the same to the bit: steps 5 to 8, figures of 4 steps, digest " in capsys.readouterr().out
+    assert _contents(run) == before
+
+
+def test_what_differs_first_is_named(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    draw = step.draw_latents
+
+    def other_latents(key: jax.Array, *, step: jax.Array, count: int, nz: int) -> jax.Array:
+        return draw(key, step=step, count=count, nz=nz) * (1 + (step > 6))
+
+    with monkeypatch.context() as patch:
+        jax.clear_caches()
+        patch.setattr(step, "draw_latents", other_latents)
+        assert main.main(["verify", "--workdir", str(run)]) == 1
+    jax.clear_caches()
+    out = capsys.readouterr().out
+    assert "figures differ from step 7 on (then | now):\n  d_fake_after: 0." in out
+    assert "tensors differ in the checkpoint of step 8:\n  gen.params." in out
+    assert "nothing that was recorded has changed" in out
+
+
+def test_records_and_conditions_that_were_others_are_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    record = json.loads(lines[9]) | {"loss_d": 0.5}
+    (run / "metrics.jsonl").write_text("\n".join([*lines[:9], json.dumps(record), *lines[10:], ""]))
+    _change_json(run / "manifest.json", lambda manifest: manifest["versions"].update(jax="0.0.1"))
+    assert main.main(["verify", "--workdir", str(run), "--from", "8"]) == 1
+    out = capsys.readouterr().out
+    assert "figures differ from step 10 on (then | now):\n  loss_d: 0.5 | " in out
+    assert "tensors differ" not in out
+    assert f"changed since the run (then | now):\n  versions.jax: 0.0.1 | {jax.__version__}\n" in out
+
+
+def test_pictures_that_changed_are_named(run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    others = tmp_path / "others"
+    shutil.copytree(pictures, others)
+    Image.new("RGB", (40, 40)).save(others / "07.png")
+    _change_json(run / "config.json", lambda config: config["data"].update(path=str(others)))
+    assert main.main(["verify", "--workdir", str(run)]) == 1
+    assert (
+        "the pictures have changed since the run (first: then, second: now):\n  07.png: other contents\n"
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--from", "5"], "--from=5: the run has no checkpoint of that step; there are: 0, 4, 8, 12"),
+        (["--to", "3"], "--to=3: the run has no checkpoint of that step; there are: 4, 8, 12"),
+        (["--from", "8", "--to", "8"], "--from=8 must be below --to=8"),
+        (["--config.seed=1"], "verifying takes its settings from the run"),
+    ],
+)
+def test_a_span_that_is_not_there_is_one_line(
+    whole_run: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
+    assert main.main(["verify", "--workdir", str(whole_run), *more]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
