@@ -132,12 +132,13 @@ def make_oracle(config: Config, initial: Tensors | None, *, dtype: str = "float6
 
 
 def relative_differences(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> dict[str, float]:
-    """For each name the largest absolute difference, relative to the largest value."""
+    """For each name the largest absolute difference, relative to the largest value; infinite where one is not finite."""
     assert set(ours) == set(theirs), set(ours) ^ set(theirs)
     found = {}
     for name, array in theirs.items():
         assert ours[name].shape == array.shape, name
-        found[name] = float(np.abs(ours[name] - array).max() / max(float(np.abs(array).max()), 1e-300))
+        apart = float(np.abs(ours[name] - array).max() / max(float(np.abs(array).max()), 1e-300))
+        found[name] = apart if np.isfinite(apart) else np.inf  # NaN would pass through `max` and comparisons unnoticed.
     return found
 
 

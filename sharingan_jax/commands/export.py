@@ -76,15 +76,24 @@ def _trace(flags: Namespace) -> None:
     import numpy as np
 
     from sharingan_jax.atomic import write_atomically
-    from sharingan_jax.interop.trace import differing_metrics, record_trace, run_beginning
-    from sharingan_jax.rundir import read_metrics
+    from sharingan_jax.environment import settle_host_threads
+    from sharingan_jax.rundir import RunDir, read_config, read_metrics
+
+    settle_host_threads(read_config(RunDir(flags.workdir)), recorded=0)
+
+    from sharingan_jax.interop.trace import compare_with_records, record_trace, run_beginning
 
     beginning = run_beginning(flags.workdir)
     trace = record_trace(beginning, steps=flags.steps or 10)
-    differing = differing_metrics(trace, read_metrics(beginning.run))
+    recorded, differing = compare_with_records(trace, read_metrics(beginning.run))
     write_atomically(flags.out, lambda file: np.savez_compressed(file, **trace))  # type: ignore[arg-type]
     first, last = trace["step"][[0, -1]]
-    told = f"not the floats of metrics.jsonl at step {differing[0]}" if differing else "the floats of metrics.jsonl"
+    if differing:
+        told = f"from step {differing[0]} on, not those of metrics.jsonl"
+    elif recorded:
+        told = f"the floats of metrics.jsonl at all {recorded} steps that it has of them"
+    else:
+        told = "held against nothing: metrics.jsonl has none of these steps"
     print(f"steps {first} to {last} in {flags.out}; their figures are {told}")
 
 

@@ -16,7 +16,8 @@ Makes a run's folder from PyTorch files, for `sample`, `export` and, by the trai
 
 A file is a state dict with the original's names (gen.0.weight_orig), the PyTorch DCGAN tutorial's (main.0.weight) or bare ones
 (0.weight), or a training checkpoint: a dict that holds such state dicts, and Adam's of both networks, under whatever keys.
-With Adam's the run goes on at the step after its last; without them it begins at step 1 with these weights.
+With Adam's the run goes on at the step after its last; without them it begins at step 1 with these weights. Batch norm's
+counters (num_batches_tracked), with which nothing is computed, begin anew.
 """
 
 
@@ -36,6 +37,8 @@ def run(arguments: list[str]) -> int:
     run_dir = RunDir(flags.workdir)
     if run_dir.config.exists() or run_dir.checkpoints.exists():
         raise UserError(f"--workdir={flags.workdir} holds a run already; give a new folder")
+    if flags.workdir.exists() and (not flags.workdir.is_dir() or any(flags.workdir.iterdir())):
+        raise UserError(f"--workdir={flags.workdir} is there and is not an empty folder; give a new one")
     state = import_state(config, flags.files)
     begin_run(run_dir, config, state, flags.files)
     step = int(state.step)

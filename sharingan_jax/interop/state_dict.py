@@ -78,7 +78,8 @@ def mismatches(config: Config, abstract: TrainState, tensors: Mapping[str, np.nd
     `abstract` is a state of that configuration, its leaves of the right shapes.
     """
     expected = expected_shapes(config, abstract)
-    found = {name: array.shape for name, array in tensors.items() if not name.endswith(COUNTER)}
+    counters = {name.replace("running_var", COUNTER) for name in expected if name.endswith("running_var")}
+    found = {name: array.shape for name, array in tensors.items() if not (name in counters and array.size == 1)}
     missing = [f"{name} {list(shape)}" for name, shape in expected.items() if name not in found]
     unexpected = [f"{name} {list(shape)}" for name, shape in found.items() if name not in expected]
     misshaped = [

@@ -12,6 +12,7 @@ import safetensors.numpy
 from sharingan_jax.atomic import write_atomically
 from sharingan_jax.errors import UserError
 from sharingan_jax.interop.state_dict import AdamState, Tensors
+from sharingan_jax.interop.torch_adam import is_adam, read_adam
 
 ENDINGS = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin")
 NET_PREFIXES = ("gen.", "dis.")
@@ -57,10 +58,11 @@ def read_torch_file(
     """
     contents = TorchContents()
     for where, part in _parts(_read(path)):
-        if _is_adam(part):
-            _add_adam(contents, part, parameters, where=f"{path}{where}")
+        if is_adam(part):
+            if adam := read_adam(part, parameters, where=f"{path}{where}"):
+                contents.add_adam(*adam, where=f"{path}{where}")
         else:
-            contents.add_tensors(_named_tensors(part, shapes), where=f"{path}{where}")
+            contents.add_tensors(_named_tensors(part, shapes, where=f"{path}{where}"), where=f"{path}{where}")
     if not contents.tensors and not contents.adam:
         raise UserError(f"--from={path}: holds no tensors; give a state dict or a training checkpoint")
     return contents
@@ -109,9 +111,13 @@ def _import_torch(why: str) -> Any:
     return torch
 
 
-def _parts(content: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _parts(content: Any, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The state dicts and Adam states in a file, with where they lie: its own tensors first, then what lies deeper."""
-    if _is_adam(content):
+    if isinstance(content, list | tuple):
+        content = dict(enumerate(content))
+    if not isinstance(content, Mapping):
+        return
+    if is_adam(content):
         yield where, content
         return
     # A layer's tensors have a dot in their names; a loose one (fixed noise, a loss) is no part of a network.
@@ -119,17 +125,12 @@ def _parts(content: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, M
     if tensors:
         yield where, tensors
     for name, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _parts(value, f"{where}[{name!r}]")
+        yield from _parts(value, f"{where}[{name!r}]")
 
 
-def _is_adam(part: Mapping[str, Any]) -> bool:
-    return set(part) >= {"state", "param_groups"}
-
-
-def _named_tensors(part: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
+def _named_tensors(part: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], *, where: str) -> Tensors:
     """A state dict under the original's names, as the network that it fits best."""
-    named = {name.removeprefix("module."): _array(value) for name, value in part.items()}
+    named = {name.removeprefix("module."): _array(value, where=f"{where}: {name}") for name, value in part.items()}
     if not all(name.startswith(NET_PREFIXES) for name in named):
         bare = {name.removeprefix("main."): array for name, array in named.items()}
         prefix = max(NET_PREFIXES, key=lambda prefix: _matches(prefix, bare, shapes))
@@ -144,42 +145,13 @@ def _matches(prefix: str, tensors: Tensors, shapes: Mapping[str, tuple[int, ...]
     return sum(kernels.get(prefix + name.removesuffix("_orig")) == array.shape for name, array in tensors.items())
 
 
-def _add_adam(
-    contents: TorchContents, part: Mapping[str, Any], parameters: Mapping[str, list[tuple[int, ...]]], *, where: str
-) -> None:
-    groups = part["param_groups"]
-    order = [index for group in groups for index in group["params"]]
-    entries = [part["state"].get(index) for index in order]
-    if not part["state"]:
-        return  # An optimizer that has not stepped yet says nothing.
-    if not all(entry and {"exp_avg", "exp_avg_sq", "step"} <= set(entry) for entry in entries):
-        raise UserError(f"--from={where}: an optimizer that is not Adam, or that has left out a parameter")
-    first, second = ([_array(entry[key]) for entry in entries] for key in ("exp_avg", "exp_avg_sq"))
-    nets = [net for net, expected in parameters.items() if [array.shape for array in first] == expected]
-    if not nets:
-        raise UserError(
-            f"--from={where}: Adam's moments have the shapes of neither network's parameters:"
-            f" {', '.join(str(list(array.shape)) for array in first)}"
-        )
-    (net,) = nets
-    adam = AdamState(int(entries[0]["step"]), first, second)
-    contents.add_adam(net, adam, _adam_settings(groups, where=where), where=where)
-
-
-def _adam_settings(groups: list[Mapping[str, Any]], *, where: str) -> dict[str, float]:
-    settings = [(float(group["lr"]), *map(float, group["betas"]), float(group["eps"])) for group in groups]
-    if len(set(settings)) != 1 or any(group.get("weight_decay") or group.get("amsgrad") for group in groups):
-        raise UserError(
-            f"--from={where}: Adam with parameter groups that differ, weight decay or amsgrad, which are not built here"
-        )
-    lr, b1, b2, eps = settings[0]
-    return {"lr": lr, "b1": b1, "b2": b2, "eps": eps}
-
-
-def _array(value: Any) -> np.ndarray:
-    """A tensor as numpy; what numpy has no type for (bfloat16) as float32."""
-    if isinstance(value, np.ndarray):
-        return value
-    value = value.detach().cpu()
-    array: np.ndarray = (value.float() if value.is_floating_point() and value.element_size() < 4 else value).numpy()
+def _array(value: Any, *, where: str) -> np.ndarray:
+    """A tensor as numpy; what numpy has no type for (bfloat16) as float32. Raises UserError where it is of no real numbers."""
+    try:
+        if not isinstance(value, np.ndarray):
+            value = value.detach().cpu()
+            value = (value.float() if value.is_floating_point() and value.element_size() < 4 else value).numpy()
+        array: np.ndarray = value
+    except (AttributeError, TypeError, RuntimeError) as error:
+        raise UserError(f"--from={where} cannot be read as numbers: {str(error).splitlines()[0][:200]}") from None
     return array

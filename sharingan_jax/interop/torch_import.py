@@ -1,5 +1,8 @@
 """A PyTorch run's files as a training state of ours."""
 
+import math
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -14,7 +17,7 @@ from sharingan_jax.checkpoint import Checkpoints
 from sharingan_jax.config import AdamConfig, Config
 from sharingan_jax.environment import describe_environment
 from sharingan_jax.errors import UserError
-from sharingan_jax.interop.state_dict import expected_shapes, from_tensors, mismatches, parameter_shapes
+from sharingan_jax.interop.state_dict import COUNTER, expected_shapes, from_tensors, mismatches, parameter_shapes
 from sharingan_jax.interop.tensor_table import disc_table, gen_table
 from sharingan_jax.interop.torch_files import TorchContents, read_torch_file
 from sharingan_jax.rundir import RunDir, config_fingerprint, write_config
@@ -38,11 +41,8 @@ def import_state(config: Config, paths: Sequence[Path]) -> TrainState:
     complaint = mismatches(config, abstract, whole.tensors)
     if complaint:
         raise UserError(f"--from={names}: {complaint}{_what_would_fit(config, whole)}")
-    unfinished = [name for name, array in whole.tensors.items() if not np.isfinite(array).all()]
-    if unfinished:
-        raise UserError(f"--from={names}: not all numbers of {', '.join(unfinished)} are finite")
-    if len(whole.adam) == 1:
-        raise UserError(f"--from={names}: holds Adam's state of {next(iter(whole.adam))} alone; give both, or neither")
+    _check_numbers(whole, names=names)
+    _check_counts(config, whole, names=names)
     for net, adam in (("gen", config.optim.gen), ("dis", config.optim.disc)):
         if net in whole.adam_settings:
             _check_settings(adam, whole.adam_settings[net], key="optim.gen" if net == "gen" else "optim.disc", names=names)
@@ -50,15 +50,45 @@ def import_state(config: Config, paths: Sequence[Path]) -> TrainState:
 
 
 def begin_run(run: RunDir, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
-    """Writes the folder of a run that begins with `state`: its settings, where it is from, and a checkpoint."""
-    make_folder(run.checkpoints)
-    files = {path.name: sha256(path.read_bytes()).hexdigest() for path in paths}
+    """Writes the folder of a run that begins with `state`: its settings, where it is from, and a checkpoint.
+
+    It is made whole beside its place and then moved there, so that a start that is broken off leaves no half of a run.
+    """
+    being_made = RunDir(run.root.with_name(f".{run.root.name}.importing"))
+    if being_made.root.exists():
+        shutil.rmtree(being_made.root)  # What an import that was broken off left.
+    make_folder(being_made.checkpoints)
+    files = {str(path): sha256(path.read_bytes()).hexdigest() for path in paths}
     imported = {"step": int(state.step), "files": files, "digest": digest(state)}
-    with Checkpoints(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
+    with Checkpoints(being_made.checkpoints, keep=config.checkpoint.keep) as checkpoints:
         checkpoints.save(state, {"config": config_fingerprint(config), "imported": files})
         checkpoints.wait()
-    write_json(run.manifest, {"status": "imported", "step": int(state.step), "imported": imported, **describe_environment()})
-    write_config(run, config)  # Last: with it the folder is a run.
+    manifest = {"status": "imported", "step": int(state.step), "imported": imported, **describe_environment()}
+    write_json(being_made.manifest, manifest)
+    write_config(being_made, config)
+    os.rename(being_made.root, run.root)
+
+
+def _check_numbers(contents: TorchContents, *, names: str) -> None:
+    for name, array in contents.tensors.items():
+        if not name.endswith(COUNTER) and array.dtype.kind != "f":
+            raise UserError(f"--from={names}: {name} is of {array.dtype}, and weights are floating-point numbers")
+    with np.errstate(over="ignore"):
+        unfinished = [name for name, array in contents.tensors.items() if not np.isfinite(array.astype(np.float32)).all()]
+    if unfinished:
+        raise UserError(f"--from={names}: not all numbers of {', '.join(unfinished)} are finite, or fit a float32")
+
+
+def _check_counts(config: Config, contents: TorchContents, *, names: str) -> None:
+    if len(contents.adam) == 1:
+        raise UserError(f"--from={names}: holds Adam's state of {next(iter(contents.adam))} alone; give both, or neither")
+    if contents.adam:
+        gen, disc = contents.adam["gen"].count, contents.adam["dis"].count
+        if gen != disc // config.train.n_critic:
+            raise UserError(
+                f"--from={names}: Adam of G has stepped {gen} times and that of D {disc} times, and with"
+                f" train.n_critic={config.train.n_critic} it was to be {disc // config.train.n_critic}"
+            )
 
 
 def _what_would_fit(config: Config, contents: TorchContents) -> str:
@@ -79,8 +109,8 @@ def _check_settings(adam: AdamConfig, theirs: dict[str, float], *, key: str, nam
     ours = {"b1": adam.b1, "b2": adam.b2, "eps": adam.eps}
     if adam.schedule == "constant" and adam.warmup_steps == 0:  # Under a schedule PyTorch's lr is that of its last update.
         ours = {"lr": adam.lr, **ours}
-    differing = [name for name in ours if ours[name] != theirs[name]]
+    differing = [name for name in ours if not math.isclose(ours[name], theirs[name], rel_tol=1e-6)]  # A float32 lr is the same.
     if differing:
-        flags = " ".join(f"--config.{key}.{name}={theirs[name]:g}" for name in differing)
-        found = ", ".join(f"{key}.{name}={theirs[name]:g} and the configuration's is {ours[name]:g}" for name in differing)
+        flags = " ".join(f"--config.{key}.{name}={theirs[name]!r}" for name in differing)
+        found = ", ".join(f"{key}.{name}={theirs[name]!r} and the configuration's is {ours[name]!r}" for name in differing)
         raise UserError(f"--from={names}: ran with {found}; to continue it, use {flags}")

@@ -83,19 +83,19 @@ def record_trace(beginning: Beginning, *, steps: int) -> dict[str, np.ndarray]:
     return trace | {"step": np.arange(first, first + steps), **seen, **metrics}
 
 
-def differing_metrics(trace: dict[str, np.ndarray], records: list[dict[str, Any]]) -> list[int]:
-    """The steps at which a figure of `records` (lines of metrics.jsonl) is another float than the trace's."""
+def compare_with_records(trace: dict[str, np.ndarray], records: list[dict[str, Any]]) -> tuple[int, list[int]]:
+    """Of the traced steps, how many have a record (a line of metrics.jsonl), and those with a figure that is another float."""
     places = {int(step): i for i, step in enumerate(trace["step"])}
+    recorded = [record for record in records if record["step"] in places]
     differing = []
-    for record in records:
-        i = places.get(record["step"])
-        if i is not None:
-            figures = {name: value for name, value in record.items() if name not in ("step", "epoch", "time")}
-            again = {name: float(trace[name][i]) for name in figures}
-            # What was not taken at a step is None in its record and NaN in the trace.
-            if any(value != (None if math.isnan(again[name]) else again[name]) for name, value in figures.items()):
-                differing.append(record["step"])
-    return differing
+    for record in recorded:
+        i = places[record["step"]]
+        figures = {name: value for name, value in record.items() if name not in ("step", "epoch", "time")}
+        again = {name: float(trace[name][i]) for name in figures}
+        # What was not taken at a step is None in its record and NaN in the trace.
+        if any(value != (None if math.isnan(again[name]) else again[name]) for name, value in figures.items()):
+            differing.append(record["step"])
+    return len(recorded), differing
 
 
 def _traced(system: System, state: TrainState, real_u8: np.ndarray, *, precision: str) -> tuple[TrainState, Metrics, Metrics]:

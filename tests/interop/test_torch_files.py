@@ -1,15 +1,19 @@
 """Weights to PyTorch's own modules and back: names, layouts, pictures, Adam, and what is said of files that do not fit."""
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optax
 import pytest
 import safetensors.numpy
 from conftest import ROOT
 from replay import NZ, batch, make_oracle, relative_differences, small_config
 
 import main
+from sharingan_jax.interop import torch_import
 from sharingan_jax.interop.tensor_table import disc_table, gen_table
 from sharingan_jax.sampling import draw_run_latents
 
@@ -119,7 +123,7 @@ def test_an_imported_run_trains_on_and_remembers_where_it_is_from(exported: Path
     for steps in (1, 2):
         assert _train(tmp_path / "run", f"--config.train.steps={steps}") == 0
         manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-        assert list(manifest["imported"]["files"]) == ["networks.safetensors"]
+        assert list(manifest["imported"]["files"]) == [str(exported)]
     assert _train(tmp_path / "other", "--config.train.steps=2") == 0
     assert json.loads((tmp_path / "other" / "manifest.json").read_text())["digest"] != manifest["digest"]
 
@@ -146,6 +150,7 @@ def test_a_pytorch_run_goes_on_here_from_its_checkpoint_with_adams_moments(tmp_p
     ours = to_tensors(saved.config, saved.state) | moment_tensors(saved.config, saved.state)
     theirs = training.tensors()
     assert max(relative_differences(ours, theirs).values()) == 0.0
+    assert [int(optax.tree.get(net.opt, "count")) for net in (saved.state.gen, saved.state.disc)] == [3, 3]
     assert _train(tmp_path / "run", "--config.train.steps=5") == 0
     # The step that follows is PyTorch's next one: Adam's moments and count are in it.
     real, z = batch(4)
@@ -156,7 +161,7 @@ def test_a_pytorch_run_goes_on_here_from_its_checkpoint_with_adams_moments(tmp_p
         {name: array for name, array in ours_after.items() if name.endswith("weight_orig")},
         {name: array for name, array in training.tensors().items() if name.endswith("weight_orig")},
     )
-    assert max(distance.values()) < 1e-2, distance
+    assert max(distance.values()) < 1e-5, distance  # A count or a moment that is not Adam's moves weights by 3e-4 and more.
 
 
 def test_the_dcgan_tutorials_names_are_read_from_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,6 +229,110 @@ def test_adam_with_other_settings_is_refused_with_the_flags_that_fit(tmp_path: P
     torch.save(training.checkpoint(), tmp_path / "last.pth")
     assert _import(tmp_path / "run", "--config.optim.disc.lr=1e-4", files=[tmp_path / "last.pth"]) == 2
     assert "use --config.optim.disc.lr=0.0002" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def trained_two_steps() -> Any:
+    """A training checkpoint of the oracle after two steps."""
+    torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
+    import pytorch_oracle as oracle
+
+    torch.manual_seed(1)
+    training = make_oracle(small_config("default"), None, dtype="float32")
+    for step in (1, 2):
+        real, z = batch(step)
+        training.step(oracle.as_torch(real).float(), torch.tensor(z).float())
+    return training.checkpoint()
+
+
+def _state(checkpoint: Any, index: int = 0) -> Any:
+    return checkpoint["optimizerG"]["state"][index]
+
+
+def _group(checkpoint: Any) -> Any:
+    return checkpoint["optimizerG"]["param_groups"][0]
+
+
+ODD_ADAMS: dict[str, tuple[Callable[[Any], object], str]] = {
+    "a NaN moment": (lambda c: _state(c)["exp_avg"].fill_(float("nan")), "moments are not all finite"),
+    "a negative second moment": (lambda c: _state(c)["exp_avg_sq"].sub_(9), "or a second one is negative"),
+    "two steps": (lambda c: _state(c)["step"].add_(1), "Adam's step is [2.0, 3.0]"),
+    "a step that is no number": (lambda c: [_state(c, i)["step"].fill_(float("nan")) for i in range(13)], "was to be one whole"),
+    "another optimizer's state": (lambda c: _state(c).update(mu_product=1.0), "not plain Adam"),
+    "another optimizer's group": (lambda c: _group(c).pop("amsgrad"), "not plain Adam"),
+    "maximize": (lambda c: _group(c).update(maximize=True), "maximize, which are not built here"),
+    "no betas": (lambda c: _group(c).pop("betas"), "not an optimizer's state as PyTorch writes it: KeyError: 'betas'"),
+    "networks apart": (
+        lambda c: [state["step"].add_(5) for state in c["optimizerG"]["state"].values()],
+        "Adam of G has stepped 7 times and that of D 2 times",
+    ),
+    "one network's": (lambda c: c.pop("optimizerD"), "holds Adam's state of gen alone"),
+    "weights of whole numbers": (
+        lambda c: c["netG"].update({"gen.0.weight_orig": c["netG"]["gen.0.weight_orig"].int()}),
+        "is of int32",
+    ),
+    "weights past float32": (
+        lambda c: c["netG"].update({"gen.0.weight_orig": c["netG"]["gen.0.weight_orig"].double() * 1e60}),
+        "are finite, or fit a float32",
+    ),
+    "a sparse tensor": (
+        lambda c: c["netG"].update({"gen.0.weight_orig": c["netG"]["gen.0.weight_orig"].to_sparse()}),
+        "cannot be read as numbers",
+    ),
+    "a counter of no layer": (
+        lambda c: c["netG"].update({"gen.99.num_batches_tracked": c["netG"]["gen.0.weight_orig"]}),
+        "unexpected: gen.99.num_batches_tracked",
+    ),
+}
+
+
+@pytest.mark.parametrize("oddity", ODD_ADAMS)
+def test_a_checkpoint_that_is_odd_is_refused_in_one_line(
+    trained_two_steps: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], oddity: str
+) -> None:
+    torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
+    change, message = ODD_ADAMS[oddity]
+    checkpoint = copy.deepcopy(trained_two_steps)
+    change(checkpoint)
+    torch.save(checkpoint, tmp_path / "last.pth")
+    assert _import(tmp_path / "run", files=[tmp_path / "last.pth"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_optimizers_in_a_list_and_learning_rates_in_tensors_are_read(
+    trained_two_steps: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
+    checkpoint = copy.deepcopy(trained_two_steps)
+    _group(checkpoint)["lr"] = torch.tensor(2e-4)
+    checkpoint["optimizer_states"] = [checkpoint.pop("optimizerG"), checkpoint.pop("optimizerD")]
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    assert _import(tmp_path / "run", files=[tmp_path / "last.ckpt"]) == 0
+    assert "step 2, with Adam's moments" in capsys.readouterr().out
+
+
+def test_an_import_that_was_broken_off_leaves_no_run(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(torch_import, "write_config", _out_of_disk)
+        assert _import(tmp_path / "run", files=[exported]) == 2
+    assert not (tmp_path / "run").exists()
+    assert _import(tmp_path / "run", files=[exported]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def _out_of_disk(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_folder_with_other_files_is_left_alone(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert _import(tmp_path, files=[exported]) == 2
+    assert "is there and is not an empty folder" in capsys.readouterr().err
 
 
 def test_a_network_given_twice_is_refused(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
