@@ -14,7 +14,6 @@ puts it into one small file, from which `tell` prints the tables and draws the f
 
 import argparse
 import json
-import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -37,17 +36,20 @@ from experiments.study_results import (
     window_means,
 )
 from sharingan_jax.atomic import write_atomically, write_json, write_text
-from sharingan_jax.config import Config
+from sharingan_jax.config import Config, identity
 from sharingan_jax.config_files import load_config
 from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.data.sources import load_pictures
+from sharingan_jax.environment import describe_environment
 from sharingan_jax.errors import UserError
 from sharingan_jax.progress import Progress
-from sharingan_jax.rundir import RunDir, read_config, read_json, read_metrics
+from sharingan_jax.rundir import RunDir, describe_pictures, read_config, read_json, read_metrics, write_config
 from sharingan_jax.sampling import draw_run_latents, restore_sampler
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ("baseline", "stabilised")
+MAY_DIFFER = ("seed", "loss.name", "train.host_threads")
 LOSS = {"ours": "bce_clamped", "default_loss": "bce"}
 SAMPLES, SAMPLES_SEED = 500, 2020  # The same latents for every run, drawn in groups as large as the original's grids.
 GROUP = 25
@@ -63,9 +65,9 @@ class Cell:
     folder: Path
 
     @property
-    def environment(self) -> Path:
-        """A PyTorch training's versions; ours has its manifest."""
-        return self.folder / "environment.json"
+    def run(self) -> RunDir:
+        """The folder as a run's; a PyTorch training leaves its config, manifest and metrics under the same names."""
+        return RunDir(self.folder)
 
     @property
     def fakes(self) -> Path:
@@ -112,7 +114,8 @@ def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> None:
     import torch
 
     config = load_config(_config_file(cell), settings)
-    real = oracle.as_torch(load_pictures(config.data).images.astype(np.float32) / 127.5 - 1.0)
+    pictures = load_pictures(config.data)
+    real = oracle.as_torch(pictures.images.astype(np.float32) / 127.5 - 1.0)
     torch.manual_seed(config.seed)
     gen = oracle.Generator(nz=config.model.nz, ngf=config.model.ngf, normalised=config.model.gen_spectral_norm)
     disc = oracle.Discriminator(ndf=config.model.ndf, normalised=config.model.disc_spectral_norm)
@@ -120,11 +123,20 @@ def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> None:
         oracle.initialise(net)
     training = oracle.Training(gen, disc, beta=config.loss.beta, clip_norm=config.optim.disc.clip_norm)
     records = list(_pytorch_steps(config, training, real))
-    write_text(RunDir(cell.folder).metrics, "".join(json.dumps(record, allow_nan=False) + "\n" for record in records))
-    threads = torch.get_num_threads()
-    write_json(cell.environment, {"torch": torch.__version__, "python": platform.python_version(), "threads": threads})
+    write_text(cell.run.metrics, "".join(json.dumps(record, allow_nan=False) + "\n" for record in records))
+    _describe_pytorch(cell, config, pictures)
     fakes = torch.cat([oracle.sample(gen, part) for part in torch.tensor(_latents(config.model.nz)).split(GROUP)])
     _write_fakes(cell, fakes.permute(0, 2, 3, 1).numpy())
+
+
+def _describe_pytorch(cell: Cell, config: Config, pictures: Pictures) -> None:
+    import torch
+
+    environment = describe_environment()
+    environment["versions"] |= {"torch": torch.__version__}
+    threads = {"torch_threads": torch.get_num_threads()}
+    write_config(cell.run, config)
+    write_json(cell.run.manifest, {"data": describe_pictures(config, pictures), **environment, **threads})
 
 
 def _pytorch_steps(config: Config, training: Any, real: Any) -> Iterator[dict[str, Any]]:
@@ -170,25 +182,44 @@ def collect(runs: Path, out: Path, *, seeds: int) -> None:
     missing = [str(cell) for cell in every if not cell.fakes.is_file()]
     if missing:
         raise UserError(f"{runs}: not trained yet: {'; '.join(missing)}; `train` goes on with them")
-    ours, theirs = (next(cell for cell in every if cell.system == system) for system in ("ours", "pytorch"))
-    config = read_config(RunDir(ours.folder))
+    _check_alike(every)
+    config = read_config(every[0].run)
     pictures = load_pictures(config.data)
     real = sample_statistics(pictures.images / 127.5 - 1.0)
+    manifests = [read_json(cell.run.manifest) for cell in every]
     study = {
         "command": "python -m experiments.study collect",
         "window": WINDOW,
         "steps": config.train.steps,
         "samples": SAMPLES,
-        "pictures": {"count": len(pictures.images), "fingerprint": pictures.fingerprint},
-        "versions": {"ours": read_json(RunDir(ours.folder).manifest)["versions"], "pytorch": read_json(theirs.environment)},
+        "pictures": {"count": pictures.count, "fingerprint": pictures.fingerprint},
+        "versions": {
+            name: sorted({manifest["versions"].get(name, "–") for manifest in manifests}) for name in ("jax", "torch", "python")
+        },
         "real": {name: float(f"{value:.6g}") for name, value in real.items()},
         "runs": [_measured(cell, real) for cell in every],
     }
     write_json(out, study)
 
 
+def _check_alike(every: list[Cell]) -> None:
+    """Raises UserError where trainings of one experiment had other pictures, or settings that differ in more than the seed, the
+    loss and the threads."""
+    seen: dict[str, tuple[Cell, dict[str, Any]]] = {}
+    for cell in every:
+        settings = {key: value for key, value in identity(read_config(cell.run)).items() if key not in MAY_DIFFER}
+        settings["train.steps"] = read_config(cell.run).train.steps
+        settings["pictures"] = read_json(cell.run.manifest)["data"]["fingerprint"]
+        first, expected = seen.setdefault(cell.experiment, (cell, settings))
+        differing = [
+            f"{key} is {settings[key]!r} and was {expected[key]!r}" for key in expected if settings[key] != expected[key]
+        ]
+        if differing:
+            raise UserError(f"{cell.folder}: not a training like {first}: {'; '.join(differing)}; train it again")
+
+
 def _measured(cell: Cell, real: dict[str, float]) -> dict[str, Any]:
-    records = read_metrics(RunDir(cell.folder))
+    records = read_metrics(cell.run)
     curves = {key: window_means([record[key] for record in records]) for key in CURVES}
     name = {"system": cell.system, "experiment": cell.experiment, "seed": cell.seed}
     stuck = {"stuck_from": stuck_from(records)}

@@ -1,6 +1,5 @@
 """What came out of the study's trainings: measured into one small file, and told from it as tables and a figure."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,8 @@ def runs_of(study: Study, system: str, experiment: str) -> list[dict[str, Any]]:
 
 
 def measures_of(study: Study, experiment: str, system: str) -> list[Measure]:
-    """What is compared of `system` and PyTorch in one experiment: two courses, two final losses, six statistics of samples."""
+    """What is compared of `system` and PyTorch in one experiment: whether a run got stuck, two courses, two final losses, six
+    statistics of samples."""
     pair = [runs_of(study, name, experiment) for name in (system, "pytorch")]
     last = FINAL // WINDOW
 
@@ -82,7 +82,9 @@ def measures_of(study: Study, experiment: str, system: str) -> list[Measure]:
             groups = [group[:, part].mean(axis=1) for group in groups]
         return Measure(name, *groups)
 
+    stuck = [np.array([float(run["stuck_from"] is not None) for run in runs]) for runs in pair]
     return [
+        Measure("stuck", *stuck),
         *(measure(f"course of {label}", key) for key, label in CURVES.items()),
         *(measure(f"final {label}", key, slice(-last, None)) for key, label in CURVES.items()),
         *(measure(label, key) for key, label in SAMPLE_MEASURES.items()),
@@ -100,28 +102,30 @@ def stuck_table(study: Study) -> str:
 
 
 def table(study: Study, experiment: str, system: str = "ours") -> str:
-    """One row a measure: both groups' mean ± standard deviation, their difference with Welch's 95% interval, both p."""
+    """One row a measure: each group's median with its smallest and largest run, the difference of the means with Welch's 95%
+    interval (left out where a group has stuck runs: its values are of two kinds then, and normal they are not), both p."""
     from scipy.stats import ttest_ind
 
-    lines = [f"| measure | {LABELS[system]} | PyTorch | difference (95%) | p | p among all ten |", "|---|---|---|---|---|---|"]
     measures = measures_of(study, experiment, system)
+    all_learn = not any(measures[0].ours) and not any(measures[0].theirs)
+    lines = [
+        f"| measure | {LABELS[system]} | PyTorch | difference of means (95%) | p | p among all {len(measures)} |",
+        "|---|---|---|---|---|---|",
+    ]
     for measure, alone, among in zip(measures, *permutation_tests(measures), strict=True):
-        if measure.ours.ndim > 1:
-            cells = ["", "", ""]
-        else:
+        cells = ["", "", ""]
+        if measure.ours.ndim == 1:
+            cells[:2] = [_spread(measure.ours), _spread(measure.theirs)]
+        if measure.ours.ndim == 1 and all_learn and measure.name != "stuck":
             interval = ttest_ind(measure.ours, measure.theirs, equal_var=False).confidence_interval(0.95)
-            difference = measure.ours.mean() - measure.theirs.mean()
-            cells = [
-                _spread(measure.ours),
-                _spread(measure.theirs),
-                f"{difference:+.3g} ({interval.low:+.3g} to {interval.high:+.3g})",
-            ]
+            apart = measure.ours.mean() - measure.theirs.mean()
+            cells[2] = f"{apart:+.3g} ({interval.low:+.3g} to {interval.high:+.3g})"
         lines.append(f"| {measure.name} | {' | '.join(cells)} | {alone:.3f} | {among:.3f} |")
     return "\n".join(lines)
 
 
 def _spread(values: np.ndarray) -> str:
-    return f"{values.mean():.3g} ± {statistics.stdev(values.tolist()):.2g}"
+    return f"{np.median(values):.3g} ({values.min():.3g} to {values.max():.3g})"
 
 
 def draw(study: Study, path: Path) -> None:

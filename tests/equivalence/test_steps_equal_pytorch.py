@@ -41,9 +41,21 @@ def test_batch_norm_before_the_activation_too(experiment: str) -> None:
     assert max(relative_differences(ours, theirs).values()) < 1e-8
 
 
-@pytest.mark.parametrize("experiment", ["baseline", "stabilised_modified"])
-def test_at_full_width_the_first_step_in_float32_reports_the_same(experiment: str) -> None:
-    config = small_config(experiment, width=64, form="winograd", model__nz="100")
+def test_a_step_at_full_width_on_pictures_in_float64_moves_every_number_alike() -> None:
+    """The published system itself, 64 channels wide, on 25 emblems; the fifty steps are of a narrow one, for time."""
+    config = small_config("stabilised", width=64, form="winograd", model__nz="100")
+    torch.manual_seed(2)
+    initial = make_oracle(config, None, dtype="float32").networks()
+    (ours, our_figures), (theirs, their_figures) = (
+        replay(config, initial, steps=1, count=25, source=emblem_batch) for replay in (replay_ours, replay_oracle)
+    )
+    found = relative_differences(ours, theirs) | relative_differences(our_figures, their_figures)
+    worst = max(found, key=lambda name: found[name])
+    assert found[worst] < 1e-8, (worst, found[worst])
+
+
+def test_at_full_width_the_first_step_in_float32_reports_the_same() -> None:
+    config = small_config("baseline", width=64, form="winograd", model__nz="100")
     torch.manual_seed(2)
     initial = make_oracle(config, None, dtype="float32").networks()
     (_, ours), (_, theirs) = (
@@ -56,7 +68,7 @@ def test_at_full_width_the_first_step_in_float32_reports_the_same(experiment: st
     np.testing.assert_allclose(ours["loss_g"], theirs["loss_g"], rtol=5e-4)
 
 
-def test_in_most_cases_loss_g_is_as_near() -> None:
+def test_at_a_quarter_of_the_width_loss_g_is_as_near_in_most_cases() -> None:
     config = small_config("stabilised", width=16, form="winograd", model__nz="20")
     apart = []
     for seed in range(7):
@@ -70,7 +82,7 @@ def test_in_most_cases_loss_g_is_as_near() -> None:
 
 
 @pytest.mark.parametrize("experiment", ["baseline", "stabilised"])
-def test_float32_drifts_from_float64_no_faster_than_pytorchs(experiment: str) -> None:
+def test_float32_drifts_from_float64_as_pytorchs_does(experiment: str) -> None:
     config = small_config(experiment, width=8, form="winograd", model__nz="20")
     torch.manual_seed(2)
     initial = make_oracle(config, None, dtype="float32").networks()

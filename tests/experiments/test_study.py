@@ -74,6 +74,10 @@ def test_a_study_trains_collects_and_tells(
     ]
     assert len({tuple(run["loss_g"]) for run in result["runs"] if run["system"] != "default_loss"}) == 4
     assert all(len(run["loss_d"]) == 5 for run in result["runs"])
+    config = runs / "pytorch-stabilised" / "seed-1" / "config.json"
+    config.write_text(config.read_text().replace('"batch_size": 25', '"batch_size": 20'))
+    assert study.command([*collect, "--seeds", "2"]) == 2
+    assert "not a training like ours, stabilised, seed 0: train.batch_size is 20 and was 25" in capsys.readouterr().err
     assert study.command(["tell", "--study", str(out), "--figure", str(figure)]) == 0
     assert "| final Loss_G | " in capsys.readouterr().out
     with Image.open(figure) as image:
