@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
     model.gen_spectral_norm = True  # on all of the generator's layers (post)
     model.disc_spectral_norm = True  # on all of the discriminator's layers but the last (post)
     model.batch_norm = "after"  # the activation (post), or before it (DCGAN)
+    model.batch_norm_groups = 1  # parts of a batch with statistics of their own; the post's DataParallel: as many as its devices
     model.convolution = "auto"  # winograd (fastest on a CPU), direct (the backend's own), auto chooses by backend
 
     config.loss = loss = ConfigDict()

@@ -49,7 +49,7 @@ from sharingan_jax.sampling import draw_run_latents, restore_sampler
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ("baseline", "stabilised")
-MAY_DIFFER = ("seed", "loss.name", "train.host_threads")
+MAY_DIFFER = ("seed", "loss.name")
 LOSS = {"ours": "bce_clamped", "default_loss": "bce"}
 SAMPLES, SAMPLES_SEED = 500, 2020  # The same latents for every run, drawn in groups as large as the original's grids.
 GROUP = 25
@@ -203,8 +203,8 @@ def collect(runs: Path, out: Path, *, seeds: int) -> None:
 
 
 def _check_alike(every: list[Cell]) -> None:
-    """Raises UserError where trainings of one experiment had other pictures, or settings that differ in more than the seed, the
-    loss and the threads."""
+    """Raises UserError where trainings of one experiment had other pictures, or settings that differ in more than the seed and
+    the loss."""
     seen: dict[str, tuple[Cell, dict[str, Any]]] = {}
     for cell in every:
         settings = {key: value for key, value in identity(read_config(cell.run)).items() if key not in MAY_DIFFER}

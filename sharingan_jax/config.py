@@ -11,7 +11,10 @@ from sharingan_jax.errors import UserError
 
 @dataclass(frozen=True)
 class Rule:
-    """What a setting's value must be. `identity` is False for a setting that a run may change and still be the same run."""
+    """What a setting's value must be. `identity` is False for a setting that a run may change and still be the same run.
+
+    `before` is what runs did before the setting was there: a run's folder that does not have it yet is read as having that.
+    """
 
     choices: tuple[Any, ...] = ()
     at_least: float = -math.inf
@@ -19,6 +22,7 @@ class Rule:
     at_most: float = math.inf
     below: float = math.inf
     identity: bool = True
+    before: Any = None
 
     def allows(self, value: Any) -> bool:
         if self.choices:
@@ -63,6 +67,7 @@ class ModelConfig:
     gen_spectral_norm: bool = _rule()
     disc_spectral_norm: bool = _rule()
     batch_norm: str = _rule(choices=("after", "before"))
+    batch_norm_groups: int = _rule(at_least=1, before=1)
     convolution: str = _rule(choices=("auto", "winograd", "direct"))
 
 
@@ -80,7 +85,7 @@ class TrainConfig:
     n_critic: int = _rule(at_least=1)
     steps_per_call: int = _rule(at_least=1, identity=False)
     devices: int = _rule(at_least=0, identity=False)
-    host_threads: int = _rule(at_least=0, at_most=1024)
+    host_threads: int = _rule(at_least=0, at_most=1024, identity=False, before=0)
     precision: str = _rule(choices=("highest", "high", "default"))
 
 
@@ -146,14 +151,37 @@ def parse(settings: Mapping[str, Any]) -> Config:
     return config
 
 
+def complete_older(settings: Mapping[str, Any], group: Any = Config) -> dict[str, Any]:
+    """Settings that a run wrote down, with those that are newer than the run as what was done before there were such."""
+    complete = dict(settings)
+    for entry in fields(group):
+        if is_dataclass(entry.type):
+            if isinstance(complete.get(entry.name), Mapping):
+                complete[entry.name] = complete_older(complete[entry.name], entry.type)
+        elif entry.name not in complete and entry.metadata["rule"].before is not None:
+            complete[entry.name] = entry.metadata["rule"].before
+    return complete
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """Plain nested dicts, as `config.json` holds them; `parse` takes them back."""
     return asdict(config)
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """The settings that make a run what it is, flat: `{"train.batch_size": 25, ...}`."""
-    return {key: value for key, value, rule in settings_of(config) if rule.identity}
+    """The settings that make a run what it is, flat: `{"train.batch_size": 25, ...}`.
+
+    One that is as it was before there was such a setting is left out, so that a run's identity does not change with our versions.
+    """
+    return {key: value for key, value, rule in settings_of(config) if rule.identity and value != rule.before}
+
+
+def identity_changes(before: Config, now: Config) -> list[str]:
+    """What makes `now` another run than `before`, as `key was x and is now y`."""
+    pairs = zip(settings_of(before), settings_of(now), strict=True)
+    return [
+        f"{key} was {was!r} and is now {value!r}" for (key, was, rule), (_, value, _) in pairs if rule.identity and was != value
+    ]
 
 
 def settings_of(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Rule]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sharingan_jax.config import Config, known_keys, parse, unknown_key
+from sharingan_jax.config import Config, complete_older, known_keys, parse, unknown_key
 from sharingan_jax.errors import UserError
 
 
@@ -16,7 +16,7 @@ def load_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) -> Config
     `path` is a Python file with `get_config() -> ConfigDict`, or a run's `config.json` or `manifest.json`. Raises UserError
     naming the file or the key.
     """
-    settings = _read_json(path) if path.suffix == ".json" else _run_file(path)
+    settings = complete_older(_read_json(path)) if path.suffix == ".json" else _run_file(path)
     for key, text in overrides:
         _override(settings, key, text)
     return parse(settings)

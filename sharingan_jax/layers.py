@@ -80,12 +80,16 @@ class BatchNorm(nnx.Module):
 
     Normalises with the biased batch variance and keeps the unbiased one (n − 1), new = 0.9 · old + 0.1 · batch, as PyTorch
     does with momentum 0.1. Under `jit` with a batch split over devices the statistics are the whole batch's.
+
+    With `groups` G > 1 a training pass takes them over each of G equal parts of the batch apart and keeps the first part's: what
+    PyTorch's DataParallel does on G devices, on whatever number of them. B must divide by G.
     """
 
     eps = 1e-5
     momentum = 0.1
 
-    def __init__(self, channels: int, *, draws: Draws) -> None:
+    def __init__(self, channels: int, *, groups: int, draws: Draws) -> None:
+        self.groups = groups
         self.scale = nnx.Param(1.0 + INIT_STD * draws.normal("scale", (channels,)))
         self.bias = nnx.Param(jnp.zeros((channels,)))
         self.mean = Buffer(jnp.zeros((channels,)))
@@ -93,6 +97,8 @@ class BatchNorm(nnx.Module):
 
     def __call__(self, x: Array, *, mode: Mode) -> Array:
         """[B, H, W, C] -> [B, H, W, C]."""
+        if mode == "train" and self.groups > 1:
+            return self._by_groups(x)
         if mode == "running":
             mean, var = self.mean[...], self.var[...]
         else:
@@ -100,9 +106,21 @@ class BatchNorm(nnx.Module):
             var = jnp.mean(jnp.square(x - mean[None, None, None]), (0, 1, 2))  # [C]
         if mode == "train":
             self._move_running(lax.stop_gradient(mean), lax.stop_gradient(var), count=x.size // x.shape[-1])
-        factor = self.scale[...] / jnp.sqrt(var + self.eps)  # [C]
-        offset = self.bias[...] - mean * factor  # [C]
-        return x * factor[None, None, None] + offset[None, None, None]
+        return self._normalise(x, mean, var)
+
+    def _by_groups(self, x: Array) -> Array:
+        parts = x.reshape(self.groups, -1, *x.shape[1:])  # [G, B/G, H, W, C]
+        mean = jnp.mean(parts, (1, 2, 3))  # [G, C]
+        var = jnp.mean(jnp.square(parts - mean[:, None, None, None]), (1, 2, 3))  # [G, C]
+        first_mean, first_var = lax.stop_gradient((mean[0], var[0]))
+        self._move_running(first_mean, first_var, count=parts[0].size // x.shape[-1])
+        return self._normalise(parts, mean, var).reshape(x.shape)
+
+    def _normalise(self, x: Array, mean: Array, var: Array) -> Array:
+        scale, bias = (jnp.broadcast_to(values[...], mean.shape) for values in (self.scale, self.bias))
+        factor = scale / jnp.sqrt(var + self.eps)  # [C] or [G, C]
+        offset = bias - mean * factor
+        return x * factor[..., None, None, None, :] + offset[..., None, None, None, :]
 
     def _move_running(self, mean: Array, var: Array, *, count: int) -> None:
         unbiased = var * (count / (count - 1))

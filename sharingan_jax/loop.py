@@ -19,7 +19,7 @@ from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.data.pipeline import chunks
 from sharingan_jax.environment import describe_environment
 from sharingan_jax.errors import UserError
-from sharingan_jax.parallel import Programs, compile_programs, make_mesh, replicated
+from sharingan_jax.parallel import Programs, check_groups, compile_programs, make_mesh, replicated
 from sharingan_jax.progress import Progress
 from sharingan_jax.resume import last_state
 from sharingan_jax.rundir import (
@@ -71,7 +71,9 @@ class Prepared:
 def prepare(config: Config, pictures: Pictures, run: RunDir) -> Prepared:
     """Checks all that can be checked before anything is written; raises UserError."""
     plan = BatchPlan(pictures.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
-    mesh = make_mesh(config.train.devices, batch_sizes={plan.size_of(1), plan.size_of(plan.batches_per_epoch)})
+    batch_sizes = {plan.size_of(1), plan.size_of(plan.batches_per_epoch)}
+    check_groups(config.model.batch_norm_groups, batch_sizes=batch_sizes)
+    mesh = make_mesh(config.train.devices, batch_sizes=batch_sizes)
     check_same_run(run, config, data_fingerprint=pictures.fingerprint)
     system = build_system(config)
     programs = compile_programs(system, mesh, precision=config.train.precision)

@@ -20,7 +20,8 @@ class AdversarialLoss:
 def bce_disc(real_logits: Array, fake_logits: Array) -> Array:
     """mean[−log σ(real)] + mean[−log(1 − σ(fake))], D's side of the game. Paper: Goodfellow et al. 2014, equation 1.
 
-    Torch: `BCELoss` on probabilities clamps each log at −100; this is exact, and equal wherever the sigmoid is not saturated.
+    Torch: `BCELoss` on probabilities is the same where the sigmoid is well inside of 0 and 1, and else loses digits, then the
+    gradient: see `clamped_bce`. This is exact everywhere.
     """
     return jnp.mean(jax.nn.softplus(-real_logits)) + jnp.mean(jax.nn.softplus(fake_logits))
 

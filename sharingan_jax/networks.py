@@ -51,7 +51,17 @@ class Generator(nnx.Module):
     """
 
     def __init__(
-        self, *, nz: int, ngf: int, size: int, channels: int, spectral_norm: bool, order: Order, forms: Convolutions, draws: Draws
+        self,
+        *,
+        nz: int,
+        ngf: int,
+        size: int,
+        channels: int,
+        spectral_norm: bool,
+        order: Order,
+        groups: int,
+        forms: Convolutions,
+        draws: Draws,
     ) -> None:
         self.size, self.order = size, order
         c_in, c_out = nz, ngf * size // 8
@@ -67,7 +77,7 @@ class Generator(nnx.Module):
             )
             setattr(self, f"to{side}", conv)
             if not is_last:
-                setattr(self, f"bn{side}", BatchNorm(c_out, draws=draws.inside(f"bn{side}")))
+                setattr(self, f"bn{side}", BatchNorm(c_out, groups=groups, draws=draws.inside(f"bn{side}")))
             c_in, c_out = c_out, c_out // 2
 
     def __call__(self, z: Array, *, mode: Mode) -> Array:
@@ -89,7 +99,16 @@ class Discriminator(nnx.Module):
     """
 
     def __init__(
-        self, *, ndf: int, size: int, channels: int, spectral_norm: bool, order: Order, forms: Convolutions, draws: Draws
+        self,
+        *,
+        ndf: int,
+        size: int,
+        channels: int,
+        spectral_norm: bool,
+        order: Order,
+        groups: int,
+        forms: Convolutions,
+        draws: Draws,
     ) -> None:
         self.size, self.order = size, order
         c_in, c_out = channels, ndf
@@ -97,7 +116,7 @@ class Discriminator(nnx.Module):
             conv = SpectralConv(c_in, c_out, convolve=forms.down, spectral_norm=spectral_norm, draws=draws.inside(f"to{side}"))
             setattr(self, f"to{side}", conv)
             if side != size // 2:
-                setattr(self, f"bn{side}", BatchNorm(c_out, draws=draws.inside(f"bn{side}")))
+                setattr(self, f"bn{side}", BatchNorm(c_out, groups=groups, draws=draws.inside(f"bn{side}")))
             c_in, c_out = c_out, 2 * c_out
         self.to1 = SpectralConv(c_in, 1, convolve=forms.close, spectral_norm=False, draws=draws.inside("to1"))
 

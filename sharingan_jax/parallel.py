@@ -43,6 +43,17 @@ def make_mesh(devices: int, *, batch_sizes: set[int]) -> Mesh:
     return Mesh(np.array(there[:fitting]), (BATCH,))
 
 
+def check_groups(groups: int, *, batch_sizes: set[int]) -> None:
+    """Raises UserError, with the nearest choice that does, where a batch does not divide into equal parts for batch norm."""
+    uneven = [size for size in sorted(batch_sizes) if size % groups]
+    if uneven:
+        fitting = max(n for n in range(1, groups + 1) if all(size % n == 0 for size in batch_sizes))
+        raise UserError(
+            f"config: model.batch_norm_groups={groups} does not divide a batch of {uneven[0]};"
+            f" use --config.model.batch_norm_groups={fitting}, or a batch of {max(groups, round(uneven[0] / groups) * groups)}"
+        )
+
+
 def _uneven(devices: int, *, fitting: int, batch_sizes: set[int]) -> UserError:
     whole, uneven = max(batch_sizes), max(size for size in batch_sizes if size % devices)
     if uneven != whole:

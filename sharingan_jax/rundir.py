@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sharingan_jax.atomic import make_folder, write_json, write_text
-from sharingan_jax.config import Config, identity, parse, to_dict
+from sharingan_jax.config import Config, complete_older, identity, identity_changes, parse, to_dict
 from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.errors import UserError
 
@@ -68,7 +68,7 @@ def read_config(run: RunDir) -> Config:
             f"--workdir={run.root}: no config.json there; a run's folder is made by `python main.py --config FILE --workdir DIR`"
         )
     try:
-        return parse(read_json(run.config))
+        return parse(complete_older(read_json(run.config)))
     except UserError as error:
         raise UserError(f"{run.config}: {error}") from None
 
@@ -95,8 +95,7 @@ def check_same_run(run: RunDir, config: Config, *, data_fingerprint: str) -> Non
         raise UserError(f"--workdir={run.root} is a file; give the name of a folder")
     if not run.config.is_file():
         return
-    before, now = identity(read_config(run)), identity(config)
-    changed = [f"{key} was {before[key]!r} and is now {now[key]!r}" for key in now if before[key] != now[key]]
+    changed = identity_changes(read_config(run), config)
     if changed:
         raise UserError(
             f"--workdir={run.root} holds another run: {'; '.join(changed)}; use the settings it began with, or another --workdir"

@@ -59,7 +59,13 @@ def build_system(config: Config) -> System:
     """The networks, optimizers and losses of a configuration."""
     model, size, channels = config.model, config.data.size, config.data.channels
     form = fastest_form(jax.default_backend()) if model.convolution == "auto" else model.convolution
-    shared: dict[str, Any] = {"size": size, "channels": channels, "order": model.batch_norm, "forms": convolutions(form)}  # type: ignore[arg-type]
+    shared: dict[str, Any] = {
+        "size": size,
+        "channels": channels,
+        "order": model.batch_norm,
+        "groups": model.batch_norm_groups,
+        "forms": convolutions(form),  # type: ignore[arg-type]
+    }
     return System(
         gen=Net(
             lambda draws: Generator(nz=model.nz, ngf=model.ngf, spectral_norm=model.gen_spectral_norm, draws=draws, **shared)

@@ -88,10 +88,33 @@ def sample(gen: Generator, z: Tensor) -> Tensor:
             layer.train()
     with torch.no_grad():
         fake = gen(z[:, :, None, None])
-        for buffer, before in zip(gen.buffers(), kept, strict=True):
-            buffer.copy_(before)
+        _set_buffers(gen, kept)
     gen.train()
     return fake
+
+
+def replicate(net: nn.Module, count: int) -> None:
+    """Makes `net` do what `nn.DataParallel` does on `count` devices, on one: each part of a batch goes through a replica that
+    begins with the buffers as they were, and those that the first replica leaves are kept."""
+    forward = net.forward
+
+    def in_parts(x: Tensor) -> Tensor:
+        before = [buffer.clone() for buffer in net.buffers()]
+        first, *others = x.chunk(count)
+        outputs = [forward(first)]
+        kept = [buffer.clone() for buffer in net.buffers()]
+        for part in others:
+            _set_buffers(net, before)
+            outputs.append(forward(part))
+        _set_buffers(net, kept)
+        return torch.cat(outputs)
+
+    net.forward = in_parts  # type: ignore[method-assign]
+
+
+def _set_buffers(net: nn.Module, values: list[Tensor]) -> None:
+    for buffer, value in zip(net.buffers(), values, strict=True):
+        buffer.data.copy_(value)  # Past autograd, which would count it as a change to what backward needs; it needs none.
 
 
 class Training:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, smoke_config
 
 from sharingan_jax.config import identity, known_keys, parse, settings_of, to_dict
 from sharingan_jax.config_files import load_config
@@ -122,11 +122,31 @@ def test_a_missing_file_names_its_neighbours() -> None:
 
 
 def test_what_does_not_move_numbers_is_no_part_of_a_runs_identity() -> None:
-    keys = set(identity(load_config(DEFAULT)))
+    keys = set(identity(load_config(DEFAULT, [("model.batch_norm_groups", "5")])))
     assert set(known_keys()) - keys == {
         "data.path", "data.data_dir", "train.epochs", "train.steps", "train.steps_per_call", "train.devices",
-        "sample.every", "checkpoint.every", "checkpoint.keep", "log.every", "log.tensorboard",
+        "train.host_threads", "sample.every", "checkpoint.every", "checkpoint.keep", "log.every", "log.tensorboard",
     }  # fmt: skip
+
+
+def test_a_runs_settings_from_before_there_was_one_mean_what_was_done_then(tmp_path: Path) -> None:
+    older = to_dict(smoke_config())
+    del older["train"]["host_threads"]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(older))
+    assert load_config(path) == smoke_config()
+    assert load_config(path, [("train.host_threads", "3")]).train.host_threads == 3
+    del older["train"]["batch_size"]
+    path.write_text(json.dumps(older))
+    with pytest.raises(UserError, match=r"train\.batch_size is missing"):
+        load_config(path)
+
+
+def test_what_was_done_before_there_was_a_setting_is_no_part_of_a_runs_identity() -> None:
+    newer = [(key, rule.before) for key, _, rule in settings_of(smoke_config()) if rule.before is not None]
+    assert newer
+    for key, before in newer:
+        assert key not in identity(load_config(ROOT / "configs" / "smoke.py", [(key, str(before))]))
 
 
 def test_every_setting_has_a_comment_in_the_default_file() -> None:

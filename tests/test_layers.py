@@ -71,7 +71,7 @@ def test_an_unnormalised_layer_has_no_buffers() -> None:
 
 
 def test_batch_norm_normalises_with_the_biased_variance_and_keeps_the_unbiased() -> None:
-    bn = BatchNorm(5, draws=_draws())
+    bn = BatchNorm(5, groups=1, draws=_draws())
     x = np.asarray(_pictures(3, 4, 2, 5), np.float64) * 3 + 1
     y = bn(jnp.asarray(x, jnp.float32), mode="train")
     mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
@@ -82,7 +82,7 @@ def test_batch_norm_normalises_with_the_biased_variance_and_keeps_the_unbiased()
 
 
 def test_running_mode_uses_what_training_kept_and_leaves_it() -> None:
-    bn = BatchNorm(5, draws=_draws())
+    bn = BatchNorm(5, groups=1, draws=_draws())
     for _ in range(3):
         bn(_pictures(3, 4, 2, 5), mode="train")
     mean, var = np.asarray(bn.mean[...]), np.asarray(bn.var[...])

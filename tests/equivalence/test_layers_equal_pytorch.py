@@ -119,7 +119,7 @@ def _draws() -> Draws:
 
 
 def test_batch_norm_with_batch_statistics_and_its_running_ones() -> None:
-    bn = BatchNorm(5, draws=_draws())
+    bn = BatchNorm(5, groups=1, draws=_draws())
     layer = torch.nn.BatchNorm2d(5).double()
     layer.weight.data = torch.tensor(np.asarray(bn.scale[...]))
     for call in range(3):
@@ -135,6 +135,29 @@ def test_batch_norm_with_batch_statistics_and_its_running_ones() -> None:
         )
     layer.eval()
     _check({"y": bn(jnp.asarray(x), mode="running")}, {"y": _nhwc(layer(_nchw(x)))})
+
+
+def test_batch_norm_in_groups_is_data_parallels() -> None:
+    """Each replica normalises with its own part's statistics, and only the first one's running statistics are kept."""
+    bn = BatchNorm(5, groups=2, draws=_draws())
+    first, second = (torch.nn.BatchNorm2d(5).double() for _ in range(2))
+    for layer in (first, second):
+        layer.weight.data = torch.tensor(np.asarray(bn.scale[...]))
+    net = Net(lambda draws: BatchNorm(5, groups=2, draws=draws))
+    params = {"scale": bn.scale[...], "bias": bn.bias[...]}
+    buffers = {"mean": bn.mean[...], "var": bn.var[...]}
+    for call in range(3):
+        x, weight = _random(6, 4, 2, 5, seed=call) * 3 + 1, _random(6, 4, 2, 5, seed=10 + call)
+        y, pull, buffers = jax.vjp(
+            lambda x, buffers=buffers: net.apply(params, buffers, x, mode="train"), jnp.asarray(x), has_aux=True
+        )
+        picture = _nchw(x)
+        result = torch.cat([layer(part) for layer, part in zip((first, second), picture.chunk(2), strict=True)])
+        result.backward(_nchw(weight).detach())
+        _check(
+            {"y": y, "x": pull(jnp.asarray(weight))[0], **buffers},
+            {"y": _nhwc(result), "x": _nhwc(picture.grad), "mean": first.running_mean.numpy(), "var": first.running_var.numpy()},
+        )
 
 
 ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from replay import (
     EXPERIMENTS,
+    batch,
     emblem_batch,
     make_oracle,
     relative_differences,
@@ -14,6 +15,7 @@ from replay import (
 )
 
 torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
+import pytorch_oracle as oracle  # noqa: E402
 
 STEPS = 50
 FORMS = {"baseline": "winograd", "stabilised_modified": "winograd"}
@@ -39,6 +41,21 @@ def test_batch_norm_before_the_activation_too(experiment: str) -> None:
     initial = make_oracle(config, None).networks()
     (ours, _), (theirs, _) = (replay(config, initial, steps=3) for replay in (replay_ours, replay_oracle))
     assert max(relative_differences(ours, theirs).values()) < 1e-8
+
+
+def test_statistics_of_parts_of_the_batch_are_those_of_data_parallel() -> None:
+    config = small_config("stabilised", model__batch_norm_groups="2")
+    torch.manual_seed(1)
+    training = make_oracle(config, None)
+    initial = training.networks()
+    for net in (training.gen, training.disc):
+        oracle.replicate(net, 2)
+    figures = [training.step(*(oracle.as_torch(real), torch.tensor(z))) for real, z in (batch(k, count=6) for k in (1, 2, 3))]
+    ours, our_figures = replay_ours(config, initial, steps=3, count=6)
+    assert max(relative_differences(ours, training.tensors()).values()) < 1e-8
+    np.testing.assert_allclose(our_figures["loss_g"], [row["loss_g"] for row in figures], rtol=1e-8)
+    whole, _ = replay_ours(small_config("stabilised"), initial, steps=3, count=6)
+    assert max(relative_differences(whole, training.tensors()).values()) > 1e-3
 
 
 def test_a_step_at_full_width_on_pictures_in_float64_moves_every_number_alike() -> None:
