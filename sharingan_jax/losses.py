@@ -41,7 +41,7 @@ def clamped_bce(logits: Array, label: int) -> Array:
     from it. Below −27.6 G's gradient fades in the same way.
     """
     p = jax.nn.sigmoid(logits)
-    return -jnp.maximum(jnp.log(p) if label else jnp.log1p(-p), -100.0)
+    return jnp.abs(jnp.maximum(jnp.log(p) if label else jnp.log1p(-p), -100.0))  # abs: -log 1 would be -0.0
 
 
 def _clamped_bce_forward(logits: Array, label: int) -> tuple[Array, Array]:
