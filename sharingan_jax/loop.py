@@ -74,7 +74,7 @@ def prepare(config: Config, pictures: Pictures, run: RunDir) -> Prepared:
     batch_sizes = {plan.size_of(1), plan.size_of(plan.batches_per_epoch)}
     check_groups(config.model.batch_norm_groups, batch_sizes=batch_sizes)
     mesh = make_mesh(config.train.devices, batch_sizes=batch_sizes)
-    check_same_run(run, config, data_fingerprint=pictures.fingerprint)
+    check_same_run(run, config, pictures)
     system = build_system(config)
     programs = compile_programs(system, mesh, precision=config.train.precision)
     return Prepared(config, pictures, run, system, programs, make_schedule(config, plan))

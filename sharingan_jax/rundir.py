@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sharingan_jax.atomic import make_folder, write_json, write_text
+from sharingan_jax.comparison import differing_pictures
 from sharingan_jax.config import Config, complete_older, identity, identity_changes, parse, to_dict
 from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.errors import UserError
@@ -89,8 +90,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def check_same_run(run: RunDir, config: Config, *, data_fingerprint: str) -> None:
-    """Raises UserError, naming the keys, where `run` was started with other settings or pictures; returns where it is new."""
+def check_same_run(run: RunDir, config: Config, pictures: Pictures) -> None:
+    """Raises UserError, naming keys or files, where `run` began with other settings or pictures; returns where it is new."""
     if run.root.exists() and not run.root.is_dir():
         raise UserError(f"--workdir={run.root} is a file; give the name of a folder")
     if not run.config.is_file():
@@ -104,10 +105,12 @@ def check_same_run(run: RunDir, config: Config, *, data_fingerprint: str) -> Non
         data = read_json(run.manifest).get("data")
         began_with = data.get("fingerprint") if isinstance(data, dict) else None
         has_trained = began_with is not None or read_imported(run) is None
-        if has_trained and began_with != data_fingerprint:
+        if has_trained and began_with != pictures.fingerprint:
+            then = {"data": data if isinstance(data, dict) else {}}
+            found = differing_pictures(then, {"data": describe_pictures(config, pictures)})
             raise UserError(
-                f"--workdir={run.root}: the pictures have changed since the run began"
-                f" (digest {str(began_with)[:12]}, now {data_fingerprint[:12]}); put them back, or use another --workdir"
+                f"--workdir={run.root}: the pictures have changed since the run began (first: then, second: now):"
+                f" {'; '.join(found)}; put them back, or use another --workdir"
             )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.comparison import differing_conditions, differing_pictures, differing_settings, first_difference
+from sharingan_jax.config import to_dict
 from sharingan_jax.errors import UserError
 from sharingan_jax.rundir import RunDir, read_config, read_json, read_metrics
 
@@ -35,8 +36,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _read(run: RunDir) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    read_config(run)  # Says it where the folder is no run's.
-    return read_json(run.manifest), read_metrics(run)
+    settings = to_dict(read_config(run))
+    return {**read_json(run.manifest), "config": settings}, read_metrics(run)
 
 
 def _tell(title: str, found: list[str]) -> None:

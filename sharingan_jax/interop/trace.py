@@ -41,7 +41,7 @@ def run_beginning(workdir: Path) -> Beginning:
     run = RunDir(workdir)
     config = read_config(run)
     pictures = load_pictures(config.data)
-    check_same_run(run, config, data_fingerprint=pictures.fingerprint)
+    check_same_run(run, config, pictures)
     imported = read_imported(run)
     if imported:
         if not (run.checkpoints / str(imported["step"])).is_dir():

@@ -337,7 +337,8 @@ def test_changed_pictures_are_refused(
         (tmp_path / path.name).write_bytes(path.read_bytes())
     Image.new("RGB", (40, 40)).save(tmp_path / "07.png")
     assert main.main(train_arguments(tmp_path, whole_run)) == 2
-    assert "the pictures have changed since the run began" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "the pictures have changed since the run began (first: then, second: now): 07.png: other contents; put them" in error
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
