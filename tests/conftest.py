@@ -100,3 +100,8 @@ def train_arguments(folder: Path, workdir: Path, *more: str) -> list[str]:
     """A tiny run on a folder's pictures: `main.py` arguments."""
     data = ["--config.data.source=folder", f"--config.data.path={folder}"]
     return ["--config", str(ROOT / "configs" / "smoke.py"), "--workdir", str(workdir), *TINY, *data, *more]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--kills N`: how often the test of kill -9 kills."""
+    parser.addoption("--kills", type=int, default=4, help="how often tests/behaviour/test_kills.py kills its run; default: 4")

@@ -1,0 +1,88 @@
+"""kill -9 at random moments of a run: whatever is there afterwards is whole, and the run ends with the uninterrupted one's bits.
+
+`python -m pytest tests/behaviour/test_kills.py --kills 30` takes more of them than the few of every day.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, TINY
+from PIL import Image
+
+import main
+from sharingan_jax.rundir import RunDir, read_metrics
+from sharingan_jax.saved import read_saved_run
+
+STEPS = 24
+SETTINGS = [
+    "--config", str(ROOT / "configs" / "smoke.py"), *TINY, "--config.train.batch_size=25", f"--config.train.steps={STEPS}",
+    "--config.sample.every=2", "--config.checkpoint.every=2", "--config.train.steps_per_call=2",
+]  # fmt: skip
+
+
+def _figures(workdir: Path) -> list[dict[str, Any]]:
+    return [{**record, "time": None} for record in read_metrics(RunDir(workdir))]
+
+
+def _check_whole(workdir: Path) -> None:
+    """Every file that a reader would open can be read to its end."""
+    for path in workdir.glob("*.json"):
+        assert json.loads(path.read_text()), path
+    for path in [*workdir.glob("*.png"), *workdir.glob("samples/*.png"), *workdir.glob("*.gif")]:
+        if path.name.startswith("."):
+            continue  # Being written when the end came; no reader opens it.
+        with Image.open(path) as image:
+            for frame in range(getattr(image, "n_frames", 1)):
+                image.seek(frame)
+                image.load()
+    steps = [record["step"] for record in read_metrics(RunDir(workdir))]
+    assert steps == list(range(1, len(steps) + 1))
+    saved = sorted(int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit())
+    if saved:
+        assert read_saved_run(workdir, step=saved[-1]).step == saved[-1]  # Its digest is checked on the way.
+        assert len(steps) >= saved[-1]
+
+
+def test_a_run_killed_again_and_again_ends_with_the_uninterrupted_ones_bits(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    whole, victim = tmp_path / "whole", tmp_path / "victim"
+    assert main.main([*SETTINGS, "--workdir", str(whole)]) == 0
+    command = [sys.executable, str(ROOT / "main.py"), *SETTINGS, "--workdir", str(victim)]
+    moments = random.Random(5)
+    for number in range(pytestconfig.getoption("--kills")):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(os.environ))
+        # Half the kills come at once or while it imports and compiles, the others some time into its steps and writing.
+        if number % 2 and _has_begun(process, victim):
+            time.sleep(moments.uniform(0, 1.5))
+        else:
+            time.sleep(moments.uniform(0, 8))
+        process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode in (-signal.SIGKILL, 0), errors.decode()
+        _check_whole(victim)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    digests = [json.loads((folder / "manifest.json").read_text())["digest"] for folder in (whole, victim)]
+    assert digests[0] == digests[1]
+    assert _figures(victim) == _figures(whole)
+    assert sorted(path.name for path in (victim / "samples").glob("step_*.png")) == [
+        f"step_{step:06d}.png" for step in range(2, STEPS + 1, 2)
+    ]
+
+
+def _has_begun(process: subprocess.Popen[bytes], workdir: Path) -> bool:
+    """Waits until a start writes: True when its manifest says so, False where it ended before."""
+    before = time.time()
+    manifest = workdir / "manifest.json"
+    while process.poll() is None:
+        if manifest.is_file() and manifest.stat().st_mtime > before - 0.01:
+            return True
+        time.sleep(0.02)
+    return False
