@@ -34,7 +34,7 @@ from sharingan_jax.rundir import (
     write_config,
 )
 from sharingan_jax.schedule import Schedule, make_schedule
-from sharingan_jax.state import System, TrainState, build_system, digest
+from sharingan_jax.state import System, TrainState, build_system, digest, first_non_finite
 from sharingan_jax.stopping import StopRequest
 from sharingan_jax.streams import fixed_latents
 from sharingan_jax.tensorboard import EventWriter
@@ -151,11 +151,17 @@ def _train_steps(
     batches = chunks(ready.pictures.images, ready.plan, schedule.chunks(first_step))
     for (first, length), real_u8 in zip(schedule.chunks(first_step), batches, strict=True):
         state, metrics = ready.programs.chunk(state, real_u8)
-        recorder.take(first, metrics)
         last = first + length - 1
         stopping = stop.signal is not None  # Asked once: a signal that came after the flush would save what has no records.
-        if schedule.samples_at(last) or schedule.saves_at(last) or stopping:
-            recorder.flush()  # What a checkpoint stands on is finite and on disk before it.
+        writing = schedule.samples_at(last) or schedule.saves_at(last) or stopping
+        try:
+            recorder.take(first, metrics)
+            if writing:
+                recorder.flush()  # What a checkpoint stands on is finite and on disk before it.
+        except NonFiniteError as error:
+            name = first_non_finite(state)
+            raise UserError(f"{error}; the first tensor that is not finite after step {last}: {name or 'none'}") from error
+        if writing:
             _check_finite(state, last)
         if schedule.samples_at(last):
             recorder.sample(last, ready.programs.sample(state.gen, z))
@@ -167,13 +173,16 @@ def _train_steps(
 
 
 def _check_finite(state: TrainState, step: int) -> None:
-    """Raises UserError where a weight is not: the losses of a step are of the weights before it, and tell one step later."""
-    for net, words in ((state.gen, "G"), (state.disc, "D")):
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get((net.params, net.buffers)))):
-            raise UserError(
-                f"step {step}: weights of {words} are not finite after it, so the run has stopped; {ADVICE}; the checkpoints"
-                " before it are whole"
-            )
+    """Raises UserError where an array is not: the losses of a step are of the weights before it, and tell one step later."""
+    name = first_non_finite(state)
+    if name:
+        raise UserError(
+            f"step {step}: {name} is not finite after it, so the run has stopped; {ADVICE}; the checkpoints before it are whole"
+        )
+
+
+class NonFiniteError(UserError):
+    """A figure of a step is a NaN or an infinity."""
 
 
 class Recorder:
@@ -193,7 +202,7 @@ class Recorder:
         self._pending = (first_step, metrics)
 
     def flush(self) -> None:
-        """Writes what is noted; raises UserError where a figure is not finite, after writing the steps before it."""
+        """Writes what is noted; raises NonFiniteError where a figure is not finite, after writing the steps before it."""
         if self._pending is None:
             return
         first_step, metrics = self._pending
@@ -213,7 +222,7 @@ class Recorder:
         self._written_at = now
         self._write(records)
         if failure:
-            raise UserError(self._failure_message(first_step + len(records), *failure))
+            raise NonFiniteError(self._failure_message(first_step + len(records), *failure))
 
     def sample(self, step: int, fake: Array) -> None:
         """Draws the grid of a step; raises UserError where its pictures are not finite."""

@@ -94,6 +94,14 @@ def init_state(system: System, *, seed: int) -> TrainState:
     )
 
 
+def first_non_finite(state: TrainState) -> str | None:
+    """The name of the first array, parameters before buffers before moments, G's before D's, that holds a NaN or an infinity."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(state)):
+        if not np.isfinite(leaf).all():
+            return jax.tree_util.keystr(path, simple=True, separator=".")
+    return None
+
+
 def digest(state: TrainState) -> str:
     """SHA-256, in hex, over each array's name, dtype, shape and bytes, in the order of names."""
     leaves = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state)}

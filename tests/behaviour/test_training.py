@@ -297,7 +297,7 @@ def test_weights_that_are_not_finite_are_named_before_they_are_saved() -> None:
     state = jax.jit(lambda: init_state(system, seed=0))()
     loop._check_finite(state, 7)
     params = {**state.disc.params, "to1": {"kernel": state.disc.params["to1"]["kernel"].at[0, 0, 0, 0].set(np.inf)}}
-    with pytest.raises(UserError, match="step 7: weights of D are not finite after it"):
+    with pytest.raises(UserError, match=r"step 7: disc\.params\.to1\.kernel is not finite after it"):
         loop._check_finite(replace(state, disc=replace(state.disc, params=params)), 7)
 
 
@@ -352,6 +352,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     failed = len(records) + 1
     assert f"step {failed}: " in error
     assert "so the run has stopped" in error
+    assert "the first tensor that is not finite after step" in error or ".params." in error
     assert sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())[-1] == failed - 1
     assert _manifest(workdir)["status"] == "failed"
 
