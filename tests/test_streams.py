@@ -30,3 +30,17 @@ def test_weights_across_blocks_are_normal() -> None:
     drawn = np.asarray(normal_arrays(stream_key(seed_key(1), Stream.DISC_INIT), {"kernel": (4, 4, 64, 64)})["kernel"]).ravel()
     assert stats.kstest(drawn, "norm").pvalue > 0.01
     assert len(np.unique(drawn)) > 0.98 * len(drawn)  # No block is drawn twice.
+
+
+def test_latents_and_weights_are_those_they_have_always_been() -> None:
+    """Recorded from these functions on 2026-11-25 (jax 0.10.2): runs are told apart by them, so they never change.
+
+    Threefry's bits are the same on every platform; the normal numbers made of them are, to rounding.
+    """
+    key = seed_key(7)
+    close = {"rtol": 1e-5, "atol": 1e-6}
+    latents = [[-0.4447689, 0.31434488], [0.02201095, 0.3915092]]
+    np.testing.assert_allclose(draw_latents(key, step=3, count=2, nz=2), latents, **close)
+    np.testing.assert_allclose(fixed_latents(key, count=1, nz=3), [[-0.16875239, 0.24467601, -0.77864635]], **close)
+    drawn = normal_arrays(stream_key(key, Stream.GEN_INIT), {"to8/kernel": (4, 4, 3, 2)})["to8/kernel"]
+    np.testing.assert_allclose(np.ravel(drawn)[:4], [0.32800025, -0.024392987, -1.2748648, 0.07330842], **close)
