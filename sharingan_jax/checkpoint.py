@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import logging
-import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ class Checkpoints:
         make_folder(folder)
         names = (folder / f"step-{step}{f'-{count}' if count else ''}" for count in itertools.count())
         place = next(name for name in names if not name.exists())
-        os.rename(self.folder / str(step), place)
+        shutil.move(self.folder / str(step), place)
         self._manager.reload()
         return place
 
@@ -108,4 +108,11 @@ def _as_user_error(sentence: str, *, kind: type[UserError] = UserError) -> Itera
         yield
     except (ValueError, TypeError, KeyError, OSError, RuntimeError, FileNotFoundError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise kind(f"{sentence}: {reason[:300]}") from error
+        raise (UserError if _is_of_the_machine(error) else kind)(f"{sentence}: {reason[:300]}") from error
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether it tells of the machine and not of the files: those may be whole, and are left where they are."""
+    troubles = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")
+    of_the_system = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+    return of_the_system or any(trouble in str(error) for trouble in troubles)

@@ -15,8 +15,10 @@ def differing_settings(one: Manifest, other: Manifest) -> list[str]:
 
 
 def differing_conditions(one: Manifest, other: Manifest) -> list[str]:
-    """Versions, devices and the like that differ, as `name: value | value`."""
-    return _differing({name: one.get(name) for name in CONDITIONS}, {name: other.get(name) for name in CONDITIONS})
+    """Versions, devices and the like that differ, as `name: value | value`. What only one of them noted cannot be said to."""
+    ours, theirs = (dict(_flat({name: run[name] for name in CONDITIONS if name in run})) for run in (one, other))
+    noted = [name for name in ours if name in theirs]
+    return _differing({name: ours[name] for name in noted}, {name: theirs[name] for name in noted})
 
 
 def differing_pictures(one: Manifest, other: Manifest) -> list[str]:

@@ -31,14 +31,19 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a readable JSON configuration: {error}") from None
     if not isinstance(settings, dict):
         raise UserError(f"{path}: holds a {type(settings).__name__}, and a configuration is an object of settings")
-    if "config" in settings and "config_fingerprint" in settings:  # A manifest: its settings are one part of it.
-        return _settings_in_manifest(path, settings["config"])
+    if "versions" in settings:  # A manifest: its settings are one part of it.
+        return _settings_in_manifest(path, settings)
     return settings
 
 
-def _settings_in_manifest(path: Path, settings: Any) -> dict[str, Any]:
+def _settings_in_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    imported = manifest.get("imported")
+    if isinstance(imported, dict):
+        files = ", ".join(imported.get("files", {}))
+        raise UserError(f"{path}: that run's first weights are from {files}; import them again, and train from there")
+    settings = manifest.get("config")
     if not isinstance(settings, dict):
-        raise UserError(f"{path}: its config is a {type(settings).__name__}, and was to be an object of settings")
+        raise UserError(f"{path}: has no settings in it; use the config.json beside it")
     return settings
 
 

@@ -25,6 +25,7 @@ PACKAGES = (
     "tensorflow-datasets",
     "ml-collections",
 )
+MOST_THREADS = 1024  # As much as train.host_threads may be.
 THREADS = "NPROC"  # The environment variable by which XLA sizes its thread pool on a CPU; it reads it once, at its start.
 
 
@@ -49,7 +50,8 @@ def host_threads() -> int:
     set_to = os.environ.get(THREADS, "")
     if set_to.isdecimal() and int(set_to) > 0:
         return int(set_to)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_THREADS)
 
 
 def fix_host_threads(count: int) -> None:
@@ -95,6 +97,6 @@ def _git_state(folder: Path) -> dict[str, Any] | None:
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != folder.resolve():
             return None  # Installed into an environment that lies in somebody else's repository.
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.SubprocessError):
         return None

@@ -314,9 +314,6 @@ def _finish(ready: Prepared, state: TrainState, *, began: float, stop: StopReque
     write_json(ready.run.manifest, {**manifest, **ending})
     outputs.save_summaries(ready.run, ready.pictures.images, _final_fakes(ready, state), step=step)
     print(f"step {step} of {ready.schedule.total_steps}, digest {final}", file=stream)
-    if status == "stopped":
-        assert stop.signal is not None
-        print(f"stopped by {stop.signal.name}; the same command continues from here", file=stream)
     return Outcome(state, final, 0 if status == "complete" else stop.exit_code)
 
 

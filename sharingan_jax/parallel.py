@@ -48,9 +48,13 @@ def check_groups(groups: int, *, batch_sizes: set[int]) -> None:
     uneven = [size for size in sorted(batch_sizes) if size % groups]
     if uneven:
         fitting = max(n for n in range(1, groups + 1) if all(size % n == 0 for size in batch_sizes))
+        whole = max(batch_sizes)
+        instead = (
+            f"a batch of {max(groups, round(whole / groups) * groups)}" if whole in uneven else "data.last_batch=fill or drop"
+        )
         raise UserError(
-            f"config: model.batch_norm_groups={groups} does not divide a batch of {uneven[0]};"
-            f" use --config.model.batch_norm_groups={fitting}, or a batch of {max(groups, round(uneven[0] / groups) * groups)}"
+            f"config: model.batch_norm_groups={groups} does not divide a batch of {uneven[-1]};"
+            f" use --config.model.batch_norm_groups={fitting}, or {instead}"
         )
 
 

@@ -3,7 +3,7 @@
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import jax
 import numpy as np
@@ -32,18 +32,29 @@ class Span:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came out. `figures` and `tensors` name the first that differ; both None where the run is the same to the bit."""
+    """What came out. `figures` and `tensors` name the first step that differs and what of it; `digests` are those of the end,
+    noted and found, where they differ. All three are None where the run is the same to the bit."""
 
     span: Span
     digest: str
-    compared: int
+    compared: list[int]
     figures: tuple[int, list[str]] | None
     tensors: tuple[int, list[str]] | None
+    digests: tuple[str, str] | None
     conditions: list[str]
+    noted_from: int
 
     @property
     def same(self) -> bool:
-        return self.figures is None and self.tensors is None
+        return self.figures is None and self.tensors is None and self.digests is None
+
+
+class StoppedError(Exception):
+    """The run was not done again to its end: a signal came."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
 
 
 def choose_span(run: RunDir, *, start: int | None, end: int | None) -> Span:
@@ -53,8 +64,8 @@ def choose_span(run: RunDir, *, start: int | None, end: int | None) -> Span:
     with Checkpoints(run.checkpoints, keep=1, read_only=True) as checkpoints:
         steps = checkpoints.steps
     starts = sorted({*([] if imported and first not in steps else [first]), *steps})
-    if not steps or not starts:
-        raise UserError(f"--workdir={run.root}: has no checkpoint to hold against")
+    if not steps or not starts or steps == [first]:
+        raise UserError(f"--workdir={run.root}: has made no step that there is a checkpoint of, so there is nothing to verify")
     span = Span(starts[0] if start is None else start, steps[-1] if end is None else end)
     for flag, step, choices in (("--from", span.start, starts), ("--to", span.end, steps)):
         if step not in choices:
@@ -65,29 +76,56 @@ def choose_span(run: RunDir, *, start: int | None, end: int | None) -> Span:
 
 
 def verify(run: RunDir, config: Config, pictures: Pictures, span: Span, *, scratch: Path, stream: TextIO) -> Verdict:
-    """Does the steps of `span` again in `scratch`, an empty folder, and compares. The run itself is only read."""
+    """Does the steps of `span` again in `scratch`, an empty folder, and compares. The run itself is only read.
+
+    Raises UserError where the run's own records or checkpoints of the span are not whole, and StoppedError at a signal.
+    """
+    recorded = _records_of(run, span)
+    steps = _check_ends(run, span)
     again = RunDir(scratch)
     quiet = replace(
         config,
         train=replace(config.train, steps=span.end, devices=_devices(run, config)),
         sample=replace(config.sample, every=NEVER),
+        checkpoint=replace(config.checkpoint, keep=NEVER),
         log=replace(config.log, tensorboard=False),
     )
     _begin(run, again, quiet, start=span.start)
     outcome = loop.train(loop.prepare(quiet, pictures, again), stream=stream)
     if outcome.exit_code:
-        raise UserError(f"stopped at step {int(outcome.state.step)}, before --to={span.end}: nothing is verified")
-    recorded = [record for record in read_metrics(run) if span.start < record["step"] <= span.end]
+        raise StoppedError(outcome.exit_code)
     anew = [record for record in read_metrics(again) if record["step"] > span.start]
-    steps = _common_checkpoints(run, again, span)
+    manifest = read_json(run.manifest)
+    compared = [step for step in steps if (again.checkpoints / str(step)).is_dir()]
+    noted = manifest.get("digest") if manifest.get("step") == span.end else None
     return Verdict(
         span=span,
         digest=outcome.digest,
-        compared=len(recorded),
+        compared=compared,
         figures=first_difference(recorded, anew),
-        tensors=_first_tensors(run, again, steps),
-        conditions=differing_conditions(read_json(run.manifest), read_json(again.manifest)),
+        tensors=_first_tensors(run, again, compared),
+        digests=(noted, outcome.digest) if noted not in (None, outcome.digest) else None,
+        conditions=differing_conditions(manifest, read_json(again.manifest)),
+        noted_from=int(manifest.get("started_at_step", 0)),
     )
+
+
+def _records_of(run: RunDir, span: Span) -> list[dict[str, Any]]:
+    recorded = [record for record in read_metrics(run) if span.start < record["step"] <= span.end]
+    lost = sorted(set(range(span.start + 1, span.end + 1)) - {record["step"] for record in recorded})
+    if lost:
+        raise UserError(f"{run.metrics} has no record of step {lost[0]}, so there is nothing to hold its figures against")
+    return recorded
+
+
+def _check_ends(run: RunDir, span: Span) -> list[int]:
+    """The run's checkpoints in the span. Raises UserError where that at either end of it is damaged."""
+    with Checkpoints(run.checkpoints, keep=1, read_only=True) as checkpoints:
+        steps = checkpoints.steps
+    for step in (span.start, span.end):
+        if step in steps:
+            read_saved_run(run.root, step=step)
+    return [step for step in steps if span.start < step <= span.end]
 
 
 def _devices(run: RunDir, config: Config) -> int:
@@ -99,19 +137,12 @@ def _devices(run: RunDir, config: Config) -> int:
 def _begin(run: RunDir, again: RunDir, config: Config, *, start: int) -> None:
     make_folder(again.checkpoints)
     write_config(again, config)
-    if imported := read_imported(run):
+    imported = read_imported(run)
+    if imported:
         write_json(again.manifest, {"imported": imported})
-    if start:
+    if start or imported:
         shutil.copytree(run.checkpoints / str(start), again.checkpoints / str(start))
         append_metrics(again, [record for record in read_metrics(run) if record["step"] <= start])
-
-
-def _common_checkpoints(run: RunDir, again: RunDir, span: Span) -> list[int]:
-    steps = []
-    for folder in (run.checkpoints, again.checkpoints):
-        with Checkpoints(folder, keep=1, read_only=True) as checkpoints:
-            steps.append(set(checkpoints.steps))
-    return sorted(step for step in steps[0] & steps[1] if span.start < step <= span.end)
 
 
 def _first_tensors(run: RunDir, again: RunDir, steps: list[int]) -> tuple[int, list[str]] | None:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.config_files import load_config
-from sharingan_jax.environment import settle_host_threads
 from sharingan_jax.errors import UserError
 
 DESCRIPTION = """\
@@ -29,7 +28,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run's folder, a new one")
     parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting, as when training")
     flags, overrides = parser.parse(arguments)
-    config = settle_host_threads(load_config(flags.config, overrides), recorded=0)
+    config = load_config(flags.config, overrides)
 
     from sharingan_jax.interop.torch_import import begin_run, import_state
     from sharingan_jax.rundir import RunDir
@@ -37,6 +36,8 @@ def run(arguments: list[str]) -> int:
     run_dir = RunDir(flags.workdir)
     if run_dir.config.exists() or run_dir.checkpoints.exists():
         raise UserError(f"--workdir={flags.workdir} holds a run already; give a new folder")
+    if flags.workdir.resolve() == Path.cwd():
+        raise UserError(f"--workdir={flags.workdir} is the folder you are in; give a new one")
     if flags.workdir.exists() and (not flags.workdir.is_dir() or any(flags.workdir.iterdir())):
         raise UserError(f"--workdir={flags.workdir} is there and is not an empty folder; give a new one")
     state = import_state(config, flags.files)

@@ -1,5 +1,6 @@
 """`main.py [train]`: train a configuration in a run folder, or continue the run that is there."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -58,4 +59,7 @@ def run(arguments: list[str]) -> int:
 
         print(describe(ready))
         return 0
-    return loop.train(ready, stream=sys.stdout).exit_code
+    exit_code = loop.train(ready, stream=sys.stdout).exit_code
+    if exit_code:
+        print(f"stopped by {signal.Signals(exit_code - 128).name}; the same command continues from here")
+    return exit_code

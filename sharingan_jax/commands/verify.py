@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.comparison import differing_pictures
+from sharingan_jax.config_files import load_config
 from sharingan_jax.environment import settle_host_threads
 from sharingan_jax.errors import UserError
 from sharingan_jax.rundir import RunDir, describe_pictures, read_config, read_json
@@ -16,14 +17,17 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Does a run again in a scratch folder, with its settings, pictures, threads and number of devices, and holds every figure of
-metrics.jsonl and every tensor of its checkpoints against what it wrote. The run itself is only read.
+metrics.jsonl, every tensor of those checkpoints that both wrote (the last always) and the digest against what it wrote. The run
+itself is only read.
 
   python main.py verify --workdir runs/default/seed-0
   python main.py verify --workdir runs/default/seed-0 --from 700 --to 800
+  python main.py verify --workdir runs/folder/seed-0 --config.data.path=where/the/pictures/are/now
 
 exit codes: 0 the same to the bit; 1 not, with the first step and tensor that differ and what has changed since; 2 it cannot be
 done again
 """
+MAY_BE_OTHERS = ("data.path", "data.data_dir", "train.devices")
 MOST_NAMED = 5
 
 
@@ -34,14 +38,19 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--from", dest="start", type=int, metavar="A", help="begin at this checkpoint; default: at the beginning")
     parser.add_argument("--to", dest="end", type=int, metavar="B", help="end at this checkpoint; default: the last")
     flags, overrides = parser.parse(arguments)
-    if overrides:
-        raise UserError(f"--config.{overrides[0][0]}: verifying takes its settings from the run in --workdir")
+    for key, _ in overrides:
+        if key not in MAY_BE_OTHERS:
+            others = ", ".join(MAY_BE_OTHERS)
+            raise UserError(
+                f"--config.{key}: verifying takes its settings from the run in --workdir; only {others} may be others"
+            )
     place = RunDir(flags.workdir)
-    config = read_config(place)
+    read_config(place)  # Says it where the folder is no run's.
+    config = load_config(place.config, overrides)
     config = settle_host_threads(config, recorded=config.train.host_threads)
 
     from sharingan_jax.data.sources import load_pictures
-    from sharingan_jax.verification import choose_span, verify
+    from sharingan_jax.verification import StoppedError, choose_span, verify
 
     span = choose_span(place, start=flags.start, end=flags.end)
     pictures = load_pictures(config.data)
@@ -51,28 +60,37 @@ def run(arguments: list[str]) -> int:
         _list(changed)
         return 1
     with tempfile.TemporaryDirectory(prefix="sharingan-jax-verify-") as scratch:
-        verdict = verify(place, config, pictures, span, scratch=Path(scratch), stream=sys.stderr)
+        try:
+            verdict = verify(place, config, pictures, span, scratch=Path(scratch), stream=sys.stderr)
+        except StoppedError as stopped:
+            print("stopped before its end: nothing is verified")
+            return stopped.exit_code
     _tell(verdict)
     return 0 if verdict.same else 1
 
 
 def _tell(verdict: "Verdict") -> None:
-    span = f"steps {verdict.span.start + 1} to {verdict.span.end}"
+    first, last = verdict.span.start + 1, verdict.span.end
     if verdict.same:
-        print(f"the same to the bit: {span}, figures of {verdict.compared} steps, digest {verdict.digest}")
+        steps = ", ".join(map(str, verdict.compared))
+        print(f"the same to the bit: the figures of steps {first} to {last}, the tensors after {steps}; digest {verdict.digest}")
     else:
-        print(f"not the same: {span}")
+        print(f"not the same: steps {first} to {last}")
     if verdict.figures:
         print(f"figures differ from step {verdict.figures[0]} on (then | now):")
         _list(verdict.figures[1])
     if verdict.tensors:
         print(f"tensors differ in the checkpoint of step {verdict.tensors[0]}:")
         _list(verdict.tensors[1])
+    if verdict.digests:
+        print(f"the digest after step {last} was noted as {verdict.digests[0]} and is {verdict.digests[1]}")
     if verdict.conditions:
         print("changed since the run (then | now):")
         _list(verdict.conditions)
     elif not verdict.same:
-        print("nothing that was recorded has changed since the run: neither versions, device, threads nor code")
+        print("nothing that the run noted has changed since: neither versions, device, threads nor code")
+    if verdict.span.start < verdict.noted_from:
+        print(f"(what it noted is of its start after step {verdict.noted_from}; the steps before may have run under others)")
 
 
 def _list(lines: list[str]) -> None:

@@ -151,7 +151,7 @@ def _array(value: Any, *, where: str) -> np.ndarray:
         if not isinstance(value, np.ndarray):
             value = value.detach().cpu()
             value = (value.float() if value.is_floating_point() and value.element_size() < 4 else value).numpy()
-        array: np.ndarray = value
+        array: np.ndarray = value.astype(np.float32) if value.dtype.name == "bfloat16" else value
     except (AttributeError, TypeError, RuntimeError) as error:
         raise UserError(f"--from={where} cannot be read as numbers: {str(error).splitlines()[0][:200]}") from None
     return array

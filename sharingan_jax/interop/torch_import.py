@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -52,21 +53,32 @@ def import_state(config: Config, paths: Sequence[Path]) -> TrainState:
 def begin_run(run: RunDir, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
     """Writes the folder of a run that begins with `state`: its settings, where it is from, and a checkpoint.
 
-    It is made whole beside its place and then moved there, so that a start that is broken off leaves no half of a run.
+    It is made whole beside its place and then moved there, so that a start that is broken off leaves no half of a run. `run.root`
+    is not there yet, or an empty folder.
     """
-    being_made = RunDir(run.root.with_name(f".{run.root.name}.importing"))
-    if being_made.root.exists():
-        shutil.rmtree(being_made.root)  # What an import that was broken off left.
-    make_folder(being_made.checkpoints)
+    root = run.root.resolve()
+    make_folder(root.parent)
+    being_made = RunDir(Path(tempfile.mkdtemp(prefix=f".{root.name}.importing-", dir=root.parent)))
+    try:
+        _write_beginning(being_made, config, state, paths)
+        if root.is_dir():
+            root.rmdir()
+        os.rename(being_made.root, root)
+    except BaseException:
+        shutil.rmtree(being_made.root, ignore_errors=True)
+        raise
+
+
+def _write_beginning(run: RunDir, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
+    make_folder(run.checkpoints)
+    os.chmod(run.root, 0o755)  # mkdtemp's 0o700 would hide the run from the group it is shared with.
     files = {str(path): sha256(path.read_bytes()).hexdigest() for path in paths}
     imported = {"step": int(state.step), "files": files, "digest": digest(state)}
-    with Checkpoints(being_made.checkpoints, keep=config.checkpoint.keep) as checkpoints:
+    with Checkpoints(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
         checkpoints.save(state, {"config": config_fingerprint(config), "imported": files})
         checkpoints.wait()
-    manifest = {"status": "imported", "step": int(state.step), "imported": imported, **describe_environment()}
-    write_json(being_made.manifest, manifest)
-    write_config(being_made, config)
-    os.rename(being_made.root, run.root)
+    write_json(run.manifest, {"status": "imported", "step": int(state.step), "imported": imported, **describe_environment()})
+    write_config(run, config)
 
 
 def _check_numbers(contents: TorchContents, *, names: str) -> None:

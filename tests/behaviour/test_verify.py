@@ -52,9 +52,10 @@ def test_a_run_is_verified_whole_and_in_part_and_only_read(run: Path, capsys: py
     before = _contents(run)
     digest = json.loads((run / "manifest.json").read_text())["digest"]
     assert main.main(["verify", "--workdir", str(run)]) == 0
-    assert f"the same to the bit: steps 1 to 12, figures of 12 steps, digest {digest}\n" in capsys.readouterr().out
+    told = f"the same to the bit: the figures of steps 1 to 12, the tensors after 4, 8, 12; digest {digest}\n"
+    assert told in capsys.readouterr().out
     assert main.main(["verify", "--workdir", str(run), "--from", "4", "--to", "8"]) == 0
-    assert "the same to the bit: steps 5 to 8, figures of 4 steps, digest " in capsys.readouterr().out
+    assert "the same to the bit: the figures of steps 5 to 8, the tensors after 8; digest " in capsys.readouterr().out
     assert _contents(run) == before
 
 
@@ -72,7 +73,7 @@ def test_what_differs_first_is_named(run: Path, monkeypatch: pytest.MonkeyPatch,
     out = capsys.readouterr().out
     assert "figures differ from step 7 on (then | now):\n  d_fake_after: 0." in out
     assert "tensors differ in the checkpoint of step 8:\n  gen.params." in out
-    assert "nothing that was recorded has changed" in out
+    assert "nothing that the run noted has changed" in out
 
 
 def test_records_and_conditions_that_were_others_are_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,19 +81,35 @@ def test_records_and_conditions_that_were_others_are_named(run: Path, capsys: py
     record = json.loads(lines[9]) | {"loss_d": 0.5}
     (run / "metrics.jsonl").write_text("\n".join([*lines[:9], json.dumps(record), *lines[10:], ""]))
     _change_json(run / "manifest.json", lambda manifest: manifest["versions"].update(jax="0.0.1"))
+    _change_json(run / "manifest.json", lambda manifest: manifest.update(digest="ab" * 32, started_at_step=10))
     assert main.main(["verify", "--workdir", str(run), "--from", "8"]) == 1
     out = capsys.readouterr().out
     assert "figures differ from step 10 on (then | now):\n  loss_d: 0.5 | " in out
     assert "tensors differ" not in out
+    assert f"the digest after step 12 was noted as {'ab' * 32} and is " in out
     assert f"changed since the run (then | now):\n  versions.jax: 0.0.1 | {jax.__version__}\n" in out
+    assert "(what it noted is of its start after step 10; the steps before may have run under others)\n" in out
+
+
+def test_what_cannot_be_held_against_anything_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = run / "metrics.jsonl"
+    lines = metrics.read_text().splitlines()
+    metrics.write_text("\n".join([*lines[:6], *lines[7:], ""]))
+    assert main.main(["verify", "--workdir", str(run)]) == 2
+    assert f"{metrics} has no record of step 7" in capsys.readouterr().err
+    metrics.write_text("\n".join([*lines, ""]))
+    for path in (run / "checkpoints" / "8").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert main.main(["verify", "--workdir", str(run), "--from", "8"]) == 2
+    assert str(run / "checkpoints") in capsys.readouterr().err
 
 
 def test_pictures_that_changed_are_named(run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     others = tmp_path / "others"
     shutil.copytree(pictures, others)
     Image.new("RGB", (40, 40)).save(others / "07.png")
-    _change_json(run / "config.json", lambda config: config["data"].update(path=str(others)))
-    assert main.main(["verify", "--workdir", str(run)]) == 1
+    assert main.main(["verify", "--workdir", str(run), f"--config.data.path={others}"]) == 1
     assert (
         "the pictures have changed since the run (first: then, second: now):\n  07.png: other contents\n"
         in capsys.readouterr().out
@@ -105,7 +122,7 @@ def test_pictures_that_changed_are_named(run: Path, pictures: Path, tmp_path: Pa
         (["--from", "5"], "--from=5: the run has no checkpoint of that step; there are: 0, 4, 8, 12"),
         (["--to", "3"], "--to=3: the run has no checkpoint of that step; there are: 4, 8, 12"),
         (["--from", "8", "--to", "8"], "--from=8 must be below --to=8"),
-        (["--config.seed=1"], "verifying takes its settings from the run"),
+        (["--config.seed=1"], "verifying takes its settings from the run in --workdir; only data.path, "),
     ],
 )
 def test_a_span_that_is_not_there_is_one_line(

@@ -116,7 +116,9 @@ def test_an_export_imported_is_the_same_tensors_and_pictures(run: Path, exported
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
 
 
-def test_an_imported_run_trains_on_and_remembers_where_it_is_from(exported: Path, tmp_path: Path) -> None:
+def test_an_imported_run_trains_on_and_remembers_where_it_is_from(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import json
 
     assert _import(tmp_path / "run", files=[exported]) == 0
@@ -124,6 +126,9 @@ def test_an_imported_run_trains_on_and_remembers_where_it_is_from(exported: Path
         assert _train(tmp_path / "run", f"--config.train.steps={steps}") == 0
         manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
         assert list(manifest["imported"]["files"]) == [str(exported)]
+    assert main.main(["verify", "--workdir", str(tmp_path / "run")]) == 0
+    assert main.main(["--config", str(tmp_path / "run" / "manifest.json"), "--workdir", str(tmp_path / "again")]) == 2
+    assert f"that run's first weights are from {exported}; import them again" in capsys.readouterr().err
     assert _train(tmp_path / "other", "--config.train.steps=2") == 0
     assert json.loads((tmp_path / "other" / "manifest.json").read_text())["digest"] != manifest["digest"]
 
@@ -333,6 +338,17 @@ def test_a_folder_with_other_files_is_left_alone(exported: Path, tmp_path: Path,
     (tmp_path / "notes.txt").write_text("mine")
     assert _import(tmp_path, files=[exported]) == 2
     assert "is there and is not an empty folder" in capsys.readouterr().err
+
+
+def test_an_empty_folder_may_be_named_and_the_one_one_is_in_may_not(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert _import(tmp_path / "empty", files=[exported]) == 0
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert _import(Path("."), files=[exported]) == 2
+    assert "is the folder you are in; give a new one" in capsys.readouterr().err
 
 
 def test_a_network_given_twice_is_refused(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
