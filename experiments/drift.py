@@ -11,6 +11,7 @@ the tests' oracle. The first command takes about three minutes on two CPU cores,
 import argparse
 import statistics
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def measure(experiment: str, *, seed: int, width: int, steps: int, form: str) ->
         _, figures = play(config, initial, dtype=name.split()[-1], watch=watch, **shared)
         losses = {key: np.abs(figures[key] / exact_figures[key] - 1) for key in ("loss_d", "loss_g")}
         found[name] = {"weights": np.array(distances), **losses}
+    print(f"{experiment}, seed {seed}: done", file=sys.stderr)
     return found
 
 
@@ -100,12 +102,14 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("--figure", type=Path, help="where to draw the distances over the steps")
     flags = parser.parse_args(arguments)
     form = fastest_form(jax.default_backend())
-    drifts: dict[str, list[Drift]] = {}
-    for experiment in EXPERIMENTS:
-        drifts[experiment] = []
-        for seed in range(flags.seeds):
-            drifts[experiment].append(measure(experiment, seed=seed, width=flags.width, steps=flags.steps, form=form))
-            print(f"{experiment}, seed {seed}: done", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="sharingan-jax-drift-") as cache:
+        jax.config.update("jax_compilation_cache_dir", cache)  # All seeds run one program, which else is compiled for each.
+        drifts = {
+            experiment: [
+                measure(experiment, seed=seed, width=flags.width, steps=flags.steps, form=form) for seed in range(flags.seeds)
+            ]
+            for experiment in EXPERIMENTS
+        }
     print(f"width {flags.width}, {flags.seeds} seeds, the {form} form; jax {jax.__version__}, torch {torch.__version__}\n")
     steps = sorted({1, min(10, flags.steps), flags.steps})
     for key, title in (("weights", "All weights"), ("loss_d", "Loss_D"), ("loss_g", "Loss_G")):

@@ -6,14 +6,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-if "PYTEST_XDIST_WORKER" not in os.environ:  # A worker of pytest-xdist has all this from the process that started it.
-    CACHE = tempfile.TemporaryDirectory(prefix="sharingan-jax-tests-")
-    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    # The same small programs are compiled by many tests, and by the processes that they start.
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+CACHE = tempfile.TemporaryDirectory(prefix="sharingan-jax-tests-")
+DEVICES = "--xla_force_host_platform_device_count=8"
+if DEVICES not in os.environ.get("XLA_FLAGS", ""):  # A worker of pytest-xdist has them from the process that started it.
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}"
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+# The same small programs are compiled by many tests, and by the processes that they start. Each worker has its own: an entry
+# that another is just writing would be read half.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 import jax
 import numpy as np
