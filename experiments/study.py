@@ -5,7 +5,7 @@
     python -m experiments.study tell --study docs/study.json --figure docs/images/study.png
 
 `train` runs the baseline and the stabilised experiment with five seeds by each system, ours with the original's loss to the
-letter (loss.name=bce_clamped), and the baseline three times more with our default loss: 23 trainings of 800 steps, some two
+letter (loss.name=bce_clamped), and the baseline twice more with our default loss: 22 trainings of 800 steps, some two
 hours on two CPU cores that do nothing else. Stopped and started again it goes on with the training that was broken off (ours
 where it stopped, PyTorch's from its start). Needs torch; the PyTorch system is the tests' oracle. The two share nothing random:
 each draws its own weights, order of pictures and latents, so the groups are independent. `collect` measures what came out and
@@ -50,7 +50,7 @@ from sharingan_jax.sampling import draw_run_latents, restore_sampler
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ("baseline", "stabilised")
 MAY_DIFFER = ("seed", "loss.name")
-DEFAULT_LOSS_SEEDS = 3
+DEFAULT_LOSS_SEEDS = 2
 LOSS = {"ours": "bce_clamped", "default_loss": "bce"}
 SAMPLES, SAMPLES_SEED = 500, 2020  # The same latents for every run, drawn in groups as large as the original's grids.
 GROUP = 25
@@ -223,7 +223,7 @@ def _measured(cell: Cell, real: dict[str, float]) -> dict[str, Any]:
     records = read_metrics(cell.run)
     curves = {key: window_means([record[key] for record in records]) for key in CURVES}
     name = {"system": cell.system, "experiment": cell.experiment, "seed": cell.seed}
-    stuck = {"stuck_from": stuck_from(records)}
+    stuck = {"stuck_from": stuck_from([record["grad_norm_g"] for record in records])}
     return name | stuck | relative_statistics(np.load(cell.fakes), real) | curves
 
 
@@ -233,7 +233,6 @@ def tell(path: Path, figure: Path) -> None:
     print(f"{stuck_table(study)}\n")
     for experiment in EXPERIMENTS:
         print(f"`{experiment}`\n\n{table(study, experiment)}\n")
-    print(f"`{EXPERIMENTS[0]}`, our default loss beside PyTorch\n\n{table(study, EXPERIMENTS[0], 'default_loss')}\n")
     draw(study, figure)
 
 

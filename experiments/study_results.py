@@ -1,6 +1,6 @@
 """What came out of the study's trainings: measured into one small file, and told from it as tables and a figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ SAMPLE_MEASURES = {
     "detail": "detail",
     "diversity": "diversity",
 }
-STUCK_LOSS, STUCK_NORM = 1.0, 0.01  # nats; of a D that learns at such a loss we have seen no norm under 30
+STUCK_NORM = 0.01  # of G's gradient, whose median over a window is 10 and more in a training that goes on
 COLOURS = {"ours": "#0072b2", "pytorch": "#d55e00", "default_loss": "#009e73"}
 LABELS = {"ours": "ours", "pytorch": "PyTorch", "default_loss": "ours, default loss"}
 Study = dict[str, Any]
@@ -35,12 +35,13 @@ def window_means(values: Sequence[float]) -> list[float]:
     return [float(f"{mean:.6g}") for mean in whole.mean(axis=1)]
 
 
-def stuck_from(records: Sequence[Mapping[str, Any]]) -> int | None:
-    """The step from which on, to the end, D pays more than a nat a step and has next to no gradient to learn from: what
-    PyTorch's `BCELoss` leaves of a D that is surely wrong. None where there is no such step."""
-    learning = [record["step"] for record in records if record["loss_d"] <= STUCK_LOSS or record["grad_norm_d"] >= STUCK_NORM]
-    first: int = learning[-1] + 1 if learning else 1
-    return first if first <= records[-1]["step"] else None
+def stuck_from(grad_norms_g: Sequence[float]) -> int | None:
+    """The step (the first of a window) from which on, to the end, G has next to no gradient in most steps of each window of
+    WINDOW: what PyTorch's `BCELoss` leaves where D's answers are past what it can tell from 0 and 1. None where there is none."""
+    whole = np.array(grad_norms_g[: len(grad_norms_g) // WINDOW * WINDOW], np.float64).reshape(-1, WINDOW)
+    learning = np.flatnonzero(np.median(whole, axis=1) >= STUCK_NORM)
+    first = int(learning[-1]) + 1 if len(learning) else 0
+    return first * WINDOW + 1 if first < len(whole) else None
 
 
 def sample_statistics(images: np.ndarray) -> dict[str, float]:
@@ -70,10 +71,10 @@ def runs_of(study: Study, system: str, experiment: str) -> list[dict[str, Any]]:
     return [run for run in study["runs"] if (run["system"], run["experiment"]) == (system, experiment)]
 
 
-def measures_of(study: Study, experiment: str, system: str) -> list[Measure]:
-    """What is compared of `system` and PyTorch in one experiment: whether a run got stuck, two courses, two final losses, six
+def measures_of(study: Study, experiment: str) -> list[Measure]:
+    """What is compared of our runs and PyTorch's in one experiment: whether a run got stuck, two courses, two final losses, six
     statistics of samples."""
-    pair = [runs_of(study, name, experiment) for name in (system, "pytorch")]
+    pair = [runs_of(study, name, experiment) for name in ("ours", "pytorch")]
     last = FINAL // WINDOW
 
     def measure(name: str, key: str, part: slice | None = None) -> Measure:
@@ -101,15 +102,15 @@ def stuck_table(study: Study) -> str:
     return "\n".join(lines)
 
 
-def table(study: Study, experiment: str, system: str = "ours") -> str:
+def table(study: Study, experiment: str) -> str:
     """One row a measure: each group's median with its smallest and largest run, the difference of the means with Welch's 95%
     interval (left out where a group has stuck runs: its values are of two kinds then, and normal they are not), both p."""
     from scipy.stats import ttest_ind
 
-    measures = measures_of(study, experiment, system)
+    measures = measures_of(study, experiment)
     all_learn = not any(measures[0].ours) and not any(measures[0].theirs)
     lines = [
-        f"| measure | {LABELS[system]} | PyTorch | difference of means (95%) | p | p among all {len(measures)} |",
+        f"| measure | ours | PyTorch | difference of means (95%) | p | p among all {len(measures)} |",
         "|---|---|---|---|---|---|",
     ]
     for measure, alone, among in zip(measures, *permutation_tests(measures), strict=True):
