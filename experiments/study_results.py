@@ -133,15 +133,18 @@ def draw(study: Study, path: Path) -> None:
     """Writes the figure: for each experiment both losses with bands, and each run's statistics of samples."""
     experiments = list(dict.fromkeys(run["experiment"] for run in study["runs"]))
     figure = Figure(figsize=(10, 10), layout="constrained")
-    panels = figure.subplots(3, len(experiments), sharey="row", squeeze=False)
+    panels = figure.subplots(3, len(experiments), squeeze=False)
     for column, experiment in enumerate(experiments):
         runs = [run for run in study["runs"] if run["experiment"] == experiment]
-        for axes, (key, label) in zip(panels[:2, column], CURVES.items(), strict=True):
+        for axes, first, (key, label) in zip(panels[:2, column], panels[:2, 0], CURVES.items(), strict=True):
+            if axes is not first:
+                axes.sharey(first)
             _draw_bands(axes, runs, key)
             axes.set_ylabel(f"{label} (nats)")
         _draw_dots(panels[2, column], runs)
         panels[0, column].set_title(experiment)
-    panels[0, 0].legend(frameon=False)
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    panels[0, -1].legend(handles, names, frameon=False, loc="upper right")
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=100, metadata={"Software": None}))
 
 
@@ -152,11 +155,15 @@ def _draw_bands(axes: Axes, runs: list[dict[str, Any]], key: str) -> None:
             continue
         steps = (np.arange(curves.shape[1]) + 0.5) * WINDOW
         axes.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2, linewidth=0)
-        axes.plot(steps, curves.mean(axis=0), color=colour, label=f"{LABELS[system]}: mean of {len(curves)}, smallest to largest")
+        axes.plot(steps, curves.mean(axis=0), color=colour, label=f"{LABELS[system]}: {_of(len(curves))}")
     axes.set_yscale("symlog", linthresh=1.0)
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("step")
     axes.grid(alpha=0.25)
+
+
+def _of(runs: int) -> str:
+    return "one run" if runs == 1 else f"mean of {runs} runs, smallest to largest"
 
 
 def _draw_dots(axes: Axes, runs: list[dict[str, Any]]) -> None:
