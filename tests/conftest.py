@@ -106,4 +106,4 @@ def train_arguments(folder: Path, workdir: Path, *more: str) -> list[str]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--kills N`: how often the test of kill -9 kills."""
-    parser.addoption("--kills", type=int, default=4, help="how often tests/behaviour/test_kills.py kills its run; default: 4")
+    parser.addoption("--kills", type=int, default=3, help="how often tests/behaviour/test_kills.py kills its run; default: 3")
