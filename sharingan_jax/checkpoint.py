@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from orbax import checkpoint as ocp
 
 from sharingan_jax.atomic import make_folder
@@ -21,14 +22,24 @@ class DamagedCheckpointError(UserError):
 
 
 class Checkpoints:
-    """The checkpoints below one folder. Use as a context manager: leaving it waits for what is still being written."""
+    """The checkpoints below one folder. Use as a context manager: leaving it waits for what is still being written.
+
+    Only the process that makes it reads and writes, also where a run has several.
+    """
 
     def __init__(self, folder: Path, *, keep: int, read_only: bool = False) -> None:
         # Orbax tells each save in ten lines, warns of its own defaults, and raises besides what it logs as an error.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = folder
+        if not read_only:
+            make_folder(folder)
+        here = jax.process_index()
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, create=not read_only, read_only=read_only, enable_async_checkpointing=True
+            max_to_keep=keep,
+            create=False,
+            read_only=read_only,
+            enable_async_checkpointing=True,
+            multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here}),
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "facts"))
 
@@ -44,14 +55,15 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, state: TrainState, facts: dict[str, Any]) -> None:
-        """Starts writing a checkpoint of `state` beside `facts` (JSON) and its digest; a step that is there already stays."""
+        """Starts writing `state`, whole on every device, with `facts` (JSON) and its digest; a step that is there already stays."""
         step = int(state.step)
         if step in self.steps:
             return
         with _as_user_error(f"{self.folder}: the checkpoint of step {step} could not be written"):
             described = {**facts, "step": step, "digest": digest(state)}
+            host = jax.tree.map(np.array, state)  # Copies: the next step takes over the arrays of this one.
             self._manager.save(
-                step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), facts=ocp.args.JsonSave(described))
+                step, args=ocp.args.Composite(state=ocp.args.StandardSave(host), facts=ocp.args.JsonSave(described))
             )
 
     def wait(self) -> None:
@@ -68,8 +80,8 @@ class Checkpoints:
             raise DamagedCheckpointError(f"{self.folder}: the checkpoint of step {step} does not say what it holds")
         return facts
 
-    def restore(self, step: int, *, like: TrainState, sharding: jax.sharding.Sharding) -> TrainState:
-        """The state of `step`, every array under `sharding`; `like` gives names, shapes and dtypes.
+    def restore(self, step: int, *, like: TrainState) -> TrainState:
+        """The state of `step`, on one device of this process; `like` gives names, shapes and dtypes.
 
         Raises UserError where the step is not there, and DamagedCheckpointError where it cannot be read, does not have the
         names and shapes of `like`, or is not what was written.
@@ -77,6 +89,7 @@ class Checkpoints:
         if step not in self.steps:
             there = ", ".join(map(str, self.steps)) or "none"
             raise UserError(f"{self.folder}: there is no checkpoint of step {step}; there are: {there}")
+        sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
         with _as_user_error(
             f"{self.folder}: the checkpoint of step {step} does not fit this configuration, or is damaged",

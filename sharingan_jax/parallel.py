@@ -6,6 +6,7 @@ from functools import partial
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -19,28 +20,40 @@ BATCH = "batch"
 
 @dataclass(frozen=True)
 class Programs:
-    """The compiled functions of a run. `chunk` takes over (donates) the state it is given."""
+    """The compiled functions of a run. `chunk` takes over (donates) the state it is given.
+
+    In a run of several processes each of them calls every one of these, in the same order. `chunk` takes this process's part
+    of each batch, uint8 [K, B / processes, H, W, C]; `place` puts a state on all devices; `largest` is the largest of the
+    numbers that the processes give.
+    """
 
     mesh: Mesh
     init: Callable[[int], TrainState]
     chunk: Callable[[TrainState, np.ndarray], tuple[TrainState, Metrics]]
     sample: Callable[[NetState, np.ndarray], Array]
+    place: Callable[[TrainState], TrainState]
+    largest: Callable[[int], Array]
 
 
 def make_mesh(devices: int, *, batch_sizes: set[int]) -> Mesh:
     """A one-axis mesh over `devices` devices; 0 takes as many as there are that every batch size divides over.
 
+    Of several processes each gives equally many, and those of one lie side by side, so that it feeds one piece of the batch.
     Raises UserError where there are fewer, or where a batch does not divide over them, with the nearest choices that do.
     """
-    there = jax.devices()
-    if devices > len(there):
-        raise UserError(
-            f"config: train.devices={devices} and this machine has {len(there)} ({there[0].platform}); 0 takes what fits"
-        )
-    fitting = max(n for n in range(1, (devices or len(there)) + 1) if all(size % n == 0 for size in batch_sizes))
-    if devices and fitting != devices:
-        raise _uneven(devices, fitting=fitting, batch_sizes=batch_sizes)
-    return Mesh(np.array(there[:fitting]), (BATCH,))
+    of_each = [[device for device in jax.devices() if device.process_index == p] for p in range(jax.process_count())]
+    processes, there = len(of_each), len(of_each) * min(map(len, of_each))
+    if devices > there:
+        owner = "this machine has" if processes == 1 else f"these {processes} processes have"
+        raise UserError(f"config: train.devices={devices} and {owner} {there} ({jax.default_backend()}); 0 takes what fits")
+    counts = range(processes, (devices or there) + 1, processes)
+    fitting = [n for n in counts if all(size % n == 0 for size in batch_sizes)]
+    if not fitting:
+        raise _uneven(processes, f"{processes} processes", fitting=None, batch_sizes=batch_sizes)
+    if devices and fitting[-1] != devices:
+        raise _uneven(devices, f"train.devices={devices}", fitting=fitting[-1], batch_sizes=batch_sizes)
+    chosen = [device for own in of_each for device in own[: fitting[-1] // processes]]
+    return Mesh(np.array(chosen), (BATCH,))
 
 
 def check_groups(groups: int, *, batch_sizes: set[int]) -> None:
@@ -58,16 +71,16 @@ def check_groups(groups: int, *, batch_sizes: set[int]) -> None:
         )
 
 
-def _uneven(devices: int, *, fitting: int, batch_sizes: set[int]) -> UserError:
-    whole, uneven = max(batch_sizes), max(size for size in batch_sizes if size % devices)
-    if uneven != whole:
-        what = f"train.batch_size={whole} makes an epoch's last batch one of {uneven}"
+def _uneven(count: int, whom: str, *, fitting: int | None, batch_sizes: set[int]) -> UserError:
+    uneven = {size for size in batch_sizes if size % count}
+    whole, partial = max(batch_sizes), max(uneven, default=max(batch_sizes))
+    if partial != whole:
+        what = f"train.batch_size={whole} makes an epoch's last batch one of {partial}"
         instead = "data.last_batch=fill or drop"
     else:
-        what, instead = f"train.batch_size={whole}", f"a batch of {max(devices, round(whole / devices) * devices)}"
-    return UserError(
-        f"config: {what}, which does not divide over train.devices={devices}; use --config.train.devices={fitting}, or {instead}"
-    )
+        what, instead = f"train.batch_size={whole}", f"a batch of {max(count, round(whole / count) * count)}"
+    fewer = f"--config.train.devices={fitting}, or " if fitting else ""
+    return UserError(f"config: {what}, which does not divide over {whom}; use {fewer}{instead}")
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -90,9 +103,23 @@ def compile_programs(system: System, mesh: Mesh, *, precision: str) -> Programs:
     return Programs(
         mesh=mesh,
         init=lambda seed: init(seed=seed),
-        chunk=lambda state, real_u8: compiled(state, jax.device_put(real_u8, pictures)),
-        sample=lambda gen, z: sample(gen, jax.device_put(z, everywhere)),
+        chunk=lambda state, real_u8: compiled(state, jax.make_array_from_process_local_data(pictures, real_u8)),
+        sample=lambda gen, z: sample(gen, jax.make_array_from_process_local_data(everywhere, z)),
+        place=lambda state: jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(everywhere, leaf), _on_host(state)),
+        largest=_compile_largest(mesh),
     )
+
+
+def _compile_largest(mesh: Mesh) -> Callable[[int], Array]:
+    one_each = NamedSharding(mesh, PartitionSpec(BATCH))
+    largest = jax.jit(jnp.max, in_shardings=one_each, out_shardings=replicated(mesh))
+    own = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
+    return lambda number: largest(jax.make_array_from_process_local_data(one_each, np.full(own, number, np.int32)))
+
+
+def _on_host(state: TrainState) -> TrainState:
+    host: TrainState = jax.tree.map(np.asarray, state)
+    return host
 
 
 def compile_sampler(

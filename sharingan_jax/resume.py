@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping
 
-import jax
-
 from sharingan_jax.checkpoint import Checkpoints, DamagedCheckpointError
 from sharingan_jax.errors import UserError
 from sharingan_jax.rundir import RunDir
@@ -17,11 +15,10 @@ def last_state(
     checkpoints: Checkpoints,
     *,
     like: TrainState,
-    sharding: jax.sharding.Sharding,
     facts: Mapping[str, str],
     say: Callable[[str], None],
 ) -> TrainState | None:
-    """The state of the last whole checkpoint, every array under `sharding`; None where there is no checkpoint at all.
+    """The state of the last whole checkpoint, on one device; None where there is no checkpoint at all.
 
     A damaged one is put aside into `damaged/`, told to `say`, and the one before it is taken: the run makes its steps again.
     Raises UserError, and moves nothing, where a checkpoint is of other `facts` than these, or where all are damaged.
@@ -30,7 +27,7 @@ def last_state(
     for step in reversed(checkpoints.steps):
         try:
             _check_facts(run, step, checkpoints.facts(step), facts)
-            state = checkpoints.restore(step, like=like, sharding=sharding)
+            state = checkpoints.restore(step, like=like)
         except DamagedCheckpointError as error:
             passed_over.append((step, error))
             continue

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from sharingan_jax.checkpoint import Checkpoints
 from sharingan_jax.config import Config
 from sharingan_jax.errors import UserError
-from sharingan_jax.parallel import make_mesh, replicated
+from sharingan_jax.parallel import make_mesh
 from sharingan_jax.rundir import RunDir, read_config
 from sharingan_jax.state import System, TrainState, build_system, init_state
 
@@ -42,5 +42,5 @@ def read_saved_run(workdir: Path, *, step: int | None) -> SavedRun:
             raise none_yet
         chosen = checkpoints.steps[-1] if step is None else step
         like = jax.eval_shape(lambda: init_state(system, seed=config.seed))
-        state = checkpoints.restore(chosen, like=like, sharding=replicated(mesh))
+        state = checkpoints.restore(chosen, like=like)
     return SavedRun(run, config, system, mesh, chosen, state)

@@ -102,6 +102,23 @@ def first_non_finite(state: TrainState) -> str | None:
     return None
 
 
+def pack(state: TrainState) -> bytes:
+    """The bytes of all arrays, one after another."""
+    return b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state))
+
+
+def unpack(packed: bytes, *, like: TrainState) -> TrainState:
+    """The state whose `pack` is `packed`, as numpy arrays of the shapes and dtypes of `like`."""
+    leaves, tree = jax.tree.flatten(like)
+    arrays, first = [], 0
+    for leaf in leaves:
+        dtype, size = np.dtype(leaf.dtype), int(np.prod(leaf.shape))
+        arrays.append(np.frombuffer(packed, dtype, size, first).reshape(leaf.shape))
+        first += size * dtype.itemsize
+    state: TrainState = jax.tree.unflatten(tree, arrays)
+    return state
+
+
 def digest(state: TrainState) -> str:
     """SHA-256, in hex, over each array's name, dtype, shape and bytes, in the order of names."""
     leaves = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state)}

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that the training loop asks between dispatches."""
+"""Ctrl-C and SIGTERM as a question that the training loop asks between dispatches, in all of a run's processes together."""
 
 import os
 import signal
@@ -7,10 +7,14 @@ from typing import Any
 
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM is noted in `signal`; a second SIGINT leaves the process at once."""
+    """While entered, the first SIGINT or SIGTERM is noted in `signal`; a second SIGINT leaves the process at once.
+
+    `agreed` is the signal that ends the run in all its processes, once they know of it; 0 until then.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self.agreed = 0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -24,8 +28,8 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as shells say it; 0 where none came."""
-        return 128 + self.signal if self.signal else 0
+        """128 + the agreed signal's number, as shells say it; 0 where none came."""
+        return 128 + self.agreed if self.agreed else 0
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.signal == signal.SIGINT and number == signal.SIGINT:

@@ -15,6 +15,7 @@ from sharingan_jax.comparison import differing_conditions, first_difference
 from sharingan_jax.config import Config
 from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.errors import UserError
+from sharingan_jax.manifest import conditions_of
 from sharingan_jax.rundir import RunDir, append_metrics, read_imported, read_json, read_metrics, write_config
 from sharingan_jax.saved import read_saved_run
 from sharingan_jax.state import TrainState
@@ -97,17 +98,34 @@ def verify(run: RunDir, config: Config, pictures: Pictures, span: Span, *, scrat
     anew = [record for record in read_metrics(again) if record["step"] > span.start]
     manifest = read_json(run.manifest)
     compared = [step for step in steps if (again.checkpoints / str(step)).is_dir()]
-    noted = manifest.get("digest") if manifest.get("step") == span.end else None
+    digest_then = manifest.get("digest") if manifest.get("step") == span.end else None
+    noted = conditions_of(manifest)
     return Verdict(
         span=span,
         digest=outcome.digest,
         compared=compared,
         figures=first_difference(recorded, anew),
         tensors=_first_tensors(run, again, compared),
-        digests=(noted, outcome.digest) if noted not in (None, outcome.digest) else None,
-        conditions=differing_conditions(manifest, read_json(again.manifest)),
-        noted_from=int(manifest.get("started_at_step", 0)),
+        digests=(digest_then, outcome.digest) if digest_then not in (None, outcome.digest) else None,
+        conditions=_changed_conditions(manifest, read_json(again.manifest), span),
+        noted_from=noted[0].after_step if noted else span.end,
     )
+
+
+def _changed_conditions(then: dict[str, Any], now: dict[str, Any], span: Span) -> list[str]:
+    """What differs between the conditions under which the run made the steps of `span` and those of now, each named once.
+
+    Where the run had several, the steps stand behind: `versions.jax: 0.10.1 | 0.10.2 (steps 41 to 80)`.
+    """
+    noted = conditions_of(then)
+    ends = [later.after_step for later in noted[1:]] + [span.end]
+    found: list[str] = []
+    for one, end in zip(noted, ends, strict=True):
+        first, last = max(one.after_step, span.start) + 1, min(end, span.end)
+        if first <= last:
+            steps = f" (steps {first} to {last})" if len(noted) > 1 else ""
+            found += [line + steps for line in differing_conditions(one.noted, now)]
+    return found
 
 
 def _records_of(run: RunDir, span: Span) -> list[dict[str, Any]]:

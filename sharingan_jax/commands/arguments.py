@@ -5,6 +5,7 @@ import difflib
 from typing import NoReturn
 
 from sharingan_jax.errors import UserError
+from sharingan_jax.processes import ALONE, Processes, join, started_together
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,3 +40,28 @@ class Parser(argparse.ArgumentParser):
         nearest = difflib.get_close_matches(word.partition("=")[0], known, n=1, cutoff=0.7)
         hint = f"did you mean {nearest[0]}?" if nearest else f"see {self.prog} --help"
         raise UserError(f"{word} is not an argument of {self.prog}; {hint}")
+
+
+def add_process_flags(parser: Parser) -> None:
+    """The flags by which one of several processes says which it is."""
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="of several processes: where the first one is to be found")
+    parser.add_argument("--processes", type=int, metavar="N", help="how many there are; default: as many as the launcher says")
+    parser.add_argument("--process", type=int, metavar="I", help="which this one is, from 0")
+
+
+def join_processes(flags: argparse.Namespace) -> Processes:
+    """Meets the other processes where flags or a launcher tell of some. Raises UserError where what is told makes no sense."""
+    given = {"--coordinator": flags.coordinator, "--processes": flags.processes, "--process": flags.process}
+    if all(value is None for value in given.values()):
+        return join(coordinator=None, count=None, index=None) if started_together() else ALONE
+    missing = [flag for flag, value in given.items() if value is None]
+    if missing:
+        raise UserError(f"{', '.join(missing)} missing: of several processes each is given --coordinator, --processes, --process")
+    host, _, port = flags.coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UserError(f"--coordinator={flags.coordinator} is to be the first process's HOST:PORT, such as 10.0.0.1:1234")
+    if flags.processes < 1 or not 0 <= flags.process < flags.processes:
+        raise UserError(
+            f"--process={flags.process} with --processes={flags.processes}: they are numbered from 0 to {flags.processes - 1}"
+        )
+    return join(coordinator=flags.coordinator, count=flags.processes, index=flags.process)

@@ -1,10 +1,12 @@
 """`main.py [train]`: train a configuration in a run folder, or continue the run that is there."""
 
+import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
 
-from sharingan_jax.commands.arguments import Parser
+from sharingan_jax.commands.arguments import Parser, add_process_flags, join_processes
 from sharingan_jax.config_files import load_config
 from sharingan_jax.environment import settle_host_threads
 from sharingan_jax.rundir import RunDir, recorded_threads
@@ -16,6 +18,11 @@ Trains a configuration. Every setting of configs/default.py can be changed on th
   python main.py --config configs/folder.py --config.data.path=pictures   your own pictures
   python main.py --config configs/default.py --config.seed=1 --config.train.steps=400
   python main.py --config runs/default/seed-0/manifest.json --workdir runs/again   a run again, from what it noted of itself
+
+  python main.py --config configs/default.py --config.train.batch_size=24 --coordinator host0:1234 --processes 2 --process 0
+                                                                          one of two processes that train together
+
+On a TPU slice of several hosts, under srun and under mpirun the processes find each other: the same command for each.
 
 The same command again continues where it stopped, also with more steps asked for. Ctrl-C and SIGTERM save first; a second
 Ctrl-C leaves at once.
@@ -42,6 +49,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--workdir", type=Path, metavar="DIR", help="the run's folder; default: runs/<config>/seed-<seed>")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print what would happen; write nothing")
     parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting, such as --config.train.steps=400")
+    add_process_flags(parser)
     flags, overrides = parser.parse(arguments)
     config = load_config(flags.config, overrides)
     folder = RunDir(flags.workdir or Path("runs") / flags.config.stem / f"seed-{config.seed}")
@@ -50,16 +58,19 @@ def run(arguments: list[str]) -> int:
     from sharingan_jax import loop  # JAX takes a second to import, and a mistyped setting should not wait for it.
     from sharingan_jax.data.sources import load_pictures
 
-    pictures = load_pictures(config.data)
-    if pictures.skipped:
-        print(f"{config.data.path}: {len(pictures.skipped)} files are not pictures and were skipped")
-    ready = loop.prepare(config, pictures, folder)
-    if flags.dry_run:
-        from sharingan_jax.commands.plan import describe
+    processes = join_processes(flags)
+    with contextlib.ExitStack() as stack:
+        stream = sys.stdout if processes.is_first else stack.enter_context(Path(os.devnull).open("w"))
+        pictures = load_pictures(config.data)
+        if pictures.skipped:
+            print(f"{config.data.path}: {len(pictures.skipped)} files are not pictures and were skipped", file=stream)
+        ready = loop.prepare(config, pictures, folder, processes=processes)
+        if flags.dry_run:
+            from sharingan_jax.commands.plan import describe
 
-        print(describe(ready))
-        return 0
-    exit_code = loop.train(ready, stream=sys.stdout).exit_code
-    if exit_code:
-        print(f"stopped by {signal.Signals(exit_code - 128).name}; the same command continues from here")
+            processes.first_does(lambda: print(describe(ready)))
+            return 0
+        exit_code = loop.train(ready, stream=stream).exit_code
+        if exit_code:
+            print(f"stopped by {signal.Signals(exit_code - 128).name}; the same command continues from here", file=stream)
     return exit_code

@@ -90,7 +90,7 @@ def _tell(verdict: "Verdict") -> None:
     elif not verdict.same:
         print("nothing that the run noted has changed since: neither versions, device, threads nor code")
     if verdict.span.start < verdict.noted_from:
-        print(f"(what it noted is of its start after step {verdict.noted_from}; the steps before may have run under others)")
+        print(f"(it noted nothing of the steps up to {verdict.noted_from}, which may have run under others)")
 
 
 def _list(lines: list[str]) -> None:

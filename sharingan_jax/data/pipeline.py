@@ -24,17 +24,21 @@ def import_tensorflow() -> Any:
     return tf
 
 
-def chunks(images_u8: np.ndarray, plan: BatchPlan, lengths: Iterable[tuple[int, int]]) -> Iterator[np.ndarray]:
-    """The pictures of each dispatch, uint8 [K, B, H, W, C], for `lengths` of (first step, K).
+def chunks(
+    images_u8: np.ndarray, plan: BatchPlan, lengths: Iterable[tuple[int, int]], *, part: int = 0, parts: int = 1
+) -> Iterator[np.ndarray]:
+    """The pictures of each dispatch, uint8 [K, B / parts, H, W, C], for `lengths` of (first step, K).
 
-    `images_u8` is [N, H, W, C]. Only index arrays pass through Python; tf.data gathers and reads ahead. The steps of a
-    dispatch have batches of one size; ValueError where they do not.
+    `images_u8` is [N, H, W, C]. Of each batch it is the `part`-th (from 0) of `parts` equal pieces, in order. Only index arrays
+    pass through Python; tf.data gathers and reads ahead. The steps of a dispatch have batches of one size; ValueError where
+    they do not, or where a batch has no such pieces.
     """
     tf = import_tensorflow()
 
     def index_arrays() -> Iterator[np.ndarray]:
         for first, length in lengths:
-            yield np.stack([plan.indices(step) for step in range(first, first + length)])  # [K, B]
+            batches = np.stack([plan.indices(step) for step in range(first, first + length)])  # [K, B]
+            yield np.split(batches, parts, axis=1)[part]
 
     pictures = tf.constant(images_u8)
     dataset = tf.data.Dataset.from_generator(index_arrays, output_signature=tf.TensorSpec([None, None], tf.int64))

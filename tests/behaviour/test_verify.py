@@ -14,6 +14,7 @@ from PIL import Image
 import main
 from sharingan_jax import step
 from sharingan_jax.data.emblems import draw_emblems
+from sharingan_jax.environment import host_threads
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +81,35 @@ def test_records_and_conditions_that_were_others_are_named(run: Path, capsys: py
     lines = (run / "metrics.jsonl").read_text().splitlines()
     record = json.loads(lines[9]) | {"loss_d": 0.5}
     (run / "metrics.jsonl").write_text("\n".join([*lines[:9], json.dumps(record), *lines[10:], ""]))
-    _change_json(run / "manifest.json", lambda manifest: manifest["versions"].update(jax="0.0.1"))
-    _change_json(run / "manifest.json", lambda manifest: manifest.update(digest="ab" * 32, started_at_step=10))
+
+    def change(manifest: dict[str, Any]) -> None:
+        (start,) = manifest["starts"]
+        earlier = {**start, "versions": {**start["versions"], "jax": "0.0.1"}}
+        manifest.update(digest="ab" * 32, starts=[earlier, {**start, "after_step": 10, "host_threads": 77}])
+
+    _change_json(run / "manifest.json", change)
     assert main.main(["verify", "--workdir", str(run), "--from", "8"]) == 1
     out = capsys.readouterr().out
     assert "figures differ from step 10 on (then | now):\n  loss_d: 0.5 | " in out
     assert "tensors differ" not in out
     assert f"the digest after step 12 was noted as {'ab' * 32} and is " in out
-    assert f"changed since the run (then | now):\n  versions.jax: 0.0.1 | {jax.__version__}\n" in out
-    assert "(what it noted is of its start after step 10; the steps before may have run under others)\n" in out
+    threads = host_threads()
+    assert (
+        "changed since the run (then | now):\n"
+        f"  versions.jax: 0.0.1 | {jax.__version__} (steps 9 to 10)\n  host_threads: 77 | {threads} (steps 11 to 12)\n"
+    ) in out
+
+
+def test_a_manifest_of_before_there_were_starts_tells_of_its_last_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def age(manifest: dict[str, Any]) -> None:
+        del manifest["starts"]
+        manifest.update(started_at_step=10, host_threads=77, digest="ab" * 32)
+
+    _change_json(run / "manifest.json", age)
+    assert main.main(["verify", "--workdir", str(run), "--from", "8"]) == 1
+    out = capsys.readouterr().out
+    assert "changed since the run (then | now):\n  host_threads: 77 | " in out
+    assert "(it noted nothing of the steps up to 10, which may have run under others)\n" in out
 
 
 def test_what_cannot_be_held_against_anything_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
