@@ -55,7 +55,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, state: TrainState, facts: dict[str, Any]) -> None:
-        """Starts writing `state`, whole on every device, with `facts` (JSON) and its digest; a step that is there already stays."""
+        """Starts writing `state`, whole on every device, with `facts` (JSON) and its digest; a step that is there stays."""
         step = int(state.step)
         if step in self.steps:
             return

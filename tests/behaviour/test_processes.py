@@ -1,0 +1,130 @@
+"""Two real processes train one run together: what they say alone and together, and how they end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, TINY
+
+import main
+from sharingan_jax.processes import started_together
+from sharingan_jax.rundir import RunDir, read_metrics
+
+SETTINGS = [
+    "--config", str(ROOT / "configs" / "smoke.py"), *TINY, "--config.data.last_batch=drop", "--config.train.devices=0",
+    "--config.train.steps_per_call=2", "--config.checkpoint.every=4", "--config.sample.every=4",
+]  # fmt: skip
+
+
+def _start_two(workdir: Path, *more: str, others: tuple[str, ...] = ()) -> list[subprocess.Popen[str]]:
+    """Two processes of four virtual devices each; `others` are arguments of the second alone."""
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    together = [*SETTINGS, "--workdir", str(workdir), "--coordinator", coordinator, "--processes", "2", *more]
+    return [
+        subprocess.Popen(
+            [sys.executable, str(ROOT / "main.py"), *together, "--process", str(index), *(others if index else ())],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        )
+        for index in (0, 1)
+    ]  # fmt: skip
+
+
+def _figures(workdir: Path) -> list[dict[str, Any]]:
+    return [{**record, "time": None} for record in read_metrics(RunDir(workdir))]
+
+
+def _manifest(workdir: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((workdir / "manifest.json").read_text())
+    return manifest
+
+
+def test_two_processes_stop_together_and_one_goes_on_and_back(tmp_path: Path) -> None:
+    """Eight devices in two processes, then one device in one, then eight devices in one: one run, with each step once."""
+    workdir, whole = tmp_path / "run", tmp_path / "whole"
+    processes = _start_two(workdir, "--config.train.steps=100000")
+    deadline = time.monotonic() + 120
+    while len(_figures(workdir)) < 6:
+        assert all(process.poll() is None for process in processes), [process.communicate() for process in processes]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)  # The notice comes to the one that writes nothing.
+    ends = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [143, 143], ends
+    stopped = _manifest(workdir)
+    step = stopped["step"]
+    assert stopped["status"] == "stopped"
+    assert stopped["device"]["count"] == 8
+    assert stopped["device"]["processes"] == 2
+    assert [record["step"] for record in _figures(workdir)] == list(range(1, step + 1))
+    assert "stopped by SIGTERM" in ends[0][0]
+    assert "Loss_D" not in ends[1][0]
+    assert "stopped by" not in ends[1][0]
+
+    arguments = [*SETTINGS, "--workdir", str(workdir)]
+    assert main.main([*arguments, f"--config.train.steps={step + 1}", "--config.train.devices=1"]) == 0
+    assert main.main([*arguments, f"--config.train.steps={step + 2}"]) == 0
+    assert [record["step"] for record in _figures(workdir)] == list(range(1, step + 3))
+    assert [start["device"]["count"] for start in _manifest(workdir)["starts"]] == [8, 1, 8]
+    assert [start["after_step"] for start in _manifest(workdir)["starts"]] == [0, step, step + 1]
+
+    assert main.main([*SETTINGS, "--workdir", str(whole), "--config.train.steps=6"]) == 0
+    for two, one in zip(_figures(workdir)[:6], _figures(whole), strict=True):
+        # Each process fed its share: the same batches and latents as one process has, to within rounding, which grows.
+        np.testing.assert_allclose(two["loss_d"], one["loss_d"], rtol=1e-3)
+        np.testing.assert_allclose(two["d_real"], one["d_real"], rtol=1e-3)
+
+
+def test_processes_that_are_not_alike_are_refused_by_name(tmp_path: Path) -> None:
+    processes = _start_two(tmp_path / "run", others=("--config.seed=1", "--config.train.steps=5"))
+    ends = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], ends
+    assert "error: process 1 is not as the first one (first | here): seed: 0 | 1; train.steps: 12 | 5\n" in ends[1][1]
+    assert "error: process 1 has other settings, pictures or versions than the first; it has said which\n" in ends[0][1]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--processes", "2"], "--coordinator, --process missing: of several processes each is given"),
+        (["--coordinator", "here", "--processes", "2", "--process", "0"], "--coordinator=here is to be the first process's HOST"),
+        (["--coordinator", "h:1", "--processes", "2", "--process", "2"], "they are numbered from 0 to 1"),
+    ],
+)
+def test_half_a_word_about_processes_is_refused(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main([*SETTINGS, "--workdir", str(tmp_path), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "several"),
+    [
+        ({}, False),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),  # A hosted notebook's TPU: one host.
+        ({"TPU_WORKER_HOSTNAMES": "w0,w1"}, True),
+        ({"SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"SLURM_STEP_NUM_TASKS": "4"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+    ],
+)
+def test_a_launcher_says_whether_there_are_several(
+    variables: dict[str, str], several: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert started_together() == several
