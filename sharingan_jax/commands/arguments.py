@@ -1,7 +1,9 @@
 """Command lines: argparse for a command's own flags, and `--config.any.key=value` beside them."""
 
 import argparse
+import contextlib
 import difflib
+from collections.abc import Iterator
 from typing import NoReturn
 
 from sharingan_jax.errors import UserError
@@ -65,3 +67,20 @@ def join_processes(flags: argparse.Namespace) -> Processes:
             f"--process={flags.process} with --processes={flags.processes}: they are numbered from 0 to {flags.processes - 1}"
         )
     return join(coordinator=flags.coordinator, count=flags.processes, index=flags.process)
+
+
+@contextlib.contextmanager
+def lost_processes_told(processes: Processes) -> Iterator[None]:
+    """Raises UserError for what JAX raises where another process of the run has ended without a word to this one."""
+    import jax
+
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if processes.count == 1:
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"another of the {processes.count} processes has ended, and says why: {reason[:200]}; the same command in each"
+            " continues from the last checkpoint"
+        ) from error

@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from sharingan_jax.commands.arguments import Parser, add_process_flags, join_processes
+from sharingan_jax.commands.arguments import Parser, add_process_flags, join_processes, lost_processes_told
 from sharingan_jax.config_files import load_config
 from sharingan_jax.environment import settle_host_threads
 from sharingan_jax.rundir import RunDir, recorded_threads
@@ -70,7 +70,8 @@ def run(arguments: list[str]) -> int:
 
             processes.first_does(lambda: print(describe(ready)))
             return 0
-        exit_code = loop.train(ready, stream=stream).exit_code
+        with lost_processes_told(processes):
+            exit_code = loop.train(ready, stream=stream).exit_code
         if exit_code:
             print(f"stopped by {signal.Signals(exit_code - 128).name}; the same command continues from here", file=stream)
     return exit_code
