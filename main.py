@@ -1,5 +1,6 @@
 """SharinGAN in JAX. `python main.py --config configs/default.py` trains; `python main.py --help` tells the rest."""
 
+import errno
 import importlib
 import sys
 
@@ -12,6 +13,13 @@ COMMANDS = {
     "verify": "verify",
 }
 """Each command's module in `sharingan_jax.commands`."""
+WRITABLE = "; give a folder that may be written to"
+NEXT: dict[int | None, str] = {
+    errno.ENOSPC: "; make room on the disk, and the same command goes on from what was saved",
+    errno.EROFS: WRITABLE,
+    errno.EACCES: WRITABLE,
+}
+"""What to do next where the system's own words do not say it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -30,7 +38,7 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # A full disk or a folder that may not be written: the system's own words name the file.
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}{NEXT.get(error.errno, '')}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; what was saved is whole", file=sys.stderr)

@@ -1,9 +1,10 @@
 """Files that are either whole or not there."""
 
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +20,17 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"{folder}: cannot be made, because {in_the_way} is a file; give the name of a folder") from None
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Puts the file's name into an OSError that has none: the system gives none for a write that finds the disk full."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Makes `path` hold what `write` puts into the binary file it is given, or leaves `path` as it was.
 
@@ -29,7 +41,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with naming(path), os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())

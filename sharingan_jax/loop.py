@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -86,27 +87,50 @@ def train(ready: Prepared, *, stream: TextIO) -> Outcome:
     began = time.monotonic()
     run, config, processes = ready.run, ready.config, ready.processes
     with contextlib.ExitStack() as stack:
-        processes.first_does(lambda: stack.enter_context(held(run)))
+        check_folder = _hold(ready, stack)
         stop = stack.enter_context(StopRequest())
         with Saving(run, processes, keep=config.checkpoint.keep, facts=_identity_facts(ready)) as saving:
             state = _first_state(ready, saving, stream=stream)
             processes.first_does(lambda: _describe(ready, after_step=int(state.step)))
             try:
-                state = _train_from(ready, state, saving=saving, stop=stop, stream=stream)
+                state = _train_from(ready, state, saving=saving, check_folder=check_folder, stop=stop, stream=stream)
             except (UserError, OSError):
                 if processes.is_first:
                     fail_manifest(run)
                 raise
+        processes.first_does(check_folder)
         return _finish(ready, state, began=began, stop=stop, stream=stream)
 
 
-def _train_from(ready: Prepared, state: TrainState, *, saving: Saving, stop: StopRequest, stream: TextIO) -> TrainState:
+def _hold(ready: Prepared, stack: contextlib.ExitStack) -> Callable[[], None]:
+    """Holds the run's folder until `stack` ends, in the first process; returns the check that it is still there."""
+    checks: list[Callable[[], None]] = []
+    ready.processes.first_does(lambda: checks.append(stack.enter_context(held(ready.run))))
+    return checks[0] if checks else lambda: None
+
+
+def _train_from(
+    ready: Prepared,
+    state: TrainState,
+    *,
+    saving: Saving,
+    check_folder: Callable[[], None],
+    stop: StopRequest,
+    stream: TextIO,
+) -> TrainState:
     first_step = int(state.step) + 1
     with _open_events(ready, resume_step=first_step) as events, _open_progress(ready, first_step, stream) as progress:
         if first_step > 1:
             progress.say(f"continuing {ready.run.root} after step {first_step - 1}")
-        n_critic, writes = ready.config.train.n_critic, ready.processes.is_first
-        recorder = Recorder(ready.run, ready.plan, n_critic=n_critic, writes=writes, events=events, progress=progress)
+        recorder = Recorder(
+            ready.run,
+            ready.plan,
+            n_critic=ready.config.train.n_critic,
+            writes=ready.processes.is_first,
+            check_folder=check_folder,
+            events=events,
+            progress=progress,
+        )
         try:
             state = _train_steps(ready, state, recorder=recorder, saving=saving, stop=stop)
         except BaseException:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sharingan_jax.atomic import write_json
 from sharingan_jax.comparison import CONDITIONS
+from sharingan_jax.errors import UserError
 from sharingan_jax.rundir import RunDir, read_json
 
 
@@ -36,7 +37,7 @@ def begin_manifest(run: RunDir, facts: Mapping[str, Any], *, after_step: int) ->
 
 def fail_manifest(run: RunDir) -> None:
     """Notes that the run has failed; where not even that can be written, nothing."""
-    with contextlib.suppress(OSError):  # A full disk is what may have ended it.
+    with contextlib.suppress(OSError, UserError):  # A full disk or a folder that is gone may be what has ended it.
         write_json(run.manifest, {**read_json(run.manifest), "status": "failed"})
 
 

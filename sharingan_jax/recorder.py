@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,15 +28,25 @@ class Recorder:
     """Turns metrics into records and writes them, one dispatch late, so that the device never waits for the host.
 
     One that does not write (`writes=False`, of a run's second process and those after it) only finds what is not finite.
+    `check_folder` is called before each writing, and raises where the run's folder is gone.
     """
 
     def __init__(
-        self, run: RunDir, plan: BatchPlan, *, n_critic: int, writes: bool, events: EventWriter | None, progress: Progress
+        self,
+        run: RunDir,
+        plan: BatchPlan,
+        *,
+        n_critic: int,
+        writes: bool,
+        check_folder: Callable[[], None],
+        events: EventWriter | None,
+        progress: Progress,
     ) -> None:
         self._run = run
         self._plan = plan
         self._n_critic = n_critic
         self._writes = writes
+        self._check_folder = check_folder
         self._events = events
         self._progress = progress
         self._pending: tuple[int, dict[str, Array]] | None = None
@@ -83,6 +94,7 @@ class Recorder:
         return {"step": step, "epoch": self._plan.epoch_of(step), "time": round(seconds, 4), **shown}
 
     def _write(self, records: list[dict[str, Any]]) -> None:
+        self._check_folder()
         append_metrics(self._run, records)
         if self._events:
             self._events.scalars(records)

@@ -3,13 +3,13 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sharingan_jax.atomic import make_folder, write_json, write_text
+from sharingan_jax.atomic import make_folder, naming, write_json, write_text
 from sharingan_jax.comparison import differing_pictures
 from sharingan_jax.config import Config, complete_older, identity, identity_changes, parse, to_dict
 from sharingan_jax.data.pictures import Pictures
@@ -175,7 +175,7 @@ def _refuse_constant(name: str) -> None:
 def append_metrics(run: RunDir, records: Iterable[dict[str, Any]]) -> None:
     """Adds one line for each record; they are on disk when it returns, before any checkpoint that stands on them."""
     lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
-    with run.metrics.open("a", encoding="utf-8") as file:
+    with naming(run.metrics), run.metrics.open("a", encoding="utf-8") as file:
         file.write(lines)
         file.flush()
         os.fsync(file.fileno())
@@ -201,22 +201,39 @@ def cut_metrics(run: RunDir, *, last_step: int) -> None:
 
 
 @contextlib.contextmanager
-def held(run: RunDir) -> Iterator[None]:
+def held(run: RunDir) -> Iterator[Callable[[], None]]:
     """While entered, no other start may train in the folder (where the system has `flock`; elsewhere nothing is held).
 
-    Raises UserError where another does. A process that dies lets go.
+    Gives a check that raises UserError where the folder has since been removed, or another put in its place: what is written
+    then would be half a run. Raises UserError where another start holds the folder. A process that dies lets go.
     """
     make_folder(run.root)
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (run.root / ".lock").open("w") as file:
+    lock = run.root / ".lock"
+    with lock.open("w") as file:
         try:
+            import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
         except BlockingIOError:
             raise UserError(
                 f"--workdir={run.root}: another start is training there; wait for it, stop it, or use another --workdir"
             ) from None
-        yield
+        yield lambda: _check_still_there(run, os.fstat(file.fileno()), lock)
+
+
+def _check_still_there(run: RunDir, opened: os.stat_result, lock: Path) -> None:
+    try:
+        if os.path.samestat(opened, lock.stat()):
+            return
+    except OSError as error:
+        raise _gone(run) from error
+    raise _gone(run)
+
+
+def _gone(run: RunDir) -> UserError:
+    return UserError(
+        f"--workdir={run.root}: the folder was removed or replaced while the run was training in it, so the run has stopped and"
+        " written nothing more; put it back to continue from its last checkpoint, or begin in another --workdir"
+    )
