@@ -16,6 +16,8 @@ from sharingan_jax.atomic import make_folder
 from sharingan_jax.errors import UserError
 from sharingan_jax.state import TrainState, digest
 
+BESIDE = 2**20  # Bytes that Orbax's own files may take beside the arrays; a full disk in its midst it tells in a hundred lines.
+
 
 class DamagedCheckpointError(UserError):
     """A checkpoint whose files cannot be read, or are not those that were written."""
@@ -55,15 +57,27 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, state: TrainState, facts: dict[str, Any]) -> None:
-        """Starts writing `state`, whole on every device, with `facts` (JSON) and its digest; a step that is there stays."""
+        """Starts writing `state`, whole on every device, with `facts` (JSON) and its digest; a step that is there stays.
+
+        Raises UserError where it cannot be written, and before it is begun where the disk has no room for it.
+        """
         step = int(state.step)
         if step in self.steps:
             return
+        self._check_room(step, size=sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         with _as_user_error(f"{self.folder}: the checkpoint of step {step} could not be written"):
             described = {**facts, "step": step, "digest": digest(state)}
             host = jax.tree.map(np.array, state)  # Copies: the next step takes over the arrays of this one.
             self._manager.save(
                 step, args=ocp.args.Composite(state=ocp.args.StandardSave(host), facts=ocp.args.JsonSave(described))
+            )
+
+    def _check_room(self, step: int, *, size: int) -> None:
+        there = shutil.disk_usage(self.folder).free
+        if there < size + BESIDE:
+            raise UserError(
+                f"{self.folder}: the checkpoint of step {step} takes {(size + BESIDE) / 1e6:.1f} MB and the disk has"
+                f" {there / 1e6:.1f} MB left; make room, and the same command goes on from the checkpoint before it"
             )
 
     def wait(self) -> None:

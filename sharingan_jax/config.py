@@ -86,6 +86,7 @@ class TrainConfig:
     steps_per_call: int = _rule(at_least=1, identity=False)
     devices: int = _rule(at_least=0, identity=False)
     host_threads: int = _rule(at_least=0, at_most=1024, identity=False, before=0)
+    deterministic: bool = _rule(identity=False, before=False)
     precision: str = _rule(choices=("highest", "high", "default"))
 
 

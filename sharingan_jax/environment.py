@@ -1,6 +1,8 @@
 """What decides a run's roundings beside its settings and pictures: versions, compiler flags, host threads, this code's commit."""
 
+import importlib.util
 import os
+import pkgutil
 import platform
 import subprocess
 import sys
@@ -26,6 +28,7 @@ PACKAGES = (
     "ml-collections",
 )
 MOST_THREADS = 1024  # As much as train.host_threads may be.
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"  # Also stops autotuning from choosing by timing.
 THREADS = "NPROC"  # The environment variable by which XLA sizes its thread pool on a CPU; it reads it once, at its start.
 
 
@@ -70,12 +73,31 @@ def fix_host_threads(count: int) -> None:
     os.environ[THREADS] = str(count)
 
 
-def settle_host_threads(config: Config, *, recorded: int) -> Config:
+def settle_environment(config: Config, *, recorded: int) -> Config:
     """`config` with train.host_threads as the number this process now has: the one it asks for, else `recorded`, that of the
-    run it continues, else as many as there are cores. Raises what `fix_host_threads` raises."""
+    run it continues, else as many as there are cores; and with train.deterministic, JAX's GPUs made so. Before JAX is imported.
+
+    Raises what `fix_host_threads` raises.
+    """
     count = config.train.host_threads or recorded or host_threads()
     fix_host_threads(count)
+    if config.train.deterministic and has_gpu_plugin():
+        _add_xla_flag(DETERMINISTIC)
     return replace(config, train=replace(config.train, host_threads=count))
+
+
+def has_gpu_plugin() -> bool:
+    """Whether JAX's support for GPUs is installed; found without importing JAX."""
+    spec = importlib.util.find_spec("jax_plugins")
+    places = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
+    return any("cuda" in module.name or "rocm" in module.name for module in pkgutil.iter_modules(list(places)))
+
+
+def _add_xla_flag(flag: str) -> None:
+    """Adds a compiler flag for JAX's start, unless the user has set it one way or the other."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if flag.partition("=")[0] not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
 
 
 def _version_of(name: str) -> str:

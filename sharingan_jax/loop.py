@@ -95,6 +95,7 @@ def train(ready: Prepared, *, stream: TextIO) -> Outcome:
             try:
                 state = _train_from(ready, state, saving=saving, check_folder=check_folder, stop=stop, stream=stream)
             except (UserError, OSError):
+                check_folder()  # Where it is gone, that is what the user has to know, whatever it led to.
                 if processes.is_first:
                     fail_manifest(run)
                 raise

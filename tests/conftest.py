@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import main
 from sharingan_jax.config import Config
 from sharingan_jax.config_files import load_config
 from sharingan_jax.data.pipeline import import_tensorflow
@@ -102,6 +103,25 @@ def train_arguments(folder: Path, workdir: Path, *more: str) -> list[str]:
     """A tiny run on a folder's pictures: `main.py` arguments."""
     data = ["--config.data.source=folder", f"--config.data.path={folder}"]
     return ["--config", str(ROOT / "configs" / "smoke.py"), "--workdir", str(workdir), *TINY, *data, *more]
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty small pictures of noise, and a file that is none."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(folder / f"{i:02d}.png")
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve steps on `pictures` without an interruption, with checkpoints at 4, 8 and 12: only to be read."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    assert main.main(train_arguments(pictures, workdir)) == 0
+    return workdir
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -125,7 +125,8 @@ def test_what_does_not_move_numbers_is_no_part_of_a_runs_identity() -> None:
     keys = set(identity(load_config(DEFAULT, [("model.batch_norm_groups", "5")])))
     assert set(known_keys()) - keys == {
         "data.path", "data.data_dir", "train.epochs", "train.steps", "train.steps_per_call", "train.devices",
-        "train.host_threads", "sample.every", "checkpoint.every", "checkpoint.keep", "log.every", "log.tensorboard",
+        "train.host_threads", "train.deterministic",
+        "sample.every", "checkpoint.every", "checkpoint.keep", "log.every", "log.tensorboard",
     }  # fmt: skip
 
 

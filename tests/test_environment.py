@@ -17,16 +17,41 @@ def test_threads_are_what_is_asked_for_else_what_is_recorded_else_the_cores(monk
     monkeypatch.delenv("NPROC", raising=False)
     cores = environment.host_threads()
     assert cores == len(os.sched_getaffinity(0))
-    assert environment.settle_host_threads(smoke_config(), recorded=0).train.host_threads == cores
+    assert environment.settle_environment(smoke_config(), recorded=0).train.host_threads == cores
     assert os.environ["NPROC"] == str(cores)
     asked = smoke_config(train__host_threads=str(cores))
-    assert environment.settle_host_threads(asked, recorded=cores + 1).train.host_threads == cores
+    assert environment.settle_environment(asked, recorded=cores + 1).train.host_threads == cores
 
 
 def test_another_number_after_jax_was_imported_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NPROC", "3")
     with pytest.raises(UserError, match=r"train\.host_threads=5, and this process has begun with 3"):
-        environment.settle_host_threads(smoke_config(), recorded=5)
+        environment.settle_environment(smoke_config(), recorded=5)
+
+
+@pytest.mark.parametrize(
+    ("plugins", "asked", "before", "after"),
+    [
+        (["xla_cuda13"], "True", "", "--xla_gpu_deterministic_ops=true"),
+        (["xla_cuda13"], "True", "--xla_a=1", "--xla_a=1 --xla_gpu_deterministic_ops=true"),
+        (["xla_cuda13"], "True", "--xla_gpu_deterministic_ops=false", "--xla_gpu_deterministic_ops=false"),
+        (["xla_cuda13"], "False", "", ""),
+        ([], "True", "", ""),
+    ],
+)
+def test_gpus_are_made_deterministic_where_there_may_be_one(
+    plugins: list[str], asked: str, before: str, after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in plugins:
+        (tmp_path / "jax_plugins" / name).mkdir(parents=True)
+        (tmp_path / "jax_plugins" / name / "__init__.py").touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "jax_plugins", raising=False)
+    monkeypatch.setenv("XLA_FLAGS", before)
+    monkeypatch.setenv("NPROC", "2")
+    config = smoke_config(train__deterministic=asked, train__host_threads="2")
+    environment.settle_environment(config, recorded=0)
+    assert os.environ["XLA_FLAGS"] == after
 
 
 @pytest.mark.skipif(shutil.which("taskset") is None or environment.host_threads() == 1, reason="wants taskset and two cores")

@@ -76,10 +76,10 @@ def _trace(flags: Namespace) -> None:
     import numpy as np
 
     from sharingan_jax.atomic import write_atomically
-    from sharingan_jax.environment import settle_host_threads
+    from sharingan_jax.environment import settle_environment
     from sharingan_jax.rundir import RunDir, read_config, read_metrics
 
-    settle_host_threads(read_config(RunDir(flags.workdir)), recorded=0)
+    settle_environment(read_config(RunDir(flags.workdir)), recorded=0)
 
     from sharingan_jax.interop.trace import compare_with_records, record_trace, run_beginning
 

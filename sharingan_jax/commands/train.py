@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sharingan_jax.commands.arguments import Parser, add_process_flags, join_processes, lost_processes_told
 from sharingan_jax.config_files import load_config
-from sharingan_jax.environment import settle_host_threads
+from sharingan_jax.environment import settle_environment
 from sharingan_jax.rundir import RunDir, recorded_threads
 
 DESCRIPTION = """\
@@ -53,7 +53,7 @@ def run(arguments: list[str]) -> int:
     flags, overrides = parser.parse(arguments)
     config = load_config(flags.config, overrides)
     folder = RunDir(flags.workdir or Path("runs") / flags.config.stem / f"seed-{config.seed}")
-    config = settle_host_threads(config, recorded=recorded_threads(folder))
+    config = settle_environment(config, recorded=recorded_threads(folder))
 
     from sharingan_jax import loop  # JAX takes a second to import, and a mistyped setting should not wait for it.
     from sharingan_jax.data.sources import load_pictures

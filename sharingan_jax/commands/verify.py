@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.comparison import differing_pictures
 from sharingan_jax.config_files import load_config
-from sharingan_jax.environment import settle_host_threads
+from sharingan_jax.environment import settle_environment
 from sharingan_jax.errors import UserError
 from sharingan_jax.rundir import RunDir, describe_pictures, read_config, read_json
 
@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> int:
     place = RunDir(flags.workdir)
     read_config(place)  # Says it where the folder is no run's.
     config = load_config(place.config, overrides)
-    config = settle_host_threads(config, recorded=config.train.host_threads)
+    config = settle_environment(config, recorded=config.train.host_threads)
 
     from sharingan_jax.data.sources import load_pictures
     from sharingan_jax.verification import StoppedError, choose_span, verify

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, TINY
+from faults import FAULTS
 from PIL import Image
 
 import main
@@ -74,6 +75,7 @@ def test_a_run_killed_again_and_again_ends_with_the_uninterrupted_ones_bits(tmp_
     assert any(0 < step < STEPS for step in reached), reached
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
+    assert FAULTS["kill"].is_shown_in(done.stdout)
     digests = [json.loads((folder / "manifest.json").read_text())["digest"] for folder in (whole, victim)]
     assert digests[0] == digests[1]
     assert _figures(victim) == _figures(whole)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT, TINY
+from faults import FAULTS
 
 import main
 from sharingan_jax.processes import started_together
@@ -49,15 +50,19 @@ def _manifest(workdir: Path) -> dict[str, Any]:
     return manifest
 
 
+def _wait_for_steps(workdir: Path, processes: list[subprocess.Popen[str]], *, steps: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(_figures(workdir)) < steps:
+        assert all(process.poll() is None for process in processes), [process.communicate() for process in processes]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_two_processes_stop_together_and_one_goes_on_and_back(tmp_path: Path) -> None:
     """Eight devices in two processes, then one device in one, then eight devices in one: one run, with each step once."""
     workdir, whole = tmp_path / "run", tmp_path / "whole"
     processes = _start_two(workdir, "--config.train.steps=100000")
-    deadline = time.monotonic() + 120
-    while len(_figures(workdir)) < 6:
-        assert all(process.poll() is None for process in processes), [process.communicate() for process in processes]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    _wait_for_steps(workdir, processes, steps=6)
     processes[1].send_signal(signal.SIGTERM)  # The notice comes to the one that writes nothing.
     ends = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [143, 143], ends
@@ -67,7 +72,7 @@ def test_two_processes_stop_together_and_one_goes_on_and_back(tmp_path: Path) ->
     assert stopped["device"]["count"] == 8
     assert stopped["device"]["processes"] == 2
     assert [record["step"] for record in _figures(workdir)] == list(range(1, step + 1))
-    assert "stopped by SIGTERM" in ends[0][0]
+    assert FAULTS["process-signal"].is_shown_in(ends[0][0])
     assert "Loss_D" not in ends[1][0]
     assert "stopped by" not in ends[1][0]
 
@@ -83,6 +88,21 @@ def test_two_processes_stop_together_and_one_goes_on_and_back(tmp_path: Path) ->
         # Each process fed its share: the same batches and latents as one process has, to within rounding, which grows.
         np.testing.assert_allclose(two["loss_d"], one["loss_d"], rtol=1e-3)
         np.testing.assert_allclose(two["d_real"], one["d_real"], rtol=1e-3)
+
+
+def test_when_one_of_two_dies_the_other_ends_and_the_run_goes_on(tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    processes = _start_two(workdir, "--config.train.steps=100000")
+    _wait_for_steps(workdir, processes, steps=10)  # So the checkpoint of step 4 or 8 is whole.
+    processes[0].kill()
+    ends = [process.communicate(timeout=90) for process in processes]
+    assert processes[0].returncode == -signal.SIGKILL
+    assert processes[1].returncode != 0, ends
+    more = f"--config.train.steps={len(_figures(workdir)) + 2}"
+    assert main.main([*SETTINGS, "--workdir", str(workdir), more]) == 0
+    assert _manifest(workdir)["status"] == "complete"
+    assert [start["device"]["processes"] for start in _manifest(workdir)["starts"]] == [2, 1]
+    assert FAULTS["process-lost"].code == "not 0, within a minute"
 
 
 def test_processes_that_are_not_alike_are_refused_by_name(tmp_path: Path) -> None:

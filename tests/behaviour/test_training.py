@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT, smoke_config, train_arguments
+from faults import FAULTS
 from PIL import Image
 
 import main
@@ -38,24 +39,6 @@ def _manifest(workdir: Path) -> dict[str, Any]:
 
 def _without_time(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in record.items() if key != "time"} for record in records]
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for i in range(20):
-        Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(folder / f"{i:02d}.png")
-    (folder / "notes.txt").write_text("not a picture")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve steps without an interruption."""
-    workdir = tmp_path_factory.mktemp("runs") / "whole"
-    assert main.main(train_arguments(pictures, workdir)) == 0
-    return workdir
 
 
 def test_a_run_leaves_everything_that_is_promised(whole_run: Path) -> None:
@@ -207,6 +190,7 @@ def test_records_that_were_spoilt_are_named_and_nothing_is_written(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert FAULTS["records"].is_shown_in(error)
     assert {path.name: path.read_bytes() for path in workdir.iterdir() if path.is_file()} == before
 
 
@@ -257,6 +241,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_leads_to_the_sa
     assert main.main(train_arguments(pictures, workdir)) == 0
     out = capsys.readouterr().out
     assert f"it is now {workdir / 'damaged' / 'step-12'}, and the run goes on from step 8\n" in out
+    assert FAULTS["damaged"].is_shown_in(out)
     assert (workdir / "damaged" / "step-12").is_dir()
     assert _manifest(workdir)["digest"] == _manifest(whole_run)["digest"]
     assert _without_time(_metrics(workdir)) == _without_time(_metrics(whole_run))
@@ -270,7 +255,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is(
     for folder in (workdir / "checkpoints").iterdir():
         _flip_bytes(folder)
     assert main.main(train_arguments(pictures, workdir)) == 2
-    assert "no whole checkpoint is left to go on from" in capsys.readouterr().err
+    assert FAULTS["all-damaged"].is_shown_in(capsys.readouterr().err)
     assert _metrics(workdir) == _metrics(whole_run)
 
 
@@ -279,7 +264,7 @@ def test_a_second_start_in_a_folder_that_trains_is_refused(
 ) -> None:
     with held(RunDir(whole_run)):
         assert main.main(train_arguments(pictures, whole_run)) == 2
-    assert "another start is training there" in capsys.readouterr().err
+    assert FAULTS["second-start"].is_shown_in(capsys.readouterr().err)
 
 
 def test_pictures_that_are_not_finite_stop_the_run_by_name(
@@ -339,6 +324,7 @@ def test_changed_pictures_are_refused(
     assert main.main(train_arguments(tmp_path, whole_run)) == 2
     error = capsys.readouterr().err
     assert "the pictures have changed since the run began (first: then, second: now): 07.png: other contents; put them" in error
+    assert FAULTS["pictures"].is_shown_in(error)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
@@ -351,7 +337,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     records = _metrics(workdir)
     failed = len(records) + 1
     assert f"step {failed}: " in error
-    assert "so the run has stopped" in error
+    assert FAULTS["nan"].is_shown_in(error)
     assert "the first tensor that is not finite after step" in error or ".params." in error
     assert sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())[-1] == failed - 1
     assert _manifest(workdir)["status"] == "failed"
@@ -372,14 +358,18 @@ def test_a_partial_last_batch_is_kept_and_resumes_to_the_bit(pictures: Path, tmp
 def test_a_signal_saves_and_the_same_command_goes_on(pictures: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
     workdir = tmp_path / "run"
     command = [sys.executable, str(ROOT / "main.py"), *train_arguments(pictures, workdir, "--config.checkpoint.every=100000")]
-    process = subprocess.Popen([*command, "--config.train.steps=100000", "--config.sample.every=100000"], env=dict(os.environ))
+    command += ["--config.train.steps=100000", "--config.sample.every=100000"]
+    process = subprocess.Popen(command, env=dict(os.environ), stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
     while not (workdir / "metrics.jsonl").exists() or len(_metrics(workdir)) < 8:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(number)
-    assert process.wait(120) == code
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert FAULTS["signal"].is_shown_in(out)
+    assert f"stopped by {number.name}; " in out
     stopped = len(_metrics(workdir))
     assert _manifest(workdir)["step"] == stopped
     assert _manifest(workdir)["status"] == "stopped"

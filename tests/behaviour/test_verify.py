@@ -8,29 +8,11 @@ from typing import Any
 
 import jax
 import pytest
-from conftest import train_arguments
 from PIL import Image
 
 import main
 from sharingan_jax import step
-from sharingan_jax.data.emblems import draw_emblems
 from sharingan_jax.environment import host_threads
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    for i, image in enumerate(draw_emblems(20, size=32)[0]):
-        Image.fromarray(image).save(folder / f"{i:02d}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve steps, with checkpoints at 4, 8 and 12."""
-    workdir = tmp_path_factory.mktemp("runs") / "whole"
-    assert main.main(train_arguments(pictures, workdir)) == 0
-    return workdir
 
 
 @pytest.fixture

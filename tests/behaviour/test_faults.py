@@ -1,0 +1,287 @@
+"""What befalls a run from outside: disks, folders, clocks, hostile files, and thousands of steps. The table is in faults.py."""
+
+import gc
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, train_arguments
+from faults import FAULTS
+
+import main
+from sharingan_jax import outputs, recorder
+from sharingan_jax.rundir import RunDir, read_metrics
+from sharingan_jax.saved import read_saved_run
+
+STEPS = 12
+
+
+def _digest(workdir: Path) -> str:
+    digest: str = json.loads((workdir / "manifest.json").read_text())["digest"]
+    return digest
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"
+    }
+
+
+def _check_readable(workdir: Path) -> None:
+    """What is there is whole: each record, the last checkpoint (by its digest), and a record of every step up to it."""
+    saved = read_saved_run(workdir, step=None).step
+    steps = [record["step"] for record in read_metrics(RunDir(workdir))]
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) >= saved
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    try:
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a tmpfs is not allowed here")
+    except FileNotFoundError:
+        pytest.skip("there is no mount here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_full_disk_costs_nothing_that_was_written(
+    pictures: Path, whole_run: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir, ballast = small_disk / "run", small_disk / "ballast"
+    assert main.main(train_arguments(pictures, workdir, "--config.train.steps=4")) == 0
+    met = set()
+    for left in (0, 24, 120, 500, 1200):  # KB
+        ballast.write_bytes(b"")
+        free = shutil.disk_usage(small_disk).free
+        ballast.write_bytes(bytes(max(0, free - left * 1024)))
+        capsys.readouterr()
+        assert main.main(train_arguments(pictures, workdir)) == 2, left
+        error = capsys.readouterr().err
+        assert FAULTS["disk-full"].is_shown_in(error), error
+        assert error.count("\n") == 1
+        met.add(error.partition(";")[0].partition("/run/")[2].partition("'")[0].partition(":")[0])
+        _check_readable(workdir)
+    assert len(met) >= 3, met  # It was full at different places.
+    assert "checkpoints" in met
+    ballast.unlink()
+    assert main.main(train_arguments(pictures, workdir)) == 0
+    assert _digest(workdir) == _digest(whole_run)
+
+
+def test_a_read_only_folder_is_said_and_can_still_be_read(
+    pictures: Path, small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = small_disk / "run"
+    assert main.main(train_arguments(pictures, workdir, "--config.train.steps=4")) == 0
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    before = _contents(workdir)
+    for folder in (workdir, small_disk / "new"):
+        assert main.main(train_arguments(pictures, folder)) == 2
+        error = capsys.readouterr().err
+        assert FAULTS["read-only"].is_shown_in(error), error
+        assert error.count("\n") == 1
+    assert main.main(["sample", "--workdir", str(workdir), "--out", str(tmp_path / "grid.png")]) == 0
+    assert main.main(["verify", "--workdir", str(workdir)]) == 0
+    assert _contents(workdir) == before
+
+
+def test_a_folder_that_is_taken_away_is_not_made_again(
+    pictures: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir, away = tmp_path / "run", tmp_path / "away"
+    append = recorder.append_metrics
+
+    def append_and_move(run: RunDir, records: list[dict[str, Any]]) -> None:
+        append(run, records)
+        if records[-1]["step"] == 8 and not away.exists():
+            run.root.rename(away)
+
+    assert main.main(train_arguments(pictures, workdir, "--config.train.steps=4")) == 0
+    monkeypatch.setattr(recorder, "append_metrics", append_and_move)
+    more = ["--config.sample.every=100", "--config.checkpoint.every=100", "--config.train.steps_per_call=2"]
+    assert main.main(train_arguments(pictures, workdir, *more)) == 2
+    error = capsys.readouterr().err
+    assert FAULTS["deleted"].is_shown_in(error), error
+    assert error.count("\n") == 1
+    assert not workdir.exists()
+    _check_readable(away)
+    away.rename(workdir)
+    monkeypatch.undo()
+    assert main.main(train_arguments(pictures, workdir)) == 0
+    assert _digest(workdir) == _digest(whole_run)
+
+
+def test_a_checkpoint_of_other_shapes_is_refused_and_left_as_it_is(
+    pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(whole_run, workdir)
+    settings = json.loads((workdir / "config.json").read_text())
+    settings["model"]["ngf"] *= 2
+    (workdir / "config.json").write_text(json.dumps(settings))
+    before = _contents(workdir)
+    assert main.main(train_arguments(pictures, workdir, f"--config.model.ngf={settings['model']['ngf']}")) == 2
+    error = capsys.readouterr().err
+    assert FAULTS["shapes"].is_shown_in(error), error
+    assert main.main(["sample", "--workdir", str(workdir), "--out", str(tmp_path / "grid.png")]) == 2
+    error = capsys.readouterr().err
+    assert "the checkpoint of step 12 does not fit this configuration, or is damaged" in error
+    assert error.count("\n") == 1
+    assert _contents(workdir) == before
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(
+    pictures: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workdir = tmp_path / "run"
+    now = 2e9
+
+    def an_hour_back() -> float:
+        nonlocal now
+        now -= 3600
+        return now
+
+    monkeypatch.setattr(time, "time", an_hour_back)
+    monkeypatch.setattr(time, "time_ns", lambda: int(an_hour_back() * 1e9))
+    for steps in (8, STEPS):
+        assert str(main.main(train_arguments(pictures, workdir, f"--config.train.steps={steps}"))) == FAULTS["clock"].code
+        for age, path in enumerate(sorted((workdir / "checkpoints").iterdir(), key=lambda path: int(path.name))):
+            os.utime(path, (1e9 - 3600 * age,) * 2)  # The newer, the older.
+    monkeypatch.undo()
+    assert _digest(workdir) == _digest(whole_run)
+    assert read_saved_run(workdir, step=None).step == STEPS
+    times = [record["time"] for record in read_metrics(RunDir(workdir))]
+    assert all(list(part) == sorted(part) for part in (times[:8], times[8:]))
+    assert times[0] > 0
+
+
+class _Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self._folder),)
+
+
+@pytest.mark.parametrize(
+    "place", ["checkpoint", "manifest.json", "config.json", "metrics.jsonl", "--config", "--latents", "weights.pth"]
+)
+def test_no_file_that_is_read_runs_code(
+    place: str, pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trap, workdir = tmp_path / "sprung", tmp_path / "run"
+    shutil.copytree(whole_run, workdir)
+    content = pickle.dumps(_Trap(trap))
+    pickle.loads(content)  # It does what it says,
+    trap.rmdir()
+    arguments = train_arguments(pictures, workdir, "--config.train.steps=16")
+    if place == "checkpoint":
+        for path in (workdir / "checkpoints").rglob("*"):
+            if path.is_file():
+                path.write_bytes(content)
+    elif place.startswith("--") or place.endswith(".pth"):
+        file = tmp_path / {"--config": "evil.json", "--latents": "evil.npy"}.get(place, place)
+        file.write_bytes(content)
+        arguments = {
+            "--config": ["--config", str(file), "--workdir", str(tmp_path / "new")],
+            "--latents": ["sample", "--workdir", str(workdir), "--latents", str(file), "--out", str(tmp_path / "a.npy")],
+        }.get(place, ["import", "--from", str(file), *train_arguments(pictures, tmp_path / "new")])
+    else:
+        (workdir / place).write_bytes(content)
+    assert main.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert FAULTS["pickle"].is_shown_in(error)
+    assert error.count("\n") == 1
+    assert not trap.exists()  # and does not do it here.
+
+
+def test_an_archive_writes_nothing_outside_itself(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside = tmp_path / "a" / "b"
+    inside.mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    with zipfile.ZipFile("weights.pth", "w") as archive:
+        for name in ("../../out", str(tmp_path / "out"), "weights/data.pkl", "weights/../../../out"):
+            archive.writestr(name, b"x")
+    before = sorted(tmp_path.rglob("*"))
+    assert main.main(["import", "--from", "weights.pth", *train_arguments(pictures, inside / "new")]) == 2
+    error = capsys.readouterr().err
+    assert FAULTS["archive"].is_shown_in(error)
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_stays(pictures: Path, whole_run: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(whole_run, workdir)
+    # Of another size than what other tests have compiled: it takes seconds here.
+    command = train_arguments(pictures, workdir, "--config.train.steps=1000", "--config.train.steps_per_call=3")
+    process = subprocess.Popen([sys.executable, str(ROOT / "main.py"), *command], stdout=subprocess.PIPE, text=True)
+    while json.loads((workdir / "manifest.json").read_text())["status"] != "running":
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=5)
+    assert str(process.returncode) == FAULTS["second-signal"].code
+    _check_readable(workdir)
+    assert json.loads((workdir / "manifest.json").read_text())["status"] == "running"
+
+
+def _taken() -> tuple[int, int, int]:
+    """This process's threads and children, its open files, and its memory in bytes."""
+    gc.collect()
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return threading.active_count() + len(children), len(os.listdir("/proc/self/fd")), resident
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_a_long_run_leaves_nothing_behind(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps, grids and checkpoints take no threads, open files or memory along, and a start gives back what it took."""
+    workdir = tmp_path / "run"
+    more = ["--config.train.steps_per_call=20", "--config.train.batch_size=10", "--config.log.every=1000"]
+    more += ["--config.sample.every=60", "--config.checkpoint.every=60"]
+    save, noted = outputs.save_sample, []
+
+    def save_and_note(*arguments: Any) -> np.ndarray:
+        noted.append(_taken())
+        return save(*arguments)
+
+    monkeypatch.setattr(outputs, "save_sample", save_and_note)
+    assert main.main(train_arguments(pictures, workdir, *more, "--config.train.steps=60")) == 0
+    before = _taken()
+    assert str(main.main(train_arguments(pictures, workdir, *more, "--config.train.steps=1200"))) == FAULTS["soak"].code
+    after = _taken()
+    assert len(noted) == 20
+    early, late = noted[3:8], noted[-5:]
+    for kind in (0, 1):
+        assert after[kind] <= before[kind]
+        assert max(taken[kind] for taken in late) <= max(taken[kind] for taken in early)
+    grown = np.median([taken[2] for taken in late]) - np.median([taken[2] for taken in early])
+    assert grown < 720 * 10_000  # Bytes over the 720 steps between: a batch is 30 KB, the state 130 KB.
+    assert sorted(int(path.name) for path in (workdir / "checkpoints").iterdir()) == [1080, 1140, 1200]
+    assert len(list((workdir / "samples").iterdir())) == 20
+    assert not [path for path in workdir.rglob(".*") if path.name != ".lock"]
