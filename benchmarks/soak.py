@@ -4,8 +4,8 @@
     python -m benchmarks.soak --steps 20000 --every 500
 
 Prints, over the run, the memory, threads, open files and child processes of the training process, and the size of what it has
-written; ends with 1 where the run's last quarter takes more than its second (memory by more than 2%, threads, which a checkpoint in the
-writing has some of, by more than a tenth). Reads /proc: Linux.
+written; ends with 1 where the run's last quarter takes more than its second (memory by more than 2%, threads, of which a
+checkpoint being written has some, by more than a tenth). Reads /proc: Linux.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def look(pid: int, workdir: Path) -> Taken | None:
         children = sum(len(path.read_text().split()) for path in Path(f"/proc/{pid}/task").glob("*/children"))
         step = read_metrics(run)[-1]["step"]
         disk = sum(path.stat().st_size for path in workdir.rglob("*") if path.is_file())
-    except (OSError, IndexError):
+    except (OSError, IndexError, KeyError):
         return None
     return Taken(step, int(status["VmRSS"].split()[0]) / 1000, int(status["Threads"]), files, children, disk / 1e6)
 

@@ -105,18 +105,28 @@ class Checkpoints:
             raise UserError(f"{self.folder}: there is no checkpoint of step {step}; there are: {there}")
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
-        with _as_user_error(
-            f"{self.folder}: the checkpoint of step {step} does not fit this configuration, or is damaged",
-            kind=DamagedCheckpointError,
-        ):
+        complaint = f"{self.folder}: the checkpoint of step {step} does not fit this configuration, or is damaged"
+        with _as_user_error(complaint, kind=DamagedCheckpointError):
+            found_shapes = self._shapes(step)
+        # Before Orbax finds it: it leaves a heap of coroutines behind, which complain when they are thrown away.
+        for name, shape in _shapes_of(like).items():
+            if found_shapes.get(name) != shape:
+                found = "missing" if name not in found_shapes else f"{list(found_shapes[name])}"
+                raise DamagedCheckpointError(f"{complaint}: {name} is {found} and the configuration's is {list(shape)}")
+        with _as_user_error(complaint, kind=DamagedCheckpointError):
             restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
         state: TrainState = restored["state"]
-        found = digest(state)
-        if found != self.facts(step)["digest"]:
+        read = digest(state)
+        if read != self.facts(step)["digest"]:
             raise DamagedCheckpointError(
-                f"{self.folder}: the checkpoint of step {step} is damaged: the weights read ({found[:12]}) are not those written"
+                f"{self.folder}: the checkpoint of step {step} is damaged: the weights read ({read[:12]}) are not those written"
             )
         return state
+
+    def _shapes(self, step: int) -> dict[str, tuple[int, ...]]:
+        metadata = ocp.StandardCheckpointHandler().metadata((self.folder / str(step) / "state").absolute())
+        arrays = jax.tree.leaves(metadata.tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
+        return {array.name: tuple(array.shape) for array in arrays}
 
     def put_aside(self, step: int, folder: Path) -> Path:
         """Moves the checkpoint of `step` into `folder`, under a name that is free there, which is returned."""
@@ -126,6 +136,11 @@ class Checkpoints:
         shutil.move(self.folder / str(step), place)
         self._manager.reload()
         return place
+
+
+def _shapes_of(state: TrainState) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf.shape for path, leaf in leaves}
 
 
 @contextlib.contextmanager

@@ -143,7 +143,7 @@ def test_a_checkpoint_of_other_shapes_is_refused_and_left_as_it_is(
     assert FAULTS["shapes"].is_shown_in(error), error
     assert main.main(["sample", "--workdir", str(workdir), "--out", str(tmp_path / "grid.png")]) == 2
     error = capsys.readouterr().err
-    assert "the checkpoint of step 12 does not fit this configuration, or is damaged" in error
+    assert "the checkpoint of step 12 does not fit this configuration, or is damaged: gen.params." in error
     assert error.count("\n") == 1
     assert _contents(workdir) == before
 
