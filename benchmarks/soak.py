@@ -4,11 +4,12 @@
     python -m benchmarks.soak --steps 20000 --every 500
 
 Prints, over the run, the memory, threads, open files and child processes of the training process, and the size of what it has
-written; ends with 1 where the run's last quarter takes more than its second (memory by more than 2%, threads, of which a
-checkpoint being written has some, by more than a tenth). Reads /proc: Linux.
+written; ends with 1 where the median look of the run's last quarter has more than that of its second (2% more memory, a tenth
+more threads, of which a checkpoint being written has some). Reads /proc: Linux.
 """
 
 import argparse
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -76,9 +77,9 @@ def grown(seen: list[Taken]) -> list[str]:
     early, late = training[quarter : 2 * quarter], training[-quarter:]
     found = []
     for name, allowed in (("memory", 1.02), ("threads", 1.1), ("files", 1.0), ("children", 1.0)):
-        before, after = (max(getattr(taken, name) for taken in part) for part in (early, late))
+        before, after = (statistics.median(getattr(taken, name) for taken in part) for part in (early, late))
         if after > before * allowed:
-            found.append(f"{name}: up to {before:g}, and then {after:g}")
+            found.append(f"{name}: {before:g}, and then {after:g}")
     return found
 
 

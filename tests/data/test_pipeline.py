@@ -34,3 +34,14 @@ def test_tensorflow_sees_no_accelerator() -> None:
 def test_steps_of_different_sizes_do_not_share_a_dispatch() -> None:
     with pytest.raises(Exception, match="same shape"):
         list(chunks(IMAGES, PLAN, [(2, 2)]))
+
+
+@pytest.mark.parametrize("parts", [2, 5])
+def test_the_parts_of_a_batch_are_the_batch(parts: int) -> None:
+    plan = BatchPlan(10, batch_size=10, seed=3, last_batch="keep")
+    lengths = [(1, 2), (3, 1)]
+    whole = list(chunks(IMAGES, plan, lengths))
+    pieces = [list(chunks(IMAGES, plan, lengths, part=part, parts=parts)) for part in range(parts)]
+    for number, batch in enumerate(whole):
+        np.testing.assert_array_equal(np.concatenate([piece[number] for piece in pieces], axis=1), batch)
+        assert pieces[0][number].shape[1] == 10 // parts

@@ -1,0 +1,97 @@
+"""What train.deterministic costs on a GPU, and whether it does what it says.
+
+    python -m benchmarks.deterministic
+    python -m benchmarks.deterministic --batch 128 --rounds 9
+
+Four processes train the default system from the same seed, two with train.deterministic and two without, in turns, so that all
+meet the same machine. Prints milliseconds a step (median, smallest, largest), the ratio, and whether either pair ends with the
+same digest. Where JAX has no GPU the flag is not set, and all four do the same: it says so.
+"""
+
+import argparse
+import itertools
+import statistics
+import subprocess
+import sys
+import time
+
+STEPS_A_CALL = 10
+
+
+def serve(batch: int, deterministic: bool) -> None:
+    """A process's part: for each line it reads, trains STEPS_A_CALL steps and prints the seconds; at the end the digest."""
+    from pathlib import Path
+
+    from sharingan_jax.config_files import load_config
+    from sharingan_jax.environment import settle_environment
+
+    overrides = [("train.deterministic", str(deterministic)), ("train.batch_size", str(batch))]
+    config = load_config(Path(__file__).parents[1] / "configs" / "default.py", overrides)
+    settle_environment(config, recorded=0)
+
+    import jax
+    import numpy as np
+
+    from sharingan_jax.data.emblems import draw_emblems
+    from sharingan_jax.parallel import compile_programs, make_mesh
+    from sharingan_jax.state import build_system, digest
+
+    pictures = draw_emblems(100, size=config.data.size)[0]
+    chosen = np.resize(np.arange(len(pictures)), (STEPS_A_CALL, batch))
+    real_u8 = pictures[chosen]
+    programs = compile_programs(build_system(config), make_mesh(1, batch_sizes={batch}), precision=config.train.precision)
+    state = programs.init(config.seed)
+    print(jax.devices()[0].device_kind, flush=True)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        state, metrics = programs.chunk(state, real_u8)
+        jax.block_until_ready((state, metrics))
+        print(time.perf_counter() - began, flush=True)
+    print(digest(state), flush=True)
+
+
+def start(batch: int, deterministic: bool) -> subprocess.Popen[str]:
+    """One of the four processes."""
+    command = [sys.executable, "-m", "benchmarks.deterministic", "--serve", str(deterministic), "--batch", str(batch)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def measure(processes: dict[tuple[bool, int], subprocess.Popen[str]], *, rounds: int) -> dict[bool, list[float]]:
+    """Milliseconds a step of each round, with and without, after one round of compiling."""
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for number, (key, process) in itertools.product(range(rounds + 1), processes.items()):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        print("go", file=process.stdin, flush=True)
+        seconds = float(process.stdout.readline())
+        if number:
+            times[key[0]].append(1000 * seconds / STEPS_A_CALL)
+    return times
+
+
+def main() -> int:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=25)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.serve:
+        serve(flags.batch, flags.serve == "True")
+        return 0
+    processes = {(with_it, twin): start(flags.batch, with_it) for with_it in (True, False) for twin in (0, 1)}
+    kinds = {process.stdout.readline().strip() for process in processes.values() if process.stdout}
+    times = measure(processes, rounds=flags.rounds)
+    ends = {key: process.communicate()[0].strip() for key, process in processes.items()}
+    print(f"{', '.join(kinds)}, batch {flags.batch}\n\n| train.deterministic | ms a step | two runs |\n|---|---|---|")
+    for with_it, each in times.items():
+        same = "the same bits" if ends[with_it, 0] == ends[with_it, 1] else "other bits"
+        print(f"| {with_it} | {statistics.median(each):.1f} ({min(each):.1f}–{max(each):.1f}) | {same} |")
+    print(f"\nwith it a step takes {statistics.median(times[True]) / statistics.median(times[False]):.2f} times as long")
+    if kinds == {"cpu"}:
+        print("there is no GPU here, so the flag was not set: this is the noise of the measurement")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
