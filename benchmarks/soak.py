@@ -47,9 +47,10 @@ def look(pid: int, workdir: Path) -> Taken | None:
         children = sum(len(path.read_text().split()) for path in Path(f"/proc/{pid}/task").glob("*/children"))
         step = read_metrics(run)[-1]["step"]
         disk = sum(path.stat().st_size for path in workdir.rglob("*") if path.is_file())
+        memory = int(status["VmRSS"].split()[0])  # A process that has just ended has none.
     except (OSError, IndexError, KeyError):
         return None
-    return Taken(step, int(status["VmRSS"].split()[0]) / 1000, int(status["Threads"]), files, children, disk / 1e6)
+    return Taken(step, memory / 1000, int(status["Threads"]), files, children, disk / 1e6)
 
 
 def soak(workdir: Path, *, steps: int, every: int) -> tuple[int, list[Taken]]:

@@ -14,7 +14,7 @@ from orbax import checkpoint as ocp
 
 from sharingan_jax.atomic import make_folder
 from sharingan_jax.errors import UserError
-from sharingan_jax.state import TrainState, digest
+from sharingan_jax.state import TrainState, digest, named_arrays
 
 BESIDE = 2**20  # Bytes that Orbax's own files may take beside the arrays; a full disk in its midst it tells in a hundred lines.
 
@@ -66,8 +66,8 @@ class Checkpoints:
             return
         self._check_room(step, size=sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         with _as_user_error(f"{self.folder}: the checkpoint of step {step} could not be written"):
-            described = {**facts, "step": step, "digest": digest(state)}
             host = jax.tree.map(np.array, state)  # Copies: the next step takes over the arrays of this one.
+            described = {**facts, "step": step, "digest": digest(host)}
             self._manager.save(
                 step, args=ocp.args.Composite(state=ocp.args.StandardSave(host), facts=ocp.args.JsonSave(described))
             )
@@ -106,27 +106,27 @@ class Checkpoints:
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
         complaint = f"{self.folder}: the checkpoint of step {step} does not fit this configuration, or is damaged"
-        with _as_user_error(complaint, kind=DamagedCheckpointError):
-            found_shapes = self._shapes(step)
         # Before Orbax finds it: it leaves a heap of coroutines behind, which complain when they are thrown away.
-        for name, shape in _shapes_of(like).items():
-            if found_shapes.get(name) != shape:
-                found = "missing" if name not in found_shapes else f"{list(found_shapes[name])}"
-                raise DamagedCheckpointError(f"{complaint}: {name} is {found} and the configuration's is {list(shape)}")
+        self._check_shapes(step, like, complaint)
         with _as_user_error(complaint, kind=DamagedCheckpointError):
             restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
         state: TrainState = restored["state"]
-        read = digest(state)
-        if read != self.facts(step)["digest"]:
+        found = digest(state)
+        if found != self.facts(step)["digest"]:
             raise DamagedCheckpointError(
-                f"{self.folder}: the checkpoint of step {step} is damaged: the weights read ({read[:12]}) are not those written"
+                f"{self.folder}: the checkpoint of step {step} is damaged: the weights read ({found[:12]}) are not those written"
             )
         return state
 
-    def _shapes(self, step: int) -> dict[str, tuple[int, ...]]:
-        metadata = ocp.StandardCheckpointHandler().metadata((self.folder / str(step) / "state").absolute())
-        arrays = jax.tree.leaves(metadata.tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
-        return {array.name: tuple(array.shape) for array in arrays}
+    def _check_shapes(self, step: int, like: TrainState, complaint: str) -> None:
+        with _as_user_error(complaint, kind=DamagedCheckpointError):
+            metadata = ocp.StandardCheckpointHandler().metadata((self.folder / str(step) / "state").absolute())
+            arrays = jax.tree.leaves(metadata.tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
+            shapes = {array.name: tuple(array.shape) for array in arrays}
+        for name, leaf in named_arrays(like).items():
+            if shapes.get(name) != leaf.shape:
+                found = list(shapes[name]) if name in shapes else "missing"
+                raise DamagedCheckpointError(f"{complaint}: {name} is {found} and the configuration's is {list(leaf.shape)}")
 
     def put_aside(self, step: int, folder: Path) -> Path:
         """Moves the checkpoint of `step` into `folder`, under a name that is free there, which is returned."""
@@ -136,11 +136,6 @@ class Checkpoints:
         shutil.move(self.folder / str(step), place)
         self._manager.reload()
         return place
-
-
-def _shapes_of(state: TrainState) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf.shape for path, leaf in leaves}
 
 
 @contextlib.contextmanager

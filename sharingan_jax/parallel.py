@@ -105,7 +105,7 @@ def compile_programs(system: System, mesh: Mesh, *, precision: str) -> Programs:
         init=lambda seed: init(seed=seed),
         chunk=lambda state, real_u8: compiled(state, jax.make_array_from_process_local_data(pictures, real_u8)),
         sample=lambda gen, z: sample(gen, jax.make_array_from_process_local_data(everywhere, z)),
-        place=lambda state: jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(everywhere, leaf), _on_host(state)),
+        place=partial(jax.tree.map, lambda leaf: jax.make_array_from_process_local_data(everywhere, np.asarray(leaf))),
         largest=_compile_largest(mesh),
     )
 
@@ -115,11 +115,6 @@ def _compile_largest(mesh: Mesh) -> Callable[[int], Array]:
     largest = jax.jit(jnp.max, in_shardings=one_each, out_shardings=replicated(mesh))
     own = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
     return lambda number: largest(jax.make_array_from_process_local_data(one_each, np.full(own, number, np.int32)))
-
-
-def _on_host(state: TrainState) -> TrainState:
-    host: TrainState = jax.tree.map(np.asarray, state)
-    return host
 
 
 def compile_sampler(

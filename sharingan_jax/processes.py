@@ -9,8 +9,8 @@ from typing import Any
 from sharingan_jax.errors import UserError
 
 Facts = dict[str, Any]
-LAUNCHERS = {"SLURM_STEP_NUM_TASKS": "Slurm's srun", "OMPI_COMM_WORLD_SIZE": "Open MPI's mpirun"}
-"""Environment variables that a launcher sets to how many processes it started."""
+LAUNCHED = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+"""Environment variables that Slurm's srun and Open MPI's mpirun set to how many processes they started."""
 WAIT_FOR_ALL = 300  # Seconds until all processes must have begun.
 WAIT_AT_END = 30  # Seconds that a process that ends waits for the others to end.
 SILENT_FOR = 60  # Seconds without a sign of life after which a process is taken for dead, and the others end.
@@ -82,7 +82,7 @@ def started_together() -> bool:
 
     A single host has some of these variables too, with one name or a 1 in them, and is one process.
     """
-    counted = any(os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 1 for name in LAUNCHERS)
+    counted = any(os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 1 for name in LAUNCHED)
     return counted or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
 
 

@@ -94,12 +94,15 @@ def init_state(system: System, *, seed: int) -> TrainState:
     )
 
 
+def named_arrays(state: TrainState) -> dict[str, Any]:
+    """The arrays of a state under names such as `gen.params.to4.kernel`, in its order."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
 def first_non_finite(state: TrainState) -> str | None:
     """The name of the first array, parameters before buffers before moments, G's before D's, that holds a NaN or an infinity."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(state)):
-        if not np.isfinite(leaf).all():
-            return jax.tree_util.keystr(path, simple=True, separator=".")
-    return None
+    return next((name for name, leaf in named_arrays(jax.device_get(state)).items() if not np.isfinite(leaf).all()), None)
 
 
 def pack(state: TrainState) -> bytes:

@@ -18,7 +18,7 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.manifest import conditions_of
 from sharingan_jax.rundir import RunDir, append_metrics, read_imported, read_json, read_metrics, write_config
 from sharingan_jax.saved import read_saved_run
-from sharingan_jax.state import TrainState
+from sharingan_jax.state import TrainState, named_arrays
 
 NEVER = 2**31 - 1
 
@@ -174,11 +174,10 @@ def _first_tensors(run: RunDir, again: RunDir, steps: list[int]) -> tuple[int, l
 
 def differing_tensors(one: TrainState, other: TrainState) -> list[str]:
     """The arrays of two states that are not the same bits, as `name: by up to x`, in the order of the state."""
-    pairs = zip(jax.tree_util.tree_leaves_with_path(one), jax.tree.leaves(other), strict=True)
     found = []
-    for (path, ours), theirs in pairs:
+    for (name, ours), theirs in zip(named_arrays(one).items(), jax.tree.leaves(other), strict=True):
         a, b = np.asarray(ours), np.asarray(theirs)
         if a.tobytes() != b.tobytes():
             apart = np.abs(a.astype(np.float64) - b.astype(np.float64)).max()
-            found.append(f"{jax.tree_util.keystr(path, simple=True, separator='.')}: by up to {apart:.3g}")
+            found.append(f"{name}: by up to {apart:.3g}")
     return found

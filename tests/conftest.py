@@ -1,5 +1,6 @@
 """Shared by all tests: eight virtual devices, no silent broadcasting, a compile cache for the length of the session."""
 
+import json
 import os
 import tempfile
 import warnings
@@ -26,6 +27,7 @@ import main
 from sharingan_jax.config import Config
 from sharingan_jax.config_files import load_config
 from sharingan_jax.data.pipeline import import_tensorflow
+from sharingan_jax.rundir import RunDir, read_metrics
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -122,6 +124,22 @@ def whole_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("runs") / "whole"
     assert main.main(train_arguments(pictures, workdir)) == 0
     return workdir
+
+
+def figures_of(workdir: Path) -> list[dict[str, Any]]:
+    """A run's records without what differs from start to start: when they were made."""
+    return [{**record, "time": None} for record in read_metrics(RunDir(workdir))]
+
+
+def manifest_of(workdir: Path) -> dict[str, Any]:
+    """What a run says of itself."""
+    manifest: dict[str, Any] = json.loads((workdir / "manifest.json").read_text())
+    return manifest
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its relative name."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

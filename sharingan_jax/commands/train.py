@@ -22,7 +22,8 @@ Trains a configuration. Every setting of configs/default.py can be changed on th
   python main.py --config configs/default.py --config.train.batch_size=24 --coordinator host0:1234 --processes 2 --process 0
                                                                           one of two processes that train together
 
-On a TPU slice of several hosts, under srun and under mpirun the processes find each other: the same command for each.
+Under srun, under mpirun and on a TPU slice whose TPU_WORKER_HOSTNAMES names several hosts the processes find each other: the same
+command for each.
 
 The same command again continues where it stopped, also with more steps asked for. Ctrl-C and SIGTERM save first; a second
 Ctrl-C leaves at once.

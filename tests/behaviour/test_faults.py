@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, train_arguments
+from conftest import ROOT, contents_of, manifest_of, train_arguments
 from faults import FAULTS
 
 import main
@@ -26,17 +26,6 @@ from sharingan_jax.rundir import RunDir, read_metrics
 from sharingan_jax.saved import read_saved_run
 
 STEPS = 12
-
-
-def _digest(workdir: Path) -> str:
-    digest: str = json.loads((workdir / "manifest.json").read_text())["digest"]
-    return digest
-
-
-def _contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"
-    }
 
 
 def _check_readable(workdir: Path) -> None:
@@ -83,7 +72,7 @@ def test_a_full_disk_costs_nothing_that_was_written(
     assert "checkpoints" in met
     ballast.unlink()
     assert main.main(train_arguments(pictures, workdir)) == 0
-    assert _digest(workdir) == _digest(whole_run)
+    assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
 
 
 def test_a_read_only_folder_is_said_and_can_still_be_read(
@@ -92,7 +81,7 @@ def test_a_read_only_folder_is_said_and_can_still_be_read(
     workdir = small_disk / "run"
     assert main.main(train_arguments(pictures, workdir, "--config.train.steps=4")) == 0
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    before = _contents(workdir)
+    before = contents_of(workdir)
     for folder in (workdir, small_disk / "new"):
         assert main.main(train_arguments(pictures, folder)) == 2
         error = capsys.readouterr().err
@@ -100,7 +89,7 @@ def test_a_read_only_folder_is_said_and_can_still_be_read(
         assert error.count("\n") == 1
     assert main.main(["sample", "--workdir", str(workdir), "--out", str(tmp_path / "grid.png")]) == 0
     assert main.main(["verify", "--workdir", str(workdir)]) == 0
-    assert _contents(workdir) == before
+    assert contents_of(workdir) == before
 
 
 def test_a_folder_that_is_taken_away_is_not_made_again(
@@ -126,7 +115,7 @@ def test_a_folder_that_is_taken_away_is_not_made_again(
     away.rename(workdir)
     monkeypatch.undo()
     assert main.main(train_arguments(pictures, workdir)) == 0
-    assert _digest(workdir) == _digest(whole_run)
+    assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
 
 
 def test_a_checkpoint_of_other_shapes_is_refused_and_left_as_it_is(
@@ -137,7 +126,7 @@ def test_a_checkpoint_of_other_shapes_is_refused_and_left_as_it_is(
     settings = json.loads((workdir / "config.json").read_text())
     settings["model"]["ngf"] *= 2
     (workdir / "config.json").write_text(json.dumps(settings))
-    before = _contents(workdir)
+    before = contents_of(workdir)
     assert main.main(train_arguments(pictures, workdir, f"--config.model.ngf={settings['model']['ngf']}")) == 2
     error = capsys.readouterr().err
     assert FAULTS["shapes"].is_shown_in(error), error
@@ -145,7 +134,7 @@ def test_a_checkpoint_of_other_shapes_is_refused_and_left_as_it_is(
     error = capsys.readouterr().err
     assert "the checkpoint of step 12 does not fit this configuration, or is damaged: gen.params." in error
     assert error.count("\n") == 1
-    assert _contents(workdir) == before
+    assert contents_of(workdir) == before
 
 
 def test_a_clock_that_goes_backwards_changes_nothing(
@@ -166,7 +155,7 @@ def test_a_clock_that_goes_backwards_changes_nothing(
         for age, path in enumerate(sorted((workdir / "checkpoints").iterdir(), key=lambda path: int(path.name))):
             os.utime(path, (1e9 - 3600 * age,) * 2)  # The newer, the older.
     monkeypatch.undo()
-    assert _digest(workdir) == _digest(whole_run)
+    assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
     assert read_saved_run(workdir, step=None).step == STEPS
     times = [record["time"] for record in read_metrics(RunDir(workdir))]
     assert all(list(part) == sorted(part) for part in (times[:8], times[8:]))
@@ -238,7 +227,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_stays(pictures: Path,
     # Of another size than what other tests have compiled: it takes seconds here.
     command = train_arguments(pictures, workdir, "--config.train.steps=1000", "--config.train.steps_per_call=3")
     process = subprocess.Popen([sys.executable, str(ROOT / "main.py"), *command], stdout=subprocess.PIPE, text=True)
-    while json.loads((workdir / "manifest.json").read_text())["status"] != "running":
+    while manifest_of(workdir)["status"] != "running":
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
@@ -247,7 +236,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_stays(pictures: Path,
     process.communicate(timeout=5)
     assert str(process.returncode) == FAULTS["second-signal"].code
     _check_readable(workdir)
-    assert json.loads((workdir / "manifest.json").read_text())["status"] == "running"
+    assert manifest_of(workdir)["status"] == "running"
 
 
 def _taken() -> tuple[int, int, int]:

@@ -11,10 +11,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import ROOT, TINY
+from conftest import ROOT, TINY, figures_of, manifest_of
 from faults import FAULTS
 from PIL import Image
 
@@ -27,10 +26,6 @@ SETTINGS = [
     "--config", str(ROOT / "configs" / "smoke.py"), *TINY, "--config.train.batch_size=25", f"--config.train.steps={STEPS}",
     "--config.sample.every=2", "--config.checkpoint.every=2", "--config.train.steps_per_call=2",
 ]  # fmt: skip
-
-
-def _figures(workdir: Path) -> list[dict[str, Any]]:
-    return [{**record, "time": None} for record in read_metrics(RunDir(workdir))]
 
 
 def _check_whole(workdir: Path) -> None:
@@ -71,15 +66,15 @@ def test_a_run_killed_again_and_again_ends_with_the_uninterrupted_ones_bits(tmp_
         _, errors = process.communicate(timeout=60)
         assert process.returncode in (-signal.SIGKILL, 0), errors.decode()
         _check_whole(victim)
-        reached.append(len(_figures(victim)))
+        reached.append(len(figures_of(victim)))
     assert any(0 < step < STEPS for step in reached), reached
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     # Kills that all came before the first checkpoint leave nothing to continue: then it begins at the first step.
     assert FAULTS["kill"].is_shown_in(done.stdout) or f"step 4/{STEPS}" in done.stdout
-    digests = [json.loads((folder / "manifest.json").read_text())["digest"] for folder in (whole, victim)]
+    digests = [manifest_of(folder)["digest"] for folder in (whole, victim)]
     assert digests[0] == digests[1]
-    assert _figures(victim) == _figures(whole)
+    assert figures_of(victim) == figures_of(whole)
     assert sorted(path.name for path in (victim / "samples").glob("step_*.png")) == [
         f"step_{step:06d}.png" for step in range(2, STEPS + 1, 2)
     ]
@@ -87,6 +82,6 @@ def test_a_run_killed_again_and_again_ends_with_the_uninterrupted_ones_bits(tmp_
 
 def _wait_for_a_step(process: subprocess.Popen[bytes], workdir: Path) -> None:
     """Returns when the start has made a step that no start before it had, or has ended."""
-    before = len(_figures(workdir))
-    while process.poll() is None and len(_figures(workdir)) <= before:
+    before = len(figures_of(workdir))
+    while process.poll() is None and len(figures_of(workdir)) <= before:
         time.sleep(0.02)

@@ -1,6 +1,5 @@
 """Two real processes train one run together: what they say alone and together, and how they end."""
 
-import json
 import os
 import signal
 import socket
@@ -8,16 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, TINY
+from conftest import ROOT, TINY, figures_of, manifest_of
 from faults import FAULTS
 
 import main
 from sharingan_jax.processes import started_together
-from sharingan_jax.rundir import RunDir, read_metrics
 
 SETTINGS = [
     "--config", str(ROOT / "configs" / "smoke.py"), *TINY, "--config.data.last_batch=drop", "--config.train.devices=0",
@@ -41,18 +38,9 @@ def _start_two(workdir: Path, *more: str, others: tuple[str, ...] = ()) -> list[
     ]  # fmt: skip
 
 
-def _figures(workdir: Path) -> list[dict[str, Any]]:
-    return [{**record, "time": None} for record in read_metrics(RunDir(workdir))]
-
-
-def _manifest(workdir: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((workdir / "manifest.json").read_text())
-    return manifest
-
-
 def _wait_for_steps(workdir: Path, processes: list[subprocess.Popen[str]], *, steps: int) -> None:
     deadline = time.monotonic() + 120
-    while len(_figures(workdir)) < steps:
+    while len(figures_of(workdir)) < steps:
         assert all(process.poll() is None for process in processes), [process.communicate() for process in processes]
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -66,12 +54,12 @@ def test_two_processes_stop_together_and_one_goes_on_and_back(tmp_path: Path) ->
     processes[1].send_signal(signal.SIGTERM)  # The notice comes to the one that writes nothing.
     ends = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [143, 143], ends
-    stopped = _manifest(workdir)
+    stopped = manifest_of(workdir)
     step = stopped["step"]
     assert stopped["status"] == "stopped"
     assert stopped["device"]["count"] == 8
     assert stopped["device"]["processes"] == 2
-    assert [record["step"] for record in _figures(workdir)] == list(range(1, step + 1))
+    assert [record["step"] for record in figures_of(workdir)] == list(range(1, step + 1))
     assert FAULTS["process-signal"].is_shown_in(ends[0][0])
     assert "Loss_D" not in ends[1][0]
     assert "stopped by" not in ends[1][0]
@@ -79,12 +67,12 @@ def test_two_processes_stop_together_and_one_goes_on_and_back(tmp_path: Path) ->
     arguments = [*SETTINGS, "--workdir", str(workdir)]
     assert main.main([*arguments, f"--config.train.steps={step + 1}", "--config.train.devices=1"]) == 0
     assert main.main([*arguments, f"--config.train.steps={step + 2}"]) == 0
-    assert [record["step"] for record in _figures(workdir)] == list(range(1, step + 3))
-    assert [start["device"]["count"] for start in _manifest(workdir)["starts"]] == [8, 1, 8]
-    assert [start["after_step"] for start in _manifest(workdir)["starts"]] == [0, step, step + 1]
+    assert [record["step"] for record in figures_of(workdir)] == list(range(1, step + 3))
+    assert [start["device"]["count"] for start in manifest_of(workdir)["starts"]] == [8, 1, 8]
+    assert [start["after_step"] for start in manifest_of(workdir)["starts"]] == [0, step, step + 1]
 
     assert main.main([*SETTINGS, "--workdir", str(whole), "--config.train.steps=6"]) == 0
-    for two, one in zip(_figures(workdir)[:6], _figures(whole), strict=True):
+    for two, one in zip(figures_of(workdir)[:6], figures_of(whole), strict=True):
         # Each process fed its share: the same batches and latents as one process has, to within rounding, which grows.
         np.testing.assert_allclose(two["loss_d"], one["loss_d"], rtol=1e-3)
         np.testing.assert_allclose(two["d_real"], one["d_real"], rtol=1e-3)
@@ -98,10 +86,10 @@ def test_when_one_of_two_dies_the_other_ends_and_the_run_goes_on(tmp_path: Path)
     ends = [process.communicate(timeout=90) for process in processes]
     assert processes[0].returncode == -signal.SIGKILL
     assert processes[1].returncode != 0, ends
-    more = f"--config.train.steps={len(_figures(workdir)) + 2}"
+    more = f"--config.train.steps={len(figures_of(workdir)) + 2}"
     assert main.main([*SETTINGS, "--workdir", str(workdir), more]) == 0
-    assert _manifest(workdir)["status"] == "complete"
-    assert [start["device"]["processes"] for start in _manifest(workdir)["starts"]] == [2, 1]
+    assert manifest_of(workdir)["status"] == "complete"
+    assert [start["device"]["processes"] for start in manifest_of(workdir)["starts"]] == [2, 1]
     assert FAULTS["process-lost"].code == "not 0, within a minute"
 
 

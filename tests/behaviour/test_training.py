@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, smoke_config, train_arguments
+from conftest import ROOT, manifest_of, smoke_config, train_arguments
 from faults import FAULTS
 from PIL import Image
 
@@ -30,11 +30,6 @@ STEPS = 12
 
 def _metrics(workdir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-def _manifest(workdir: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((workdir / "manifest.json").read_text())
-    return manifest
 
 
 def _without_time(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -66,7 +61,7 @@ def test_every_step_has_one_line_of_figures(whole_run: Path) -> None:
 
 
 def test_the_manifest_says_what_the_run_was(whole_run: Path, pictures: Path) -> None:
-    manifest = _manifest(whole_run)
+    manifest = manifest_of(whole_run)
     assert manifest["status"] == "complete"
     assert manifest["step"] == STEPS
     assert manifest["seed"] == 0
@@ -87,7 +82,7 @@ def test_the_manifest_says_what_the_run_was(whole_run: Path, pictures: Path) -> 
 def test_a_manifest_alone_runs_the_run_again(whole_run: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     assert main.main(["--config", str(whole_run / "manifest.json"), "--workdir", str(again)]) == 0
-    assert _manifest(again)["digest"] == _manifest(whole_run)["digest"]
+    assert manifest_of(again)["digest"] == manifest_of(whole_run)["digest"]
     assert _without_time(_metrics(again)) == _without_time(_metrics(whole_run))
 
 
@@ -121,7 +116,7 @@ def test_stopping_and_asking_for_more_gives_the_bits_of_one_run(pictures: Path, 
     workdir = tmp_path / "run"
     for steps in (5, 7, STEPS):
         assert main.main(train_arguments(pictures, workdir, f"--config.train.steps={steps}")) == 0
-    assert _manifest(workdir)["digest"] == _manifest(whole_run)["digest"]
+    assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
     assert _without_time(_metrics(workdir)) == _without_time(_metrics(whole_run))
     last = "samples/step_000012.png"
     assert (workdir / last).read_bytes() == (whole_run / last).read_bytes()
@@ -135,7 +130,7 @@ def test_when_files_are_written_changes_no_bit(pictures: Path, whole_run: Path, 
         "--config.train.steps_per_call=3",
     ]
     assert main.main(train_arguments(pictures, tmp_path / "run", *quiet)) == 0
-    assert _manifest(tmp_path / "run")["digest"] == _manifest(whole_run)["digest"]
+    assert manifest_of(tmp_path / "run")["digest"] == manifest_of(whole_run)["digest"]
     assert not (tmp_path / "run" / "events").exists()
 
 
@@ -143,17 +138,19 @@ def test_eight_devices_are_one_from_the_command_line_too(pictures: Path, tmp_pat
     for devices in (1, 8):
         more = [f"--config.train.devices={devices}", "--config.data.last_batch=drop", "--config.train.steps=4"]
         assert main.main(train_arguments(pictures, tmp_path / str(devices), *more)) == 0
-        assert _manifest(tmp_path / str(devices))["device"]["count"] == devices
+        assert manifest_of(tmp_path / str(devices))["device"]["count"] == devices
     for one, eight in zip(_metrics(tmp_path / "1"), _metrics(tmp_path / "8"), strict=True):
         # Rounding grows from step to step: 1e-7 at the first, still below a thousandth at the fourth.
         np.testing.assert_allclose(eight["loss_d"], one["loss_d"], rtol=1e-3)
         np.testing.assert_allclose(eight["loss_g"], one["loss_g"], rtol=1e-3)
 
 
-def test_a_finished_run_started_again_stays_as_it_is(whole_run: Path, pictures: Path) -> None:
-    before = _manifest(whole_run)["digest"], _metrics(whole_run)
-    assert main.main(train_arguments(pictures, whole_run)) == 0
-    assert (_manifest(whole_run)["digest"], _metrics(whole_run)) == before
+def test_a_finished_run_started_again_stays_as_it_is(whole_run: Path, pictures: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(whole_run, workdir)
+    assert main.main(train_arguments(pictures, workdir)) == 0
+    assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
+    assert _metrics(workdir) == _metrics(whole_run)
 
 
 def test_metrics_cut_short_by_a_crash_are_made_whole(pictures: Path, whole_run: Path, tmp_path: Path) -> None:
@@ -243,7 +240,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_leads_to_the_sa
     assert f"it is now {workdir / 'damaged' / 'step-12'}, and the run goes on from step 8\n" in out
     assert FAULTS["damaged"].is_shown_in(out)
     assert (workdir / "damaged" / "step-12").is_dir()
-    assert _manifest(workdir)["digest"] == _manifest(whole_run)["digest"]
+    assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
     assert _without_time(_metrics(workdir)) == _without_time(_metrics(whole_run))
 
 
@@ -273,7 +270,7 @@ def test_pictures_that_are_not_finite_stop_the_run_by_name(
     more = ["--config.optim.gen.lr=1e38", "--config.sample.every=1", "--config.checkpoint.every=1"]
     assert main.main(train_arguments(pictures, tmp_path / "run", *more)) == 2
     assert "step 1: G's pictures are not finite after it" in capsys.readouterr().err
-    assert _manifest(tmp_path / "run")["status"] == "failed"
+    assert manifest_of(tmp_path / "run")["status"] == "failed"
     assert not [path for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()]
 
 
@@ -340,7 +337,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     assert FAULTS["nan"].is_shown_in(error)
     assert "the first tensor that is not finite after step" in error or ".params." in error
     assert sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())[-1] == failed - 1
-    assert _manifest(workdir)["status"] == "failed"
+    assert manifest_of(workdir)["status"] == "failed"
 
 
 def test_a_partial_last_batch_is_kept_and_resumes_to_the_bit(pictures: Path, tmp_path: Path) -> None:
@@ -349,7 +346,7 @@ def test_a_partial_last_batch_is_kept_and_resumes_to_the_bit(pictures: Path, tmp
         for steps in stops:
             more = ["--config.train.batch_size=9", f"--config.train.steps={steps}"]
             assert main.main(train_arguments(pictures, tmp_path / name, *more)) == 0
-        digests.append(_manifest(tmp_path / name)["digest"])
+        digests.append(manifest_of(tmp_path / name)["digest"])
     assert digests[0] == digests[1]
     assert _metrics(tmp_path / "one")[2]["epoch"] == 1
 
@@ -371,9 +368,9 @@ def test_a_signal_saves_and_the_same_command_goes_on(pictures: Path, tmp_path: P
     assert FAULTS["signal"].is_shown_in(out)
     assert f"stopped by {number.name}; " in out
     stopped = len(_metrics(workdir))
-    assert _manifest(workdir)["step"] == stopped
-    assert _manifest(workdir)["status"] == "stopped"
+    assert manifest_of(workdir)["step"] == stopped
+    assert manifest_of(workdir)["status"] == "stopped"
     total = f"--config.train.steps={stopped + 3}"
     assert main.main(train_arguments(pictures, workdir, total)) == 0
     assert main.main(train_arguments(pictures, tmp_path / "whole", total)) == 0
-    assert _manifest(workdir)["digest"] == _manifest(tmp_path / "whole")["digest"]
+    assert manifest_of(workdir)["digest"] == manifest_of(tmp_path / "whole")["digest"]

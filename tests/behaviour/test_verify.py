@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import pytest
+from conftest import contents_of
 from PIL import Image
 
 import main
@@ -21,10 +22,6 @@ def run(whole_run: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def _contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def _change_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     value = json.loads(path.read_text())
     change(value)
@@ -32,14 +29,14 @@ def _change_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def test_a_run_is_verified_whole_and_in_part_and_only_read(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = _contents(run)
+    before = contents_of(run)
     digest = json.loads((run / "manifest.json").read_text())["digest"]
     assert main.main(["verify", "--workdir", str(run)]) == 0
     told = f"the same to the bit: the figures of steps 1 to 12, the tensors after 4, 8, 12; digest {digest}\n"
     assert told in capsys.readouterr().out
     assert main.main(["verify", "--workdir", str(run), "--from", "4", "--to", "8"]) == 0
     assert "the same to the bit: the figures of steps 5 to 8, the tensors after 8; digest " in capsys.readouterr().out
-    assert _contents(run) == before
+    assert contents_of(run) == before
 
 
 def test_what_differs_first_is_named(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
