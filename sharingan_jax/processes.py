@@ -86,6 +86,18 @@ def started_together() -> bool:
     return counted or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
 
 
+def stay_alone() -> Processes:
+    """This process by itself. Raises UserError where JAX's devices are several processes' all the same, as on a slice of hosts."""
+    import jax
+
+    if jax.process_count() > 1:
+        raise UserError(
+            f"the devices here belong to {jax.process_count()} processes, and nothing told this one of the others; give each"
+            f" --coordinator=HOST:PORT of the first, --processes={jax.process_count()} and its own --process=I, from 0"
+        )
+    return ALONE
+
+
 def join(*, coordinator: str | None, count: int | None, index: int | None) -> Processes:
     """Meets the other processes, before JAX has looked for devices; returns which of how many this one is.
 

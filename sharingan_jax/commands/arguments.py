@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from sharingan_jax.errors import UserError
-from sharingan_jax.processes import ALONE, Processes, join, started_together
+from sharingan_jax.processes import Processes, join, started_together, stay_alone
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,7 +55,7 @@ def join_processes(flags: argparse.Namespace) -> Processes:
     """Meets the other processes where flags or a launcher tell of some. Raises UserError where what is told makes no sense."""
     given = {"--coordinator": flags.coordinator, "--processes": flags.processes, "--process": flags.process}
     if all(value is None for value in given.values()):
-        return join(coordinator=None, count=None, index=None) if started_together() else ALONE
+        return join(coordinator=None, count=None, index=None) if started_together() else stay_alone()
     missing = [flag for flag, value in given.items() if value is None]
     if missing:
         raise UserError(f"{', '.join(missing)} missing: of several processes each is given --coordinator, --processes, --process")

@@ -1,6 +1,7 @@
 """Two real processes train one run together: what they say alone and together, and how they end."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from conftest import ROOT, TINY, figures_of, manifest_of
@@ -117,6 +119,22 @@ def test_half_a_word_about_processes_is_refused(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_devices_of_several_hosts_without_a_word_about_them_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert main.main([*SETTINGS, "--workdir", str(tmp_path / "run")]) == 2
+    assert "the devices here belong to 2 processes" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_devices_are_those_that_jax_finds_first() -> None:
+    """A TPU or a GPU is used without being named: nothing in the package chooses a platform."""
+    chooses = re.compile(r"jax_platforms?\b|devices\([\"']|backend=|default_device\b", re.IGNORECASE)
+    sources = [*(ROOT / "sharingan_jax").rglob("*.py"), ROOT / "main.py", *(ROOT / "configs").glob("*.py")]
+    assert not [(path.name, found.group()) for path in sources for found in chooses.finditer(path.read_text())]
 
 
 @pytest.mark.parametrize(
