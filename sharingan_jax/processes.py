@@ -87,7 +87,7 @@ def started_together() -> bool:
 
 
 def stay_alone() -> Processes:
-    """This process by itself. Raises UserError where JAX's devices are several processes' all the same, as on a slice of hosts."""
+    """This process by itself. Raises UserError where JAX's devices are those of several, as on a TPU slice of several hosts."""
     import jax
 
     if jax.process_count() > 1:

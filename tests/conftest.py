@@ -17,6 +17,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 # that another is just writing would be read half.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+# PyTorch's threads wait for one another by spinning, which two workers on two cores take from each other.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import jax
 import numpy as np

@@ -226,15 +226,18 @@ def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_stays(pictures: Path,
     shutil.copytree(whole_run, workdir)
     # Of another size than what other tests have compiled: it takes seconds here.
     command = train_arguments(pictures, workdir, "--config.train.steps=1000", "--config.train.steps_per_call=3")
-    process = subprocess.Popen([sys.executable, str(ROOT / "main.py"), *command], stdout=subprocess.PIPE, text=True)
-    while manifest_of(workdir)["status"] != "running":
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=5)
-    assert str(process.returncode) == FAULTS["second-signal"].code
+    process = subprocess.Popen([sys.executable, str(ROOT / "main.py"), *command], stdout=subprocess.DEVNULL)
+    try:
+        while manifest_of(workdir)["status"] != "running":
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert str(process.wait(timeout=5)) == FAULTS["second-signal"].code
+    finally:
+        process.kill()
+        process.wait()
     _check_readable(workdir)
     assert manifest_of(workdir)["status"] == "running"
 
