@@ -92,12 +92,7 @@ def compile_programs(system: System, mesh: Mesh, *, precision: str) -> Programs:
     """The run's programs: state replicated, pictures [K, B, ...] split over the mesh along B."""
     everywhere = replicated(mesh)
     pictures = NamedSharding(mesh, PartitionSpec(None, BATCH))
-
-    def chunk(state: TrainState, real_u8: Array) -> tuple[TrainState, Metrics]:
-        with jax.default_matmul_precision(precision):
-            return train_chunk(system, state, real_u8)
-
-    compiled = jax.jit(chunk, in_shardings=(everywhere, pictures), out_shardings=everywhere, donate_argnums=0)
+    compiled = jit_chunk(system, mesh, precision=precision)
     init = jax.jit(partial(init_state, system), static_argnames="seed", out_shardings=everywhere)
     sample = compile_sampler(system, statistics="batch", precision=precision, mesh=mesh)
     return Programs(
@@ -108,6 +103,21 @@ def compile_programs(system: System, mesh: Mesh, *, precision: str) -> Programs:
         place=partial(jax.tree.map, lambda leaf: jax.make_array_from_process_local_data(everywhere, np.asarray(leaf))),
         largest=_compile_largest(mesh),
     )
+
+
+def jit_chunk(system: System, mesh: Mesh, *, precision: str) -> jax.stages.Wrapped:
+    """`train_chunk` for global arrays: the state lies whole on every device and is donated, pictures and latents lie split."""
+    everywhere = replicated(mesh)
+
+    def split(z: Array) -> Array:
+        return jax.lax.with_sharding_constraint(z, NamedSharding(mesh, PartitionSpec(BATCH)))
+
+    def chunk(state: TrainState, real_u8: Array) -> tuple[TrainState, Metrics]:
+        with jax.default_matmul_precision(precision):
+            return train_chunk(system, state, real_u8, split=split)
+
+    pictures = NamedSharding(mesh, PartitionSpec(None, BATCH))
+    return jax.jit(chunk, in_shardings=(everywhere, pictures), out_shardings=everywhere, donate_argnums=0)
 
 
 def _compile_largest(mesh: Mesh) -> Callable[[int], Array]:

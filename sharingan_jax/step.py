@@ -22,9 +22,14 @@ def scale_pictures(real_u8: Array) -> Array:
     return real_u8.astype(jnp.float32) / 127.5 - 1.0
 
 
-def train_step(system: System, state: TrainState, real: Array) -> tuple[TrainState, Metrics]:
-    """One step on `real` [B, H, W, C] in [−1, 1], with the step's own latents; returns (state, metrics [])."""
-    z = draw_latents(state.key, step=state.step + 1, count=real.shape[0], nz=system.nz)  # [B, nz]
+def train_step(
+    system: System, state: TrainState, real: Array, *, split: Callable[[Array], Array] = lambda z: z
+) -> tuple[TrainState, Metrics]:
+    """One step on `real` [B, H, W, C] in [−1, 1], with the step's own latents; returns (state, metrics []).
+
+    `split` lays the latents over the devices as `real` lies: without it each of several devices would make all of the fakes.
+    """
+    z = split(draw_latents(state.key, step=state.step + 1, count=real.shape[0], nz=system.nz))  # [B, nz]
     return update_networks(system, state, real, z)
 
 
@@ -94,11 +99,13 @@ def _leave_gen(gen: NetState, disc: NetState) -> tuple[NetState, NetState, Metri
     return gen, disc, dict.fromkeys(("loss_g", "d_fake_after", "grad_norm_g"), jnp.full((), jnp.nan))
 
 
-def train_chunk(system: System, state: TrainState, real_u8: Array) -> tuple[TrainState, Metrics]:
-    """K steps on uint8 [K, B, H, W, C], one after another; returns (state, metrics [K])."""
+def train_chunk(
+    system: System, state: TrainState, real_u8: Array, *, split: Callable[[Array], Array] = lambda z: z
+) -> tuple[TrainState, Metrics]:
+    """K steps on uint8 [K, B, H, W, C], one after another; returns (state, metrics [K]). `split` is `train_step`'s."""
 
     def body(state: TrainState, batch_u8: Array) -> tuple[TrainState, Metrics]:
-        return train_step(system, state, scale_pictures(batch_u8))
+        return train_step(system, state, scale_pictures(batch_u8), split=split)
 
     return lax.scan(body, state, real_u8)
 
