@@ -23,7 +23,7 @@ LAYERS = [
         "data.pictures",
     },
     {"layers", "optim", "images", "config_files", "environment", "data.emblems", "data.pipeline"},
-    {"networks", "figures", "tensorboard", "progress", "schedule", "rundir", "data.tfds_source"},
+    {"networks", "figures", "tensorboard", "progress", "schedule", "rundir", "compile_cache", "data.tfds_source"},
     {"functional", "outputs", "manifest", "data.sources", "interop.tensor_table"},
     {"state", "recorder"},
     {"step", "checkpoint", "interop.state_dict"},

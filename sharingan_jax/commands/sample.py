@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharingan_jax.commands.arguments import Parser
+from sharingan_jax.compile_cache import keep_compiled
 from sharingan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def run(arguments: list[str]) -> int:
     if num < 1 + walks:
         raise UserError(f"--num={num} must be at least {1 + walks}" + (": a walk needs two ends" if walks else ""))
 
+    keep_compiled()
     from sharingan_jax.sampling import draw_run_latents, read_latents, walk
 
     sampler = _sampler(flags)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from sharingan_jax.commands.arguments import Parser, add_process_flags, join_processes, lost_processes_told
+from sharingan_jax.compile_cache import keep_compiled
 from sharingan_jax.config_files import load_config
 from sharingan_jax.environment import settle_environment
 from sharingan_jax.rundir import RunDir, recorded_threads
@@ -55,6 +56,7 @@ def run(arguments: list[str]) -> int:
     config = load_config(flags.config, overrides)
     folder = RunDir(flags.workdir or Path("runs") / flags.config.stem / f"seed-{config.seed}")
     config = settle_environment(config, recorded=recorded_threads(folder))
+    keep_compiled()
 
     from sharingan_jax import loop  # JAX takes a second to import, and a mistyped setting should not wait for it.
     from sharingan_jax.data.sources import load_pictures
