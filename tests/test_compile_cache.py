@@ -30,18 +30,14 @@ def _train(workdir: Path, cache: Path) -> tuple[str, str]:
 def test_the_next_start_finds_the_programs_and_half_of_one_is_made_anew(tmp_path: Path) -> None:
     first, _ = _train(tmp_path / "first", tmp_path / "cache")
     (folder,) = (tmp_path / "cache" / "sharingan_jax").iterdir()
-    programs = {path.name: path.stat().st_size for path in folder.glob("*-cache")}
-    assert any(name.startswith("jit_chunk") for name in programs)
     assert folder.stat().st_mode & 0o77 == 0
-
     (half,) = folder.glob("jit_chunk*-cache")
+    size = half.stat().st_size
     half.write_bytes(half.read_bytes()[:-1000])
     second, complaints = _train(tmp_path / "second", tmp_path / "cache")
     assert second == first
     assert "cache" not in complaints
-    again = {path.name: path.stat().st_size for path in folder.glob("*-cache")}
-    assert again.keys() == programs.keys()
-    assert half.stat().st_size > programs[half.name] - 500
+    assert half.stat().st_size > size - 500
 
 
 def test_what_is_not_whole_goes_and_what_is_whole_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
