@@ -27,8 +27,10 @@ def main(arguments: list[str]) -> int:
     name, rest = "train", arguments
     if arguments and not arguments[0].startswith("-"):
         name, rest = arguments[0], arguments[1:]
+    from sharingan_jax.environment import settle_jax
     from sharingan_jax.errors import UserError
 
+    settle_jax()
     try:
         if name not in COMMANDS:
             raise UserError(f"there is no command {name!r}; there are: {', '.join(COMMANDS)}")

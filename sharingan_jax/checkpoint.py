@@ -1,6 +1,7 @@
 """Orbax checkpoints of a whole training state: written in the background, whole or not there, the last few kept."""
 
 import contextlib
+import hashlib
 import itertools
 import logging
 import shutil
@@ -12,11 +13,15 @@ import jax
 import numpy as np
 from orbax import checkpoint as ocp
 
-from sharingan_jax.atomic import make_folder
+from sharingan_jax.atomic import make_folder, write_json
 from sharingan_jax.errors import UserError
+from sharingan_jax.rundir import read_json
 from sharingan_jax.state import TrainState, digest, named_arrays
 
 BESIDE = 2**20  # Bytes that Orbax's own files may take beside the arrays; a full disk in its midst it tells in a hundred lines.
+
+FILES = "files.json"
+"""In each checkpoint, the SHA-256 of every other file of it."""
 
 
 class DamagedCheckpointError(UserError):
@@ -33,6 +38,8 @@ class Checkpoints:
         # Orbax tells each save in ten lines, warns of its own defaults, and raises besides what it logs as an error.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = folder
+        self._being_saved = -1
+        self._found_whole: set[int] = set()
         if not read_only:
             make_folder(folder)
         here = jax.process_index()
@@ -41,6 +48,7 @@ class Checkpoints:
             create=False,
             read_only=read_only,
             enable_async_checkpointing=True,
+            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._list_files),
             multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here}),
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "facts"))
@@ -68,6 +76,8 @@ class Checkpoints:
         with _as_user_error(f"{self.folder}: the checkpoint of step {step} could not be written"):
             host = jax.tree.map(np.array, state)  # Copies: the next step takes over the arrays of this one.
             described = {**facts, "step": step, "digest": digest(host)}
+            self._manager.wait_until_finished()  # As Orbax does by itself; the files it lists are then this one's.
+            self._being_saved = step
             self._manager.save(
                 step, args=ocp.args.Composite(state=ocp.args.StandardSave(host), facts=ocp.args.JsonSave(described))
             )
@@ -86,7 +96,8 @@ class Checkpoints:
             self._manager.wait_until_finished()
 
     def facts(self, step: int) -> dict[str, Any]:
-        """What was saved beside the state of `step`. Raises DamagedCheckpointError where it cannot be read."""
+        """What was saved beside the state of `step`. Raises DamagedCheckpointError where it cannot be read, or is not that."""
+        self._check_files(step)
         with _as_user_error(f"{self.folder}: the checkpoint of step {step} cannot be read", kind=DamagedCheckpointError):
             restored = self._manager.restore(step, args=ocp.args.Composite(facts=ocp.args.JsonRestore()))
         facts: Any = restored["facts"]
@@ -106,7 +117,8 @@ class Checkpoints:
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
         complaint = f"{self.folder}: the checkpoint of step {step} does not fit this configuration, or is damaged"
-        # Before Orbax finds it: it leaves a heap of coroutines behind, which complain when they are thrown away.
+        # Before Orbax finds it: what it has begun to read then complains in many tracebacks of having been left.
+        self._check_files(step)
         self._check_shapes(step, like, complaint)
         with _as_user_error(complaint, kind=DamagedCheckpointError):
             restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
@@ -117,6 +129,29 @@ class Checkpoints:
                 f"{self.folder}: the checkpoint of step {step} is damaged: the weights read ({found[:12]}) are not those written"
             )
         return state
+
+    def _list_files(self) -> None:
+        """Writes FILES into the checkpoint that Orbax has written and is about to put in its place: it calls this then."""
+        written = [self.folder / str(self._being_saved), *self.folder.glob(f"{self._being_saved}.orbax-*")]
+        for place in written:
+            if place.is_dir():
+                write_json(place / FILES, {path.relative_to(place).as_posix(): _sha256(path) for path in _files_below(place)})
+
+    def _check_files(self, step: int) -> None:
+        """Raises DamagedCheckpointError where a file is not the one that was written; earlier versions wrote no list of them."""
+        place = self.folder / str(step)
+        if step in self._found_whole or not (place / FILES).is_file():
+            return
+        try:
+            written = read_json(place / FILES)
+        except UserError as error:
+            raise DamagedCheckpointError(f"{self.folder}: the checkpoint of step {step} is damaged: {error}") from None
+        there = {path.relative_to(place).as_posix(): path for path in _files_below(place)}
+        for name, noted in written.items():
+            if name not in there or _sha256(there[name]) != noted:
+                what = "is not what was written" if name in there else "is missing"
+                raise DamagedCheckpointError(f"{self.folder}: the checkpoint of step {step} is damaged: its {name} {what}")
+        self._found_whole.add(step)
 
     def _check_shapes(self, step: int, like: TrainState, complaint: str) -> None:
         with _as_user_error(complaint, kind=DamagedCheckpointError):
@@ -138,13 +173,24 @@ class Checkpoints:
         return place
 
 
+def _files_below(place: Path) -> list[Path]:
+    """A checkpoint's files but the list of them and those that Orbax writes last, of when and that it was done."""
+    last = (FILES, "_CHECKPOINT_METADATA", "commit_success.txt")
+    return sorted(path for path in place.rglob("*") if path.is_file() and path.name not in last)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @contextlib.contextmanager
 def _as_user_error(sentence: str, *, kind: type[UserError] = UserError) -> Iterator[None]:
     """Orbax and TensorStore raise many kinds of error; what a user needs of them is the file and the first line."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, OSError, RuntimeError, FileNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # Orbax raises that very class where TensorStore cannot read an array.
+        reason = str(error).strip().splitlines()[0].partition(". See ")[0] if str(error).strip() else type(error).__name__
         raise (UserError if _is_of_the_machine(error) else kind)(f"{sentence}: {reason[:300]}") from error
 
 

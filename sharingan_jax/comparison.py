@@ -4,7 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Manifest = Mapping[str, Any]
-CONDITIONS = ("device", "convolution", "host_threads", "xla_flags", "versions", "git", "platform", "machine", "byteorder")
+CONDITIONS = (
+    "device",
+    "convolution",
+    "host_threads",
+    "xla_flags",
+    "jax_variables",
+    "versions",
+    "git",
+    "platform",
+    "machine",
+    "processor",
+    "byteorder",
+)
 """The parts of a manifest that may decide roundings."""
 MOST_NAMED = 10
 

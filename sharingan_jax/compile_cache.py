@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 from sharingan_jax.atomic import write_json
-from sharingan_jax.environment import host_threads
+from sharingan_jax.environment import describe_processor, host_threads
 
 LARGEST = 2**30  # Bytes that the kept programs may take; those not used for longest go first.
 WHOLE = "whole.json"
@@ -92,10 +92,5 @@ def _is_whole(compressed: bytes) -> bool:
 
 def _conditions() -> str:
     """Names what JAX's own key lacks: the processor, whose instructions a program may use, and the threads it was made for."""
-    try:
-        cpuinfo = Path("/proc/cpuinfo").read_text()
-        processor = next(line for line in cpuinfo.splitlines() if line.startswith(("flags", "Features")))
-    except (OSError, StopIteration):
-        processor = platform.processor()
-    said = json.dumps([platform.machine(), processor, host_threads()])
+    said = json.dumps([platform.machine(), describe_processor(), host_threads()])
     return hashlib.sha256(said.encode()).hexdigest()[:12]

@@ -27,7 +27,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise _missing(path) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable JSON configuration: {error}") from None
     if not isinstance(settings, dict):
         raise UserError(f"{path}: holds a {type(settings).__name__}, and a configuration is an object of settings")
@@ -39,12 +39,20 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _settings_in_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     imported = manifest.get("imported")
     if isinstance(imported, dict):
-        files = ", ".join(imported.get("files", {}))
+        files = ", ".join(map(str, imported.get("files") or ())) if isinstance(imported.get("files"), dict) else "elsewhere"
         raise UserError(f"{path}: that run's first weights are from {files}; import them again, and train from there")
     settings = manifest.get("config")
     if not isinstance(settings, dict):
         raise UserError(f"{path}: has no settings in it; use the config.json beside it")
+    _settle_devices(settings, manifest.get("device"))
     return settings
+
+
+def _settle_devices(settings: dict[str, Any], device: Any) -> None:
+    """Runs noted the number of their devices before they settled it in their settings; it decides their roundings."""
+    training, count = settings.get("train"), device.get("count") if isinstance(device, dict) else None
+    if isinstance(training, dict) and training.get("devices") == 0 and isinstance(count, int):
+        training["devices"] = count
 
 
 def _run_file(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ PACKAGES = (
 )
 MOST_THREADS = 1024  # As much as train.host_threads may be.
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"  # Also stops autotuning from choosing by timing.
+SETTLED = {"JAX_ENABLE_X64": "false", "JAX_THREEFRY_PARTITIONABLE": "true", "JAX_RANDOM_SEED_OFFSET": "0"}
+"""JAX's settings from outside that would make other weights and latents of a seed: they are the same in every run."""
+UNIMPORTANT = ("CACHE", "PLATFORM", "LOG", "TRACEBACK", "COORDINATOR", "PROCESS")
+"""In the names of JAX's variables that change no number, or whose part in a run is noted otherwise."""
 THREADS = "NPROC"  # The environment variable by which XLA sizes its thread pool on a CPU; it reads it once, at its start.
 
 
@@ -42,8 +47,10 @@ def describe_environment() -> dict[str, Any]:
         "git": _git_state(Path(__file__).parents[1]),
         "platform": platform.platform(),
         "machine": platform.machine(),
+        "processor": describe_processor(),
         "byteorder": sys.byteorder,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "jax_variables": _jax_variables(),
         "host_threads": host_threads(),
     }
 
@@ -55,6 +62,25 @@ def host_threads() -> int:
         return int(set_to)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_THREADS)
+
+
+def describe_processor() -> dict[str, str]:
+    """The processor's name and a digest of what instructions it has: XLA makes other code, with other roundings, for others."""
+    try:
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    except OSError:
+        lines = []
+    told = {name.strip().lower(): value.strip() for name, _, value in reversed(lines)}
+    instructions = told.get("flags") or told.get("features") or ""
+    return {
+        "name": told.get("model name") or platform.processor(),
+        "instructions": sha256(instructions.encode()).hexdigest()[:12],
+    }
+
+
+def settle_jax() -> None:
+    """Puts JAX's settings that a seed's meaning depends on where they belong, whatever the shell has. Before JAX is imported."""
+    os.environ.update(SETTLED)
 
 
 def fix_host_threads(count: int) -> None:
@@ -98,6 +124,12 @@ def _add_xla_flag(flag: str) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if flag.partition("=")[0] not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
+
+
+def _jax_variables() -> str:
+    """The other variables by which JAX was told something, as `NAME=value`, in order."""
+    names = [name for name in os.environ if name.startswith("JAX_") and name not in SETTLED]
+    return " ".join(f"{name}={os.environ[name]}" for name in sorted(names) if not any(word in name for word in UNIMPORTANT))
 
 
 def _version_of(name: str) -> str:

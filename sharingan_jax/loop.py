@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
 import jax
@@ -17,7 +17,7 @@ from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.data.pipeline import chunks
 from sharingan_jax.environment import describe_environment
 from sharingan_jax.errors import UserError
-from sharingan_jax.manifest import begin_manifest, end_manifest, fail_manifest
+from sharingan_jax.manifest import begin_manifest, devices_begun_on, end_manifest, fail_manifest
 from sharingan_jax.parallel import Programs, check_groups, compile_programs, make_mesh
 from sharingan_jax.processes import ALONE, Processes
 from sharingan_jax.progress import Progress
@@ -42,7 +42,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Prepared:
-    """All of a run that is settled before its first step and that a dry run can show."""
+    """All of a run that is settled before its first step and that a dry run can show; `begun_on` is the devices of its first."""
 
     config: Config
     pictures: Pictures
@@ -51,6 +51,7 @@ class Prepared:
     programs: Programs
     schedule: Schedule
     processes: Processes
+    begun_on: int
 
     @property
     def plan(self) -> BatchPlan:
@@ -62,19 +63,26 @@ def prepare(config: Config, pictures: Pictures, run: RunDir, *, processes: Proce
     plan = BatchPlan(pictures.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
     batch_sizes = {plan.size_of(1), plan.size_of(plan.batches_per_epoch)}
     check_groups(config.model.batch_norm_groups, batch_sizes=batch_sizes)
-    mesh = make_mesh(config.train.devices, batch_sizes=batch_sizes)
-    processes.first_does(lambda: check_same_run(run, config, pictures))
+    begun_on = int(processes.bytes_of_first(lambda: str(_check_and_read(run, config, pictures)).encode()))
+    mesh = make_mesh(config.train.devices, batch_sizes=batch_sizes, begun_on=begun_on)
+    config = replace(config, train=replace(config.train, devices=mesh.size))  # So that its manifest alone makes the same bits.
     system = build_system(config)
     programs = compile_programs(system, mesh, precision=config.train.precision)
-    ready = Prepared(config, pictures, run, system, programs, make_schedule(config, plan), processes)
+    ready = Prepared(config, pictures, run, system, programs, make_schedule(config, plan), processes, begun_on or mesh.size)
     processes.check_alike(lambda: _facts(ready), _differing)
     return ready
+
+
+def _check_and_read(run: RunDir, config: Config, pictures: Pictures) -> int:
+    """Raises UserError where `run` is of other settings or pictures; the number of devices it began on, 0 where it has not."""
+    check_same_run(run, config, pictures)
+    return devices_begun_on(run)
 
 
 def _differing(first: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """What of two processes' facts keeps them from being one run: all but where each has its pictures, and its machine."""
     settings = [line for line in differing_settings(first, here) if not line.startswith(("data.path:", "data.data_dir:"))]
-    conditions = [line for line in differing_conditions(first, here) if not line.startswith(("platform:", "git."))]
+    conditions = [line for line in differing_conditions(first, here) if not line.startswith(("platform:", "processor.", "git."))]
     return settings + differing_pictures(first, here) + conditions
 
 
@@ -122,7 +130,7 @@ def _train_from(
     first_step = int(state.step) + 1
     with _open_events(ready, resume_step=first_step) as events, _open_progress(ready, first_step, stream) as progress:
         if first_step > 1:
-            progress.say(f"continuing {ready.run.root} after step {first_step - 1}")
+            progress.say(f"continuing {ready.run.root} after step {first_step - 1}{_other_devices(ready)}")
         recorder = Recorder(
             ready.run,
             ready.plan,
@@ -139,6 +147,11 @@ def _train_from(
             raise
         saving.wait()
     return state
+
+
+def _other_devices(ready: Prepared) -> str:
+    now, then = ready.programs.mesh.size, ready.begun_on
+    return "" if now == then else f"; it began on {then} devices and goes on with {now}, which rounds otherwise"
 
 
 def _first_state(ready: Prepared, saving: Saving, *, stream: TextIO) -> TrainState:

@@ -8,7 +8,7 @@ from typing import Any
 from sharingan_jax.atomic import write_json
 from sharingan_jax.comparison import CONDITIONS
 from sharingan_jax.errors import UserError
-from sharingan_jax.rundir import RunDir, read_json
+from sharingan_jax.rundir import RunDir, read_manifest
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ def begin_manifest(run: RunDir, facts: Mapping[str, Any], *, after_step: int) ->
 
     Conditions of steps made before stay, those of steps that are made again do not.
     """
-    before = read_json(run.manifest) if run.manifest.is_file() else {}
+    before = read_manifest(run.manifest) if run.manifest.is_file() else {}
     kept = {"wall_seconds": before.get("wall_seconds", 0.0)}
     if before.get("imported"):
         kept["imported"] = before["imported"]
@@ -38,15 +38,21 @@ def begin_manifest(run: RunDir, facts: Mapping[str, Any], *, after_step: int) ->
 def fail_manifest(run: RunDir) -> None:
     """Notes that the run has failed; where not even that can be written, nothing."""
     with contextlib.suppress(OSError, UserError):  # A full disk or a folder that is gone may be what has ended it.
-        write_json(run.manifest, {**read_json(run.manifest), "status": "failed"})
+        write_json(run.manifest, {**read_manifest(run.manifest), "status": "failed"})
 
 
 def end_manifest(run: RunDir, *, status: str, step: int, digest: str, images_seen: int, seconds: float) -> None:
     """Notes how a start ended that ended of itself; `seconds` it took are added to those of the starts before."""
-    manifest = read_json(run.manifest)
+    manifest = read_manifest(run.manifest)
     wall_seconds = round(manifest["wall_seconds"] + seconds, 1)
     ending = {"status": status, "step": step, "digest": digest, "images_seen": images_seen, "wall_seconds": wall_seconds}
     write_json(run.manifest, {**manifest, **ending})
+
+
+def devices_begun_on(run: RunDir) -> int:
+    """How many devices the run's first steps were made on; 0 for a run that has not begun."""
+    noted = conditions_of(read_manifest(run.manifest)) if run.manifest.is_file() else []
+    return int(noted[0].noted.get("device", {}).get("count", 0)) if noted else 0
 
 
 def conditions_of(manifest: Mapping[str, Any]) -> list[Conditions]:

@@ -35,8 +35,9 @@ class Programs:
     largest: Callable[[int], Array]
 
 
-def make_mesh(devices: int, *, batch_sizes: set[int]) -> Mesh:
-    """A one-axis mesh over `devices` devices; 0 takes as many as there are that every batch size divides over.
+def make_mesh(devices: int, *, batch_sizes: set[int], begun_on: int = 0) -> Mesh:
+    """A one-axis mesh over `devices` devices; 0 takes as many as `begun_on` where that can be, or else as many as there are
+    that every batch size divides over.
 
     Of several processes each gives equally many, and those of one lie side by side, so that it feeds one piece of the batch.
     Raises UserError where there are fewer, or where a batch does not divide over them, with the nearest choices that do.
@@ -52,7 +53,8 @@ def make_mesh(devices: int, *, batch_sizes: set[int]) -> Mesh:
         raise _uneven(processes, f"{processes} processes", fitting=None, batch_sizes=batch_sizes)
     if devices and fitting[-1] != devices:
         raise _uneven(devices, f"train.devices={devices}", fitting=fitting[-1], batch_sizes=batch_sizes)
-    chosen = [device for own in of_each for device in own[: fitting[-1] // processes]]
+    count = begun_on if begun_on in fitting and not devices else fitting[-1]
+    chosen = [device for own in of_each for device in own[: count // processes]]
     return Mesh(np.array(chosen), (BATCH,))
 
 
@@ -78,7 +80,9 @@ def _uneven(count: int, whom: str, *, fitting: int | None, batch_sizes: set[int]
         what = f"train.batch_size={whole} makes an epoch's last batch one of {partial}"
         instead = "data.last_batch=fill or drop"
     else:
-        what, instead = f"train.batch_size={whole}", f"a batch of {max(count, round(whole / count) * count)}"
+        below, above = whole // count * count, (whole // count + 1) * count
+        nearest = f"{below} or {above}" if below else f"{above}"
+        what, instead = f"train.batch_size={whole}", f"a batch of {nearest} (with data.last_batch=fill or drop)"
     fewer = f"--config.train.devices={fitting}, or " if fitting else ""
     return UserError(f"config: {what}, which does not divide over {whom}; use {fewer}{instead}")
 

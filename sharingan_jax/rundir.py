@@ -15,6 +15,26 @@ from sharingan_jax.config import Config, complete_older, identity, identity_chan
 from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.errors import UserError
 
+PUT_BACK = "put the file back as it was, or use another --workdir"
+MANIFEST: dict[str, type | tuple[type, ...]] = {
+    "config": dict,
+    "data": dict,
+    "data.files": dict,
+    "data.fingerprint": str,
+    "device": dict,
+    "device.count": int,
+    "digest": str,
+    "imported": dict,
+    "imported.files": dict,
+    "imported.step": int,
+    "starts": list,
+    "step": int,
+    "wall_seconds": (int, float),
+}
+"""What the parts of a manifest that are read again are, where they are there."""
+FIGURES = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after")
+"""What every record has of its step; those of G are null where it was not updated."""
+
 
 @dataclass(frozen=True)
 class RunDir:
@@ -68,8 +88,9 @@ def read_config(run: RunDir) -> Config:
         raise UserError(
             f"--workdir={run.root}: no config.json there; a run's folder is made by `python main.py --config FILE --workdir DIR`"
         )
+    settings = read_json(run.config)
     try:
-        return parse(complete_older(read_json(run.config)))
+        return parse(complete_older(settings))
     except UserError as error:
         raise UserError(f"{run.config}: {error}") from None
 
@@ -83,17 +104,42 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; raises UserError naming the file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds a {type(value).__name__}, and was to hold an object")
     return value
 
 
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A `manifest.json`, of which what is there is what it should be. Raises UserError naming what is not."""
+    manifest = read_json(path)
+    for name, kind in MANIFEST.items():
+        value: Any = manifest
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None and not isinstance(value, kind):
+            raise UserError(f"{path}: {name} is of type {type(value).__name__}; {PUT_BACK}")
+    texts = manifest.get("data", {}).get("files", {}).values()
+    starts = manifest.get("starts") or []
+    if not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{path}: data.files holds what is no digest; {PUT_BACK}")
+    for start in starts:
+        known = isinstance(start, dict) and isinstance(start.get("after_step"), int)
+        if not known or not isinstance(start.get("device", {}), dict):
+            raise UserError(f"{path}: starts holds what tells of no start; {PUT_BACK}")
+    return manifest
+
+
 def check_same_run(run: RunDir, config: Config, pictures: Pictures) -> None:
     """Raises UserError, naming keys or files, where `run` began with other settings or pictures; returns where it is new."""
     if run.root.exists() and not run.root.is_dir():
         raise UserError(f"--workdir={run.root} is a file; give the name of a folder")
+    if config.data.source == "folder" and run.root.resolve().is_relative_to(Path(config.data.path).resolve()):
+        raise UserError(
+            f"--workdir={run.root} lies inside data.path={config.data.path}, and its grids would be pictures to train on at the"
+            " next start; use a --workdir outside it"
+        )
     if not run.config.is_file():
         return
     changed = identity_changes(read_config(run), config)
@@ -102,12 +148,11 @@ def check_same_run(run: RunDir, config: Config, pictures: Pictures) -> None:
             f"--workdir={run.root} holds another run: {'; '.join(changed)}; use the settings it began with, or another --workdir"
         )
     if run.manifest.is_file():
-        data = read_json(run.manifest).get("data")
-        began_with = data.get("fingerprint") if isinstance(data, dict) else None
+        data = read_manifest(run.manifest).get("data", {})
+        began_with = data.get("fingerprint")
         has_trained = began_with is not None or read_imported(run) is None
         if has_trained and began_with != pictures.fingerprint:
-            then = {"data": data if isinstance(data, dict) else {}}
-            found = differing_pictures(then, {"data": describe_pictures(config, pictures)})
+            found = differing_pictures({"data": data}, {"data": describe_pictures(config, pictures)})
             raise UserError(
                 f"--workdir={run.root}: the pictures have changed since the run began (first: then, second: now):"
                 f" {'; '.join(found)}; put them back, or use another --workdir"
@@ -116,7 +161,7 @@ def check_same_run(run: RunDir, config: Config, pictures: Pictures) -> None:
 
 def read_imported(run: RunDir) -> dict[str, Any] | None:
     """Where the run's first weights are from, as `main.py import` noted it; None for a run that drew its own."""
-    manifest = read_json(run.manifest) if run.manifest.is_file() else {}
+    manifest = read_manifest(run.manifest) if run.manifest.is_file() else {}
     imported: dict[str, Any] | None = manifest.get("imported")
     return imported
 
@@ -156,16 +201,20 @@ def read_metrics(run: RunDir) -> list[dict[str, Any]]:
             break
         try:
             record = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
-            if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            if not _is_record(record):
                 raise ValueError("no record of a step")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 break
-            raise UserError(
-                f"{run.metrics}, line {number}: {error}; put the file back as it was, or use another --workdir"
-            ) from None
+            raise UserError(f"{run.metrics}, line {number}: {error}; {PUT_BACK}") from None
         records.append(record)
     return records
+
+
+def _is_record(record: Any) -> bool:
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        return False
+    return all(name in record and isinstance(record[name], int | float | None) for name in (*FIGURES, "time"))
 
 
 def _refuse_constant(name: str) -> None:
@@ -209,7 +258,8 @@ def held(run: RunDir) -> Iterator[Callable[[], None]]:
     """
     make_folder(run.root)
     lock = run.root / ".lock"
-    with lock.open("w") as file:
+    # A link would lead to another file than the one that is held.
+    with os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+") as file:
         try:
             import fcntl
 

@@ -16,7 +16,7 @@ from sharingan_jax.config import Config
 from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.errors import UserError
 from sharingan_jax.manifest import conditions_of
-from sharingan_jax.rundir import RunDir, append_metrics, read_imported, read_json, read_metrics, write_config
+from sharingan_jax.rundir import RunDir, append_metrics, read_imported, read_manifest, read_metrics, write_config
 from sharingan_jax.saved import read_saved_run
 from sharingan_jax.state import TrainState, named_arrays
 
@@ -86,7 +86,7 @@ def verify(run: RunDir, config: Config, pictures: Pictures, span: Span, *, scrat
     again = RunDir(scratch)
     quiet = replace(
         config,
-        train=replace(config.train, steps=span.end, devices=_devices(run, config)),
+        train=replace(config.train, steps=span.end),
         sample=replace(config.sample, every=NEVER),
         checkpoint=replace(config.checkpoint, keep=NEVER),
         log=replace(config.log, tensorboard=False),
@@ -96,7 +96,7 @@ def verify(run: RunDir, config: Config, pictures: Pictures, span: Span, *, scrat
     if outcome.exit_code:
         raise StoppedError(outcome.exit_code)
     anew = [record for record in read_metrics(again) if record["step"] > span.start]
-    manifest = read_json(run.manifest)
+    manifest = read_manifest(run.manifest)
     compared = [step for step in steps if (again.checkpoints / str(step)).is_dir()]
     digest_then = manifest.get("digest") if manifest.get("step") == span.end else None
     noted = conditions_of(manifest)
@@ -107,7 +107,7 @@ def verify(run: RunDir, config: Config, pictures: Pictures, span: Span, *, scrat
         figures=first_difference(recorded, anew),
         tensors=_first_tensors(run, again, compared),
         digests=(digest_then, outcome.digest) if digest_then not in (None, outcome.digest) else None,
-        conditions=_changed_conditions(manifest, read_json(again.manifest), span),
+        conditions=_changed_conditions(manifest, read_manifest(again.manifest), span),
         noted_from=noted[0].after_step if noted else span.end,
     )
 
@@ -146,10 +146,10 @@ def _check_ends(run: RunDir, span: Span) -> list[int]:
     return [step for step in steps if span.start < step <= span.end]
 
 
-def _devices(run: RunDir, config: Config) -> int:
-    """As many devices as the run had, where there are so many now."""
-    count = int(read_json(run.manifest).get("device", {}).get("count", config.train.devices))
-    return count if count <= jax.device_count() else config.train.devices
+def with_devices_of(run: RunDir, config: Config) -> Config:
+    """`config` for as many devices as the run last had, where there are so many now; else for as many as fit."""
+    count = int(read_manifest(run.manifest).get("device", {}).get("count", 0))
+    return replace(config, train=replace(config.train, devices=count if 0 < count <= jax.device_count() else 0))
 
 
 def _begin(run: RunDir, again: RunDir, config: Config, *, start: int) -> None:

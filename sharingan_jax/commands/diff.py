@@ -7,7 +7,7 @@ from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.comparison import differing_conditions, differing_pictures, differing_settings, first_difference
 from sharingan_jax.config import to_dict
 from sharingan_jax.errors import UserError
-from sharingan_jax.rundir import RunDir, read_config, read_json, read_metrics
+from sharingan_jax.rundir import RunDir, read_config, read_manifest, read_metrics
 
 DESCRIPTION = """\
 Tells what differs between two runs, from what they wrote of themselves: settings, pictures, versions and devices, and the first
@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> int:
 
 def _read(run: RunDir) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     settings = to_dict(read_config(run))
-    return {**read_json(run.manifest), "config": settings}, read_metrics(run)
+    return {**read_manifest(run.manifest), "config": settings}, read_metrics(run)
 
 
 def _tell(title: str, found: list[str]) -> None:
@@ -67,8 +67,8 @@ def _tell_end(one: dict[str, Any], other: dict[str, Any]) -> bool:
     if "digest" not in one or "digest" not in other:
         print("digests: not both runs have come to an end")
         return True
-    if one["step"] != other["step"]:
-        print(f"digests: of other steps, {one['step']} and {other['step']}")
+    if one.get("step") != other.get("step"):
+        print(f"digests: of other steps, {one.get('step')} and {other.get('step')}")
         return True
     same: bool = one["digest"] == other["digest"]
     words = "the same" if same else f"{one['digest'][:16]} | {other['digest'][:16]}"

@@ -7,10 +7,14 @@ import sys
 from pathlib import Path
 
 from sharingan_jax.commands.arguments import Parser, add_process_flags, join_processes, lost_processes_told
+from sharingan_jax.comparison import differing_pictures
 from sharingan_jax.compile_cache import keep_compiled
+from sharingan_jax.config import Config
 from sharingan_jax.config_files import load_config
+from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.environment import settle_environment
-from sharingan_jax.rundir import RunDir, recorded_threads
+from sharingan_jax.errors import UserError
+from sharingan_jax.rundir import RunDir, describe_pictures, read_manifest, recorded_threads
 
 DESCRIPTION = """\
 Trains a configuration. Every setting of configs/default.py can be changed on the command line:
@@ -67,6 +71,8 @@ def run(arguments: list[str]) -> int:
         pictures = load_pictures(config.data)
         if pictures.skipped:
             print(f"{config.data.path}: {len(pictures.skipped)} files are not pictures and were skipped", file=stream)
+        if not any(key.startswith("data.") for key, _ in overrides):
+            _check_pictures_of(flags.config, config, pictures)
         ready = loop.prepare(config, pictures, folder, processes=processes)
         if flags.dry_run:
             from sharingan_jax.commands.plan import describe
@@ -78,3 +84,14 @@ def run(arguments: list[str]) -> int:
         if exit_code:
             print(f"stopped by {signal.Signals(exit_code - 128).name}; the same command continues from here", file=stream)
     return exit_code
+
+
+def _check_pictures_of(path: Path, config: Config, pictures: Pictures) -> None:
+    """Raises UserError where `path` is the manifest of a run on other pictures than these."""
+    noted = read_manifest(path) if path.suffix == ".json" else {}
+    changed = differing_pictures(noted, {"data": describe_pictures(config, pictures)}) if "versions" in noted else []
+    if changed:
+        raise UserError(
+            f"--config={path}: that run's pictures were others (first: then, second: now): {'; '.join(changed)};"
+            " put them back, or say --config.data.path=DIR for a run on those in DIR"
+        )

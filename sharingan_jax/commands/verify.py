@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.comparison import differing_pictures
+from sharingan_jax.config import complete_older, identity_changes, parse
 from sharingan_jax.config_files import load_config
 from sharingan_jax.environment import settle_environment
 from sharingan_jax.errors import UserError
-from sharingan_jax.rundir import RunDir, describe_pictures, read_config, read_json
+from sharingan_jax.rundir import RunDir, describe_pictures, read_config, read_manifest
 
 if TYPE_CHECKING:
     from sharingan_jax.verification import Verdict
@@ -45,16 +46,18 @@ def run(arguments: list[str]) -> int:
                 f"--config.{key}: verifying takes its settings from the run in --workdir; only {others} may be others"
             )
     place = RunDir(flags.workdir)
-    read_config(place)  # Says it where the folder is no run's.
+    _check_settings(place)
     config = load_config(place.config, overrides)
     config = settle_environment(config, recorded=config.train.host_threads)
 
     from sharingan_jax.data.sources import load_pictures
-    from sharingan_jax.verification import StoppedError, choose_span, verify
+    from sharingan_jax.verification import StoppedError, choose_span, verify, with_devices_of
 
+    if not any(key == "train.devices" for key, _ in overrides):
+        config = with_devices_of(place, config)
     span = choose_span(place, start=flags.start, end=flags.end)
     pictures = load_pictures(config.data)
-    changed = differing_pictures(read_json(place.manifest), {"data": describe_pictures(config, pictures)})
+    changed = differing_pictures(read_manifest(place.manifest), {"data": describe_pictures(config, pictures)})
     if changed:
         print("not the same: the pictures have changed since the run (first: then, second: now):")
         _list(changed)
@@ -67,6 +70,17 @@ def run(arguments: list[str]) -> int:
             return stopped.exit_code
     _tell(verdict)
     return 0 if verdict.same else 1
+
+
+def _check_settings(run: RunDir) -> None:
+    """Raises UserError where the folder is no run's, or where its two files do not tell of the same settings."""
+    config, manifest = read_config(run), read_manifest(run.manifest)
+    changed = identity_changes(parse(complete_older(manifest.get("config", {}))), config)
+    if changed:
+        raise UserError(
+            f"{run.config} does not have the settings of {run.manifest.name}: {'; '.join(changed)}; one of them was changed since"
+            " the run: put it back"
+        )
 
 
 def _tell(verdict: "Verdict") -> None:

@@ -32,11 +32,15 @@ def fit_picture(image: Image.Image, *, size: int, channels: int = 3) -> np.ndarr
     """A decoded picture, resized and cropped as the reference does, uint8 [size, size, channels].
 
     The shorter side becomes `size` (bilinear, antialiased), the longer int(size · long / short); then the centre is cut out
-    at offset int(round((side − size) / 2)), Python's round, as in torchvision's Resize and CenterCrop.
+    at offset int(round((side − size) / 2)), Python's round, as in torchvision's Resize and CenterCrop. Raises Pillow's
+    DecompressionBombError where a long, thin picture would become one of more pixels than Pillow's bound.
     """
     image = image.convert(MODES[channels])
     width, height = image.size
     fitted = (size, int(size * height / width)) if width <= height else (int(size * width / height), size)
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and fitted[0] * fitted[1] > most:
+        raise Image.DecompressionBombError(f"{width}×{height} would become {fitted[0]}×{fitted[1]} before it is cropped")
     if fitted != image.size:
         image = image.resize(fitted, Image.Resampling.BILINEAR)
     left, top = (round((side - size) / 2) for side in fitted)

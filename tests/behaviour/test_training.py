@@ -156,8 +156,9 @@ def test_a_finished_run_started_again_stays_as_it_is(whole_run: Path, pictures: 
 def test_metrics_cut_short_by_a_crash_are_made_whole(pictures: Path, whole_run: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     assert main.main(train_arguments(pictures, workdir, "--config.train.steps=8")) == 0
+    ninth = json.dumps({**_metrics(workdir)[-1], "step": 9, "loss_d": 1.0})
     with (workdir / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 9, "epoch": 3, "loss_d": 1.0}\n{"step": 10, "epo')
+        file.write(ninth + '\n{"step": 10, "epo')
     assert main.main(train_arguments(pictures, workdir)) == 0
     assert _without_time(_metrics(workdir)) == _without_time(_metrics(whole_run))
 
@@ -169,7 +170,8 @@ def test_metrics_cut_short_by_a_crash_are_made_whole(pictures: Path, whole_run: 
         ("null", "line 4: no record of a step"),
         ('{"loss_d": 1}', "line 4: no record of a step"),
         ('{"step": 4, "loss_d": NaN}', "line 4: NaN is no figure"),
-        ('{"step": 3}', "has no record of step 4"),
+        ('{"step": 4}', "line 4: no record of a step"),
+        ("the one before", "has no record of step 4"),
         ("\udcff", "line 4: 'utf-8' codec can't decode"),
     ],
 )
@@ -180,7 +182,8 @@ def test_records_that_were_spoilt_are_named_and_nothing_is_written(
     shutil.copytree(whole_run, workdir)
     metrics = workdir / "metrics.jsonl"
     lines = metrics.read_text().splitlines()
-    text = "" if line is None else "\n".join([*lines[:3], line, *lines[4:], ""])
+    spoilt = lines[2] if line == "the one before" else line
+    text = "" if spoilt is None else "\n".join([*lines[:3], spoilt, *lines[4:], ""])
     metrics.write_bytes(text.encode("utf-8", "surrogateescape"))
     before = {path.name: path.read_bytes() for path in workdir.iterdir() if path.is_file()}
     assert main.main(train_arguments(pictures, workdir, "--config.train.steps=16")) == 2

@@ -74,3 +74,11 @@ def test_a_picture_of_absurd_size_is_refused_before_it_is_decoded(tmp_path: Path
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(UserError, match=rf"huge\.png: {FAULTS['bomb'].seen}"):
         load_picture(path, size=32)
+
+
+@pytest.mark.parametrize("sides", [(1, 400_000), (400_000, 1), (1, 60_000_000)])
+def test_a_picture_that_would_grow_to_an_absurd_size_is_refused_before_it_does(tmp_path: Path, sides: tuple[int, int]) -> None:
+    path = tmp_path / "thin.png"
+    Image.new("L", sides).save(path)
+    with pytest.raises(UserError, match=rf"thin\.png: {FAULTS['bomb'].seen}.*{sides[0]}×{sides[1]} would become"):
+        load_picture(path, size=64)
