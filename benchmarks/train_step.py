@@ -1,10 +1,14 @@
 """Time of a training step, ours beside PyTorch's, in one run.
 
     python -m benchmarks.train_step --rounds 7 --steps 10
+    python -m benchmarks.train_step --rounds 5 --steps 2 --batch 128
+    python -m benchmarks.train_step --rounds 5 --steps 6 --config configs/baseline.py
+    python -m benchmarks.train_step --rounds 5 --steps 6 --compile
 
 Prints a Markdown table. Every round takes each system in turn, so that what else the machine does falls on all of them alike,
 and ratios are taken within a round. Needs torch (requirements-dev.txt). Weights, pictures and latents are the same for all;
-compiling is not counted. The PyTorch system is the tests' oracle, eager, as the original is.
+compiling is not counted. The PyTorch system is the tests' oracle, eager, as the original is; --compile adds one whose networks
+went through torch.compile (Inductor: it wants a C++ compiler).
 """
 
 import argparse
@@ -13,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +25,7 @@ import jax
 import numpy as np
 import torch
 
+from sharingan_jax.config import Config
 from sharingan_jax.config_files import load_config
 from sharingan_jax.data.emblems import draw_emblems
 from sharingan_jax.interop.state_dict import to_tensors
@@ -31,14 +37,13 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 import pytorch_oracle as oracle  # noqa: E402
 
-B, NZ = 25, 100
 Steps = Callable[[int], None]
 
 
-def our_steps(form: str, real_u8: np.ndarray, *, width: int) -> Steps:
-    """`run(steps)`: that many steps of the default configuration in one dispatch, to their end."""
-    config = load_config(ROOT / "configs" / "default.py", [("model.convolution", form), *_widths(width)])
-    mesh = make_mesh(1, batch_sizes={B})
+def our_steps(form: str, config: Config, real_u8: np.ndarray) -> Steps:
+    """`run(steps)`: that many steps of a configuration in one dispatch, to their end."""
+    config = replace(config, model=replace(config.model, convolution=form))
+    mesh = make_mesh(1, batch_sizes={len(real_u8)})
     programs = compile_programs(build_system(config), mesh, precision=config.train.precision)
     state = programs.init(0)
 
@@ -50,20 +55,25 @@ def our_steps(form: str, real_u8: np.ndarray, *, width: int) -> Steps:
     return run
 
 
-def pytorch_steps(memory_format: torch.memory_format, real_u8: np.ndarray, *, width: int) -> Steps:
+def pytorch_steps(
+    memory_format: torch.memory_format, config: Config, real_u8: np.ndarray, *, through_compile: bool = False
+) -> Steps:
     """`run(steps)`: that many steps of the PyTorch system from the same weights, on the CPU."""
-    config = load_config(ROOT / "configs" / "default.py", _widths(width))
-    system = build_system(config)
-    programs = compile_programs(system, make_mesh(1, batch_sizes={B}), precision="highest")
+    model, count = config.model, len(real_u8)
+    programs = compile_programs(build_system(config), make_mesh(1, batch_sizes={count}), precision="highest")
     state = programs.init(0)
-    gen, disc = oracle.Generator(nz=NZ, ngf=width, normalised=True), oracle.Discriminator(ndf=width, normalised=True)
+    gen = oracle.Generator(nz=model.nz, ngf=model.ngf, normalised=model.gen_spectral_norm)
+    disc = oracle.Discriminator(ndf=model.ndf, normalised=model.disc_spectral_norm)
     tensors = to_tensors(config, state)
     oracle.load(gen, tensors)
     oracle.load(disc, tensors)
     gen, disc = gen.to(memory_format=memory_format), disc.to(memory_format=memory_format)
+    if through_compile:
+        gen.compile()
+        disc.compile()
     training = oracle.Training(gen, disc, beta=0.0, clip_norm=config.optim.disc.clip_norm)
     real = torch.tensor(real_u8.transpose(0, 3, 1, 2).copy()).to(memory_format=memory_format)
-    z = torch.tensor(np.asarray(draw_latents(state.key, step=1, count=B, nz=NZ)))
+    z = torch.tensor(np.asarray(draw_latents(state.key, step=1, count=count, nz=model.nz)))
 
     def run(steps: int) -> None:
         for _ in range(steps):
@@ -97,30 +107,45 @@ def table(seconds: dict[str, list[float]], *, baseline: str) -> str:
     return "\n".join(lines)
 
 
-def _widths(width: int) -> list[tuple[str, str]]:
-    return [("model.ngf", str(width)), ("model.ndf", str(width))]
+def systems(config: Config, real_u8: np.ndarray, *, direct: bool, through_compile: bool) -> dict[str, Callable[[], Steps]]:
+    """What is raced, by name; each is made when it is called."""
+    raced: dict[str, Callable[[], Steps]] = {
+        "ours, winograd": partial(our_steps, "winograd", config, real_u8),
+        "PyTorch": partial(pytorch_steps, torch.contiguous_format, config, real_u8),
+        "PyTorch, channels_last": partial(pytorch_steps, torch.channels_last, config, real_u8),
+    }
+    if through_compile:
+        raced["PyTorch, compiled"] = partial(pytorch_steps, torch.contiguous_format, config, real_u8, through_compile=True)
+    if direct:
+        raced["ours, direct"] = partial(our_steps, "direct", config, real_u8)
+    return raced
+
+
+def configured(path: Path, *, batch: int, width: int) -> tuple[Config, np.ndarray]:
+    """A configuration for that batch and width, and a batch of emblems, uint8 [B, 64, 64, 3]."""
+    sizes = {"train.batch_size": batch, "model.ngf": width, "model.ndf": width}
+    config = load_config(path, [(name, str(size)) for name, size in sizes.items()])
+    emblems = draw_emblems(100)[0]
+    return config, emblems[np.resize(np.arange(len(emblems)), batch)]
 
 
 def command(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="rounds; default: 7")
     parser.add_argument("--steps", type=int, default=10, help="steps of each system in a round; default: 10")
-    parser.add_argument("--direct", action="store_true", help="XLA's own convolutions too; on a CPU they take minutes")
+    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "default.py", help="default: configs/default.py")
+    parser.add_argument("--batch", type=int, default=25, help="pictures a step; default: 25")
     parser.add_argument("--width", type=int, default=64, help="ngf and ndf; default: 64")
+    parser.add_argument("--direct", action="store_true", help="XLA's own convolutions too; on a CPU they take minutes")
+    parser.add_argument("--compile", action="store_true", help="PyTorch through torch.compile too")
     flags = parser.parse_args(arguments)
-    real_u8 = draw_emblems(B)[0]
-    systems: dict[str, Callable[[], Steps]] = {
-        "ours, winograd": partial(our_steps, "winograd", real_u8, width=flags.width),
-        "PyTorch": partial(pytorch_steps, torch.contiguous_format, real_u8, width=flags.width),
-        "PyTorch, channels_last": partial(pytorch_steps, torch.channels_last, real_u8, width=flags.width),
-    }
-    if flags.direct:
-        systems["ours, direct"] = partial(our_steps, "direct", real_u8, width=flags.width)
-    seconds = measure({name: make() for name, make in systems.items()}, rounds=flags.rounds, steps=flags.steps)
+    config, real_u8 = configured(flags.config, batch=flags.batch, width=flags.width)
+    raced = systems(config, real_u8, direct=flags.direct, through_compile=flags.compile)
+    seconds = measure({name: make() for name, make in raced.items()}, rounds=flags.rounds, steps=flags.steps)
     device = jax.devices()[0]
     print(f"jax {jax.__version__} on {device.platform}, torch {torch.__version__} on cpu with {torch.get_num_threads()} threads;")
-    print(f"{platform.machine()}, Python {platform.python_version()}; batch {B}, width {flags.width};", end=" ")
-    print(f"{flags.rounds} rounds of {flags.steps} steps\n")
+    print(f"{platform.machine()}, Python {platform.python_version()}; {flags.config.stem}, batch {flags.batch}", end=", ")
+    print(f"width {flags.width}; {flags.rounds} rounds of {flags.steps} steps\n")
     print(table(seconds, baseline="PyTorch"))
 
 
