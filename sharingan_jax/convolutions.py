@@ -163,15 +163,31 @@ def _sum_of(m: tuple[Array, ...]) -> Array:
     return y.reshape(b, 2 * t, 2 * s, c)
 
 
-_tiles, _untiles = _transposes(_tiles_of, _picture_of)
-_split, _join = _transposes(_parts_of, _sum_of)
-
-
-def _nine_kernels(kernel: Array, order: tuple[int, int, int, int]) -> list[Array]:
-    """[4, 4, in, out] -> nine [2, 2, in, out] with axes permuted by `order`: Winograd's kernel transform."""
+def _nine_of(kernel: Array) -> tuple[Array, ...]:
+    """[4, 4, in, out] -> nine [2, 2, in, out]: Winograd's kernel transform."""
     blocks = kernel.reshape(2, 2, 2, 2, *kernel.shape[2:])  # [block row, row, block column, column, in, out]
 
     def along(g: Array) -> tuple[Array, Array, Array]:
         return g[0], g[0] + g[1], g[1]
 
-    return [k.transpose(order) for row in along(blocks) for k in along(row.transpose(1, 0, 2, 3, 4))]
+    return tuple(k for row in along(blocks) for k in along(row.transpose(1, 0, 2, 3, 4)))
+
+
+def _kernel_of(g: tuple[Array, ...]) -> Array:
+    """The transpose of `_nine_of`: nine [2, 2, in, out] -> [4, 4, in, out]."""
+    rows = [(g[3 * i] + g[3 * i + 1], g[3 * i + 1] + g[3 * i + 2]) for i in range(3)]
+    blocks = [
+        [rows[i][j] + rows[i + 1][j] for j in (0, 1)] for i in (0, 1)
+    ]  # [block row][block column] of [row, column, in, out]
+    parts = [blocks[i][j][row] for i in (0, 1) for row in (0, 1) for j in (0, 1)]  # Sixteen taps in the order they lie in.
+    return jnp.concatenate(parts).reshape(4, 4, *g[0].shape[2:])
+
+
+_tiles, _untiles = _transposes(_tiles_of, _picture_of)
+_split, _join = _transposes(_parts_of, _sum_of)
+_nine, _ = _transposes(_nine_of, _kernel_of)
+
+
+def _nine_kernels(kernel: Array, order: tuple[int, int, int, int]) -> list[Array]:
+    """[4, 4, in, out] -> nine kernels [2, 2, in, out] with axes permuted by `order`."""
+    return [k.transpose(order) for k in _nine(kernel)]
