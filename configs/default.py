@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
     train.steps = 0  # steps, where given, decide; 0 leaves it to train.epochs
     train.n_critic = 1  # the generator is updated at every n-th step, the discriminator at each (post: 1)
     train.steps_per_call = 5  # steps compiled into one dispatch; more keep an accelerator busier
-    train.devices = 0  # devices that share the batch; 0 takes as many as the batch divides over
+    train.devices = 0  # devices that share the batch; 0: as many as the run began on, at first as many as the batch divides over
     train.host_threads = 0  # threads of XLA's pool, which enter roundings on a CPU; 0: as many as cores, as the run began with
     train.deterministic = True  # on a GPU: only operations that give the same bits each time; elsewhere they do anyway
     train.precision = "highest"  # of matrix products: highest (true float32), high, default (TPU: bfloat16, GPU: TF32)

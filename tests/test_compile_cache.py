@@ -20,7 +20,7 @@ def _train(workdir: Path, cache: Path) -> tuple[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in told}
     command = [sys.executable, str(ROOT / "main.py"), "--config", str(ROOT / "configs" / "smoke.py"), *TINY]
     done = subprocess.run(
-        [*command, "--config.train.steps=2", "--config.log.tensorboard=False", "--workdir", str(workdir)],
+        [*command, "--config.train.steps=1", "--config.log.tensorboard=False", "--workdir", str(workdir)],
         capture_output=True, text=True, check=True, env={**environment, "XDG_CACHE_HOME": str(cache)},
     )  # fmt: skip
     return done.stdout.split("digest ")[1].split()[0], done.stderr
