@@ -176,9 +176,8 @@ def _nine_of(kernel: Array) -> tuple[Array, ...]:
 def _kernel_of(g: tuple[Array, ...]) -> Array:
     """The transpose of `_nine_of`: nine [2, 2, in, out] -> [4, 4, in, out]."""
     rows = [(g[3 * i] + g[3 * i + 1], g[3 * i + 1] + g[3 * i + 2]) for i in range(3)]
-    blocks = [
-        [rows[i][j] + rows[i + 1][j] for j in (0, 1)] for i in (0, 1)
-    ]  # [block row][block column] of [row, column, in, out]
+    # blocks[block row][block column] is [row, column, in, out]
+    blocks = [[rows[i][j] + rows[i + 1][j] for j in (0, 1)] for i in (0, 1)]
     parts = [blocks[i][j][row] for i in (0, 1) for row in (0, 1) for j in (0, 1)]  # Sixteen taps in the order they lie in.
     return jnp.concatenate(parts).reshape(4, 4, *g[0].shape[2:])
 
