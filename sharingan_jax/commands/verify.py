@@ -75,7 +75,9 @@ def run(arguments: list[str]) -> int:
 def _check_settings(run: RunDir) -> None:
     """Raises UserError where the folder is no run's, or where its two files do not tell of the same settings."""
     config, manifest = read_config(run), read_manifest(run.manifest)
-    changed = identity_changes(parse(complete_older(manifest.get("config", {}))), config)
+    if "config" not in manifest:  # Of a run that was imported and has not trained yet.
+        return
+    changed = identity_changes(parse(complete_older(manifest["config"])), config)
     if changed:
         raise UserError(
             f"{run.config} does not have the settings of {run.manifest.name}: {'; '.join(changed)}; one of them was changed since"

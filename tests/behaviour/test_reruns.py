@@ -89,6 +89,9 @@ def test_settings_changed_since_the_run_are_named_and_not_verified(
         (tmp_path / name).write_text(json.dumps(settings))
         assert main.main(["verify", "--workdir", str(tmp_path)]) == 2
         assert "config.json does not have the settings of manifest.json: loss.beta was " in capsys.readouterr().err
+    (tmp_path / "manifest.json").write_text("{}")  # An imported run has no settings there until it trains.
+    assert main.main(["verify", "--workdir", str(tmp_path)]) == 2
+    assert "has made no step" in capsys.readouterr().err
 
 
 def test_the_shell_does_not_change_what_a_seed_means() -> None:
