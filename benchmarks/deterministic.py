@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 
+from benchmarks.spread import spread
+
 STEPS_A_CALL = 10
 
 
@@ -86,7 +88,7 @@ def main() -> int:
     print(f"{', '.join(kinds)}, batch {flags.batch}\n\n| train.deterministic | ms a step | two runs |\n|---|---|---|")
     for with_it, each in times.items():
         same = "the same bits" if ends[with_it, 0] == ends[with_it, 1] else "other bits"
-        print(f"| {with_it} | {statistics.median(each):.1f} ({min(each):.1f}–{max(each):.1f}) | {same} |")
+        print(f"| {with_it} | {spread(each, 1)} | {same} |")
     print(f"\nwith it a step takes {statistics.median(times[True]) / statistics.median(times[False]):.2f} times as long")
     if kinds == {"cpu"}:
         print("there is no GPU here, so the flag was not set: this is the noise of the measurement")

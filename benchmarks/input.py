@@ -16,6 +16,7 @@ import time
 import jax
 import numpy as np
 
+from benchmarks.spread import spread
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.pipeline import chunks
 
@@ -47,8 +48,7 @@ def main() -> int:
     print("| pictures | ms a step | pictures a second |\n|---|---|---|")
     for count in (max(100, flags.batch), 10_000):
         taken = milliseconds_a_step(count, batch=flags.batch, size=flags.size)
-        median = statistics.median(taken)
-        print(f"| {count:,} | {median:.2f} ({min(taken):.2f}–{max(taken):.2f}) | {1000 * flags.batch / median:,.0f} |")
+        print(f"| {count:,} | {spread(taken, 2)} | {1000 * flags.batch / statistics.median(taken):,.0f} |")
     return 0
 
 

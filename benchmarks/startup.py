@@ -10,12 +10,13 @@ the packages themselves are in the system's page cache in both, as the help text
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks.spread import spread
 
 ROOT = Path(__file__).parents[1]
 OWN = ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME")
@@ -59,7 +60,7 @@ def main() -> int:
                 taken[name].append(seconds_to_first_step(Path(cache)))
     print("| to | seconds |\n|---|---|")
     for name, seconds in taken.items():
-        print(f"| {name} | {statistics.median(seconds):.1f} ({min(seconds):.1f}–{max(seconds):.1f}) |")
+        print(f"| {name} | {spread(seconds, 1)} |")
     return 0
 
 

@@ -13,7 +13,6 @@ went through torch.compile (Inductor: it wants a C++ compiler).
 
 import argparse
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ import jax
 import numpy as np
 import torch
 
+from benchmarks.spread import spread
 from sharingan_jax.config import Config
 from sharingan_jax.config_files import load_config
 from sharingan_jax.data.emblems import draw_emblems
@@ -101,9 +101,8 @@ def table(seconds: dict[str, list[float]], *, baseline: str) -> str:
     lines = ["| system | ms a step | times as fast as " + baseline + " |", "|---|---|---|"]
     for name, values in seconds.items():
         ratios = [theirs / ours for theirs, ours in zip(seconds[baseline], values, strict=True)]
-        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
         ms = [1000 * value for value in values]
-        lines.append(f"| {name} | {statistics.median(ms):.0f} ({min(ms):.0f}–{max(ms):.0f}) | {spread} |")
+        lines.append(f"| {name} | {spread(ms, 0)} | {spread(ratios, 2)} |")
     return "\n".join(lines)
 
 
