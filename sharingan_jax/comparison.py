@@ -6,6 +6,7 @@ from typing import Any
 Manifest = Mapping[str, Any]
 CONDITIONS = (
     "device",
+    "seeds_at_once",
     "convolution",
     "host_threads",
     "xla_flags",

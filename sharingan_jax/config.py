@@ -83,6 +83,8 @@ class TrainConfig:
     epochs: int = _rule(at_least=1, at_most=2**31 - 1, identity=False)
     steps: int = _rule(at_least=0, at_most=2**31 - 1, identity=False)
     n_critic: int = _rule(at_least=1)
+    seeds: int = _rule(at_least=1, at_most=4096, identity=False, before=1)
+    seeds_at_once: int = _rule(at_least=0, at_most=4096, identity=False, before=0)
     steps_per_call: int = _rule(at_least=1, identity=False)
     devices: int = _rule(at_least=0, identity=False)
     host_threads: int = _rule(at_least=0, at_most=1024, identity=False, before=0)
@@ -275,6 +277,13 @@ def _check_together(config: Config) -> None:
                 f"config: data.{key}={value!r} with data.source={config.data.source}, which does not look at it;"
                 f' use --config.data.source={source}, or data.{key}=""'
             )
+    seeds = config.train.seeds
+    if config.seed + seeds > 2**31:
+        raise UserError(f"config: seed={config.seed} with train.seeds={seeds} goes past {2**31 - 1}; begin at {2**31 - seeds}")
+    if config.train.seeds_at_once > seeds:
+        raise UserError(
+            f"config: train.seeds_at_once={config.train.seeds_at_once} with train.seeds={seeds}; use at most {seeds}, or 0"
+        )
     for net in ("gen", "disc"):
         adam: AdamConfig = getattr(config.optim, net)
         key = f"optim.{net}"

@@ -1,34 +1,33 @@
-"""The training loop: dispatch, write what came back, save, draw; all effects of a run are here and in what it calls."""
+"""The training loop: dispatch, write what came back, save, draw; all effects of a run are here and in what it calls.
+
+One loop trains a seed alone and several side by side: a group is a list of runs, each with its folder, at the same step.
+"""
 
 import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TextIO
 
 import jax
 import numpy as np
 
 from sharingan_jax import outputs
-from sharingan_jax.comparison import differing_conditions, differing_pictures, differing_settings
-from sharingan_jax.config import Config, to_dict
-from sharingan_jax.data.order import BatchPlan
-from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.data.pipeline import chunks
-from sharingan_jax.environment import describe_environment
 from sharingan_jax.errors import UserError
-from sharingan_jax.manifest import begin_manifest, devices_begun_on, end_manifest, fail_manifest
-from sharingan_jax.parallel import Programs, check_groups, compile_programs, make_mesh
-from sharingan_jax.processes import ALONE, Processes
-from sharingan_jax.progress import Progress
+from sharingan_jax.manifest import end_manifest, fail_manifest
+from sharingan_jax.prepared import Prepared, begin_folder, check_not_past, identity_facts
+from sharingan_jax.progress import Chorus, Progress
 from sharingan_jax.recorder import ADVICE, NonFiniteError, Recorder
-from sharingan_jax.rundir import RunDir, check_same_run, config_fingerprint, cut_metrics, describe_pictures, held, write_config
+from sharingan_jax.rundir import held
 from sharingan_jax.saving import Saving
-from sharingan_jax.schedule import Schedule, make_schedule
-from sharingan_jax.state import System, TrainState, build_system, digest, first_non_finite
+from sharingan_jax.state import TrainState, digest, first_non_finite
 from sharingan_jax.stopping import StopRequest
 from sharingan_jax.streams import fixed_latents
 from sharingan_jax.tensorboard import EventWriter
+from sharingan_jax.together import Together, alone, seeds_mesh, side_by_side
 
 
 @dataclass(frozen=True)
@@ -40,50 +39,16 @@ class Outcome:
     exit_code: int
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """All of a run that is settled before its first step and that a dry run can show; `begun_on` is the devices of its first."""
+@dataclass
+class _Member:
+    """A run of a group while it trains: what it has open, the state it has reached, and what stopped it alone."""
 
-    config: Config
-    pictures: Pictures
-    run: RunDir
-    system: System
-    programs: Programs
-    schedule: Schedule
-    processes: Processes
-    begun_on: int
-
-    @property
-    def plan(self) -> BatchPlan:
-        return self.schedule.plan
-
-
-def prepare(config: Config, pictures: Pictures, run: RunDir, *, processes: Processes = ALONE) -> Prepared:
-    """Checks all that can be checked before anything is written; raises UserError."""
-    plan = BatchPlan(pictures.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
-    batch_sizes = {plan.size_of(1), plan.size_of(plan.batches_per_epoch)}
-    check_groups(config.model.batch_norm_groups, batch_sizes=batch_sizes)
-    begun_on = int(processes.bytes_of_first(lambda: str(_check_and_read(run, config, pictures)).encode()))
-    mesh = make_mesh(config.train.devices, batch_sizes=batch_sizes, begun_on=begun_on)
-    config = replace(config, train=replace(config.train, devices=mesh.size))  # So that its manifest alone makes the same bits.
-    system = build_system(config)
-    programs = compile_programs(system, mesh, precision=config.train.precision)
-    ready = Prepared(config, pictures, run, system, programs, make_schedule(config, plan), processes, begun_on or mesh.size)
-    processes.check_alike(lambda: _facts(ready), _differing)
-    return ready
-
-
-def _check_and_read(run: RunDir, config: Config, pictures: Pictures) -> int:
-    """Raises UserError where `run` is of other settings or pictures; the number of devices it began on, 0 where it has not."""
-    check_same_run(run, config, pictures)
-    return devices_begun_on(run)
-
-
-def _differing(first: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """What of two processes' facts keeps them from being one run: all but where each has its pictures, and its machine."""
-    settings = [line for line in differing_settings(first, here) if not line.startswith(("data.path:", "data.data_dir:"))]
-    conditions = [line for line in differing_conditions(first, here) if not line.startswith(("platform:", "processor.", "git."))]
-    return settings + differing_pictures(first, here) + conditions
+    ready: Prepared
+    check_folder: Callable[[], None]
+    saving: Saving
+    state: TrainState
+    recorder: Recorder | None = None
+    failure: UserError | None = None
 
 
 def train(ready: Prepared, *, stream: TextIO) -> Outcome:
@@ -92,66 +57,49 @@ def train(ready: Prepared, *, stream: TextIO) -> Outcome:
     In a run of several processes each calls it; the first alone reads and writes the run's folder and prints to `stream`.
     Raises UserError on a loss that is not finite, with the step and the figure; the checkpoints before it stay.
     """
+    (outcome,) = train_group([ready], stream=stream)
+    if isinstance(outcome, UserError):
+        raise outcome
+    return outcome
+
+
+def train_group(group: Sequence[Prepared], *, stream: TextIO) -> list[Outcome | UserError]:
+    """Trains the runs of a group as `train` does one; those that are at the same step in one program, those behind first.
+
+    A run whose figures are not finite stops by itself, with the UserError that is its result; the others go on. What stops
+    one for another reason, such as a full disk, is raised and stops all.
+    """
     began = time.monotonic()
-    run, config, processes = ready.run, ready.config, ready.processes
-    with contextlib.ExitStack() as stack:
-        check_folder = _hold(ready, stack)
+    with ExitStack() as stack:
+        checks = [_hold(ready, stack) for ready in group]
         stop = stack.enter_context(StopRequest())
-        with Saving(run, processes, keep=config.checkpoint.keep, facts=_identity_facts(ready)) as saving:
-            state = _first_state(ready, saving, stream=stream)
-            processes.first_does(lambda: _describe(ready, after_step=int(state.step)))
-            try:
-                state = _train_from(ready, state, saving=saving, check_folder=check_folder, stop=stop, stream=stream)
-            except (UserError, OSError):
-                check_folder()  # Where it is gone, that is what the user has to know, whatever it led to.
-                if processes.is_first:
-                    fail_manifest(run)
-                raise
-        processes.first_does(check_folder)
-        return _finish(ready, state, began=began, stop=stop, stream=stream)
+        with ExitStack() as saved:
+            members = [_begin(ready, check, saved, stream=stream) for ready, check in zip(group, checks, strict=True)]
+            for behind in _by_step(members):
+                if not stop.agreed:
+                    _train_cohort(behind, stop=stop, stream=stream)
+        return [_finish(member, began=began, stop=stop, stream=stream) for member in members]
 
 
-def _hold(ready: Prepared, stack: contextlib.ExitStack) -> Callable[[], None]:
+def _hold(ready: Prepared, stack: ExitStack) -> Callable[[], None]:
     """Holds the run's folder until `stack` ends, in the first process; returns the check that it is still there."""
     checks: list[Callable[[], None]] = []
     ready.processes.first_does(lambda: checks.append(stack.enter_context(held(ready.run))))
     return checks[0] if checks else lambda: None
 
 
-def _train_from(
-    ready: Prepared,
-    state: TrainState,
-    *,
-    saving: Saving,
-    check_folder: Callable[[], None],
-    stop: StopRequest,
-    stream: TextIO,
-) -> TrainState:
-    first_step = int(state.step) + 1
-    with _open_events(ready, resume_step=first_step) as events, _open_progress(ready, first_step, stream) as progress:
-        if first_step > 1:
-            progress.say(f"continuing {ready.run.root} after step {first_step - 1}{_other_devices(ready)}")
-        recorder = Recorder(
-            ready.run,
-            ready.plan,
-            n_critic=ready.config.train.n_critic,
-            writes=ready.processes.is_first,
-            check_folder=check_folder,
-            events=events,
-            progress=progress,
-        )
-        try:
-            state = _train_steps(ready, state, recorder=recorder, saving=saving, stop=stop)
-        except BaseException:
-            saving.wait_here()
-            raise
-        saving.wait()
-    return state
+def _begin(ready: Prepared, check_folder: Callable[[], None], stack: ExitStack, *, stream: TextIO) -> _Member:
+    saving = stack.enter_context(
+        Saving(ready.run, ready.processes, keep=ready.config.checkpoint.keep, facts=identity_facts(ready))
+    )
+    state = _first_state(ready, saving, stream=stream)
+    # Of several seeds the device is to hold the joined state alone.
+    return _Member(ready, check_folder, saving, state if ready.seeds_mesh is None else jax.device_get(state))
 
 
-def _other_devices(ready: Prepared) -> str:
-    now, then = ready.programs.mesh.size, ready.begun_on
-    return "" if now == then else f"; it began on {then} devices and goes on with {now}, which rounds otherwise"
+def _by_step(members: Sequence[_Member]) -> list[list[_Member]]:
+    steps = sorted({int(member.state.step) for member in members})
+    return [[member for member in members if int(member.state.step) == step] for step in steps]
 
 
 def _first_state(ready: Prepared, saving: Saving, *, stream: TextIO) -> TrainState:
@@ -164,54 +112,149 @@ def _first_state(ready: Prepared, saving: Saving, *, stream: TextIO) -> TrainSta
     return beginning if reached is None else ready.programs.place(reached)
 
 
-def check_not_past(ready: Prepared, last_step: int) -> None:
-    """Raises UserError where the run has a checkpoint beyond the steps that are asked for."""
-    if last_step > ready.schedule.total_steps:
-        raise UserError(
-            f"--workdir={ready.run.root} is at step {last_step}, past train.steps={ready.schedule.total_steps};"
-            f" ask for more than {last_step}, or use another --workdir"
-        )
+def _train_cohort(members: Sequence[_Member], *, stop: StopRequest, stream: TextIO) -> None:
+    """Trains runs that are at the same step; the states of those that do not fail are then those they have reached."""
+    for member in members:
+        begin = partial(begin_folder, member.ready, after_step=int(member.state.step), at_once=len(members))
+        member.ready.processes.first_does(begin)
+    try:
+        _train_from(members, stop=stop, stream=stream)
+    except (UserError, OSError):
+        for member in members:
+            member.check_folder()  # Where it is gone, that is what the user has to know, whatever it led to.
+        for member in members:
+            _note_failure(member)
+        raise
 
 
-def _identity_facts(ready: Prepared) -> dict[str, str]:
-    return {"config": config_fingerprint(ready.config), "data": ready.pictures.fingerprint}
+def _note_failure(member: _Member) -> None:
+    if member.ready.processes.is_first:
+        fail_manifest(member.ready.run)
 
 
-def _train_steps(ready: Prepared, state: TrainState, *, recorder: Recorder, saving: Saving, stop: StopRequest) -> TrainState:
-    schedule, programs, processes, first_step = ready.schedule, ready.programs, ready.processes, int(state.step) + 1
-    lengths = schedule.chunks(first_step)
-    batches = chunks(ready.pictures.images, ready.plan, schedule.chunks(first_step), part=processes.index, parts=processes.count)
-    for (first, length), real_u8 in zip(lengths, batches, strict=True):
+def _train_from(members: Sequence[_Member], *, stop: StopRequest, stream: TextIO) -> None:
+    first_step = int(members[0].state.step) + 1
+    with ExitStack() as stack:
+        progress = stack.enter_context(_open_progress(members[0].ready, first_step, stream))
+        chorus = Chorus(progress, voices=len(members))
+        for member in members:
+            if first_step > 1:
+                progress.say(f"continuing {member.ready.run.root} after step {first_step - 1}{_other_devices(member.ready)}")
+            member.recorder = Recorder(
+                member.ready.run,
+                member.ready.plan,
+                n_critic=member.ready.config.train.n_critic,
+                writes=member.ready.processes.is_first,
+                check_folder=member.check_folder,
+                events=stack.enter_context(_open_events(member.ready, resume_step=first_step)),
+                show=chorus.add,
+            )
+        try:
+            _train_steps(members, _programs_of(members), chorus=chorus, stop=stop)
+        except BaseException:
+            for member in members:
+                member.saving.wait_here()
+            raise
+        for member in _going_on(members):
+            member.saving.wait()
+
+
+def _programs_of(members: Sequence[_Member]) -> Together:
+    ready = members[0].ready
+    if len(members) == 1 or ready.seeds_mesh is None:
+        return alone(ready.programs)
+    mesh = ready.seeds_mesh if len(members) == ready.seeds_at_once else seeds_mesh(0, seeds=len(members))
+    return side_by_side(ready.system, mesh, precision=ready.config.train.precision)
+
+
+def _going_on(members: Sequence[_Member]) -> list[_Member]:
+    return [member for member in members if member.failure is None]
+
+
+def _other_devices(ready: Prepared) -> str:
+    now, then = ready.programs.mesh.size, ready.begun_on
+    return "" if now == then else f"; it began on {then} devices and goes on with {now}, which rounds otherwise"
+
+
+def _train_steps(members: Sequence[_Member], together: Together, *, chorus: Chorus, stop: StopRequest) -> None:
+    ready, first_step = members[0].ready, int(members[0].state.step) + 1
+    schedule, last = ready.schedule, first_step - 1
+    batches = zip(*(_pictures_of(member.ready, first_step) for member in members), strict=True)
+    state = together.gather([member.state for member in members])
+    for (first, length), real_u8 in zip(schedule.chunks(first_step), batches, strict=True):
         # Asked before the dispatch and read after it, when the one before is done: nothing waits, and all processes stop at
         # the same step, whichever of them the signal came to.
-        signals = programs.largest(stop.signal or 0)
-        state, metrics = programs.chunk(state, real_u8)
+        signals = ready.programs.largest(stop.signal or 0)
+        state, metrics = together.chunk(state, real_u8)
         last = first + length - 1
-        try:
-            recorder.take(first, metrics)
-            stop.agreed = int(signals)
-            writing = schedule.samples_at(last) or schedule.saves_at(last) or stop.agreed != 0
-            if writing:
-                recorder.flush()  # What a checkpoint stands on is finite and on disk before it.
-        except NonFiniteError as error:
-            name = first_non_finite(state)
-            raise UserError(f"{error}; the first tensor that is not finite after step {last}: {name or 'none'}") from error
-        if writing:
-            _check_finite(state, last)
-        if schedule.samples_at(last):
-            _sample(ready, state, last, recorder)
-        if schedule.saves_at(last) or stop.agreed:
-            saving.save(state)
-        if stop.agreed:
+        states = [partial(together.member, state, index) for index in range(len(members))]
+        for index, member in enumerate(members):
+            if member.failure is None:
+                with _alone_if_not_finite(member, chorus=chorus), _tensor_named(states[index], last):
+                    _recorder_of(member).take(first, partial(together.figures, metrics, index))
+        stop.agreed = int(signals)
+        if schedule.samples_at(last) or schedule.saves_at(last) or stop.agreed:
+            for member, own_state in zip(members, states, strict=True):
+                if member.failure is None:
+                    with _alone_if_not_finite(member, chorus=chorus):
+                        _write(member, own_state, last, stopping=stop.agreed != 0)
+        if stop.agreed or not _going_on(members):
             break
-    return state
+    if last >= first_step:
+        for index, member in enumerate(members):
+            member.state = together.member(state, index)
 
 
-def _sample(ready: Prepared, state: TrainState, step: int, recorder: Recorder) -> None:
-    images = _fakes(ready, state)
+def _pictures_of(ready: Prepared, first_step: int) -> Iterator[np.ndarray]:
+    lengths, processes = ready.schedule.chunks(first_step), ready.processes
+    return chunks(ready.pictures.images, ready.plan, lengths, part=processes.index, parts=processes.count)
+
+
+@contextlib.contextmanager
+def _alone_if_not_finite(member: _Member, *, chorus: Chorus) -> Iterator[None]:
+    """What is not finite of one run stops that one, and the others of its group go on."""
+    try:
+        yield
+    except NonFiniteError as error:
+        member.failure = error
+        member.saving.wait_here()
+        member.check_folder()  # Where it is gone, that is what the user has to know, whatever it led to.
+        _note_failure(member)
+        chorus.leave(f"{member.ready.run.root}: {error}")
+
+
+@contextlib.contextmanager
+def _tensor_named(state: Callable[[], TrainState], last: int) -> Iterator[None]:
+    try:
+        yield
+    except NonFiniteError as error:
+        name = first_non_finite(state())
+        raise NonFiniteError(f"{error}; the first tensor that is not finite after step {last}: {name or 'none'}") from error
+
+
+def _write(member: _Member, own_state: Callable[[], TrainState], step: int, *, stopping: bool) -> None:
+    """The grid and the checkpoint of a step, where it has them; what they stand on is finite and on disk before."""
+    schedule = member.ready.schedule
+    with _tensor_named(own_state, step):
+        _recorder_of(member).flush()
+    state = own_state()
+    _check_finite(state, step)
+    if schedule.samples_at(step):
+        _sample(member, state, step)
+    if schedule.saves_at(step) or stopping:
+        member.saving.save(state)
+
+
+def _recorder_of(member: _Member) -> Recorder:
+    assert member.recorder is not None
+    return member.recorder
+
+
+def _sample(member: _Member, state: TrainState, step: int) -> None:
+    images = _fakes(member.ready, state)
     if not np.isfinite(images).all():
-        raise UserError(f"step {step}: G's pictures are not finite after it, so the run has stopped; {ADVICE}")
-    ready.processes.first_does(lambda: recorder.sample(step, images))
+        raise NonFiniteError(f"step {step}: G's pictures are not finite after it, so the run has stopped; {ADVICE}")
+    member.ready.processes.first_does(lambda: _recorder_of(member).sample(step, images))
 
 
 def _fakes(ready: Prepared, state: TrainState) -> np.ndarray:
@@ -221,10 +264,10 @@ def _fakes(ready: Prepared, state: TrainState) -> np.ndarray:
 
 
 def _check_finite(state: TrainState, step: int) -> None:
-    """Raises UserError where an array is not: the losses of a step are of the weights before it, and tell one step later."""
+    """Raises NonFiniteError where an array is not: the losses of a step are of the weights before it, and tell one step later."""
     name = first_non_finite(state)
     if name:
-        raise UserError(
+        raise NonFiniteError(
             f"step {step}: {name} is not finite after it, so the run has stopped; {ADVICE}; the checkpoints before it are whole"
         )
 
@@ -245,34 +288,11 @@ def _open_progress(ready: Prepared, first_step: int, stream: TextIO) -> Progress
     )
 
 
-def _describe(ready: Prepared, *, after_step: int) -> None:
-    """Writes what the run is before its next step, so that a run that dies has said what it was."""
-    cut_metrics(ready.run, last_step=after_step)
-    write_config(ready.run, ready.config)
-    begin_manifest(ready.run, _facts(ready), after_step=after_step)
-
-
-def _facts(ready: Prepared) -> dict[str, Any]:
-    mesh = ready.programs.mesh
-    device = mesh.devices.flat[0]
-    return {
-        "seed": ready.config.seed,
-        "total_steps": ready.schedule.total_steps,
-        "config": to_dict(ready.config),
-        "config_fingerprint": config_fingerprint(ready.config),
-        "data": describe_pictures(ready.config, ready.pictures),
-        "device": {
-            "platform": device.platform,
-            "kind": device.device_kind,
-            "count": mesh.size,
-            "processes": ready.processes.count,
-        },
-        "convolution": ready.system.form,
-        **describe_environment(),
-    }
-
-
-def _finish(ready: Prepared, state: TrainState, *, began: float, stop: StopRequest, stream: TextIO) -> Outcome:
+def _finish(member: _Member, *, began: float, stop: StopRequest, stream: TextIO) -> Outcome | UserError:
+    if member.failure is not None:
+        return member.failure
+    ready, state = member.ready, member.state
+    ready.processes.first_does(member.check_folder)
     final, step, fakes = digest(state), int(state.step), _fakes(ready, state)
     status = "complete" if step == ready.schedule.total_steps else "stopped"
 
@@ -280,7 +300,8 @@ def _finish(ready: Prepared, state: TrainState, *, began: float, stop: StopReque
         seconds, seen = time.monotonic() - began, ready.plan.images_seen(step)
         end_manifest(ready.run, status=status, step=step, digest=final, images_seen=seen, seconds=seconds)
         outputs.save_summaries(ready.run, ready.pictures.images, fakes, step=step)
-        print(f"step {step} of {ready.schedule.total_steps}, digest {final}", file=stream)
+        whose = "" if ready.seeds_mesh is None else f"seed {ready.config.seed}: "
+        print(f"{whose}step {step} of {ready.schedule.total_steps}, digest {final}", file=stream, flush=True)
 
     ready.processes.first_does(write)
     return Outcome(state, final, 0 if status == "complete" else stop.exit_code)

@@ -1,6 +1,10 @@
-"""What a person sees of a run while it goes: a bar on a terminal, a line now and then in a log."""
+"""What a person sees of a run, or of several side by side, while it goes: a bar on a terminal, a line now and then in a log."""
 
+import statistics
+from collections.abc import Sequence
 from typing import Any, TextIO
+
+Record = dict[str, Any]
 
 
 class Progress:
@@ -39,17 +43,18 @@ class Progress:
         else:
             print(message, file=self._stream, flush=True)
 
-    def update(self, record: dict[str, Any]) -> None:
-        """Takes the next step's record."""
-        step = record["step"]
+    def update(self, *records: Record) -> None:
+        """Takes the next step's record of each run; of several it shows each figure's median with the smallest and largest."""
+        step = records[0]["step"]
         if self._bar is not None:
-            self._bar.set_postfix_str(f"loss_d {_figure(record['loss_d'])} loss_g {_figure(record['loss_g'])}", refresh=False)
+            losses = f"loss_d {_figure(records, 'loss_d')} loss_g {_figure(records, 'loss_g')}"
+            self._bar.set_postfix_str(losses, refresh=False)
             self._bar.update(1)
         elif step % self._every == 0 or step == self._total:
-            print(self._line(record), file=self._stream, flush=True)
+            print(self._line(records), file=self._stream, flush=True)
 
-    def _line(self, record: dict[str, Any]) -> str:
-        step = record["step"]
+    def _line(self, records: Sequence[Record]) -> str:
+        record, step = records[0], records[0]["step"]
         epochs = -(-self._total // self._batches)
         # Since the line before: the first line's steps waited for the compiler, which says nothing about those to come.
         (step_before, time_before), now = self._line_before, record["time"]
@@ -57,14 +62,45 @@ class Progress:
         rate = (step - step_before) / max(now - time_before, 1e-9)
         return (
             f"[{record['epoch']}/{epochs}][{(step - 1) % self._batches + 1}/{self._batches}]"
-            f"  Loss_D: {_figure(record['loss_d'])}  Loss_G: {_figure(record['loss_g'])}  D(x): {_figure(record['d_real'])}"
-            f"  D(G(z)): {_figure(record['d_fake_before'])} / {_figure(record['d_fake_after'])}"
+            f"  Loss_D: {_figure(records, 'loss_d')}  Loss_G: {_figure(records, 'loss_g')}  D(x): {_figure(records, 'd_real')}"
+            f"  D(G(z)): {_figure(records, 'd_fake_before')} / {_figure(records, 'd_fake_after')}"
             f"  step {step}/{self._total}  {rate:.2f} steps/s  left {_duration((self._total - step) / rate)}"
         )
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+class Chorus:
+    """Gathers the records of several runs that come one run after another, and shows a step when all have told of it."""
+
+    def __init__(self, progress: Progress, *, voices: int) -> None:
+        self._progress = progress
+        self._voices = voices
+        self._heard: dict[int, list[Record]] = {}
+
+    def add(self, record: Record) -> None:
+        """Takes a run's next record."""
+        self._heard.setdefault(record["step"], []).append(record)
+        self._show()
+
+    def leave(self, message: str) -> None:
+        """One run has stopped: the others no longer wait for it, and `message` says why (of one alone its error does)."""
+        self._voices -= 1
+        if self._voices:
+            self._progress.say(message)
+            self._show()
+
+    def _show(self) -> None:
+        for step in sorted(self._heard):
+            if len(self._heard[step]) >= self._voices:
+                self._progress.update(*self._heard.pop(step))
+
+
+def _figure(records: Sequence[Record], name: str) -> str:
+    values = [record[name] for record in records]
+    if values[0] is None:
+        return "-"
+    if len(values) == 1:
+        return f"{values[0]:.4f}"
+    return f"{statistics.median(values):.4f} ({min(values):.4f}–{max(values):.4f})"
 
 
 def _duration(seconds: float) -> str:

@@ -2,17 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
-from jax import Array
 
 from sharingan_jax import outputs
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
-from sharingan_jax.progress import Progress
 from sharingan_jax.rundir import RunDir, append_metrics
 from sharingan_jax.tensorboard import EventWriter
 
@@ -28,7 +25,7 @@ class Recorder:
     """Turns metrics into records and writes them, one dispatch late, so that the device never waits for the host.
 
     One that does not write (`writes=False`, of a run's second process and those after it) only finds what is not finite.
-    `check_folder` is called before each writing, and raises where the run's folder is gone.
+    `check_folder` is called before each writing, and raises where the run's folder is gone; `show` is given each record.
     """
 
     def __init__(
@@ -40,7 +37,7 @@ class Recorder:
         writes: bool,
         check_folder: Callable[[], None],
         events: EventWriter | None,
-        progress: Progress,
+        show: Callable[[dict[str, Any]], None],
     ) -> None:
         self._run = run
         self._plan = plan
@@ -48,23 +45,23 @@ class Recorder:
         self._writes = writes
         self._check_folder = check_folder
         self._events = events
-        self._progress = progress
-        self._pending: tuple[int, dict[str, Array]] | None = None
+        self._show = show
+        self._pending: tuple[int, Callable[[], Mapping[str, np.ndarray]]] | None = None
         self._start = time.monotonic()
         self._written_at = 0.0
 
-    def take(self, first_step: int, metrics: dict[str, Array]) -> None:
-        """Notes the metrics [K] of the steps from `first_step` and writes those noted before."""
+    def take(self, first_step: int, read: Callable[[], Mapping[str, np.ndarray]]) -> None:
+        """Notes what reads the metrics [K] of the steps from `first_step`, and writes those noted before."""
         self.flush()
-        self._pending = (first_step, metrics)
+        self._pending = (first_step, read)
 
     def flush(self) -> None:
         """Writes what is noted; raises NonFiniteError where a figure is not finite, after writing the steps before it."""
         if self._pending is None:
             return
-        first_step, metrics = self._pending
+        first_step, read = self._pending
         self._pending = None
-        columns = {name: np.asarray(values).tolist() for name, values in jax.device_get(metrics).items()}
+        columns = {name: values.tolist() for name, values in read().items()}
         now = time.monotonic() - self._start
         length = len(columns["loss_d"])
         records, failure = [], None
@@ -99,7 +96,7 @@ class Recorder:
         if self._events:
             self._events.scalars(records)
         for record in records:
-            self._progress.update(record)
+            self._show(record)
 
     def _failure_message(self, step: int, name: str, value: float) -> str:
         return (

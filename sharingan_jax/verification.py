@@ -16,6 +16,7 @@ from sharingan_jax.config import Config
 from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.errors import UserError
 from sharingan_jax.manifest import conditions_of
+from sharingan_jax.prepared import prepare
 from sharingan_jax.rundir import RunDir, append_metrics, read_imported, read_manifest, read_metrics, write_config
 from sharingan_jax.saved import read_saved_run
 from sharingan_jax.state import TrainState, named_arrays
@@ -92,7 +93,7 @@ def verify(run: RunDir, config: Config, pictures: Pictures, span: Span, *, scrat
         log=replace(config.log, tensorboard=False),
     )
     _begin(run, again, quiet, start=span.start)
-    outcome = loop.train(loop.prepare(quiet, pictures, again), stream=stream)
+    outcome = loop.train(prepare(quiet, pictures, again), stream=stream)
     if outcome.exit_code:
         raise StoppedError(outcome.exit_code)
     anew = [record for record in read_metrics(again) if record["step"] > span.start]

@@ -1,5 +1,6 @@
 """What a run would do, as text: the body of `--dry-run`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -7,11 +8,13 @@ import numpy as np
 
 from sharingan_jax.checkpoint import Checkpoints
 from sharingan_jax.config import settings_of
-from sharingan_jax.loop import Prepared, check_not_past
+from sharingan_jax.prepared import Prepared, check_not_past
 
 
-def describe(ready: Prepared) -> str:
-    """Several lines: every setting, the pictures, the networks, the steps, and where the run would start and write."""
+def describe(groups: Sequence[Sequence[Prepared]]) -> str:
+    """Several lines: every setting, the pictures, the networks, the steps, and where each seed's run would start and write."""
+    runs = [ready for group in groups for ready in group]
+    ready = runs[0]
     schedule, plan, pictures, mesh = ready.schedule, ready.plan, ready.pictures, ready.programs.mesh
     state = jax.eval_shape(lambda: ready.programs.init(ready.config.seed))
     device = mesh.devices.flat[0]
@@ -29,6 +32,10 @@ def describe(ready: Prepared) -> str:
         f" a checkpoint every {schedule.checkpoint_every}",
         f"starts       {_start(ready)}",
     ]
+    if len(runs) > 1:
+        at_once = f"{ready.seeds_at_once} in one program" if ready.seeds_at_once > 1 else "one after another"
+        facts.append(f"seeds        {len(runs)}, {at_once}; the others:")
+        facts += [f"             {one.run.root}, {_start(one)}" for one in runs[1:]]
     return "\n".join(["settings", *lines, *facts, "nothing was written"])
 
 

@@ -1,0 +1,158 @@
+"""All of a run that is settled before its first step, what it says of itself, and how its folder begins."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from sharingan_jax.comparison import differing_conditions, differing_pictures, differing_settings
+from sharingan_jax.config import Config, to_dict
+from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.data.pictures import Pictures
+from sharingan_jax.environment import describe_environment
+from sharingan_jax.errors import UserError
+from sharingan_jax.manifest import begin_manifest, devices_begun_on
+from sharingan_jax.parallel import Programs, check_groups, compile_programs, make_mesh
+from sharingan_jax.processes import ALONE, Processes
+from sharingan_jax.rundir import RunDir, check_same_run, config_fingerprint, cut_metrics, describe_pictures, write_config
+from sharingan_jax.schedule import Schedule, make_schedule
+from sharingan_jax.state import System, build_system
+from sharingan_jax.together import seeds_mesh
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its first step, as a dry run can show it; `begun_on` is the devices of its first.
+
+    `seeds_mesh` is where it trains side by side with other seeds, and None where it trains alone.
+    """
+
+    config: Config
+    pictures: Pictures
+    run: RunDir
+    system: System
+    programs: Programs
+    schedule: Schedule
+    processes: Processes
+    begun_on: int
+    seeds_mesh: Mesh | None = None
+    seeds_at_once: int = 1
+
+    @property
+    def plan(self) -> BatchPlan:
+        return self.schedule.plan
+
+
+def prepare(
+    config: Config, pictures: Pictures, run: RunDir, *, processes: Processes = ALONE, like: Prepared | None = None
+) -> Prepared:
+    """Checks all that can be checked before anything is written; raises UserError.
+
+    `config` is of one seed. The programs are those of `like`, a run of another seed and otherwise the same settings, where that
+    has the same devices.
+    """
+    plan = BatchPlan(pictures.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
+    batch_sizes = {plan.size_of(1), plan.size_of(plan.batches_per_epoch)}
+    check_groups(config.model.batch_norm_groups, batch_sizes=batch_sizes)
+    begun_on = int(processes.bytes_of_first(lambda: str(_check_and_read(run, config, pictures)).encode()))
+    mesh = make_mesh(config.train.devices, batch_sizes=batch_sizes, begun_on=begun_on)
+    config = replace(config, train=replace(config.train, devices=mesh.size))  # So that its manifest alone makes the same bits.
+    if like is not None and like.programs.mesh == mesh:
+        system, programs = like.system, like.programs
+    else:
+        system = build_system(config)
+        programs = compile_programs(system, mesh, precision=config.train.precision)
+    ready = Prepared(config, pictures, run, system, programs, make_schedule(config, plan), processes, begun_on or mesh.size)
+    processes.check_alike(lambda: facts_of(ready), _differing)
+    return ready
+
+
+def prepare_seeds(
+    config: Config, pictures: Pictures, folder_of: Callable[[int], RunDir], *, processes: Processes = ALONE
+) -> list[list[Prepared]]:
+    """The runs of `train.seeds` seeds, each in `folder_of(seed)`, in groups of those that share a program. Raises UserError."""
+    at_once = _seeds_at_once(config)
+    if at_once > 1 and processes.count > 1:
+        raise UserError(
+            f"config: train.seeds_at_once={at_once} with {processes.count} processes, which train one seed at a time; use"
+            " --config.train.seeds_at_once=1, or a process for each group of seeds"
+        )
+    devices = 1 if at_once > 1 else config.train.devices
+    own = replace(config, train=replace(config.train, seeds=1, seeds_at_once=0, devices=devices))
+    runs: list[Prepared] = []
+    for seed in range(config.seed, config.seed + config.train.seeds):
+        of_seed, like = replace(own, seed=seed), runs[0] if runs else None
+        runs.append(prepare(of_seed, pictures, folder_of(seed), processes=processes, like=like))
+    groups = [runs[first : first + at_once] for first in range(0, len(runs), at_once)]
+    return [_side_by_side(group, devices=config.train.devices) for group in groups]
+
+
+def _seeds_at_once(config: Config) -> int:
+    """On a CPU one seed keeps all cores busy, and is best by itself; elsewhere one leaves most of a device idle."""
+    chosen = config.train.seeds_at_once
+    return chosen or (1 if jax.default_backend() == "cpu" else config.train.seeds)
+
+
+def _side_by_side(group: Sequence[Prepared], *, devices: int) -> list[Prepared]:
+    if len(group) == 1:
+        return list(group)
+    mesh = seeds_mesh(devices, seeds=len(group))
+    return [replace(ready, seeds_mesh=mesh, seeds_at_once=len(group)) for ready in group]
+
+
+def _check_and_read(run: RunDir, config: Config, pictures: Pictures) -> int:
+    """Raises UserError where `run` is of other settings or pictures; the number of devices it began on, 0 where it has not."""
+    check_same_run(run, config, pictures)
+    return devices_begun_on(run)
+
+
+def _differing(first: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """What of two processes' facts keeps them from being one run: all but where each has its pictures, and its machine."""
+    settings = [line for line in differing_settings(first, here) if not line.startswith(("data.path:", "data.data_dir:"))]
+    conditions = [line for line in differing_conditions(first, here) if not line.startswith(("platform:", "processor.", "git."))]
+    return settings + differing_pictures(first, here) + conditions
+
+
+def check_not_past(ready: Prepared, last_step: int) -> None:
+    """Raises UserError where the run has a checkpoint beyond the steps that are asked for."""
+    if last_step > ready.schedule.total_steps:
+        raise UserError(
+            f"--workdir={ready.run.root} is at step {last_step}, past train.steps={ready.schedule.total_steps};"
+            f" ask for more than {last_step}, or use another --workdir"
+        )
+
+
+def identity_facts(ready: Prepared) -> dict[str, str]:
+    """What a checkpoint notes of the run it is of."""
+    return {"config": config_fingerprint(ready.config), "data": ready.pictures.fingerprint}
+
+
+def begin_folder(ready: Prepared, *, after_step: int, at_once: int) -> None:
+    """Writes what the run is before its next step, so that a run that dies has said what it was."""
+    cut_metrics(ready.run, last_step=after_step)
+    write_config(ready.run, ready.config)
+    begin_manifest(ready.run, {**facts_of(ready), "seeds_at_once": at_once}, after_step=after_step)
+
+
+def facts_of(ready: Prepared) -> dict[str, Any]:
+    """What `manifest.json` says of the run, in plain values."""
+    mesh = ready.programs.mesh
+    device = mesh.devices.flat[0]
+    return {
+        "seed": ready.config.seed,
+        "total_steps": ready.schedule.total_steps,
+        "config": to_dict(ready.config),
+        "config_fingerprint": config_fingerprint(ready.config),
+        "data": describe_pictures(ready.config, ready.pictures),
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "count": mesh.size,
+            "processes": ready.processes.count,
+        },
+        "seeds_at_once": ready.seeds_at_once,
+        "convolution": ready.system.form,
+        **describe_environment(),
+    }

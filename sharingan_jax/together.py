@@ -1,0 +1,104 @@
+"""Several seeds in one program: their states stacked, the chunk of steps vectorised over them, each device with its share."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from sharingan_jax.errors import UserError
+from sharingan_jax.parallel import Programs
+from sharingan_jax.state import System, TrainState
+from sharingan_jax.step import Metrics, train_chunk
+
+SEED = "seed"
+STACKED = TrainState(step=None, key=0, gen=0, disc=0)  # type: ignore[arg-type]
+"""Along which axis seeds lie: all are at the same step, so that what depends on it stays one branch and not a choice in each."""
+
+
+@dataclass(frozen=True)
+class Together:
+    """How the states of one or several seeds go on.
+
+    `gather` joins states that are at the same step to the one that `chunk` takes over and returns. `chunk` takes each seed's
+    pictures, uint8 [K, B, H, W, C]. Of what it returns `member` gives the i-th seed's state, and `figures` its metrics [K].
+    """
+
+    gather: Callable[[Sequence[TrainState]], TrainState]
+    chunk: Callable[[TrainState, Sequence[np.ndarray]], tuple[TrainState, Metrics]]
+    member: Callable[[TrainState, int], TrainState]
+    figures: Callable[[Metrics, int], dict[str, np.ndarray]]
+
+
+def alone(programs: Programs) -> Together:
+    """One seed, by a run's own programs."""
+    return Together(
+        gather=lambda states: states[0],
+        chunk=lambda state, real_u8: programs.chunk(state, real_u8[0]),
+        member=lambda state, _: state,
+        figures=lambda metrics, _: _on_host(metrics),
+    )
+
+
+def side_by_side(system: System, mesh: Mesh, *, precision: str) -> Together:
+    """Several seeds, whose number the mesh's devices divide; each device has its own, and nothing is exchanged."""
+    states, _ = _shardings(mesh)
+    compiled = jit_side_by_side(system, mesh, precision=precision)
+
+    def gather(states_of_seeds: Sequence[TrainState]) -> TrainState:
+        first, *others = (jax.device_get(state) for state in states_of_seeds)
+        assert all(state.step == first.step for state in others)
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), first, *others)
+        return jax.device_put(TrainState(first.step, stacked.key, stacked.gen, stacked.disc), states)
+
+    def member(state: TrainState, index: int) -> TrainState:
+        key, gen, disc = jax.device_get(jax.tree.map(lambda leaf: leaf[index], (state.key, state.gen, state.disc)))
+        return TrainState(jax.device_get(state.step), key, gen, disc)
+
+    return Together(
+        gather=gather,
+        chunk=lambda state, real_u8: compiled(state, np.stack(real_u8)),
+        member=member,
+        figures=lambda metrics, index: {name: values[index] for name, values in _on_host(metrics).items()},
+    )
+
+
+def jit_side_by_side(system: System, mesh: Mesh, *, precision: str) -> jax.stages.Wrapped:
+    """`train_chunk` over seeds: states stacked (and donated) but for the step, uint8 [S, K, B, H, W, C], metrics [S, K]."""
+    states, split = _shardings(mesh)
+
+    def chunk(state: TrainState, real_u8: Array) -> tuple[TrainState, Metrics]:
+        with jax.default_matmul_precision(precision):
+            vectorised = jax.vmap(partial(train_chunk, system), in_axes=(STACKED, 0), out_axes=(STACKED, 0))
+            return vectorised(state, real_u8)
+
+    return jax.jit(chunk, in_shardings=(states, split), out_shardings=(states, split), donate_argnums=0)
+
+
+def _shardings(mesh: Mesh) -> tuple[TrainState, NamedSharding]:
+    split, everywhere = NamedSharding(mesh, PartitionSpec(SEED)), NamedSharding(mesh, PartitionSpec())
+    return TrainState(step=everywhere, key=split, gen=split, disc=split), split  # type: ignore[arg-type]
+
+
+def seeds_mesh(devices: int, *, seeds: int) -> Mesh:
+    """A one-axis mesh for seeds side by side; 0 takes the most devices there are that divide their number.
+
+    Raises UserError where there are fewer devices, or where they do not divide it, with the nearest choice that does.
+    """
+    there = jax.devices()
+    if devices > len(there):
+        raise UserError(f"config: train.devices={devices} and this machine has {len(there)}; 0 takes what fits")
+    fitting = max(n for n in range(1, min(devices or len(there), seeds) + 1) if seeds % n == 0)
+    if devices and fitting != devices:
+        raise UserError(
+            f"config: train.devices={devices} does not divide {seeds} seeds at once; use --config.train.devices={fitting}, or"
+            " another train.seeds_at_once"
+        )
+    return Mesh(np.array(there[:fitting]), (SEED,))
+
+
+def _on_host(metrics: Metrics) -> dict[str, np.ndarray]:
+    return {name: np.asarray(values) for name, values in jax.device_get(metrics).items()}

@@ -1,0 +1,53 @@
+"""Seeds side by side: which devices have them, and that these exchange nothing."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from conftest import smoke_config
+from test_parallel import COLLECTIVE
+
+from sharingan_jax.errors import UserError
+from sharingan_jax.state import TrainState, build_system, digest, init_state
+from sharingan_jax.together import jit_side_by_side, seeds_mesh, side_by_side
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(8, 8), (16, 8), (6, 6), (12, 6), (9, 3), (11, 1), (2, 2)])
+def test_left_to_itself_it_takes_as_many_of_eight_devices_as_divide_the_seeds(seeds: int, expected: int) -> None:
+    assert seeds_mesh(0, seeds=seeds).size == expected
+
+
+def test_devices_that_do_not_divide_the_seeds_are_refused() -> None:
+    with pytest.raises(UserError, match=r"train\.devices=4 does not divide 6 seeds at once; use --config\.train\.devices=3"):
+        seeds_mesh(4, seeds=6)
+    with pytest.raises(UserError, match=r"train\.devices=9 and this machine has 8"):
+        seeds_mesh(9, seeds=9)
+
+
+def _states(count: int) -> tuple[list[TrainState], list[np.ndarray]]:
+    config = smoke_config(model__ngf="4", model__ndf="4", model__convolution="winograd")
+    states = [jax.jit(partial(init_state, build_system(config), seed=seed))() for seed in range(count)]
+    rng = np.random.default_rng(0)
+    return states, [rng.integers(0, 256, (2, 8, config.data.size, config.data.size, 3), np.uint8) for _ in states]
+
+
+def test_each_device_trains_its_own_seeds_and_nothing_is_exchanged() -> None:
+    config = smoke_config(model__ngf="4", model__ndf="4", model__convolution="winograd")
+    system = build_system(config)
+    states, real_u8 = _states(4)
+    ends = []
+    for devices in (1, 4):
+        mesh = seeds_mesh(devices, seeds=4)
+        together = side_by_side(system, mesh, precision="highest")
+        joined = together.gather(states)
+        assert digest(together.member(joined, 2)) == digest(states[2])
+        text = jit_side_by_side(system, mesh, precision="highest").lower(joined, np.stack(real_u8)).compile().as_text()
+        assert not COLLECTIVE.findall(text)
+        after, metrics = together.chunk(joined, real_u8)
+        assert together.figures(metrics, 3)["loss_d"].shape == (2,)
+        ends.append([together.member(after, index) for index in range(4)])
+    for one, four in zip(*ends, strict=True):
+        assert int(one.step) == int(four.step) == 2
+        for ours, theirs in zip(jax.tree.leaves(one.gen.params), jax.tree.leaves(four.gen.params), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5)
