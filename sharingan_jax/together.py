@@ -17,6 +17,9 @@ from sharingan_jax.step import Metrics, train_chunk
 SEED = "seed"
 STACKED = TrainState(step=None, key=0, gen=0, disc=0)  # type: ignore[arg-type]
 """Along which axis seeds lie: all are at the same step, so that what depends on it stays one branch and not a choice in each."""
+OWN = PartitionSpec(SEED)
+SPLIT = TrainState(step=PartitionSpec(), key=OWN, gen=OWN, disc=OWN)  # type: ignore[arg-type]
+"""Where they lie: each device has its own, and the step."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def alone(programs: Programs) -> Together:
 
 def side_by_side(system: System, mesh: Mesh, *, precision: str) -> Together:
     """Several seeds, whose number the mesh's devices divide; each device has its own, and nothing is exchanged."""
-    states, _ = _shardings(mesh)
+    states = jax.tree.map(partial(NamedSharding, mesh), SPLIT)
     compiled = jit_side_by_side(system, mesh, precision=precision)
 
     def gather(states_of_seeds: Sequence[TrainState]) -> TrainState:
@@ -68,19 +71,15 @@ def side_by_side(system: System, mesh: Mesh, *, precision: str) -> Together:
 
 def jit_side_by_side(system: System, mesh: Mesh, *, precision: str) -> jax.stages.Wrapped:
     """`train_chunk` over seeds: states stacked (and donated) but for the step, uint8 [S, K, B, H, W, C], metrics [S, K]."""
-    states, split = _shardings(mesh)
+    vectorised = jax.vmap(partial(train_chunk, system), in_axes=(STACKED, 0), out_axes=(STACKED, 0))
+    # Each device by itself: a convolution for each seed is one with groups, which the partitioner would gather.
+    on_each = jax.shard_map(vectorised, mesh=mesh, in_specs=(SPLIT, OWN), out_specs=(SPLIT, OWN), check_vma=False)
 
     def chunk(state: TrainState, real_u8: Array) -> tuple[TrainState, Metrics]:
         with jax.default_matmul_precision(precision):
-            vectorised = jax.vmap(partial(train_chunk, system), in_axes=(STACKED, 0), out_axes=(STACKED, 0))
-            return vectorised(state, real_u8)
+            return on_each(state, real_u8)
 
-    return jax.jit(chunk, in_shardings=(states, split), out_shardings=(states, split), donate_argnums=0)
-
-
-def _shardings(mesh: Mesh) -> tuple[TrainState, NamedSharding]:
-    split, everywhere = NamedSharding(mesh, PartitionSpec(SEED)), NamedSharding(mesh, PartitionSpec())
-    return TrainState(step=everywhere, key=split, gen=split, disc=split), split  # type: ignore[arg-type]
+    return jax.jit(chunk, donate_argnums=0)
 
 
 def seeds_mesh(devices: int, *, seeds: int) -> Mesh:
