@@ -79,7 +79,11 @@ class BatchNorm(nnx.Module):
     """Batch normalisation over [B, H, W], eps 1e-5, scale drawn from N(1, 0.02²), bias 0.
 
     Normalises with the biased batch variance and keeps the unbiased one (n − 1), new = 0.9 · old + 0.1 · batch, as PyTorch
-    does with momentum 0.1. Under `jit` with a batch split over devices the statistics are the whole batch's.
+    does with momentum 0.1.
+
+    Where a batch lies split over the devices of a `shard_map`, each pass names its `axis`, and the statistics are the whole
+    batch's by one exchange, and one more in the pass backward. Without a name there is none: under `jit` XLA shares out the two
+    means as it sees fit.
 
     With `groups` G > 1 a training pass takes them over each of G equal parts of the batch apart and keeps the first part's: what
     PyTorch's DataParallel does on G devices, on whatever number of them. B must divide by G.
@@ -95,18 +99,34 @@ class BatchNorm(nnx.Module):
         self.mean = Buffer(jnp.zeros((channels,)))
         self.var = Buffer(jnp.ones((channels,)))
 
-    def __call__(self, x: Array, *, mode: Mode) -> Array:
-        """[B, H, W, C] -> [B, H, W, C]."""
+    def __call__(self, x: Array, *, mode: Mode, axis: str | None = None) -> Array:
+        """[B, H, W, C] -> [B, H, W, C]; B is a device's own part where `axis` names the devices."""
         if mode == "train" and self.groups > 1:
+            assert axis is None, "the parts of a batch are not the devices' parts"
             return self._by_groups(x)
         if mode == "running":
             mean, var = self.mean[...], self.var[...]
         else:
             mean = jnp.mean(x, (0, 1, 2))  # [C]
             var = jnp.mean(jnp.square(x - mean[None, None, None]), (0, 1, 2))  # [C]
+            if axis is not None:
+                mean, var = self._over_devices(mean, var, axis=axis)
         if mode == "train":
-            self._move_running(lax.stop_gradient(mean), lax.stop_gradient(var), count=x.size // x.shape[-1])
+            count = x.size // x.shape[-1] * (1 if axis is None else lax.axis_size(axis))
+            self._move_running(lax.stop_gradient(mean), lax.stop_gradient(var), count=count)
         return self._normalise(x, mean, var)
+
+    def _over_devices(self, mean: Array, var: Array, *, axis: str) -> tuple[Array, Array]:
+        """The whole batch's mean and biased variance [C], from those of equal parts, by one exchange.
+
+        With d the devices, r any number and E the mean over d: mean = E[mean_d] and var = E[var_d + (mean_d − r)²] − (mean − r)².
+        r is the running mean, which is near: the two squares are then small beside the variance, and their difference loses
+        no digits, as E[x²] − mean² would. It is the same on every device, and no gradient goes through it: r cancels.
+        """
+        near = lax.stop_gradient(self.mean[...])
+        both = jnp.stack([mean, var + jnp.square(mean - near)])  # [2, C]
+        mean, second = lax.pmean(both, axis)
+        return mean, jnp.maximum(second - jnp.square(mean - near), 0.0)  # Rounding may leave less than nothing.
 
     def _by_groups(self, x: Array) -> Array:
         parts = x.reshape(self.groups, -1, *x.shape[1:])  # [G, B/G, H, W, C]

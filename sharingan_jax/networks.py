@@ -2,9 +2,12 @@
 
 Paper: Radford et al. 2016, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", with
 batch normalisation moved behind the activation, as SharinGAN does.
+
+A pass's `axis` names the devices of a `shard_map` over which a batch lies split, for the batch norms; None is no such.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import jax
@@ -34,12 +37,14 @@ def stage_sides(size: int) -> list[int]:
     return sides
 
 
-def _normalise_and_activate(x: Array, *, bn: BatchNorm, activation: Callable[[Array], Array], order: Order, mode: Mode) -> Array:
+def _normalise_and_activate(
+    x: Array, *, bn: Callable[[Array], Array], activation: Callable[[Array], Array], order: Order
+) -> Array:
     match order:
         case "after":
-            return bn(activation(x), mode=mode)
+            return bn(activation(x))
         case "before":
-            return activation(bn(x, mode=mode))
+            return activation(bn(x))
     raise ValueError(f"no batch norm order {order!r}")
 
 
@@ -80,13 +85,13 @@ class Generator(nnx.Module):
                 setattr(self, f"bn{side}", BatchNorm(c_out, groups=groups, draws=draws.inside(f"bn{side}")))
             c_in, c_out = c_out, c_out // 2
 
-    def __call__(self, z: Array, *, mode: Mode) -> Array:
+    def __call__(self, z: Array, *, mode: Mode, axis: str | None = None) -> Array:
         x = z[:, None, None, :]  # [B, 1, 1, nz]
         *sides, last = stage_sides(self.size)
         for side in sides:
             x = getattr(self, f"to{side}")(x, mode=mode)
-            bn = getattr(self, f"bn{side}")
-            x = _normalise_and_activate(x, bn=bn, activation=jax.nn.relu, order=self.order, mode=mode)
+            bn = partial(getattr(self, f"bn{side}"), mode=mode, axis=axis)
+            x = _normalise_and_activate(x, bn=bn, activation=jax.nn.relu, order=self.order)
         return jnp.tanh(getattr(self, f"to{last}")(x, mode=mode))
 
 
@@ -120,11 +125,11 @@ class Discriminator(nnx.Module):
             c_in, c_out = c_out, 2 * c_out
         self.to1 = SpectralConv(c_in, 1, convolve=forms.close, spectral_norm=False, draws=draws.inside("to1"))
 
-    def __call__(self, x: Array, *, mode: Mode) -> Array:
+    def __call__(self, x: Array, *, mode: Mode, axis: str | None = None) -> Array:
         first, *sides = stage_sides(self.size)[-2::-1]
         x = leaky_relu(getattr(self, f"to{first}")(x, mode=mode))
         for side in sides:
             x = getattr(self, f"to{side}")(x, mode=mode)
-            bn = getattr(self, f"bn{side}")
-            x = _normalise_and_activate(x, bn=bn, activation=leaky_relu, order=self.order, mode=mode)
+            bn = partial(getattr(self, f"bn{side}"), mode=mode, axis=axis)
+            x = _normalise_and_activate(x, bn=bn, activation=leaky_relu, order=self.order)
         return self.to1(x, mode=mode)[:, 0, 0, 0]

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sharingan_jax.errors import UserError
 from sharingan_jax.state import NetState, System, TrainState, init_state
-from sharingan_jax.step import Metrics, sample_images, train_chunk
+from sharingan_jax.step import Metrics, Update, sample_images, train_chunk, update_networks
 
 BATCH = "batch"
 
@@ -111,17 +111,40 @@ def compile_programs(system: System, mesh: Mesh, *, precision: str) -> Programs:
 
 def jit_chunk(system: System, mesh: Mesh, *, precision: str) -> jax.stages.Wrapped:
     """`train_chunk` for global arrays: the state lies whole on every device and is donated, pictures and latents lie split."""
-    everywhere = replicated(mesh)
-
-    def split(z: Array) -> Array:
-        return jax.lax.with_sharding_constraint(z, NamedSharding(mesh, PartitionSpec(BATCH)))
+    everywhere, update = replicated(mesh), shared_update(system, mesh)
 
     def chunk(state: TrainState, real_u8: Array) -> tuple[TrainState, Metrics]:
         with jax.default_matmul_precision(precision):
-            return train_chunk(system, state, real_u8, split=split)
+            return train_chunk(system, state, real_u8, update=update)
 
     pictures = NamedSharding(mesh, PartitionSpec(None, BATCH))
     return jax.jit(chunk, in_shardings=(everywhere, pictures), out_shardings=everywhere, donate_argnums=0)
+
+
+def shared_update(system: System, mesh: Mesh) -> Update:
+    """`update_networks` for global arrays under `jit`: pictures and latents lie split along B, the state is whole everywhere.
+
+    The devices exchange what `update_networks` says and nothing else. Batch norm's groups, whose edges need not be the devices',
+    are left to XLA's partitioner, which exchanges each mean as it meets it; and one device has nobody to exchange with.
+    """
+    split, whole = PartitionSpec(BATCH), PartitionSpec()
+    if mesh.size == 1 or system.batch_norm_groups > 1:
+
+        def update(state: TrainState, real: Array, z: Array) -> tuple[TrainState, Metrics]:
+            # Left where the generator puts them, the latents would have every device make all of the fakes.
+            z = jax.lax.with_sharding_constraint(z, NamedSharding(mesh, split))
+            return update_networks(system, state, real, z)
+
+        return update
+    # JAX's tracking of what varies over the devices (check_vma) would have each gradient of what is whole summed where it arises:
+    # one exchange a kernel and pass. Without it a pass backward gives a device's own, and the step sums once.
+    return jax.shard_map(
+        partial(update_networks, system, axis=BATCH),
+        mesh=mesh,
+        in_specs=(whole, split, split),
+        out_specs=whole,
+        check_vma=False,
+    )
 
 
 def _compile_largest(mesh: Mesh) -> Callable[[int], Array]:

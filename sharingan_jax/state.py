@@ -52,6 +52,7 @@ class System:
     beta: float
     n_critic: int
     nz: int
+    batch_norm_groups: int
     form: str
 
 
@@ -77,6 +78,7 @@ def build_system(config: Config) -> System:
         beta=config.loss.beta,
         n_critic=config.train.n_critic,
         nz=model.nz,
+        batch_norm_groups=model.batch_norm_groups,
         form=form,
     )
 

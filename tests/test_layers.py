@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from sharingan_jax.convolutions import close
+from sharingan_jax.functional import Net
 from sharingan_jax.layers import BatchNorm, Buffer, SpectralConv, leaky_relu, power_iteration
 from sharingan_jax.streams import Draws
 
@@ -79,6 +81,30 @@ def test_batch_norm_normalises_with_the_biased_variance_and_keeps_the_unbiased()
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(bn.mean[...], 0.1 * mean, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(bn.var[...], 0.9 + 0.1 * x.var((0, 1, 2), ddof=1), rtol=1e-4)
+
+
+def test_statistics_joined_over_devices_are_the_whole_batchs_and_lose_no_digits_to_a_mean_far_from_zero() -> None:
+    net = Net(lambda draws: BatchNorm(5, groups=1, draws=draws))
+    params = {"scale": jnp.ones(5), "bias": jnp.zeros(5)}
+    x = np.asarray(_pictures(6, 4, 2, 5)) * 3 + 1000  # E[x²] − mean² of these has an error of a tenth in float32.
+    weight = _pictures(*x.shape)
+    buffers = {"mean": jnp.full(5, 999.0), "var": jnp.ones(5)}
+
+    def shared(x: Any) -> Any:
+        """Three devices with two pictures each."""
+        parts = x.reshape(3, 2, *x.shape[1:])
+        each = jax.vmap(lambda part: net.apply(params, buffers, part, mode="train", axis="devices"), axis_name="devices")
+        y, after = each(parts)
+        return y.reshape(x.shape), after
+
+    y, pull, after = jax.vjp(shared, jnp.asarray(x), has_aux=True)
+    y_whole, pull_whole, _ = jax.vjp(lambda x: net.apply(params, buffers, x, mode="train"), jnp.asarray(x), has_aux=True)
+    np.testing.assert_allclose(y, y_whole, atol=1e-3)  # Either rounds x · factor − mean · factor, two numbers near 333.
+    np.testing.assert_allclose(pull(weight)[0], pull_whole(weight)[0], atol=1e-4)
+    exact = x.astype(np.float64)
+    for device in range(3):
+        np.testing.assert_allclose(after["mean"][device], 0.9 * 999 + 0.1 * exact.mean((0, 1, 2)), rtol=1e-6)
+        np.testing.assert_allclose(after["var"][device], 0.9 + 0.1 * exact.var((0, 1, 2), ddof=1), rtol=1e-4)
 
 
 def test_running_mode_uses_what_training_kept_and_leaves_it() -> None:
