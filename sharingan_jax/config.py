@@ -69,6 +69,7 @@ class ModelConfig:
     batch_norm: str = _rule(choices=("after", "before"))
     batch_norm_groups: int = _rule(at_least=1, before=1)
     convolution: str = _rule(choices=("auto", "winograd", "direct"))
+    dtype: str = _rule(choices=("float32", "bfloat16"), before="float32")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ the batch's statistics and moves nothing (sampling as the original does, less it
 the running statistics and moves nothing.
 """
 
+Dtype = Literal["float32", "bfloat16"]
+"""What convolutions take and the activations between them are of. Parameters, buffers and statistics are float32 in both."""
+
 KERNEL_SIZE = 4
 INIT_STD = 0.02
 
@@ -49,30 +52,46 @@ class SpectralConv(nnx.Module):
     in sigma and not through u and v. In mode `"train"` u and v take one power iteration first; otherwise they stay.
     The stored kernel is always the raw one: the optimizer steps from it, and a second call normalises it afresh.
 
+    With `dtype="bfloat16"` x and kernel / sigma are rounded to bfloat16, sigma and the division being float32's, and so is what
+    comes out. Products are summed as the backend does it (a CPU: in float32).
+
     Torch: `torch.nn.utils.spectral_norm` with its defaults (n_power_iterations=1, eps=1e-12).
     """
 
-    def __init__(self, c_in: int, c_out: int, *, convolve: Convolve, spectral_norm: bool, draws: Draws) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, *, convolve: Convolve, spectral_norm: bool, draws: Draws, dtype: Dtype = "float32"
+    ) -> None:
         shape = (KERNEL_SIZE, KERNEL_SIZE, c_in, c_out)
         self.convolve = convolve
         self.spectral_norm = spectral_norm
+        self.dtype = dtype
         self.kernel = nnx.Param(INIT_STD * draws.normal("kernel", shape))
         if spectral_norm:
             self.u = Buffer(l2_normalise(draws.normal("u", (c_out,))))
             self.v = Buffer(l2_normalise(draws.normal("v", (KERNEL_SIZE * KERNEL_SIZE * c_in,))))
 
     def __call__(self, x: Array, *, mode: Mode) -> Array:
-        """[B, H, W, in] -> [B, H', W', out]."""
+        """[B, H, W, in] -> [B, H', W', out], of `dtype`."""
         kernel = self.kernel[...]
         if self.spectral_norm:
             kernel = kernel / self._sigma(kernel, mode=mode)
-        return self.convolve(x, kernel)
+        match self.dtype:
+            case "float32":
+                return self.convolve(at_least_float32(x), kernel)
+            case "bfloat16":
+                return self.convolve(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
+        raise ValueError(f"no dtype {self.dtype!r}")
 
     def _sigma(self, kernel: Array, *, mode: Mode) -> Array:
         matrix = kernel.reshape(-1, kernel.shape[-1])  # [4*4*in, out]
         if mode == "train":
             self.u[...], self.v[...] = power_iteration(lax.stop_gradient(matrix), self.u[...])
         return self.v[...] @ matrix @ self.u[...]  # []
+
+
+def at_least_float32(x: Array) -> Array:
+    """bfloat16 as float32; float32, and float64 in tests, as they are."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class BatchNorm(nnx.Module):
@@ -87,6 +106,8 @@ class BatchNorm(nnx.Module):
 
     With `groups` G > 1 a training pass takes them over each of G equal parts of the batch apart and keeps the first part's: what
     PyTorch's DataParallel does on G devices, on whatever number of them. B must divide by G.
+
+    Statistics, scale and offset are float32 for bfloat16 pictures too, and what comes out is of the dtype of what goes in.
     """
 
     eps = 1e-5
@@ -101,6 +122,9 @@ class BatchNorm(nnx.Module):
 
     def __call__(self, x: Array, *, mode: Mode, axis: str | None = None) -> Array:
         """[B, H, W, C] -> [B, H, W, C]; B is a device's own part where `axis` names the devices."""
+        return self._in_float32(at_least_float32(x), mode=mode, axis=axis).astype(x.dtype)
+
+    def _in_float32(self, x: Array, *, mode: Mode, axis: str | None) -> Array:
         if mode == "train" and self.groups > 1:
             assert axis is None, "the parts of a batch are not the devices' parts"
             return self._by_groups(x)

@@ -3,6 +3,7 @@
 Paper: Radford et al. 2016, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", with
 batch normalisation moved behind the activation, as SharinGAN does.
 
+With `dtype="bfloat16"` activations flow in it from the first convolution on; pictures and logits are float32.
 A pass's `axis` names the devices of a `shard_map` over which a batch lies split, for the batch norms; None is no such.
 """
 
@@ -16,7 +17,7 @@ from flax import nnx
 from jax import Array
 
 from sharingan_jax.convolutions import Convolutions
-from sharingan_jax.layers import BatchNorm, Mode, SpectralConv, leaky_relu
+from sharingan_jax.layers import BatchNorm, Dtype, Mode, SpectralConv, at_least_float32, leaky_relu
 from sharingan_jax.streams import Draws
 
 Order = Literal["after", "before"]
@@ -66,6 +67,7 @@ class Generator(nnx.Module):
         order: Order,
         groups: int,
         forms: Convolutions,
+        dtype: Dtype,
         draws: Draws,
     ) -> None:
         self.size, self.order = size, order
@@ -79,6 +81,7 @@ class Generator(nnx.Module):
                 convolve=convolve,
                 spectral_norm=spectral_norm,
                 draws=draws.inside(f"to{side}"),
+                dtype=dtype,
             )
             setattr(self, f"to{side}", conv)
             if not is_last:
@@ -92,7 +95,7 @@ class Generator(nnx.Module):
             x = getattr(self, f"to{side}")(x, mode=mode)
             bn = partial(getattr(self, f"bn{side}"), mode=mode, axis=axis)
             x = _normalise_and_activate(x, bn=bn, activation=jax.nn.relu, order=self.order)
-        return jnp.tanh(getattr(self, f"to{last}")(x, mode=mode))
+        return jnp.tanh(at_least_float32(getattr(self, f"to{last}")(x, mode=mode)))
 
 
 class Discriminator(nnx.Module):
@@ -113,16 +116,25 @@ class Discriminator(nnx.Module):
         order: Order,
         groups: int,
         forms: Convolutions,
+        dtype: Dtype,
         draws: Draws,
     ) -> None:
         self.size, self.order = size, order
         c_in, c_out = channels, ndf
         for side in stage_sides(size)[-2::-1]:
-            conv = SpectralConv(c_in, c_out, convolve=forms.down, spectral_norm=spectral_norm, draws=draws.inside(f"to{side}"))
+            conv = SpectralConv(
+                c_in,
+                c_out,
+                convolve=forms.down,
+                spectral_norm=spectral_norm,
+                draws=draws.inside(f"to{side}"),
+                dtype=dtype,
+            )
             setattr(self, f"to{side}", conv)
             if side != size // 2:
                 setattr(self, f"bn{side}", BatchNorm(c_out, groups=groups, draws=draws.inside(f"bn{side}")))
             c_in, c_out = c_out, 2 * c_out
+        # In float32 whatever the rest is: a logit of bfloat16 would have two decimal digits, and this is one number a picture.
         self.to1 = SpectralConv(c_in, 1, convolve=forms.close, spectral_norm=False, draws=draws.inside("to1"))
 
     def __call__(self, x: Array, *, mode: Mode, axis: str | None = None) -> Array:

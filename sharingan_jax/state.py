@@ -66,6 +66,7 @@ def build_system(config: Config) -> System:
         "order": model.batch_norm,
         "groups": model.batch_norm_groups,
         "forms": convolutions(form),  # type: ignore[arg-type]
+        "dtype": model.dtype,
     }
     return System(
         gen=Net(
