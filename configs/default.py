@@ -48,7 +48,7 @@ def get_config() -> ConfigDict:
     train.n_critic = 1  # the generator is updated at every n-th step, the discriminator at each (post: 1)
     train.seeds = 1  # runs, of the seeds from `seed` on, each with a folder of its own
     train.seeds_at_once = 0  # of these in one program; more than 1 rounds otherwise; 0: on a CPU one, elsewhere all
-    train.steps_per_call = 5  # steps compiled into one dispatch; more keep an accelerator busier
+    train.steps_per_call = 10  # steps compiled into one dispatch; more keep an accelerator busier
     train.devices = 0  # devices that share the batch; 0: as many as the run began on, at first as many as the batch divides over
     train.host_threads = 0  # threads of XLA's pool, which enter roundings on a CPU; 0: as many as cores, as the run began with
     train.deterministic = True  # on a GPU: only operations that give the same bits each time; elsewhere they do anyway

@@ -1,0 +1,26 @@
+"""What the benchmarks count, held against another who counts it."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from conftest import smoke_config
+
+from benchmarks.flops import step_operations
+from sharingan_jax.parallel import jit_chunk, make_mesh
+from sharingan_jax.state import build_system, init_state
+
+
+@pytest.mark.parametrize(("size", "channels"), [(32, 3), (64, 1)])
+def test_a_steps_operations_are_nearly_all_that_xla_counts(size: int, channels: int) -> None:
+    changes = {"data__size": str(size), "data__channels": str(channels), "model__ngf": "64", "model__ndf": "48"}
+    config = smoke_config(model__convolution="direct", **changes)
+    system = build_system(config)
+    state = jax.eval_shape(partial(init_state, system, seed=0))
+    real_u8 = jax.ShapeDtypeStruct((1, 6, size, size, channels), np.uint8)
+    counted = jit_chunk(system, make_mesh(1, batch_sizes={6}), precision="highest").lower(state, real_u8).cost_analysis()["flops"]
+    operations = step_operations(config, batch=6)
+    # What XLA counts beside the convolutions, norms and Adam, is of another order in the parameters and the pictures' sides.
+    assert operations.direct < counted < 1.15 * operations.direct
+    assert 9 / 16 < operations.winograd / operations.direct < 0.75
