@@ -4,11 +4,15 @@
     python -m benchmarks.train_step --rounds 5 --steps 2 --batch 128
     python -m benchmarks.train_step --rounds 5 --steps 6 --config configs/baseline.py
     python -m benchmarks.train_step --rounds 5 --steps 6 --compile
+    python -m benchmarks.train_step --rounds 7 --steps 100 --batch 512 --compile --dtype bfloat16
 
 Prints a Markdown table. Every round takes each system in turn, so that what else the machine does falls on all of them alike,
 and ratios are taken within a round. Needs torch (requirements-dev.txt). Weights, pictures and latents are the same for all;
 compiling is not counted. The PyTorch system is the tests' oracle, eager, as the original is; --compile adds one whose networks
-went through torch.compile (Inductor: it wants a C++ compiler).
+went through torch.compile (Inductor: it wants a C++ compiler; on a GPU in its mode "reduce-overhead").
+
+Where JAX finds a GPU and torch one too, both run there, and torch's figures are not read in a step, which would wait for the GPU.
+In float32 both multiply in float32 proper, and with --tf32 both in TF32; in bfloat16 ours is model.dtype, theirs is autocast.
 """
 
 import argparse
@@ -27,6 +31,7 @@ import torch
 from benchmarks.spread import spread
 from sharingan_jax.config import Config
 from sharingan_jax.config_files import load_config
+from sharingan_jax.convolutions import fastest_form
 from sharingan_jax.data.emblems import draw_emblems
 from sharingan_jax.interop.state_dict import to_tensors
 from sharingan_jax.parallel import compile_programs, make_mesh
@@ -34,6 +39,8 @@ from sharingan_jax.state import build_system
 from sharingan_jax.streams import draw_latents
 
 ROOT = Path(__file__).parents[1]
+ON_GPU = jax.default_backend() == "gpu" and torch.cuda.is_available()
+TORCH_DEVICE = "cuda" if ON_GPU else "cpu"
 sys.path.insert(0, str(ROOT / "tests"))
 import pytorch_oracle as oracle  # noqa: E402
 
@@ -58,7 +65,7 @@ def our_steps(form: str, config: Config, real_u8: np.ndarray) -> Steps:
 def pytorch_steps(
     memory_format: torch.memory_format, config: Config, real_u8: np.ndarray, *, through_compile: bool = False
 ) -> Steps:
-    """`run(steps)`: that many steps of the PyTorch system from the same weights, on the CPU."""
+    """`run(steps)`: that many steps of the PyTorch system from the same weights, where ours runs."""
     model, count = config.model, len(real_u8)
     programs = compile_programs(build_system(config), make_mesh(1, batch_sizes={count}), precision="highest")
     state = programs.init(0)
@@ -67,19 +74,29 @@ def pytorch_steps(
     tensors = to_tensors(config, state)
     oracle.load(gen, tensors)
     oracle.load(disc, tensors)
-    gen, disc = gen.to(memory_format=memory_format), disc.to(memory_format=memory_format)
-    if through_compile:
-        gen.compile()
-        disc.compile()
+    for net in (gen, disc):
+        net.to(device=TORCH_DEVICE, memory_format=memory_format)
+        if model.dtype == "bfloat16":
+            net.forward = _autocast(net.forward)
+        if through_compile:
+            net.compile(mode="reduce-overhead" if ON_GPU else None)
     training = oracle.Training(gen, disc, beta=0.0, clip_norm=config.optim.disc.clip_norm)
-    real = torch.tensor(real_u8.transpose(0, 3, 1, 2).copy()).to(memory_format=memory_format)
-    z = torch.tensor(np.asarray(draw_latents(state.key, step=1, count=count, nz=model.nz)))
+    real = torch.tensor(real_u8.transpose(0, 3, 1, 2).copy()).to(TORCH_DEVICE, memory_format=memory_format)
+    z = torch.tensor(np.asarray(draw_latents(state.key, step=1, count=count, nz=model.nz))).to(TORCH_DEVICE)
 
     def run(steps: int) -> None:
         for _ in range(steps):
-            training.step(real.float() / 127.5 - 1.0, z)
+            training.update(real.float() / 127.5 - 1.0, z)
+        if ON_GPU:
+            torch.cuda.synchronize()
 
     return run
+
+
+def _autocast(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """`forward` in bfloat16 as PyTorch's users run it, with an answer in float32, which its losses ask for."""
+    in_bfloat16 = torch.autocast(TORCH_DEVICE, torch.bfloat16)(forward)
+    return lambda x: in_bfloat16(x).float()
 
 
 def measure(systems: dict[str, Steps], *, rounds: int, steps: int) -> dict[str, list[float]]:
@@ -108,22 +125,33 @@ def table(seconds: dict[str, list[float]], *, baseline: str) -> str:
 
 def systems(config: Config, real_u8: np.ndarray, *, direct: bool, through_compile: bool) -> dict[str, Callable[[], Steps]]:
     """What is raced, by name; each is made when it is called."""
+    form = fastest_form(jax.default_backend())
     raced: dict[str, Callable[[], Steps]] = {
-        "ours, winograd": partial(our_steps, "winograd", config, real_u8),
+        f"ours, {form}": partial(our_steps, form, config, real_u8),
         "PyTorch": partial(pytorch_steps, torch.contiguous_format, config, real_u8),
         "PyTorch, channels_last": partial(pytorch_steps, torch.channels_last, config, real_u8),
     }
     if through_compile:
         raced["PyTorch, compiled"] = partial(pytorch_steps, torch.contiguous_format, config, real_u8, through_compile=True)
     if direct:
-        raced["ours, direct"] = partial(our_steps, "direct", config, real_u8)
+        other = "direct" if form == "winograd" else "winograd"
+        raced[f"ours, {other}"] = partial(our_steps, other, config, real_u8)
     return raced
 
 
-def configured(path: Path, *, batch: int, width: int) -> tuple[Config, np.ndarray]:
-    """A configuration for that batch and width, and a batch of emblems, uint8 [B, 64, 64, 3]."""
-    sizes = {"train.batch_size": batch, "model.ngf": width, "model.ndf": width}
-    config = load_config(path, [(name, str(size)) for name, size in sizes.items()])
+def configured(path: Path, *, batch: int, width: int, dtype: str = "float32", tf32: bool = False) -> tuple[Config, np.ndarray]:
+    """A configuration for that batch and width, and a batch of emblems, uint8 [B, 64, 64, 3]; sets torch's precision alike."""
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
+    precision = "high" if tf32 else "highest"
+    changes = {
+        "train.batch_size": batch,
+        "model.ngf": width,
+        "model.ndf": width,
+        "model.dtype": dtype,
+        "train.precision": precision,
+    }
+    config = load_config(path, [(name, str(value)) for name, value in changes.items()])
     emblems = draw_emblems(100)[0]
     return config, emblems[np.resize(np.arange(len(emblems)), batch)]
 
@@ -135,14 +163,17 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "default.py", help="default: configs/default.py")
     parser.add_argument("--batch", type=int, default=25, help="pictures a step; default: 25")
     parser.add_argument("--width", type=int, default=64, help="ngf and ndf; default: 64")
-    parser.add_argument("--direct", action="store_true", help="XLA's own convolutions too; on a CPU they take minutes")
+    parser.add_argument("--direct", action="store_true", help="ours in the other form too; on a CPU that takes minutes")
     parser.add_argument("--compile", action="store_true", help="PyTorch through torch.compile too")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="default: float32")
+    parser.add_argument("--tf32", action="store_true", help="float32 products in TF32 on both sides, on a GPU")
     flags = parser.parse_args(arguments)
-    config, real_u8 = configured(flags.config, batch=flags.batch, width=flags.width)
+    config, real_u8 = configured(flags.config, batch=flags.batch, width=flags.width, dtype=flags.dtype, tf32=flags.tf32)
     raced = systems(config, real_u8, direct=flags.direct, through_compile=flags.compile)
     seconds = measure({name: make() for name, make in raced.items()}, rounds=flags.rounds, steps=flags.steps)
     device = jax.devices()[0]
-    print(f"jax {jax.__version__} on {device.platform}, torch {torch.__version__} on cpu with {torch.get_num_threads()} threads;")
+    print(f"jax {jax.__version__} on {device.platform}, torch {torch.__version__} on {TORCH_DEVICE}", end=", ")
+    print(f"{torch.get_num_threads()} threads; {flags.dtype}{', TF32' if flags.tf32 else ''};")
     print(f"{platform.machine()}, Python {platform.python_version()}; {flags.config.stem}, batch {flags.batch}", end=", ")
     print(f"width {flags.width}; {flags.rounds} rounds of {flags.steps} steps\n")
     print(table(seconds, baseline="PyTorch"))

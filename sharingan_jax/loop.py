@@ -114,11 +114,13 @@ def _first_state(ready: Prepared, saving: Saving, *, stream: TextIO) -> TrainSta
 
 def _train_cohort(members: Sequence[_Member], *, stop: StopRequest, stream: TextIO) -> None:
     """Trains runs that are at the same step; the states of those that do not fail are then those they have reached."""
+    together = _programs_of(members)
+    _begin_compiling(members, together)
     for member in members:
         begin = partial(begin_folder, member.ready, after_step=int(member.state.step), at_once=len(members))
         member.ready.processes.first_does(begin)
     try:
-        _train_from(members, stop=stop, stream=stream)
+        _train_from(members, together, stop=stop, stream=stream)
     except (UserError, OSError):
         for member in members:
             member.check_folder()  # Where it is gone, that is what the user has to know, whatever it led to.
@@ -132,7 +134,15 @@ def _note_failure(member: _Member) -> None:
         fail_manifest(member.ready.run)
 
 
-def _train_from(members: Sequence[_Member], *, stop: StopRequest, stream: TextIO) -> None:
+def _begin_compiling(members: Sequence[_Member], together: Together) -> None:
+    ready, first_step = members[0].ready, int(members[0].state.step) + 1
+    length = next((length for _, length in ready.schedule.chunks(first_step)), 0)
+    if length:
+        batch = ready.plan.size_of(first_step) // ready.processes.count
+        together.begin([member.state for member in members], (length, batch, *ready.pictures.images.shape[1:]))
+
+
+def _train_from(members: Sequence[_Member], together: Together, *, stop: StopRequest, stream: TextIO) -> None:
     first_step = int(members[0].state.step) + 1
     with ExitStack() as stack:
         progress = stack.enter_context(_open_progress(members[0].ready, first_step, stream))
@@ -150,7 +160,7 @@ def _train_from(members: Sequence[_Member], *, stop: StopRequest, stream: TextIO
                 show=chorus.add,
             )
         try:
-            _train_steps(members, _programs_of(members), chorus=chorus, stop=stop)
+            _train_steps(members, together, chorus=chorus, stop=stop)
         except BaseException:
             for member in members:
                 member.saving.wait_here()

@@ -1,9 +1,10 @@
 """The device mesh, what lies where on it, and the compiled programs."""
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +24,14 @@ class Programs:
     """The compiled functions of a run. `chunk` takes over (donates) the state it is given.
 
     In a run of several processes each of them calls every one of these, in the same order. `chunk` takes this process's part
-    of each batch, uint8 [K, B / processes, H, W, C]; `place` puts a state on all devices; `largest` is the largest of the
-    numbers that the processes give.
+    of each batch, uint8 [K, B / processes, H, W, C]; `begin` has it compiled for a state and pictures of that shape while Python
+    goes on to import and read; `place` puts a state on all devices; `largest` is the largest of the numbers that the processes
+    give.
     """
 
     mesh: Mesh
     init: Callable[[int], TrainState]
+    begin: Callable[[TrainState, tuple[int, ...]], None]
     chunk: Callable[[TrainState, np.ndarray], tuple[TrainState, Metrics]]
     sample: Callable[[NetState, np.ndarray], Array]
     place: Callable[[TrainState], TrainState]
@@ -96,17 +99,44 @@ def compile_programs(system: System, mesh: Mesh, *, precision: str) -> Programs:
     """The run's programs: state replicated, pictures [K, B, ...] split over the mesh along B."""
     everywhere = replicated(mesh)
     pictures = NamedSharding(mesh, PartitionSpec(None, BATCH))
-    compiled = jit_chunk(system, mesh, precision=precision)
+    compiled = Ahead(jit_chunk(system, mesh, precision=precision))
     init = jax.jit(partial(init_state, system), static_argnames="seed", out_shardings=everywhere)
     sample = compile_sampler(system, statistics="batch", precision=precision, mesh=mesh)
     return Programs(
         mesh=mesh,
         init=lambda seed: init(seed=seed),
+        begin=lambda state, shape: compiled.begin(state, (shape[0], shape[1] * jax.process_count(), *shape[2:])),
         chunk=lambda state, real_u8: compiled(state, jax.make_array_from_process_local_data(pictures, real_u8)),
         sample=lambda gen, z: sample(gen, jax.make_array_from_process_local_data(everywhere, z)),
         place=partial(jax.tree.map, lambda leaf: jax.make_array_from_process_local_data(everywhere, np.asarray(leaf))),
         largest=_compile_largest(mesh),
     )
+
+
+class Ahead:
+    """A jitted function of a state and pictures, whose first program a thread may compile before they are there."""
+
+    def __init__(self, function: jax.stages.Wrapped) -> None:
+        self._function = function
+        self._programs: dict[tuple[int, ...], Future[jax.stages.Compiled]] = {}
+
+    def begin(self, state: TrainState, shape: tuple[int, ...]) -> None:
+        """Starts compiling for states like `state`, arrays or shapes, and pictures of `shape`, uint8."""
+        if shape in self._programs:
+            return
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        pool = ThreadPoolExecutor(1, "compiler")
+        self._programs[shape] = pool.submit(self._compile, abstract, jax.ShapeDtypeStruct(shape, np.uint8))
+        pool.shutdown(wait=False)
+
+    def __call__(self, state: TrainState, real_u8: Array | np.ndarray) -> tuple[TrainState, Metrics]:
+        program = self._programs.get(real_u8.shape)
+        call = self._function if program is None else program.result()
+        result: tuple[TrainState, Metrics] = call(state, real_u8)
+        return result
+
+    def _compile(self, *abstract: Any) -> jax.stages.Compiled:
+        return self._function.lower(*abstract).compile()
 
 
 def jit_chunk(system: System, mesh: Mesh, *, precision: str) -> jax.stages.Wrapped:

@@ -1,7 +1,9 @@
 """Metrics and grids as TensorBoard events."""
 
+import importlib.util
 import warnings
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +18,25 @@ class EventWriter:
     """Writes below `folder`; what an earlier start wrote from `resume_step` on is hidden by what this one writes."""
 
     def __init__(self, folder: Path, *, resume_step: int) -> None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Its dependencies' deprecations are no news to our users.
-                from tensorboardX import SummaryWriter
-        except ImportError:
-            raise UserError(
-                "log.tensorboard=True needs the package tensorboardX; install requirements.txt, or use False"
-            ) from None
-        self._writer: Any = SummaryWriter(str(folder), purge_step=resume_step if folder.is_dir() else None)
+        if importlib.util.find_spec("tensorboardX") is None:
+            raise UserError("log.tensorboard=True needs the package tensorboardX; install requirements.txt, or use False")
+        self._folder = folder
+        self._resume_step = resume_step
 
     def __enter__(self) -> "EventWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.close()
+        if "_writer" in vars(self):
+            self._writer.close()
+
+    @cached_property
+    def _writer(self) -> Any:
+        """Opened when first needed: with torch beside it tensorboardX takes seconds to import, and the first steps run then."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Its dependencies' deprecations are no news to our users.
+            from tensorboardX import SummaryWriter
+        return SummaryWriter(str(self._folder), purge_step=self._resume_step if self._folder.is_dir() else None)
 
     def scalars(self, records: Iterable[dict[str, Any]]) -> None:
         """Adds each figure of each record (a line of metrics.jsonl) at its step; figures not taken are left out."""

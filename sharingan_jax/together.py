@@ -1,7 +1,7 @@
 """Several seeds in one program: their states stacked, the chunk of steps vectorised over them, each device with its share."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -10,7 +10,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sharingan_jax.errors import UserError
-from sharingan_jax.parallel import Programs
+from sharingan_jax.parallel import Ahead, Programs
 from sharingan_jax.state import System, TrainState
 from sharingan_jax.step import Metrics, train_chunk
 
@@ -27,10 +27,12 @@ class Together:
     """How the states of one or several seeds go on.
 
     `gather` joins states that are at the same step to the one that `chunk` takes over and returns. `chunk` takes each seed's
-    pictures, uint8 [K, B, H, W, C]. Of what it returns `member` gives the i-th seed's state, and `figures` its metrics [K].
+    pictures, uint8 [K, B, H, W, C]; `begin` has it compiled for the seeds' states and pictures of that shape while Python goes
+    on. Of what it returns `member` gives the i-th seed's state, and `figures` its metrics [K].
     """
 
     gather: Callable[[Sequence[TrainState]], TrainState]
+    begin: Callable[[Sequence[TrainState], tuple[int, ...]], None]
     chunk: Callable[[TrainState, Sequence[np.ndarray]], tuple[TrainState, Metrics]]
     member: Callable[[TrainState, int], TrainState]
     figures: Callable[[Metrics, int], dict[str, np.ndarray]]
@@ -40,6 +42,7 @@ def alone(programs: Programs) -> Together:
     """One seed, by a run's own programs."""
     return Together(
         gather=lambda states: states[0],
+        begin=lambda states, shape: programs.begin(states[0], shape),
         chunk=lambda state, real_u8: programs.chunk(state, real_u8[0]),
         member=lambda state, _: state,
         figures=lambda metrics, _: _on_host(metrics),
@@ -49,7 +52,12 @@ def alone(programs: Programs) -> Together:
 def side_by_side(system: System, mesh: Mesh, *, precision: str) -> Together:
     """Several seeds, whose number the mesh's devices divide; each device has its own, and nothing is exchanged."""
     states = jax.tree.map(partial(NamedSharding, mesh), SPLIT)
-    compiled = jit_side_by_side(system, mesh, precision=precision)
+    compiled = Ahead(jit_side_by_side(system, mesh, precision=precision))
+
+    def begin(states_of_seeds: Sequence[TrainState], shape: tuple[int, ...]) -> None:
+        count, one = len(states_of_seeds), states_of_seeds[0]
+        stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), one)
+        compiled.begin(replace(stacked, step=one.step), (count, *shape))
 
     def gather(states_of_seeds: Sequence[TrainState]) -> TrainState:
         first, *others = (jax.device_get(state) for state in states_of_seeds)
@@ -63,6 +71,7 @@ def side_by_side(system: System, mesh: Mesh, *, precision: str) -> Together:
 
     return Together(
         gather=gather,
+        begin=begin,
         chunk=lambda state, real_u8: compiled(state, np.stack(real_u8)),
         member=member,
         figures=lambda metrics, index: {name: values[index] for name, values in _on_host(metrics).items()},

@@ -128,8 +128,12 @@ class Training:
 
     def step(self, real: Tensor, z: Tensor) -> dict[str, float]:
         """One step on `real` [B, 3, 64, 64] in [−1, 1] and `z` [B, nz]; returns the logged figures."""
+        return {name: float(value.detach()) for name, value in self.update(real, z).items()}
+
+    def update(self, real: Tensor, z: Tensor) -> dict[str, Tensor]:
+        """`step` whose figures are not read, which on a GPU would wait for them."""
         bce = nn.functional.binary_cross_entropy
-        ones, zeros = torch.ones(len(real), dtype=real.dtype), torch.zeros(len(real), dtype=real.dtype)
+        ones, zeros = real.new_ones(len(real)), real.new_zeros(len(real))
         self.disc.zero_grad()
         d_real = self.disc(real).view(-1)
         loss_real = bce(d_real, ones)
@@ -146,12 +150,11 @@ class Training:
         loss_g.backward()
         grad_norm_g = clip_grad_norm_(self.gen.parameters(), float("inf"))
         self._gen_adam.step()
-        figures = {
+        return {
             "loss_d": loss_real + loss_fake, "loss_g": loss_g, "d_real": d_real.mean(),
             "d_fake_before": d_fake_before.mean(), "d_fake_after": d_fake_after.mean(),
             "grad_norm_d": grad_norm_d, "grad_norm_g": grad_norm_g,
         }  # fmt: skip
-        return {name: float(value.detach()) for name, value in figures.items()}
 
     def tensors(self) -> dict[str, np.ndarray]:
         """All that training moves: parameters, statistics, u, v, counters, and Adam's moments by their parameter's name."""

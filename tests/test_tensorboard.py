@@ -1,6 +1,6 @@
 """Events can be read back, and a resumed run hides what it makes again."""
 
-import builtins
+import importlib.util
 import struct
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,6 @@ def test_a_resumed_run_says_from_which_step_on_it_begins_again(tmp_path: Path) -
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real_import = builtins.__import__
-
-    def without(name: str, *rest: Any, **more: Any) -> Any:
-        if name == "tensorboardX":
-            raise ImportError(name)
-        return real_import(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="needs the package tensorboardX"):
         EventWriter(tmp_path, resume_step=1)

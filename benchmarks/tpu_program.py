@@ -1,0 +1,121 @@
+"""What a TPU would run: the training step compiled for one, on a machine that has none.
+
+    pip install "jax[tpu]"
+    python -m benchmarks.tpu_program
+    python -m benchmarks.tpu_program --topology v6e:2x4 --batches 32 --dtypes bfloat16
+
+libtpu, which `jax[tpu]` brings (Linux on x86), compiles for chips that are not there. Nothing is run and nothing is timed: these
+are properties of the compiled program, per step and chip. Operations and bytes are XLA's own count; bytes are those that it
+moves between the chip's large memory and its units. Full is what share of a convolution's result is data and not padding: a TPU
+keeps arrays in tiles, here of 8 by 128 and the like, and its matrix unit works on whole ones. On the host's side an infeed, an
+outfeed, a send, a receive or a call back would stop the chip.
+"""
+
+import argparse
+import os
+import re
+import time
+from functools import partial
+from math import ceil, prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # libtpu would ask a cloud's machine for its chips.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh
+
+from sharingan_jax.config_files import load_config
+from sharingan_jax.parallel import BATCH, jit_chunk
+from sharingan_jax.state import build_system, init_state
+
+ROOT = Path(__file__).parents[1]
+RESULT = re.compile(r"= (\w+)\[([\d,]+)\]\{([\d,]+):T\((\d+),(\d+)\)[^}]*\} convolution\(")
+HOSTS = re.compile(r" (infeed|outfeed|send|recv|host-\w+|xla_python_cpu_callback)\(")
+EXCHANGES = re.compile(r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(")
+COLUMNS = ("dtype", "batch a chip", "chips", "GFLOP", "MB moved", "convolutions", "full", "exchanges", "host", "temporary, MB")
+
+
+class Convolution(NamedTuple):
+    """A convolution's result in a compiled program: its dtype, its shape, and what share of its tiles is data."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    full: float
+
+
+def convolutions_in(text: str) -> list[Convolution]:
+    """The convolutions of a TPU's HLO, by their results' tiled layouts.
+
+    >>> convolutions_in("x = bf16[25,8,8,64]{3,0,2,1:T(8,128)(2,1)S(1)} convolution(a, b)")
+    [Convolution(dtype='bf16', shape=(25, 8, 8, 64), full=0.390625)]
+    """
+    found = []
+    for dtype, sizes, order, rows, columns in RESULT.findall(text):
+        shape = tuple(map(int, sizes.split(",")))
+        minor, second = (shape[int(axis)] for axis in order.split(",")[:2])
+        tiles = ceil(minor / int(columns)) * int(columns) * ceil(second / int(rows)) * int(rows)
+        found.append(Convolution(dtype, shape, minor * second / tiles))
+    return found
+
+
+def compiled_for(devices: list[Any], *, batch: int, dtype: str) -> jax.stages.Compiled:
+    """Five steps of the default configuration, compiled for these chips, each with `batch` pictures."""
+    changes = [("model.convolution", "direct"), ("model.dtype", dtype)]
+    precision = "highest" if dtype == "float32" else "default"
+    system = build_system(load_config(ROOT / "configs" / "default.py", changes))
+    state = jax.eval_shape(partial(init_state, system, seed=0))
+    real_u8 = jax.ShapeDtypeStruct((5, batch * len(devices), 64, 64, 3), np.uint8)
+    mesh = Mesh(np.array(devices), (BATCH,))
+    return jit_chunk(system, mesh, precision=precision).lower(state, real_u8).compile()
+
+
+def row(devices: list[Any], *, batch: int, dtype: str) -> str:
+    """Compiles and tells."""
+    program = compiled_for(devices, batch=batch, dtype=dtype)
+    text = program.as_text() or ""
+    costs: Any = program.cost_analysis()
+    planned: Any = program.memory_analysis()
+    found = convolutions_in(text)
+    sizes = [prod(one.shape) for one in found]
+    full = sum(sizes) / sum(size / one.full for size, one in zip(sizes, found, strict=True))
+    kinds = ", ".join(f"{sum(one.dtype == kind for one in found)} {kind}" for kind in sorted({one.dtype for one in found}))
+    exchanges = EXCHANGES.findall(text)
+    cells = (
+        dtype,
+        batch,
+        len(devices),
+        f"{costs['flops'] / 1e9:.1f}",
+        f"{costs['bytes accessed'] / 1e6:,.0f}",
+        kinds,
+        f"{full:.0%}",
+        ", ".join(f"{exchanges.count(kind)} {kind}" for kind in sorted(set(exchanges))) or "none",
+        len(HOSTS.findall(text)) or "none",
+        f"{planned.temp_size_in_bytes / 1e6:,.0f}",
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def main() -> None:
+    """Prints a table row by row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--topology", default="v5e:2x4", help="chips to compile for; default: v5e:2x4")
+    parser.add_argument("--batches", type=int, nargs="+", default=[25, 32, 128])
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], choices=("float32", "bfloat16"))
+    flags = parser.parse_args()
+    chips: list[Any] = list(topologies.get_topology_desc(flags.topology, "tpu").devices)
+    print(f"{flags.topology}, {chips[0].device_kind}, jax {jax.__version__}; five steps a dispatch, figures of one step\n")
+    print(f"| {' | '.join(COLUMNS)} | compiling, s |\n{'|---' * (len(COLUMNS) + 1)}|", flush=True)
+    for dtype in flags.dtypes:
+        for batch in flags.batches:
+            for devices in (chips[:1], chips):
+                began = time.perf_counter()
+                line = row(devices, batch=batch, dtype=dtype)
+                print(f"{line} {time.perf_counter() - began:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
