@@ -18,6 +18,7 @@ from sharingan_jax import outputs
 from sharingan_jax.data.pipeline import chunks
 from sharingan_jax.errors import UserError
 from sharingan_jax.manifest import end_manifest, fail_manifest
+from sharingan_jax.memory import give_back_freed
 from sharingan_jax.prepared import Prepared, begin_folder, check_not_past, identity_facts
 from sharingan_jax.progress import Chorus, Progress
 from sharingan_jax.recorder import ADVICE, NonFiniteError, Recorder
@@ -253,6 +254,7 @@ def _write(member: _Member, own_state: Callable[[], TrainState], step: int, *, s
         _sample(member, state, step)
     if schedule.saves_at(step) or stopping:
         member.saving.save(state)
+    give_back_freed()
 
 
 def _recorder_of(member: _Member) -> Recorder:

@@ -13,6 +13,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sharingan_jax.errors import UserError
+from sharingan_jax.memory import give_back_freed
 from sharingan_jax.state import NetState, System, TrainState, init_state
 from sharingan_jax.step import Metrics, Update, sample_images, train_chunk, update_networks
 
@@ -127,6 +128,7 @@ class Ahead:
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
         pool = ThreadPoolExecutor(1, "compiler")
         self._programs[shape] = pool.submit(self._compile, abstract, jax.ShapeDtypeStruct(shape, np.uint8))
+        self._programs[shape].add_done_callback(lambda _: give_back_freed())
         pool.shutdown(wait=False)
 
     def __call__(self, state: TrainState, real_u8: Array | np.ndarray) -> tuple[TrainState, Metrics]:

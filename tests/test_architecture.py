@@ -9,7 +9,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "sharingan_jax"
 
 LAYERS = [
-    {"__init__", "errors", "comparison"},
+    {"__init__", "errors", "comparison", "memory"},
     {
         "atomic",
         "config",
