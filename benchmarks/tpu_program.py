@@ -15,6 +15,7 @@ import argparse
 import os
 import re
 import time
+from dataclasses import replace
 from functools import partial
 from math import ceil, prod
 from pathlib import Path
@@ -31,12 +32,26 @@ from jax.sharding import Mesh
 from sharingan_jax.config_files import load_config
 from sharingan_jax.parallel import BATCH, jit_chunk
 from sharingan_jax.state import build_system, init_state
+from sharingan_jax.together import SEED, jit_side_by_side
 
 ROOT = Path(__file__).parents[1]
 RESULT = re.compile(r"= (\w+)\[([\d,]+)\]\{([\d,]+):T\((\d+),(\d+)\)[^}]*\} convolution\(")
 HOSTS = re.compile(r" (infeed|outfeed|send|recv|host-\w+|xla_python_cpu_callback)\(")
 EXCHANGES = re.compile(r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(")
-COLUMNS = ("dtype", "batch a chip", "chips", "GFLOP", "MB moved", "convolutions", "full", "exchanges", "host", "temporary, MB")
+COLUMNS = (
+    "dtype",
+    "batch a chip",
+    "seeds",
+    "chips",
+    "GFLOP",
+    "MB moved",
+    "convolutions",
+    "full",
+    "exchanges",
+    "host",
+    "temporary, MB",
+    "compiling, s",
+)
 
 
 class Convolution(NamedTuple):
@@ -62,20 +77,26 @@ def convolutions_in(text: str) -> list[Convolution]:
     return found
 
 
-def compiled_for(devices: list[Any], *, batch: int, dtype: str) -> jax.stages.Compiled:
-    """Five steps of the default configuration, compiled for these chips, each with `batch` pictures."""
+def compiled_for(devices: list[Any], *, batch: int, dtype: str, seeds: int) -> jax.stages.Compiled:
+    """Five steps of the default configuration, compiled for these chips, each with `batch` pictures (or these of every seed)."""
     changes = [("model.convolution", "direct"), ("model.dtype", dtype)]
     precision = "highest" if dtype == "float32" else "default"
     system = build_system(load_config(ROOT / "configs" / "default.py", changes))
     state = jax.eval_shape(partial(init_state, system, seed=0))
     real_u8 = jax.ShapeDtypeStruct((5, batch * len(devices), 64, 64, 3), np.uint8)
-    mesh = Mesh(np.array(devices), (BATCH,))
-    return jit_chunk(system, mesh, precision=precision).lower(state, real_u8).compile()
+    if seeds == 1:
+        return jit_chunk(system, Mesh(np.array(devices), (BATCH,)), precision=precision).lower(state, real_u8).compile()
+    stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((seeds, *leaf.shape), leaf.dtype), state)
+    program = jit_side_by_side(system, Mesh(np.array(devices), (SEED,)), precision=precision)
+    pictures = jax.ShapeDtypeStruct((seeds, *real_u8.shape), np.uint8)
+    return program.lower(replace(stacked, step=state.step), pictures).compile()
 
 
-def row(devices: list[Any], *, batch: int, dtype: str) -> str:
+def row(devices: list[Any], *, batch: int, dtype: str, seeds: int = 1) -> str:
     """Compiles and tells."""
-    program = compiled_for(devices, batch=batch, dtype=dtype)
+    began = time.perf_counter()
+    program = compiled_for(devices, batch=batch, dtype=dtype, seeds=seeds)
+    compiling = time.perf_counter() - began
     text = program.as_text() or ""
     costs: Any = program.cost_analysis()
     planned: Any = program.memory_analysis()
@@ -87,6 +108,7 @@ def row(devices: list[Any], *, batch: int, dtype: str) -> str:
     cells = (
         dtype,
         batch,
+        seeds,
         len(devices),
         f"{costs['flops'] / 1e9:.1f}",
         f"{costs['bytes accessed'] / 1e6:,.0f}",
@@ -95,6 +117,7 @@ def row(devices: list[Any], *, batch: int, dtype: str) -> str:
         ", ".join(f"{exchanges.count(kind)} {kind}" for kind in sorted(set(exchanges))) or "none",
         len(HOSTS.findall(text)) or "none",
         f"{planned.temp_size_in_bytes / 1e6:,.0f}",
+        f"{compiling:.0f}",
     )
     return f"| {' | '.join(map(str, cells))} |"
 
@@ -104,17 +127,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--topology", default="v5e:2x4", help="chips to compile for; default: v5e:2x4")
     parser.add_argument("--batches", type=int, nargs="+", default=[25, 32, 128])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[8], help="side by side on one chip, at the first batch")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], choices=("float32", "bfloat16"))
     flags = parser.parse_args()
     chips: list[Any] = list(topologies.get_topology_desc(flags.topology, "tpu").devices)
     print(f"{flags.topology}, {chips[0].device_kind}, jax {jax.__version__}; five steps a dispatch, figures of one step\n")
-    print(f"| {' | '.join(COLUMNS)} | compiling, s |\n{'|---' * (len(COLUMNS) + 1)}|", flush=True)
+    print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|", flush=True)
     for dtype in flags.dtypes:
         for batch in flags.batches:
             for devices in (chips[:1], chips):
-                began = time.perf_counter()
-                line = row(devices, batch=batch, dtype=dtype)
-                print(f"{line} {time.perf_counter() - began:.0f} |", flush=True)
+                print(row(devices, batch=batch, dtype=dtype), flush=True)
+        for seeds in flags.seeds:
+            print(row(chips[:1], batch=flags.batches[0], dtype=dtype, seeds=seeds), flush=True)
 
 
 if __name__ == "__main__":
