@@ -84,7 +84,9 @@ class _RasterCanvas(Canvas):
 
     @property
     def image(self) -> Image.Image:
-        return Image.fromarray(np.array(self._colours, np.uint8)[self._pixels])
+        image = Image.fromarray(self._pixels)
+        image.putpalette(np.array(self._colours, np.uint8).tobytes())
+        return image.convert("RGB")
 
 
 def fill_polygon(corners: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ def import_tensorflow() -> Any:
     """TensorFlow, imported when first needed (it takes seconds), quiet, and blind to every accelerator: those are JAX's."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # It is not used for gathering, and announces itself past the log level.
+    # Keras, which it would import only to find its folder, is not used: half a second.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Its own dependencies' deprecations are no news to our users.
         import tensorflow as tf
