@@ -7,6 +7,7 @@ Manifest = Mapping[str, Any]
 CONDITIONS = (
     "device",
     "seeds_at_once",
+    "seeds_devices",
     "convolution",
     "host_threads",
     "xla_flags",

@@ -5,7 +5,7 @@ One loop trains a seed alone and several side by side: a group is a list of runs
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from sharingan_jax.data.pipeline import chunks
 from sharingan_jax.errors import UserError
 from sharingan_jax.manifest import end_manifest, fail_manifest
 from sharingan_jax.memory import give_back_freed
-from sharingan_jax.prepared import Prepared, begin_folder, check_not_past, identity_facts
+from sharingan_jax.prepared import Prepared, begin_folder, check_not_past, identity_facts, split_off
 from sharingan_jax.progress import Chorus, Progress
 from sharingan_jax.recorder import ADVICE, NonFiniteError, Recorder
 from sharingan_jax.rundir import held
@@ -28,7 +28,7 @@ from sharingan_jax.state import TrainState, digest, first_non_finite
 from sharingan_jax.stopping import StopRequest
 from sharingan_jax.streams import fixed_latents
 from sharingan_jax.tensorboard import EventWriter
-from sharingan_jax.together import Together, alone, seeds_mesh, side_by_side
+from sharingan_jax.together import Together, alone
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ class Outcome:
 
 @dataclass
 class _Member:
-    """A run of a group while it trains: what it has open, the state it has reached, and what stopped it alone."""
+    """A run of a group while it trains: what it has open, the state it has reached, and what stopped it alone.
+
+    `begun` tells that this start has written of it; one that is ahead of a group that is stopped before has nothing to end.
+    """
 
     ready: Prepared
     check_folder: Callable[[], None]
@@ -50,6 +53,7 @@ class _Member:
     state: TrainState
     recorder: Recorder | None = None
     failure: UserError | None = None
+    begun: bool = False
 
 
 def train(ready: Prepared, *, stream: TextIO) -> Outcome:
@@ -58,14 +62,15 @@ def train(ready: Prepared, *, stream: TextIO) -> Outcome:
     In a run of several processes each calls it; the first alone reads and writes the run's folder and prints to `stream`.
     Raises UserError on a loss that is not finite, with the step and the figure; the checkpoints before it stay.
     """
-    (outcome,) = train_group([ready], stream=stream)
+    with StopRequest() as stop:
+        (outcome,) = train_group([ready], stop=stop, stream=stream)
     if isinstance(outcome, UserError):
         raise outcome
     return outcome
 
 
-def train_group(group: Sequence[Prepared], *, stream: TextIO) -> list[Outcome | UserError]:
-    """Trains the runs of a group as `train` does one; those that are at the same step in one program, those behind first.
+def train_group(group: Sequence[Prepared], *, stop: StopRequest, stream: TextIO) -> list[Outcome | UserError]:
+    """Trains the runs of a group, as `train` does one, side by side; those that are behind catch up with the others first.
 
     A run whose figures are not finite stops by itself, with the UserError that is its result; the others go on. What stops
     one for another reason, such as a full disk, is raised and stops all.
@@ -73,12 +78,10 @@ def train_group(group: Sequence[Prepared], *, stream: TextIO) -> list[Outcome | 
     began = time.monotonic()
     with ExitStack() as stack:
         checks = [_hold(ready, stack) for ready in group]
-        stop = stack.enter_context(StopRequest())
         with ExitStack() as saved:
             members = [_begin(ready, check, saved, stream=stream) for ready, check in zip(group, checks, strict=True)]
-            for behind in _by_step(members):
-                if not stop.agreed:
-                    _train_cohort(behind, stop=stop, stream=stream)
+            while (cohort := _next_cohort(members)) and not stop.agreed:
+                _train_cohort(cohort, until=_step_of_others(cohort, members), stop=stop, stream=stream)
         return [_finish(member, began=began, stop=stop, stream=stream) for member in members]
 
 
@@ -95,12 +98,22 @@ def _begin(ready: Prepared, check_folder: Callable[[], None], stack: ExitStack, 
     )
     state = _first_state(ready, saving, stream=stream)
     # Of several seeds the device is to hold the joined state alone.
-    return _Member(ready, check_folder, saving, state if ready.seeds_mesh is None else jax.device_get(state))
+    return _Member(ready, check_folder, saving, state if ready.together is None else jax.device_get(state))
 
 
-def _by_step(members: Sequence[_Member]) -> list[list[_Member]]:
-    steps = sorted({int(member.state.step) for member in members})
-    return [[member for member in members if int(member.state.step) == step] for step in steps]
+def _next_cohort(members: Sequence[_Member]) -> list[_Member]:
+    """Those that are furthest behind; none where all that go on are done."""
+    total_steps = members[0].ready.schedule.total_steps
+    going_on = [member for member in _going_on(members) if not (member.begun and int(member.state.step) == total_steps)]
+    lowest = min((int(member.state.step) for member in going_on), default=0)
+    return [member for member in going_on if int(member.state.step) == lowest]
+
+
+def _step_of_others(cohort: Sequence[_Member], members: Sequence[_Member]) -> int:
+    """The next step that another run is at, or else the last."""
+    own = int(cohort[0].state.step)
+    further = [int(member.state.step) for member in _going_on(members) if int(member.state.step) > own]
+    return min(further, default=cohort[0].ready.schedule.total_steps)
 
 
 def _first_state(ready: Prepared, saving: Saving, *, stream: TextIO) -> TrainState:
@@ -113,42 +126,45 @@ def _first_state(ready: Prepared, saving: Saving, *, stream: TextIO) -> TrainSta
     return beginning if reached is None else ready.programs.place(reached)
 
 
-def _train_cohort(members: Sequence[_Member], *, stop: StopRequest, stream: TextIO) -> None:
-    """Trains runs that are at the same step; the states of those that do not fail are then those they have reached."""
-    together = _programs_of(members)
-    _begin_compiling(members, together)
+def _train_cohort(members: Sequence[_Member], *, until: int, stop: StopRequest, stream: TextIO) -> None:
+    """Trains runs that are at the same step up to the step `until`, which those that do not fail have then reached."""
+    together = None
     for member in members:
-        begin = partial(begin_folder, member.ready, after_step=int(member.state.step), at_once=len(members))
-        member.ready.processes.first_does(begin)
+        ready = split_off(member.ready, count=len(members))
+        together = together or ready.together
+        ready.processes.first_does(partial(begin_folder, ready, after_step=int(member.state.step)))
+        member.begun = True
     try:
-        _train_from(members, together, stop=stop, stream=stream)
+        _train_from(members, together or alone(members[0].ready.programs), until=until, stop=stop, stream=stream)
     except (UserError, OSError):
-        for member in members:
-            member.check_folder()  # Where it is gone, that is what the user has to know, whatever it led to.
-        for member in members:
-            _note_failure(member)
+        _note_failures(members)
         raise
 
 
-def _note_failure(member: _Member) -> None:
-    if member.ready.processes.is_first:
-        fail_manifest(member.ready.run)
+def _note_failures(members: Sequence[_Member]) -> None:
+    """Notes that what has ended these runs is no end of theirs.
+
+    Raises UserError where a folder is gone: it is what the user has to know, whatever it led to.
+    """
+    gone: list[UserError] = []
+    for member in members:
+        try:
+            member.check_folder()
+        except UserError as error:
+            gone.append(error)
+        else:
+            if member.ready.processes.is_first:
+                fail_manifest(member.ready.run)
+    if gone:
+        raise gone[0]
 
 
-def _begin_compiling(members: Sequence[_Member], together: Together) -> None:
-    ready, first_step = members[0].ready, int(members[0].state.step) + 1
-    length = next((length for _, length in ready.schedule.chunks(first_step)), 0)
-    if length:
-        batch = ready.plan.size_of(first_step) // ready.processes.count
-        together.begin([member.state for member in members], (length, batch, *ready.pictures.images.shape[1:]))
-
-
-def _train_from(members: Sequence[_Member], together: Together, *, stop: StopRequest, stream: TextIO) -> None:
+def _train_from(members: Sequence[_Member], together: Together, *, until: int, stop: StopRequest, stream: TextIO) -> None:
     first_step = int(members[0].state.step) + 1
     with ExitStack() as stack:
         progress = stack.enter_context(_open_progress(members[0].ready, first_step, stream))
         chorus = Chorus(progress, voices=len(members))
-        for member in members:
+        for voice, member in enumerate(members):
             if first_step > 1:
                 progress.say(f"continuing {member.ready.run.root} after step {first_step - 1}{_other_devices(member.ready)}")
             member.recorder = Recorder(
@@ -158,24 +174,16 @@ def _train_from(members: Sequence[_Member], together: Together, *, stop: StopReq
                 writes=member.ready.processes.is_first,
                 check_folder=member.check_folder,
                 events=stack.enter_context(_open_events(member.ready, resume_step=first_step)),
-                show=chorus.add,
+                show=partial(chorus.add, voice),
             )
         try:
-            _train_steps(members, together, chorus=chorus, stop=stop)
+            _train_steps(members, together, until=until, chorus=chorus, stop=stop)
         except BaseException:
             for member in members:
                 member.saving.wait_here()
             raise
         for member in _going_on(members):
             member.saving.wait()
-
-
-def _programs_of(members: Sequence[_Member]) -> Together:
-    ready = members[0].ready
-    if len(members) == 1 or ready.seeds_mesh is None:
-        return alone(ready.programs)
-    mesh = ready.seeds_mesh if len(members) == ready.seeds_at_once else seeds_mesh(0, seeds=len(members))
-    return side_by_side(ready.system, mesh, precision=ready.config.train.precision)
 
 
 def _going_on(members: Sequence[_Member]) -> list[_Member]:
@@ -187,12 +195,14 @@ def _other_devices(ready: Prepared) -> str:
     return "" if now == then else f"; it began on {then} devices and goes on with {now}, which rounds otherwise"
 
 
-def _train_steps(members: Sequence[_Member], together: Together, *, chorus: Chorus, stop: StopRequest) -> None:
+def _train_steps(members: Sequence[_Member], together: Together, *, until: int, chorus: Chorus, stop: StopRequest) -> None:
     ready, first_step = members[0].ready, int(members[0].state.step) + 1
     schedule, last = ready.schedule, first_step - 1
-    batches = zip(*(_pictures_of(member.ready, first_step) for member in members), strict=True)
+    dispatches = partial(schedule.chunks, first_step, until=until)
+    _begin_compiling(members, together, next(dispatches(), None))
+    batches = zip(*(_pictures_of(member.ready, dispatches()) for member in members), strict=True)
     state = together.gather([member.state for member in members])
-    for (first, length), real_u8 in zip(schedule.chunks(first_step), batches, strict=True):
+    for (first, length), real_u8 in zip(dispatches(), batches, strict=True):
         # Asked before the dispatch and read after it, when the one before is done: nothing waits, and all processes stop at
         # the same step, whichever of them the signal came to.
         signals = ready.programs.largest(stop.signal or 0)
@@ -201,14 +211,14 @@ def _train_steps(members: Sequence[_Member], together: Together, *, chorus: Chor
         states = [partial(together.member, state, index) for index in range(len(members))]
         for index, member in enumerate(members):
             if member.failure is None:
-                with _alone_if_not_finite(member, chorus=chorus), _tensor_named(states[index], last):
+                with _alone_if_not_finite(member, index, chorus=chorus), _tensor_named(states[index], last):
                     _recorder_of(member).take(first, partial(together.figures, metrics, index))
         stop.agreed = int(signals)
-        if schedule.samples_at(last) or schedule.saves_at(last) or stop.agreed:
-            for member, own_state in zip(members, states, strict=True):
+        if schedule.samples_at(last) or schedule.saves_at(last) or stop.agreed or last == until:
+            for index, member in enumerate(members):
                 if member.failure is None:
-                    with _alone_if_not_finite(member, chorus=chorus):
-                        _write(member, own_state, last, stopping=stop.agreed != 0)
+                    with _alone_if_not_finite(member, index, chorus=chorus):
+                        _write(member, states[index], last, stopping=stop.agreed != 0)
         if stop.agreed or not _going_on(members):
             break
     if last >= first_step:
@@ -216,22 +226,28 @@ def _train_steps(members: Sequence[_Member], together: Together, *, chorus: Chor
             member.state = together.member(state, index)
 
 
-def _pictures_of(ready: Prepared, first_step: int) -> Iterator[np.ndarray]:
-    lengths, processes = ready.schedule.chunks(first_step), ready.processes
-    return chunks(ready.pictures.images, ready.plan, lengths, part=processes.index, parts=processes.count)
+def _begin_compiling(members: Sequence[_Member], together: Together, dispatch: tuple[int, int] | None) -> None:
+    if dispatch is not None:
+        ready, (step, length) = members[0].ready, dispatch
+        batch = ready.plan.size_of(step) // ready.processes.count
+        together.begin([member.state for member in members], (length, batch, *ready.pictures.images.shape[1:]))
+
+
+def _pictures_of(ready: Prepared, dispatches: Iterable[tuple[int, int]]) -> Iterator[np.ndarray]:
+    part, parts = ready.processes.index, ready.processes.count
+    return chunks(ready.pictures.images, ready.plan, dispatches, part=part, parts=parts)
 
 
 @contextlib.contextmanager
-def _alone_if_not_finite(member: _Member, *, chorus: Chorus) -> Iterator[None]:
+def _alone_if_not_finite(member: _Member, voice: int, *, chorus: Chorus) -> Iterator[None]:
     """What is not finite of one run stops that one, and the others of its group go on."""
     try:
         yield
     except NonFiniteError as error:
         member.failure = error
         member.saving.wait_here()
-        member.check_folder()  # Where it is gone, that is what the user has to know, whatever it led to.
-        _note_failure(member)
-        chorus.leave(f"{member.ready.run.root}: {error}")
+        _note_failures([member])
+        chorus.leave(voice, f"{member.ready.run.root}: {error}")
 
 
 @contextlib.contextmanager
@@ -301,9 +317,11 @@ def _open_progress(ready: Prepared, first_step: int, stream: TextIO) -> Progress
 
 
 def _finish(member: _Member, *, began: float, stop: StopRequest, stream: TextIO) -> Outcome | UserError:
+    ready, state = member.ready, member.state
     if member.failure is not None:
         return member.failure
-    ready, state = member.ready, member.state
+    if not member.begun:
+        return Outcome(state, digest(state), stop.exit_code)
     ready.processes.first_does(member.check_folder)
     final, step, fakes = digest(state), int(state.step), _fakes(ready, state)
     status = "complete" if step == ready.schedule.total_steps else "stopped"
@@ -312,7 +330,7 @@ def _finish(member: _Member, *, began: float, stop: StopRequest, stream: TextIO)
         seconds, seen = time.monotonic() - began, ready.plan.images_seen(step)
         end_manifest(ready.run, status=status, step=step, digest=final, images_seen=seen, seconds=seconds)
         outputs.save_summaries(ready.run, ready.pictures.images, fakes, step=step)
-        whose = "" if ready.seeds_mesh is None else f"seed {ready.config.seed}: "
+        whose = "" if ready.together is None else f"seed {ready.config.seed}: "
         print(f"{whose}step {step} of {ready.schedule.total_steps}, digest {final}", file=stream, flush=True)
 
     ready.processes.first_does(write)

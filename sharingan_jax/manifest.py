@@ -55,6 +55,14 @@ def devices_begun_on(run: RunDir) -> int:
     return int(noted[0].noted.get("device", {}).get("count", 0)) if noted else 0
 
 
+def seeds_begun_on(run: RunDir, *, seeds: int) -> int:
+    """How many devices the run's first steps beside others were made on, where it was one of `seeds`; 0 where it was not."""
+    noted = conditions_of(read_manifest(run.manifest)) if run.manifest.is_file() else []
+    beside = [one.noted for one in noted if one.noted.get("seeds_at_once") == seeds]
+    count = beside[0].get("seeds_devices") if beside else 0
+    return count if isinstance(count, int) else 0
+
+
 def conditions_of(manifest: Mapping[str, Any]) -> list[Conditions]:
     """A run's conditions in the order of its steps: one where all its starts had the same, none where it noted none.
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 
 from sharingan_jax.comparison import differing_conditions, differing_pictures, differing_settings
 from sharingan_jax.config import Config, to_dict
@@ -13,20 +12,20 @@ from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.environment import describe_environment
 from sharingan_jax.errors import UserError
-from sharingan_jax.manifest import begin_manifest, devices_begun_on
+from sharingan_jax.manifest import begin_manifest, devices_begun_on, seeds_begun_on
 from sharingan_jax.parallel import Programs, check_groups, compile_programs, make_mesh
 from sharingan_jax.processes import ALONE, Processes
 from sharingan_jax.rundir import RunDir, check_same_run, config_fingerprint, cut_metrics, describe_pictures, write_config
 from sharingan_jax.schedule import Schedule, make_schedule
 from sharingan_jax.state import System, build_system
-from sharingan_jax.together import seeds_mesh
+from sharingan_jax.together import Together, seeds_mesh, side_by_side
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A run before its first step, as a dry run can show it; `begun_on` is the devices of its first.
 
-    `seeds_mesh` is where it trains side by side with other seeds, and None where it trains alone.
+    `together` is the program of it and the seeds beside it, on `seeds_devices`, and None where it trains alone.
     """
 
     config: Config
@@ -37,8 +36,9 @@ class Prepared:
     schedule: Schedule
     processes: Processes
     begun_on: int
-    seeds_mesh: Mesh | None = None
+    together: Together | None = None
     seeds_at_once: int = 1
+    seeds_devices: int = 1
 
     @property
     def plan(self) -> BatchPlan:
@@ -86,7 +86,8 @@ def prepare_seeds(
         of_seed, like = replace(own, seed=seed), runs[0] if runs else None
         runs.append(prepare(of_seed, pictures, folder_of(seed), processes=processes, like=like))
     groups = [runs[first : first + at_once] for first in range(0, len(runs), at_once)]
-    return [_side_by_side(group, devices=config.train.devices) for group in groups]
+    programs: dict[int, tuple[Together, int]] = {}
+    return [_side_by_side(group, programs, devices=config.train.devices) for group in groups]
 
 
 def _seeds_at_once(config: Config) -> int:
@@ -95,11 +96,17 @@ def _seeds_at_once(config: Config) -> int:
     return chosen or (1 if jax.default_backend() == "cpu" else config.train.seeds)
 
 
-def _side_by_side(group: Sequence[Prepared], *, devices: int) -> list[Prepared]:
-    if len(group) == 1:
+def _side_by_side(group: Sequence[Prepared], programs: dict[int, tuple[Together, int]], *, devices: int) -> list[Prepared]:
+    """The group as runs that share a program, one of `programs` by their number where it is there."""
+    count, first = len(group), group[0]
+    if count == 1:
         return list(group)
-    mesh = seeds_mesh(devices, seeds=len(group))
-    return [replace(ready, seeds_mesh=mesh, seeds_at_once=len(group)) for ready in group]
+    if count not in programs:
+        mesh = seeds_mesh(devices, seeds=count, begun_on=seeds_begun_on(first.run, seeds=count))
+        together = side_by_side(first.system, mesh, precision=first.config.train.precision)
+        programs[count] = together, mesh.size
+    together, size = programs[count]
+    return [replace(ready, together=together, seeds_at_once=count, seeds_devices=size) for ready in group]
 
 
 def _check_and_read(run: RunDir, config: Config, pictures: Pictures) -> int:
@@ -113,6 +120,17 @@ def _differing(first: dict[str, Any], here: dict[str, Any]) -> list[str]:
     settings = [line for line in differing_settings(first, here) if not line.startswith(("data.path:", "data.data_dir:"))]
     conditions = [line for line in differing_conditions(first, here) if not line.startswith(("platform:", "processor.", "git."))]
     return settings + differing_pictures(first, here) + conditions
+
+
+def split_off(ready: Prepared, *, count: int) -> Prepared:
+    """The run as one of `count` that go on together, fewer than its group: on as many of the group's devices as divide them."""
+    if count == ready.seeds_at_once:
+        return ready
+    if count == 1:
+        return replace(ready, together=None, seeds_at_once=1, seeds_devices=1)
+    mesh = seeds_mesh(0, seeds=count, at_most=ready.seeds_devices)
+    together = side_by_side(ready.system, mesh, precision=ready.config.train.precision)
+    return replace(ready, together=together, seeds_at_once=count, seeds_devices=mesh.size)
 
 
 def check_not_past(ready: Prepared, last_step: int) -> None:
@@ -129,11 +147,11 @@ def identity_facts(ready: Prepared) -> dict[str, str]:
     return {"config": config_fingerprint(ready.config), "data": ready.pictures.fingerprint}
 
 
-def begin_folder(ready: Prepared, *, after_step: int, at_once: int) -> None:
+def begin_folder(ready: Prepared, *, after_step: int) -> None:
     """Writes what the run is before its next step, so that a run that dies has said what it was."""
     cut_metrics(ready.run, last_step=after_step)
     write_config(ready.run, ready.config)
-    begin_manifest(ready.run, {**facts_of(ready), "seeds_at_once": at_once}, after_step=after_step)
+    begin_manifest(ready.run, facts_of(ready), after_step=after_step)
 
 
 def facts_of(ready: Prepared) -> dict[str, Any]:
@@ -153,6 +171,7 @@ def facts_of(ready: Prepared) -> dict[str, Any]:
             "processes": ready.processes.count,
         },
         "seeds_at_once": ready.seeds_at_once,
+        "seeds_devices": ready.seeds_devices,
         "convolution": ready.system.form,
         **describe_environment(),
     }

@@ -73,25 +73,24 @@ class Chorus:
 
     def __init__(self, progress: Progress, *, voices: int) -> None:
         self._progress = progress
-        self._voices = voices
-        self._heard: dict[int, list[Record]] = {}
+        self._several = voices > 1
+        self._waiting: dict[int, list[Record]] = {voice: [] for voice in range(voices)}
 
-    def add(self, record: Record) -> None:
-        """Takes a run's next record."""
-        self._heard.setdefault(record["step"], []).append(record)
+    def add(self, voice: int, record: Record) -> None:
+        """Takes the next record of one of the runs, which are numbered from 0."""
+        self._waiting[voice].append(record)
         self._show()
 
-    def leave(self, message: str) -> None:
+    def leave(self, voice: int, message: str) -> None:
         """One run has stopped: the others no longer wait for it, and `message` says why (of one alone its error does)."""
-        self._voices -= 1
-        if self._voices:
+        del self._waiting[voice]
+        if self._several:
             self._progress.say(message)
-            self._show()
+        self._show()
 
     def _show(self) -> None:
-        for step in sorted(self._heard):
-            if len(self._heard[step]) >= self._voices:
-                self._progress.update(*self._heard.pop(step))
+        while self._waiting and all(self._waiting.values()):
+            self._progress.update(*(records.pop(0) for records in self._waiting.values()))
 
 
 def _figure(records: Sequence[Record], name: str) -> str:

@@ -141,6 +141,12 @@ def check_same_run(run: RunDir, config: Config, pictures: Pictures) -> None:
             " next start; use a --workdir outside it"
         )
     if not run.config.is_file():
+        inside = sorted(path.parent for path in run.root.glob("seed-*/config.json"))
+        if inside:
+            raise UserError(
+                f"--workdir={run.root} holds runs of several seeds; for one of them use --workdir={inside[0]}, for several"
+                " train.seeds above 1"
+            )
         return
     changed = identity_changes(read_config(run), config)
     if changed:

@@ -22,11 +22,12 @@ class Schedule:
     sample_every: int
     checkpoint_every: int
 
-    def chunks(self, first_step: int) -> Iterator[tuple[int, int]]:
-        """(first step, number of steps) of each dispatch from `first_step` to the end."""
+    def chunks(self, first_step: int, *, until: int | None = None) -> Iterator[tuple[int, int]]:
+        """(first step, number of steps) of each dispatch from `first_step` to the end, or to the step `until`."""
+        end = self.total_steps if until is None else until
         step = first_step
-        while step <= self.total_steps:
-            length = self.steps_per_call if self._fits(step) else 1
+        while step <= end:
+            length = self.steps_per_call if self._fits(step, end=end) else 1
             yield step, length
             step += length
 
@@ -36,12 +37,12 @@ class Schedule:
     def saves_at(self, step: int) -> bool:
         return step % self.checkpoint_every == 0 or step == self.total_steps
 
-    def _fits(self, first: int) -> bool:
+    def _fits(self, first: int, *, end: int) -> bool:
         last = first + self.steps_per_call - 1
         ends_inside = any((last - 1) // every > (first - 1) // every for every in (self.sample_every, self.checkpoint_every))
         an_epoch = self.plan.batches_per_epoch
         changes_size = self.plan.has_partial_batch and self.steps_per_call > 1 and last // an_epoch > (first - 1) // an_epoch
-        return last <= self.total_steps and not ends_inside and not changes_size
+        return last <= end and not ends_inside and not changes_size
 
 
 def make_schedule(config: Config, plan: BatchPlan) -> Schedule:

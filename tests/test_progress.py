@@ -4,7 +4,7 @@ import io
 import re
 from typing import Any
 
-from sharingan_jax.progress import Progress, _duration
+from sharingan_jax.progress import Chorus, Progress, _duration
 
 
 def _record(step: int, **changes: Any) -> dict[str, Any]:
@@ -56,3 +56,21 @@ def test_a_terminal_has_a_bar_with_both_losses() -> None:
 
 def test_durations_are_written_as_clocks_do() -> None:
     assert [_duration(seconds) for seconds in (0, 61.4, 3725)] == ["0:00", "1:01", "1:02:05"]
+
+
+def test_of_several_runs_a_step_is_shown_once_when_all_that_go_on_have_told_of_it() -> None:
+    stream = io.StringIO()
+    with Progress(total_steps=4, first_step=1, batches_per_epoch=4, every=1, stream=stream) as progress:
+        chorus = Chorus(progress, voices=3)
+        for voice, loss in enumerate((1.0, 2.0, 4.0)):
+            chorus.add(voice, _record(1, loss_d=loss))
+        chorus.add(0, _record(2, loss_d=9.0))
+        chorus.leave(0, "the first has stopped")
+        for step in (2, 3, 4):
+            for voice, loss in ((1, 2.0), (2, 4.0)):
+                chorus.add(voice, _record(step, loss_d=loss))
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("[1/1][1/4]  Loss_D: 2.0000 (1.0000–4.0000)")
+    assert lines[1] == "the first has stopped"
+    assert [line.split("  step ")[1][:3] for line in lines[2:]] == ["2/4", "3/4", "4/4"]
+    assert "Loss_D: 3.0000 (2.0000–4.0000)" in lines[2]

@@ -25,6 +25,13 @@ def test_devices_that_do_not_divide_the_seeds_are_refused() -> None:
         seeds_mesh(9, seeds=9)
 
 
+def test_it_takes_as_many_as_the_seeds_began_on_and_a_part_of_them_no_more() -> None:
+    assert seeds_mesh(0, seeds=8, begun_on=2).size == 2
+    assert seeds_mesh(0, seeds=8, begun_on=3).size == 8
+    assert seeds_mesh(4, seeds=8, begun_on=2).size == 4
+    assert seeds_mesh(0, seeds=3, at_most=2).size == 1
+
+
 def _states(count: int) -> tuple[list[TrainState], list[np.ndarray]]:
     config = smoke_config(model__ngf="4", model__ndf="4", model__convolution="direct")
     states = [jax.jit(partial(init_state, build_system(config), seed=seed))() for seed in range(count)]

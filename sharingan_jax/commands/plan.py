@@ -25,7 +25,7 @@ def describe(groups: Sequence[Sequence[Prepared]]) -> str:
         f" digest {pictures.fingerprint[:12]}",
         f"networks     G {_count(state.gen.params):,} and D {_count(state.disc.params):,} parameters;"
         f" {ready.system.form} convolutions",
-        f"devices      {mesh.size} of {jax.device_count()} × {device.device_kind} ({device.platform})",
+        f"devices      {max(mesh.size, ready.seeds_devices)} of {jax.device_count()} × {device.device_kind} ({device.platform})",
         f"steps        {schedule.total_steps}: batches of {plan.batch_size}, {plan.batches_per_epoch} an epoch{partial_batch},"
         f" {schedule.total_steps / plan.batches_per_epoch:g} epochs, {schedule.steps_per_call} steps a dispatch",
         f"writes       {ready.run.root}: a sample every {schedule.sample_every} steps,"

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -16,7 +17,9 @@ from sharingan_jax.config_files import load_config
 from sharingan_jax.data.pictures import Pictures
 from sharingan_jax.environment import settle_environment
 from sharingan_jax.errors import UserError
+from sharingan_jax.processes import Processes
 from sharingan_jax.rundir import RunDir, describe_pictures, read_manifest, recorded_threads
+from sharingan_jax.stopping import StopRequest
 
 if TYPE_CHECKING:
     from sharingan_jax.prepared import Prepared
@@ -70,8 +73,7 @@ def run(arguments: list[str]) -> int:
     flags, overrides = parser.parse(arguments)
     config = load_config(flags.config, overrides)
     folders = {seed: _folder(flags, config, seed) for seed in range(config.seed, config.seed + config.train.seeds)}
-    recorded = next((threads for threads in map(recorded_threads, folders.values()) if threads), 0)
-    config = settle_environment(config, recorded=recorded)
+    config = settle_environment(config, recorded=_threads_of(config, folders.values()))
     keep_compiled()
 
     from sharingan_jax.data.sources import load_pictures  # JAX takes a second to import: a mistyped setting does not wait for it.
@@ -92,7 +94,7 @@ def run(arguments: list[str]) -> int:
             processes.first_does(lambda: print(describe(groups)))
             return 0
         with lost_processes_told(processes):
-            exit_code = _train(groups, stream=stream)
+            exit_code = _train(groups, processes, stream=stream)
         if exit_code:
             print(f"stopped by {signal.Signals(exit_code - 128).name}; the same command continues from here", file=stream)
     return exit_code
@@ -104,27 +106,60 @@ def _folder(flags: argparse.Namespace, config: Config, seed: int) -> RunDir:
     return RunDir((flags.workdir or Path("runs") / flags.config.stem) / f"seed-{seed}")
 
 
-def _train(groups: "list[list[Prepared]]", *, stream: TextIO) -> int:
+def _threads_of(config: Config, folders: Iterable[RunDir]) -> int:
+    """The threads that the runs began with; 0 where none has begun. Raises UserError where they began with several numbers."""
+    recorded = {threads: folder.root for folder in folders if (threads := recorded_threads(folder))}
+    if len(recorded) > 1 and not config.train.host_threads:
+        said = " and ".join(f"{root} with {threads}" for threads, root in recorded.items())
+        raise UserError(
+            f"{said} threads: one start has one number, which enters roundings; start them apart, or say"
+            f" --config.train.host_threads={min(recorded)}"
+        )
+    return min(recorded, default=0)
+
+
+def _train(groups: "list[list[Prepared]]", processes: Processes, *, stream: TextIO) -> int:
     """Trains group after group; the exit code of the one that was stopped, or 0.
 
-    Raises the UserError of a run that stopped for its own figures, after all others have ended.
+    Raises the UserErrors of runs that stopped by themselves as one, after all others have ended; each is told when it comes.
     """
-    from sharingan_jax.loop import train_group
+    from sharingan_jax.loop import Outcome, train_group
 
-    count, failures = sum(map(len, groups)), []
-    for group in groups:
-        if count > 1:
-            seeds = ", ".join(str(ready.config.seed) for ready in group)
-            print(f"seed {seeds} of {count} seeds: {group[0].run.root.parent}", file=stream, flush=True)
-        for outcome in train_group(group, stream=stream):
-            if isinstance(outcome, UserError):
-                failures.append(outcome)
-            elif outcome.exit_code:
-                return outcome.exit_code
+    count = sum(map(len, groups))
+    failures: dict[int, UserError] = {}
+    with StopRequest() as stop:
+        for number, group in enumerate(groups):
+            seeds = [ready.config.seed for ready in group]
+            asked = stop.agreed or (stop.signal if processes.count == 1 else 0)
+            if asked and number:  # It came when the last step of the group before was done.
+                return 128 + asked
+            if count > 1:
+                first = sum(map(len, groups[:number])) + 1
+                which = f"{first}" if len(group) == 1 else f"{first} to {first + len(group) - 1}"
+                print(f"seed {', '.join(map(str, seeds))} ({which} of {count})", file=stream, flush=True)
+            outcomes: list[Outcome | UserError]
+            try:
+                outcomes = train_group(group, stop=stop, stream=stream)
+            except UserError as error:
+                outcomes = [error] * len(group)
+            for seed, outcome in zip(seeds, outcomes, strict=True):
+                if isinstance(outcome, UserError):
+                    failures[seed] = outcome
+                    if count > 1:
+                        print(f"seed {seed}: {outcome}", file=stream, flush=True)
+            stopped = [outcome.exit_code for outcome in outcomes if isinstance(outcome, Outcome) and outcome.exit_code]
+            if stopped:
+                return stopped[0]
     if failures:
-        more = "" if count == 1 else f" ({len(failures)} of {count} seeds stopped so; the others are done)"
-        raise UserError(f"{failures[0]}{more}")
+        raise _as_one(failures, count=count)
     return 0
+
+
+def _as_one(failures: dict[int, UserError], *, count: int) -> UserError:
+    first, seeds = next(iter(failures.values())), ", ".join(map(str, failures))
+    return (
+        first if count == 1 else UserError(f"{len(failures)} of {count} seeds are not done: {seeds}; the first of them: {first}")
+    )
 
 
 def _check_pictures_of(path: Path, config: Config, pictures: Pictures) -> None:

@@ -1,7 +1,9 @@
 """Several seeds from one command: a run for each, one after another or side by side in one program."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 from conftest import figures_of, manifest_of, train_arguments
 
 import main
-from sharingan_jax import loop
+from sharingan_jax import loop, prepared
+from sharingan_jax.rundir import RunDir, held
 from sharingan_jax.step import Metrics
 from sharingan_jax.together import Together
 
@@ -89,17 +92,22 @@ def test_a_stop_and_a_start_leave_the_same_bits(pictures: Path, three: Path, tmp
     assert [figures_of(folder) for folder in _seeds(workdir)] == [figures_of(folder) for folder in _seeds(three)]
 
 
-def test_one_that_is_behind_catches_up_by_itself(pictures: Path, three: Path, tmp_path: Path) -> None:
+def test_one_that_is_behind_catches_up_and_the_others_bits_are_the_same(pictures: Path, three: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "behind"
     shutil.copytree(three, workdir)
     for step in (8, 12):
         shutil.rmtree(workdir / "seed-1" / "checkpoints" / str(step))
+    shutil.copytree(three, tmp_path / "even")
     assert main.main(train_arguments(pictures, workdir, *SIDE_BY_SIDE, "--config.train.steps=14")) == 0
     for folder in _seeds(workdir):
         assert [record["step"] for record in figures_of(folder)] == list(range(1, 15))
         assert manifest_of(folder)["status"] == "complete"
-    assert [start["seeds_at_once"] for start in manifest_of(workdir / "seed-1")["starts"]] == [3, 1]
-    assert [start["seeds_at_once"] for start in manifest_of(workdir / "seed-0")["starts"]] == [3, 2]
+    starts = [(start["after_step"], start["seeds_at_once"]) for start in manifest_of(workdir / "seed-1")["starts"]]
+    assert starts == [(0, 3), (4, 1), (12, 3)]
+    assert [start["seeds_at_once"] for start in manifest_of(workdir / "seed-0")["starts"]] == [3]
+    assert main.main(train_arguments(pictures, tmp_path / "even", *SIDE_BY_SIDE, "--config.train.steps=14")) == 0
+    for seed in (0, 2):
+        assert _digests(workdir)[seed] == _digests(tmp_path / "even")[seed]
 
 
 def test_verify_of_one_that_had_others_beside_it_says_so(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,8 +116,8 @@ def test_verify_of_one_that_had_others_beside_it_says_so(three: Path, capsys: py
     assert code == 0 or "seeds_at_once: 3 | 1" in told, told
 
 
-def _spoiled_after(step: int, side_by_side: Callable[..., Together]) -> Callable[..., Together]:
-    """`side_by_side` whose second seed's loss_d is NaN from `step` on."""
+def _spoiled_after(step: int, spoilt: int, side_by_side: Callable[..., Together]) -> Callable[..., Together]:
+    """`side_by_side` whose seed number `spoilt` has a NaN for loss_d at the last step of each dispatch from `step` on."""
 
     def spoiled(*args: Any, **kwargs: Any) -> Together:
         together = side_by_side(*args, **kwargs)
@@ -121,7 +129,7 @@ def _spoiled_after(step: int, side_by_side: Callable[..., Together]) -> Callable
             done += metrics["loss_d"].shape[1]
             loss = np.array(metrics["loss_d"])
             if done >= step:
-                loss[1] = np.nan
+                loss[spoilt, -1] = np.nan
             return state, {**metrics, "loss_d": jax.numpy.asarray(loss)}
 
         return replace(together, chunk=chunk)
@@ -129,20 +137,70 @@ def _spoiled_after(step: int, side_by_side: Callable[..., Together]) -> Callable
     return spoiled
 
 
+@pytest.mark.parametrize("spoilt", [0, 1])
 def test_one_whose_loss_is_not_finite_stops_and_the_others_go_on(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    spoilt: int, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "side_by_side", _spoiled_after(6, loop.side_by_side))
-    assert main.main(train_arguments(pictures, tmp_path / "runs", *SIDE_BY_SIDE)) == 2
+    monkeypatch.setattr(prepared, "side_by_side", _spoiled_after(6, spoilt, prepared.side_by_side))
+    more = [*SIDE_BY_SIDE, "--config.log.every=1"]
+    assert main.main(train_arguments(pictures, tmp_path / "runs", *more)) == 2
     told = capsys.readouterr()
     assert "loss_d is nan" in told.err
-    assert "1 of 3 seeds stopped so" in told.err
-    assert "seed-1" in told.out
-    first, second, third = _seeds(tmp_path / "runs")
-    assert [manifest_of(folder)["status"] for folder in (first, second, third)] == ["complete", "failed", "complete"]
-    assert [len(figures_of(folder)) for folder in (first, third)] == [12, 12]
-    assert len(figures_of(second)) < 12
-    assert max(int(path.name) for path in (second / "checkpoints").iterdir() if path.name.isdigit()) == 4
+    assert f"1 of 3 seeds are not done: {spoilt};" in told.err
+    assert f"seed-{spoilt}: step 6: loss_d is nan" in told.out
+    shown = [line.split("  step ")[1].split("/")[0] for line in told.out.splitlines() if "steps/s" in line]
+    assert shown == [str(step) for step in range(1, 13)]
+    for seed, folder in enumerate(_seeds(tmp_path / "runs")):
+        assert manifest_of(folder)["status"] == ("failed" if seed == spoilt else "complete")
+        assert len(figures_of(folder)) == (5 if seed == spoilt else 12)
+    saved = tmp_path / "runs" / f"seed-{spoilt}" / "checkpoints"
+    assert max(int(path.name) for path in saved.iterdir() if path.name.isdigit()) == 4
+
+
+def test_a_stop_after_a_seeds_last_step_leaves_the_next_ones_alone(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = loop._finish
+
+    def stopped_meanwhile(*args: Any, **kwargs: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return finish(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "_finish", stopped_meanwhile)
+    assert main.main(train_arguments(pictures, tmp_path / "runs", *EVEN, "--config.train.seeds=3")) == 143
+    assert [folder.name for folder in _seeds(tmp_path / "runs")] == ["seed-0"]
+    assert "stopped by SIGTERM" in capsys.readouterr().out
+
+
+def test_one_after_another_each_that_fails_is_named_and_the_others_are_trained(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = train_arguments(pictures, tmp_path / "runs", *EVEN, "--config.train.seeds=3")
+    assert main.main([*arguments, "--config.train.steps=2"]) == 0
+    with held(RunDir(tmp_path / "runs" / "seed-1")):
+        assert main.main([*arguments, "--config.train.steps=4"]) == 2
+    told = capsys.readouterr()
+    assert "seed 1: --workdir" in told.out
+    assert "1 of 3 seeds are not done: 1;" in told.err
+    assert [len(figures_of(folder)) for folder in _seeds(tmp_path / "runs")] == [4, 2, 4]
+
+
+def test_the_devices_that_share_seeds_are_noted_and_taken_again(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(workdir: Path, steps: int, devices: int, *more: str) -> int:
+        two = ["--config.train.seeds=2", "--config.train.seeds_at_once=2", f"--config.train.devices={devices}"]
+        return main.main(train_arguments(pictures, workdir, *EVEN, *two, f"--config.train.steps={steps}", *more))
+
+    assert train(tmp_path / "two", 2, 2, "--dry-run") == 0
+    assert "devices      2 of 8" in capsys.readouterr().out
+    assert train(tmp_path / "two", 2, 2) == 0
+    shutil.copytree(tmp_path / "two", tmp_path / "one")
+    assert train(tmp_path / "two", 4, 0) == 0
+    assert [start["seeds_devices"] for start in manifest_of(tmp_path / "two" / "seed-1")["starts"]] == [2]
+    assert manifest_of(tmp_path / "two" / "seed-1")["device"]["count"] == 1
+    assert train(tmp_path / "one", 4, 1) == 0
+    assert [start["seeds_devices"] for start in manifest_of(tmp_path / "one" / "seed-1")["starts"]] == [2, 1]
 
 
 def test_a_dry_run_names_every_folder_and_writes_nothing(
@@ -170,3 +228,22 @@ def test_seeds_that_cannot_be_are_refused(
     assert main.main(train_arguments(pictures, tmp_path / "runs", *more)) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_of_several_seeds_is_no_runs_folder(pictures: Path, three: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(path.name for path in three.iterdir())
+    assert main.main(train_arguments(pictures, three, *EVEN)) == 2
+    assert f"for one of them use --workdir={three}/seed-0" in capsys.readouterr().err
+    assert sorted(path.name for path in three.iterdir()) == before
+
+
+def test_seeds_that_began_with_other_numbers_of_threads_do_not_go_on_in_one_start(
+    pictures: Path, three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = tmp_path / "runs"
+    shutil.copytree(three, workdir)
+    settings = json.loads((workdir / "seed-1" / "config.json").read_text())
+    settings["train"]["host_threads"] += 1
+    (workdir / "seed-1" / "config.json").write_text(json.dumps(settings))
+    assert main.main(train_arguments(pictures, workdir, *SIDE_BY_SIDE, "--config.train.steps=14")) == 2
+    assert "start them apart, or say --config.train.host_threads=" in capsys.readouterr().err
