@@ -5,7 +5,8 @@
 
 The default configuration trains in turns as it is and with everything off that can be; both read their pictures. Compared is the
 time from the figures of step FIRST to those of step LAST, between which a default run draws and saves as often as in its long run
-(one of each in a hundred steps), past compiling and before the end. The peak memory of the default run is told too.
+(one of each in a hundred steps), past compiling and the first drawing, for which one program more is compiled and packages are
+imported, and before the end. The peak memory of the default run is told too.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 from sharingan_jax.rundir import RunDir, read_metrics
 
 ROOT = Path(__file__).parents[1]
-FIRST, LAST, STEPS = 15, 215, 230
+FIRST, LAST, STEPS = 110, 310, 320
 QUIET = {"sample.every": STEPS, "checkpoint.every": STEPS, "log.every": STEPS, "log.tensorboard": False}
 
 
