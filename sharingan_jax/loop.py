@@ -98,7 +98,7 @@ def _begin(ready: Prepared, check_folder: Callable[[], None], stack: ExitStack, 
     )
     state = _first_state(ready, saving, stream=stream)
     # Of several seeds the device is to hold the joined state alone.
-    return _Member(ready, check_folder, saving, state if ready.together is None else jax.device_get(state))
+    return _Member(ready, check_folder, saving, state if ready.beside is None else jax.device_get(state))
 
 
 def _next_cohort(members: Sequence[_Member]) -> list[_Member]:
@@ -128,14 +128,14 @@ def _first_state(ready: Prepared, saving: Saving, *, stream: TextIO) -> TrainSta
 
 def _train_cohort(members: Sequence[_Member], *, until: int, stop: StopRequest, stream: TextIO) -> None:
     """Trains runs that are at the same step up to the step `until`, which those that do not fail have then reached."""
-    together = None
+    together = alone(members[0].ready.programs)
     for member in members:
         ready = split_off(member.ready, count=len(members))
-        together = together or ready.together
+        together = ready.beside.together if ready.beside else together
         ready.processes.first_does(partial(begin_folder, ready, after_step=int(member.state.step)))
         member.begun = True
     try:
-        _train_from(members, together or alone(members[0].ready.programs), until=until, stop=stop, stream=stream)
+        _train_from(members, together, until=until, stop=stop, stream=stream)
     except (UserError, OSError):
         _note_failures(members)
         raise
@@ -192,6 +192,8 @@ def _going_on(members: Sequence[_Member]) -> list[_Member]:
 
 def _other_devices(ready: Prepared) -> str:
     now, then = ready.programs.mesh.size, ready.begun_on
+    if ready.beside:
+        now, then = ready.beside.devices, ready.beside.begun_on
     return "" if now == then else f"; it began on {then} devices and goes on with {now}, which rounds otherwise"
 
 
@@ -330,7 +332,7 @@ def _finish(member: _Member, *, began: float, stop: StopRequest, stream: TextIO)
         seconds, seen = time.monotonic() - began, ready.plan.images_seen(step)
         end_manifest(ready.run, status=status, step=step, digest=final, images_seen=seen, seconds=seconds)
         outputs.save_summaries(ready.run, ready.pictures.images, fakes, step=step)
-        whose = "" if ready.together is None else f"seed {ready.config.seed}: "
+        whose = "" if ready.beside is None else f"seed {ready.config.seed}: "
         print(f"{whose}step {step} of {ready.schedule.total_steps}, digest {final}", file=stream, flush=True)
 
     ready.processes.first_does(write)

@@ -22,10 +22,20 @@ from sharingan_jax.together import Together, seeds_mesh, side_by_side
 
 
 @dataclass(frozen=True)
+class Beside:
+    """How a run trains beside others: as one of `seeds` in the program `together`, on `devices`, and begun on `begun_on`."""
+
+    together: Together
+    seeds: int
+    devices: int
+    begun_on: int
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A run before its first step, as a dry run can show it; `begun_on` is the devices of its first.
 
-    `together` is the program of it and the seeds beside it, on `seeds_devices`, and None where it trains alone.
+    `beside` is None where it trains alone.
     """
 
     config: Config
@@ -36,13 +46,19 @@ class Prepared:
     schedule: Schedule
     processes: Processes
     begun_on: int
-    together: Together | None = None
-    seeds_at_once: int = 1
-    seeds_devices: int = 1
+    beside: Beside | None = None
 
     @property
     def plan(self) -> BatchPlan:
         return self.schedule.plan
+
+    @property
+    def seeds_at_once(self) -> int:
+        return self.beside.seeds if self.beside else 1
+
+    @property
+    def seeds_devices(self) -> int:
+        return self.beside.devices if self.beside else 1
 
 
 def prepare(
@@ -86,7 +102,7 @@ def prepare_seeds(
         of_seed, like = replace(own, seed=seed), runs[0] if runs else None
         runs.append(prepare(of_seed, pictures, folder_of(seed), processes=processes, like=like))
     groups = [runs[first : first + at_once] for first in range(0, len(runs), at_once)]
-    programs: dict[int, tuple[Together, int]] = {}
+    programs: dict[int, Beside] = {}
     return [_side_by_side(group, programs, devices=config.train.devices) for group in groups]
 
 
@@ -96,17 +112,17 @@ def _seeds_at_once(config: Config) -> int:
     return chosen or (1 if jax.default_backend() == "cpu" else config.train.seeds)
 
 
-def _side_by_side(group: Sequence[Prepared], programs: dict[int, tuple[Together, int]], *, devices: int) -> list[Prepared]:
-    """The group as runs that share a program, one of `programs` by their number where it is there."""
+def _side_by_side(group: Sequence[Prepared], programs: dict[int, Beside], *, devices: int) -> list[Prepared]:
+    """The group as runs that share a program: that of `programs`, by their number, where such a group has been before."""
     count, first = len(group), group[0]
     if count == 1:
         return list(group)
     if count not in programs:
-        mesh = seeds_mesh(devices, seeds=count, begun_on=seeds_begun_on(first.run, seeds=count))
+        begun_on = seeds_begun_on(first.run, seeds=count)
+        mesh = seeds_mesh(devices, seeds=count, begun_on=begun_on)
         together = side_by_side(first.system, mesh, precision=first.config.train.precision)
-        programs[count] = together, mesh.size
-    together, size = programs[count]
-    return [replace(ready, together=together, seeds_at_once=count, seeds_devices=size) for ready in group]
+        programs[count] = Beside(together, count, mesh.size, begun_on or mesh.size)
+    return [replace(ready, beside=programs[count]) for ready in group]
 
 
 def _check_and_read(run: RunDir, config: Config, pictures: Pictures) -> int:
@@ -127,10 +143,10 @@ def split_off(ready: Prepared, *, count: int) -> Prepared:
     if count == ready.seeds_at_once:
         return ready
     if count == 1:
-        return replace(ready, together=None, seeds_at_once=1, seeds_devices=1)
+        return replace(ready, beside=None)
     mesh = seeds_mesh(0, seeds=count, at_most=ready.seeds_devices)
     together = side_by_side(ready.system, mesh, precision=ready.config.train.precision)
-    return replace(ready, together=together, seeds_at_once=count, seeds_devices=mesh.size)
+    return replace(ready, beside=Beside(together, count, mesh.size, mesh.size))
 
 
 def check_not_past(ready: Prepared, last_step: int) -> None:

@@ -197,9 +197,11 @@ def test_the_devices_that_share_seeds_are_noted_and_taken_again(
     assert train(tmp_path / "two", 2, 2) == 0
     shutil.copytree(tmp_path / "two", tmp_path / "one")
     assert train(tmp_path / "two", 4, 0) == 0
+    assert "which rounds otherwise" not in capsys.readouterr().out
     assert [start["seeds_devices"] for start in manifest_of(tmp_path / "two" / "seed-1")["starts"]] == [2]
     assert manifest_of(tmp_path / "two" / "seed-1")["device"]["count"] == 1
     assert train(tmp_path / "one", 4, 1) == 0
+    assert "it began on 2 devices and goes on with 1, which rounds otherwise" in capsys.readouterr().out
     assert [start["seeds_devices"] for start in manifest_of(tmp_path / "one" / "seed-1")["starts"]] == [2, 1]
 
 
