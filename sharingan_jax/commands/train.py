@@ -61,12 +61,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--config", type=Path, default=Path("configs/default.py"), metavar="FILE", help="default: configs/default.py"
     )
-    parser.add_argument(
-        "--workdir",
-        type=Path,
-        metavar="DIR",
-        help="the run's folder, or that of several seeds' folders",
-    )
+    parser.add_argument("--workdir", type=Path, metavar="DIR", help="the run's folder, or that of several seeds' folders")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print what would happen; write nothing")
     parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting, such as --config.train.steps=400")
     add_process_flags(parser)
