@@ -221,6 +221,7 @@ def _train_steps(members: Sequence[_Member], together: Together, *, until: int, 
                 if member.failure is None:
                     with _alone_if_not_finite(member, index, chorus=chorus):
                         _write(member, states[index], last, stopping=stop.agreed != 0)
+            give_back_freed()
         if stop.agreed or not _going_on(members):
             break
     if last >= first_step:
@@ -272,7 +273,6 @@ def _write(member: _Member, own_state: Callable[[], TrainState], step: int, *, s
         _sample(member, state, step)
     if schedule.saves_at(step) or stopping:
         member.saving.save(state)
-    give_back_freed()
 
 
 def _recorder_of(member: _Member) -> Recorder:

@@ -15,7 +15,6 @@ from sharingan_jax.state import System, TrainState
 from sharingan_jax.step import Metrics, train_chunk
 
 SEED = "seed"
-MANY = 2**31
 STACKED = TrainState(step=None, key=0, gen=0, disc=0)  # type: ignore[arg-type]
 """Along which axis seeds lie: all are at the same step, so that what depends on it stays one branch and not a choice in each."""
 OWN = PartitionSpec(SEED)
@@ -92,16 +91,16 @@ def jit_side_by_side(system: System, mesh: Mesh, *, precision: str) -> jax.stage
     return jax.jit(chunk, donate_argnums=0)
 
 
-def seeds_mesh(devices: int, *, seeds: int, begun_on: int = 0, at_most: int = MANY) -> Mesh:
-    """A one-axis mesh for seeds side by side; 0 takes as many devices as they began on where that can be, or else the most there
-    are, up to `at_most`, that divide their number.
+def seeds_mesh(devices: int, *, seeds: int, begun_on: int = 0, at_most: int = 0) -> Mesh:
+    """A one-axis mesh for seeds side by side; 0 takes as many devices as they began on where that can be, or else the most of
+    `at_most` of them (0: of all there are) that divide their number.
 
     Raises UserError where there are fewer devices, or where they do not divide it, with the nearest choice that does.
     """
     there = jax.devices()
     if devices > len(there):
         raise UserError(f"config: train.devices={devices} and this machine has {len(there)}; 0 takes what fits")
-    fitting = max(n for n in range(1, min(devices or len(there), seeds, at_most) + 1) if seeds % n == 0)
+    fitting = max(n for n in range(1, min(devices or at_most or len(there), seeds) + 1) if seeds % n == 0)
     if devices and fitting != devices:
         raise UserError(
             f"config: train.devices={devices} does not divide {seeds} seeds at once; use --config.train.devices={fitting}, or"
