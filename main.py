@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     name, rest = "train", arguments
     if arguments and not arguments[0].startswith("-"):
         name, rest = arguments[0], arguments[1:]
-    from sharingan_jax.environment import settle_jax
+    from sharingan_jax.devices.environment import settle_jax
     from sharingan_jax.errors import UserError
 
     settle_jax()

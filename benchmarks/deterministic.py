@@ -24,8 +24,8 @@ def serve(batch: int, deterministic: bool) -> None:
     """A process's part: for each line it reads, trains STEPS_A_CALL steps and prints the seconds; at the end the digest."""
     from pathlib import Path
 
-    from sharingan_jax.config_files import load_config
-    from sharingan_jax.environment import settle_environment
+    from sharingan_jax.config.load import load_config
+    from sharingan_jax.devices.environment import settle_environment
 
     overrides = [("train.deterministic", str(deterministic)), ("train.batch_size", str(batch))]
     config = load_config(Path(__file__).parents[1] / "configs" / "default.py", overrides)
@@ -34,9 +34,11 @@ def serve(batch: int, deterministic: bool) -> None:
     import jax
     import numpy as np
 
-    from sharingan_jax.data.emblems import draw_emblems
-    from sharingan_jax.parallel import compile_programs, make_mesh
-    from sharingan_jax.state import build_system, digest
+    from sharingan_jax.data.emblems.draw import draw_emblems
+    from sharingan_jax.devices.compiled import compile_programs
+    from sharingan_jax.devices.mesh import make_mesh
+    from sharingan_jax.gan.state import digest
+    from sharingan_jax.gan.system import build_system
 
     pictures = draw_emblems(100, size=config.data.size)[0]
     chosen = np.resize(np.arange(len(pictures)), (STEPS_A_CALL, batch))

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sharingan_jax.config import Config
-from sharingan_jax.networks import stage_sides
+from sharingan_jax.config.schema import Config
+from sharingan_jax.model.dcgan import stage_sides
 
 TAPS = 4
 """Of a kernel, along a side."""

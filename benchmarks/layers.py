@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sharingan_jax.convolutions import winograd_down, winograd_up
+from sharingan_jax.model.convolutions import winograd_down, winograd_up
 
 LARGE = 2048
 

@@ -19,7 +19,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from sharingan_jax.rundir import RunDir, read_metrics
+from sharingan_jax.run.folder import RunDir
+from sharingan_jax.run.metrics import read_metrics
 
 ROOT = Path(__file__).parents[1]
 FIRST, LAST, STEPS = 110, 310, 320

@@ -17,7 +17,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharingan_jax.rundir import RunDir, read_metrics
+from sharingan_jax.run.folder import RunDir
+from sharingan_jax.run.metrics import read_metrics
 
 ROOT = Path(__file__).parents[1]
 TINY = {

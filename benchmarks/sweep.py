@@ -23,11 +23,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.flops import step_operations
-from sharingan_jax.config import Config
-from sharingan_jax.config_files import load_config
-from sharingan_jax.parallel import jit_chunk, make_mesh
-from sharingan_jax.state import TrainState, build_system, init_state
-from sharingan_jax.together import jit_side_by_side, seeds_mesh
+from sharingan_jax.config.load import load_config
+from sharingan_jax.config.schema import Config
+from sharingan_jax.devices.compiled import jit_chunk
+from sharingan_jax.devices.mesh import make_mesh
+from sharingan_jax.devices.stacked_seeds import jit_side_by_side, seeds_mesh
+from sharingan_jax.gan.state import TrainState
+from sharingan_jax.gan.system import build_system, init_state
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = (

@@ -29,10 +29,11 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
-from sharingan_jax.config_files import load_config
-from sharingan_jax.parallel import BATCH, jit_chunk
-from sharingan_jax.state import build_system, init_state
-from sharingan_jax.together import SEED, jit_side_by_side
+from sharingan_jax.config.load import load_config
+from sharingan_jax.devices.compiled import jit_chunk
+from sharingan_jax.devices.mesh import BATCH
+from sharingan_jax.devices.stacked_seeds import SEED, jit_side_by_side
+from sharingan_jax.gan.system import build_system, init_state
 
 ROOT = Path(__file__).parents[1]
 RESULT = re.compile(r"= (\w+)\[([\d,]+)\]\{([\d,]+):T\((\d+),(\d+)\)[^}]*\} convolution\(")

@@ -29,14 +29,15 @@ import numpy as np
 import torch
 
 from benchmarks.spread import spread
-from sharingan_jax.config import Config
-from sharingan_jax.config_files import load_config
-from sharingan_jax.convolutions import fastest_form
-from sharingan_jax.data.emblems import draw_emblems
+from sharingan_jax.config.load import load_config
+from sharingan_jax.config.schema import Config
+from sharingan_jax.data.emblems.draw import draw_emblems
+from sharingan_jax.devices.compiled import compile_programs
+from sharingan_jax.devices.mesh import make_mesh
+from sharingan_jax.gan.system import build_system
 from sharingan_jax.interop.state_dict import to_tensors
-from sharingan_jax.parallel import compile_programs, make_mesh
-from sharingan_jax.state import build_system
-from sharingan_jax.streams import draw_latents
+from sharingan_jax.model.convolutions import fastest_form
+from sharingan_jax.rng import draw_latents
 
 ROOT = Path(__file__).parents[1]
 ON_GPU = jax.default_backend() == "gpu" and torch.cuda.is_available()

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from sharingan_jax.atomic import write_atomically
-from sharingan_jax.convolutions import fastest_form
+from sharingan_jax.files import write_atomically
+from sharingan_jax.model.convolutions import fastest_form
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))

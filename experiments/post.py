@@ -20,10 +20,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import main
-from sharingan_jax.data.sources import folder_pictures
+from sharingan_jax.data.sources.folder import folder_pictures
 from sharingan_jax.errors import UserError
-from sharingan_jax.images import make_grid
-from sharingan_jax.rundir import RunDir, read_config, read_json, read_metrics
+from sharingan_jax.reporting.grids import make_grid
+from sharingan_jax.run.folder import RunDir, read_config, read_json
+from sharingan_jax.run.metrics import read_metrics
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ("baseline", "modified_loss", "stabilised", "stabilised_long", "stabilised_modified")

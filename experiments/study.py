@@ -35,17 +35,18 @@ from experiments.study_results import (
     table,
     window_means,
 )
-from sharingan_jax.atomic import write_atomically, write_json, write_text
-from sharingan_jax.config import Config, identity
-from sharingan_jax.config_files import load_config
+from sharingan_jax.config.load import load_config
+from sharingan_jax.config.schema import Config, identity
+from sharingan_jax.data.dataset import Pictures
 from sharingan_jax.data.order import BatchPlan
-from sharingan_jax.data.pictures import Pictures
-from sharingan_jax.data.sources import load_pictures
-from sharingan_jax.environment import describe_environment
+from sharingan_jax.data.sources.load import load_pictures
+from sharingan_jax.devices.environment import describe_environment
 from sharingan_jax.errors import UserError
-from sharingan_jax.progress import Progress
-from sharingan_jax.rundir import RunDir, describe_pictures, read_config, read_json, read_metrics, write_config
-from sharingan_jax.sampling import draw_run_latents, restore_sampler
+from sharingan_jax.files import write_atomically, write_json, write_text
+from sharingan_jax.reporting.progress import Progress
+from sharingan_jax.run.folder import RunDir, describe_pictures, read_config, read_json, write_config
+from sharingan_jax.run.metrics import read_metrics
+from sharingan_jax.run.sampling import draw_run_latents, restore_sampler
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ("baseline", "stabilised")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from experiments.groups import Measure, permutation_tests
 from experiments.post import mean_distance
-from sharingan_jax.atomic import write_atomically
+from sharingan_jax.files import write_atomically
 
 WINDOW = 20  # steps in one point of a curve
 FINAL = 100  # steps that the final losses are means over

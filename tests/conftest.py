@@ -26,10 +26,11 @@ import pytest
 from PIL import Image
 
 import main
-from sharingan_jax.config import Config
-from sharingan_jax.config_files import load_config
+from sharingan_jax.config.load import load_config
+from sharingan_jax.config.schema import Config
 from sharingan_jax.data.pipeline import import_tensorflow
-from sharingan_jax.rundir import RunDir, read_metrics
+from sharingan_jax.run.folder import RunDir
+from sharingan_jax.run.metrics import read_metrics
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

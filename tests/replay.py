@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sharingan_jax.config import Config
-from sharingan_jax.config_files import load_config
-from sharingan_jax.data.emblems import draw_emblems
+from sharingan_jax.config.load import load_config
+from sharingan_jax.config.schema import Config
+from sharingan_jax.data.emblems.draw import draw_emblems
 from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.gan.state import TrainState
+from sharingan_jax.gan.step import update_networks
+from sharingan_jax.gan.system import build_system
 from sharingan_jax.interop.state_dict import Tensors, from_tensors, moment_tensors, to_tensors
-from sharingan_jax.state import TrainState, build_system
-from sharingan_jax.step import update_networks
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ("baseline", "modified_loss", "stabilised", "stabilised_long", "stabilised_modified")

@@ -1,86 +1,99 @@
-"""Imports point one way: the law that the README's architecture section draws."""
+"""Imports between packages point one way. The law is the one line of `LAW`."""
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from conftest import ROOT
 
 PACKAGE = ROOT / "sharingan_jax"
 
-LAYERS = [
-    {"__init__", "errors", "comparison", "memory"},
-    {
-        "atomic",
-        "config",
-        "processes",
-        "streams",
-        "convolutions",
-        "losses",
-        "stopping",
-        "data.motifs",
-        "data.order",
-        "data.pictures",
-    },
-    {"layers", "optim", "images", "config_files", "environment", "data.emblems", "data.pipeline"},
-    {"networks", "figures", "tensorboard", "progress", "schedule", "rundir", "compile_cache", "data.tfds_source"},
-    {"functional", "outputs", "manifest", "data.sources", "interop.tensor_table"},
-    {"state", "recorder"},
-    {"step", "checkpoint", "interop.state_dict"},
-    {"parallel", "resume", "interop.torch_adam"},
-    {"saving", "saved", "together", "interop.torch_files"},
-    {"prepared"},
-    {"loop"},
-    {"sampling", "verification", "interop.torch_import", "interop.trace"},
-    {"interop.stablehlo"},
-    {"commands.arguments", "commands.plan"},
-    {"commands.train", "commands.sample", "commands.export", "commands.import_weights", "commands.diff", "commands.verify"},
-    {"commands.__init__", "data.__init__", "interop.__init__"},
-]
+LAW = (
+    "errors < files, rng < config < data, model < gan < devices < run, reporting"
+    " < training, evaluation < compare, interop < commands < __main__"
+)
 
 
-def _name(path: Path) -> str:
-    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+def _level(name: str) -> int:
+    levels = [group.replace(",", " ").split() for group in LAW.split("<")]
+    (level,) = [number for number, names in enumerate(levels) if name in names]
+    return level
 
 
-def _imports(path: Path) -> set[str]:
+def _package(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def _imported_packages(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "sharingan_jax":
-            module = node.module.removeprefix("sharingan_jax").lstrip(".")
-            for alias in node.names:
-                inner = f"{module}.{alias.name}".lstrip(".")
-                found.add(inner if (PACKAGE / (inner.replace(".", "/") + ".py")).exists() else module or "__init__")
+            inner = node.module.split(".")[1:]
+            found |= {inner[0]} if inner else {alias.name for alias in node.names if alias.name != "__version__"}
     return found
 
 
-def _layer(name: str) -> int:
-    (layer,) = [i for i, names in enumerate(LAYERS) if name in names]
-    return layer
+def _imported_modules(path: Path) -> set[str]:
+    """The modules of the package that a file imports when it is imported itself: not inside functions."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("sharingan_jax"):
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if (ROOT / (name.replace(".", "/") + ".py")).exists() else node.module for name in inner}
+    return found
 
 
-def test_every_file_has_a_layer_and_imports_only_from_below() -> None:
+def test_packages_import_only_from_packages_below_them() -> None:
     for path in sorted(PACKAGE.rglob("*.py")):
-        name = _name(path)
-        for imported in _imports(path):
-            assert _layer(imported) < _layer(name), f"{name} imports {imported}"
+        own = _package(path)
+        for other in _imported_packages(path) - {own} if own != "__init__" else ():
+            assert _level(other) < _level(own), f"{path.relative_to(ROOT)} imports {other}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): _imported_modules(path)
+        for path in PACKAGE.rglob("*.py")
+    }
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join((*above, name))
+        if name not in done:
+            for other in graph.get(name, ()):
+                visit(other, (*above, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_every_package_says_in_two_lines_what_lives_there() -> None:
+    for path in PACKAGE.rglob("__init__.py"):
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        assert text, path
+        assert len([line for line in text.splitlines() if line]) == 2 or path.parent == PACKAGE, path
+
+
+def test_the_package_has_at_most_17_entries_at_its_top() -> None:
+    entries = [path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= 17, entries
 
 
 def test_only_one_file_splits_and_merges_modules() -> None:
-    users = {_name(path) for path in PACKAGE.rglob("*.py") if re.search(r"nnx\.(split|merge)\(", path.read_text())}
-    assert users == {"functional"}
+    users = {path.name for path in PACKAGE.rglob("*.py") if re.search(r"nnx\.(split|merge)\(", path.read_text(encoding="utf-8"))}
+    assert users == {"functional.py"}
 
 
 def test_no_file_is_long() -> None:
     for path in (*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py"), ROOT / "main.py"):
-        assert len(path.read_text().splitlines()) <= 400, path.name
-    assert len((ROOT / "main.py").read_text().splitlines()) < 60
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path.name
+    assert len((ROOT / "main.py").read_text(encoding="utf-8").splitlines()) < 60
 
 
 def test_heavy_packages_are_not_imported_for_a_mistyped_setting() -> None:
-    import subprocess
-    import sys
-
     program = (
         "import sys, main; code = main.main(['--config.train.stesp=5']);"
         "print(code, [name for name in ('jax', 'tensorflow', 'matplotlib', 'orbax') if name in sys.modules])"

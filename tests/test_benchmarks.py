@@ -8,8 +8,9 @@ import pytest
 from conftest import smoke_config
 
 from benchmarks.flops import step_operations
-from sharingan_jax.parallel import jit_chunk, make_mesh
-from sharingan_jax.state import build_system, init_state
+from sharingan_jax.devices.compiled import jit_chunk
+from sharingan_jax.devices.mesh import make_mesh
+from sharingan_jax.gan.system import build_system, init_state
 
 
 @pytest.mark.parametrize(("size", "channels"), [(32, 3), (64, 1)])

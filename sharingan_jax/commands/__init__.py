@@ -1,0 +1,3 @@
+"""The command line: each command parses its arguments, calls one public function, and prints.
+
+`arguments` holds what the commands share."""

@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterator
 from typing import NoReturn
 
+from sharingan_jax.devices.processes import Processes, join, started_together, stay_alone
 from sharingan_jax.errors import UserError
-from sharingan_jax.processes import Processes, join, started_together, stay_alone
 
 
 class Parser(argparse.ArgumentParser):

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from sharingan_jax.commands.arguments import Parser
-from sharingan_jax.comparison import differing_conditions, differing_pictures, differing_settings, first_difference
-from sharingan_jax.config import to_dict
+from sharingan_jax.config.schema import to_dict
 from sharingan_jax.errors import UserError
-from sharingan_jax.rundir import RunDir, read_config, read_manifest, read_metrics
+from sharingan_jax.run.diff import differing_conditions, differing_pictures, differing_settings, first_difference
+from sharingan_jax.run.folder import RunDir, read_config, read_manifest
+from sharingan_jax.run.metrics import read_metrics
 
 DESCRIPTION = """\
 Tells what differs between two runs, from what they wrote of themselves: settings, pictures, versions and devices, and the first

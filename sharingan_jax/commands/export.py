@@ -58,10 +58,10 @@ def _check(flags: Namespace) -> None:
 
 
 def _pytorch(flags: Namespace) -> None:
+    from sharingan_jax.gan.state import digest
     from sharingan_jax.interop.state_dict import to_tensors
     from sharingan_jax.interop.torch_files import write_pth, write_safetensors
-    from sharingan_jax.saved import read_saved_run
-    from sharingan_jax.state import digest
+    from sharingan_jax.run.load import read_saved_run
 
     saved = read_saved_run(flags.workdir, step=flags.step)
     tensors = to_tensors(saved.config, saved.state)
@@ -75,9 +75,10 @@ def _pytorch(flags: Namespace) -> None:
 def _trace(flags: Namespace) -> None:
     import numpy as np
 
-    from sharingan_jax.atomic import write_atomically
-    from sharingan_jax.environment import settle_environment
-    from sharingan_jax.rundir import RunDir, read_config, read_metrics
+    from sharingan_jax.devices.environment import settle_environment
+    from sharingan_jax.files import write_atomically
+    from sharingan_jax.run.folder import RunDir, read_config
+    from sharingan_jax.run.metrics import read_metrics
 
     settle_environment(read_config(RunDir(flags.workdir)), recorded=0)
 
@@ -98,9 +99,9 @@ def _trace(flags: Namespace) -> None:
 
 
 def _stablehlo(flags: Namespace) -> None:
-    from sharingan_jax.atomic import write_atomically
+    from sharingan_jax.files import write_atomically
     from sharingan_jax.interop.stablehlo import export_sampler
-    from sharingan_jax.saved import read_saved_run
+    from sharingan_jax.run.load import read_saved_run
 
     saved = read_saved_run(flags.workdir, step=flags.step)
     content = export_sampler(saved, statistics=flags.statistics or "batch")

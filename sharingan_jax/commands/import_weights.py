@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sharingan_jax.commands.arguments import Parser
-from sharingan_jax.config_files import load_config
+from sharingan_jax.config.load import load_config
 from sharingan_jax.errors import UserError
 
 DESCRIPTION = """\
@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> int:
     config = load_config(flags.config, overrides)
 
     from sharingan_jax.interop.torch_import import begin_run, import_state
-    from sharingan_jax.rundir import RunDir
+    from sharingan_jax.run.folder import RunDir
 
     run_dir = RunDir(flags.workdir)
     if run_dir.config.exists() or run_dir.checkpoints.exists():

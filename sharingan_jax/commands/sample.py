@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharingan_jax.commands.arguments import Parser
-from sharingan_jax.compile_cache import keep_compiled
+from sharingan_jax.devices.compile_cache import keep_compiled
 from sharingan_jax.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from sharingan_jax.sampling import Sampler
+    from sharingan_jax.run.sampling import Sampler
 
 DESCRIPTION = """\
 Draws pictures from a trained run. --out decides what comes: a grid (.png), one file a picture (a folder), float32 [N, H, W, C]
@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> int:
         raise UserError(f"--num={num} must be at least {1 + walks}" + (": a walk needs two ends" if walks else ""))
 
     keep_compiled()
-    from sharingan_jax.sampling import draw_run_latents, read_latents, walk
+    from sharingan_jax.run.sampling import draw_run_latents, read_latents, walk
 
     sampler = _sampler(flags)
     if flags.latents:
@@ -81,7 +81,7 @@ def run(arguments: list[str]) -> int:
 
 def _sampler(flags: Namespace) -> "Sampler":
     if flags.model is None:
-        from sharingan_jax.sampling import restore_sampler
+        from sharingan_jax.run.sampling import restore_sampler
 
         return restore_sampler(flags.workdir, step=flags.step, statistics=flags.statistics or "batch")
     for name in ("step", "statistics"):
@@ -95,8 +95,8 @@ def _sampler(flags: Namespace) -> "Sampler":
 def _write(out: Path, fake: "np.ndarray[Any, Any]") -> None:
     import numpy as np
 
-    from sharingan_jax.atomic import write_atomically
-    from sharingan_jax.images import make_grid, save_gif, save_png, to_u8
+    from sharingan_jax.files import write_atomically
+    from sharingan_jax.reporting.grids import make_grid, save_gif, save_png, to_u8
 
     match out.suffix.lower():
         case ".npy":

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from sharingan_jax.commands.arguments import Parser, add_process_flags, join_processes, lost_processes_told
-from sharingan_jax.comparison import differing_pictures
-from sharingan_jax.compile_cache import keep_compiled
-from sharingan_jax.config import Config
-from sharingan_jax.config_files import load_config
-from sharingan_jax.data.pictures import Pictures
-from sharingan_jax.environment import settle_environment
+from sharingan_jax.config.load import load_config
+from sharingan_jax.config.schema import Config
+from sharingan_jax.data.dataset import Pictures
+from sharingan_jax.devices.compile_cache import keep_compiled
+from sharingan_jax.devices.environment import settle_environment
+from sharingan_jax.devices.processes import Processes
 from sharingan_jax.errors import UserError
-from sharingan_jax.processes import Processes
-from sharingan_jax.rundir import RunDir, describe_pictures, read_manifest, recorded_threads
-from sharingan_jax.stopping import StopRequest
+from sharingan_jax.run.diff import differing_pictures
+from sharingan_jax.run.folder import RunDir, describe_pictures, read_manifest, recorded_threads
+from sharingan_jax.training.signals import StopRequest
 
 if TYPE_CHECKING:
-    from sharingan_jax.prepared import Prepared
+    from sharingan_jax.training.setup import Prepared
 
 DESCRIPTION = """\
 Trains a configuration. Every setting of configs/default.py can be changed on the command line:
@@ -71,8 +71,10 @@ def run(arguments: list[str]) -> int:
     config = settle_environment(config, recorded=_threads_of(config, folders.values()))
     keep_compiled()
 
-    from sharingan_jax.data.sources import load_pictures  # JAX takes a second to import: a mistyped setting does not wait for it.
-    from sharingan_jax.prepared import prepare_seeds
+    from sharingan_jax.data.sources.load import (
+        load_pictures,  # JAX takes a second to import: a mistyped setting does not wait for it.
+    )
+    from sharingan_jax.training.setup import prepare_seeds
 
     processes = join_processes(flags)
     with contextlib.ExitStack() as stack:
@@ -84,7 +86,7 @@ def run(arguments: list[str]) -> int:
             _check_pictures_of(flags.config, config, pictures)
         groups = prepare_seeds(config, pictures, folders.__getitem__, processes=processes)
         if flags.dry_run:
-            from sharingan_jax.commands.plan import describe
+            from sharingan_jax.commands.dry_run import describe
 
             processes.first_does(lambda: print(describe(groups)))
             return 0
@@ -118,7 +120,7 @@ def _train(groups: "list[list[Prepared]]", processes: Processes, *, stream: Text
 
     Raises the UserErrors of runs that stopped by themselves as one, after all others have ended; each is told when it comes.
     """
-    from sharingan_jax.loop import Outcome, train_group
+    from sharingan_jax.training.loop import Outcome, train_group
 
     count = sum(map(len, groups))
     failures: dict[int, UserError] = {}

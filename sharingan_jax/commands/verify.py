@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharingan_jax.commands.arguments import Parser
-from sharingan_jax.comparison import differing_pictures
-from sharingan_jax.config import complete_older, identity_changes, parse
-from sharingan_jax.config_files import load_config
-from sharingan_jax.environment import settle_environment
+from sharingan_jax.config.load import load_config
+from sharingan_jax.config.parse import complete_older, parse
+from sharingan_jax.config.schema import identity_changes
+from sharingan_jax.devices.environment import settle_environment
 from sharingan_jax.errors import UserError
-from sharingan_jax.rundir import RunDir, describe_pictures, read_config, read_manifest
+from sharingan_jax.run.diff import differing_pictures
+from sharingan_jax.run.folder import RunDir, describe_pictures, read_config, read_manifest
 
 if TYPE_CHECKING:
-    from sharingan_jax.verification import Verdict
+    from sharingan_jax.training.verify import Verdict
 
 DESCRIPTION = """\
 Does a run again in a scratch folder, with its settings, pictures, threads and number of devices, and holds every figure of
@@ -50,8 +51,8 @@ def run(arguments: list[str]) -> int:
     config = load_config(place.config, overrides)
     config = settle_environment(config, recorded=config.train.host_threads)
 
-    from sharingan_jax.data.sources import load_pictures
-    from sharingan_jax.verification import StoppedError, choose_span, verify, with_devices_of
+    from sharingan_jax.data.sources.load import load_pictures
+    from sharingan_jax.training.verify import StoppedError, choose_span, verify, with_devices_of
 
     if not any(key == "train.devices" for key, _ in overrides):
         config = with_devices_of(place, config)

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from jax import Array, export
 
-from sharingan_jax.config import Config
+from sharingan_jax.config.schema import Config
 from sharingan_jax.errors import UserError
-from sharingan_jax.sampling import Sampler
-from sharingan_jax.saved import SavedRun
-from sharingan_jax.state import build_system
-from sharingan_jax.step import sample_images
+from sharingan_jax.gan.step import sample_images
+from sharingan_jax.gan.system import build_system
+from sharingan_jax.run.load import SavedRun
+from sharingan_jax.run.sampling import Sampler
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 

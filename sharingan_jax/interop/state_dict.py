@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sharingan_jax.config import Config
+from sharingan_jax.config.schema import Config
 from sharingan_jax.errors import UserError
-from sharingan_jax.functional import Arrays
+from sharingan_jax.gan.state import NetState, TrainState
+from sharingan_jax.gan.system import System, init_state
 from sharingan_jax.interop.tensor_table import Tensor, disc_table, gen_table
-from sharingan_jax.state import NetState, System, TrainState, init_state
-from sharingan_jax.streams import seed_key
+from sharingan_jax.model.functional import Arrays
+from sharingan_jax.rng import seed_key
 
 Tensors = dict[str, np.ndarray]
 

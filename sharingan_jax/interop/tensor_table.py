@@ -19,9 +19,9 @@ from typing import Literal
 
 import numpy as np
 
-from sharingan_jax.config import Config
-from sharingan_jax.layers import KERNEL_SIZE
-from sharingan_jax.networks import stage_sides
+from sharingan_jax.config.schema import Config
+from sharingan_jax.model.dcgan import stage_sides
+from sharingan_jax.model.layers import KERNEL_SIZE
 
 Layout = Literal["conv", "transposed", "rows", "vector"]
 """How an array lies here and there.

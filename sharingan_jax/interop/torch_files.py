@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from sharingan_jax.atomic import write_atomically
 from sharingan_jax.errors import UserError
+from sharingan_jax.files import write_atomically
 from sharingan_jax.interop.state_dict import AdamState, Tensors
 from sharingan_jax.interop.torch_adam import is_adam, read_adam
 

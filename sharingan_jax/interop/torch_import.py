@@ -13,16 +13,17 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from sharingan_jax.atomic import make_folder, write_json
-from sharingan_jax.checkpoint import Checkpoints
-from sharingan_jax.config import AdamConfig, Config
-from sharingan_jax.environment import describe_environment
+from sharingan_jax.config.schema import AdamConfig, Config
+from sharingan_jax.devices.environment import describe_environment
 from sharingan_jax.errors import UserError
+from sharingan_jax.files import make_folder, write_json
+from sharingan_jax.gan.state import TrainState, digest
+from sharingan_jax.gan.system import build_system, init_state
 from sharingan_jax.interop.state_dict import COUNTER, expected_shapes, from_tensors, mismatches, parameter_shapes
 from sharingan_jax.interop.tensor_table import disc_table, gen_table
 from sharingan_jax.interop.torch_files import TorchContents, read_torch_file
-from sharingan_jax.rundir import RunDir, config_fingerprint, write_config
-from sharingan_jax.state import TrainState, build_system, digest, init_state
+from sharingan_jax.run.checkpoints import Checkpoints
+from sharingan_jax.run.folder import RunDir, config_fingerprint, write_config
 
 
 def import_state(config: Config, paths: Sequence[Path]) -> TrainState:

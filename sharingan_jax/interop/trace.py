@@ -10,18 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from sharingan_jax.config import Config
+from sharingan_jax.config.schema import Config
+from sharingan_jax.data.dataset import Pictures
 from sharingan_jax.data.order import BatchPlan
-from sharingan_jax.data.pictures import Pictures
-from sharingan_jax.data.sources import load_pictures
+from sharingan_jax.data.sources.load import load_pictures
+from sharingan_jax.devices.compiled import compile_programs
+from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.state import TrainState
+from sharingan_jax.gan.step import Metrics, scale_pictures, update_networks
+from sharingan_jax.gan.system import System, build_system
 from sharingan_jax.interop.state_dict import moment_tensors, to_tensors
-from sharingan_jax.parallel import compile_programs, make_mesh
-from sharingan_jax.rundir import RunDir, check_same_run, read_config, read_imported
-from sharingan_jax.saved import read_saved_run
-from sharingan_jax.state import System, TrainState, build_system
-from sharingan_jax.step import Metrics, scale_pictures, update_networks
-from sharingan_jax.streams import draw_latents
+from sharingan_jax.rng import draw_latents
+from sharingan_jax.run.continuation import check_same_run
+from sharingan_jax.run.folder import RunDir, read_config, read_imported
+from sharingan_jax.run.load import read_saved_run
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ import pytest
 from conftest import figures_of, manifest_of, smoke_config, train_arguments
 
 import main
-from sharingan_jax.config_files import load_config
-from sharingan_jax.convolutions import convolutions
+from sharingan_jax.config.load import load_config
+from sharingan_jax.devices.compiled import Programs, compile_programs, jit_chunk
+from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.errors import UserError
-from sharingan_jax.parallel import Programs, compile_programs, jit_chunk, make_mesh
-from sharingan_jax.saved import read_saved_run
-from sharingan_jax.state import TrainState, build_system, init_state
+from sharingan_jax.gan.state import TrainState
+from sharingan_jax.gan.system import build_system, init_state
+from sharingan_jax.model.convolutions import convolutions
+from sharingan_jax.run.load import read_saved_run
 
 BFLOAT16 = "--config.model.dtype=bfloat16"
 # All batches and dispatches of one size: one program to compile.

@@ -10,7 +10,7 @@ from conftest import ROOT, train_arguments
 from PIL import Image
 
 import main
-from sharingan_jax.sampling import draw_run_latents
+from sharingan_jax.run.sampling import draw_run_latents
 
 
 @pytest.fixture(scope="module")

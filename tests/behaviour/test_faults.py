@@ -21,9 +21,10 @@ from conftest import ROOT, contents_of, manifest_of, train_arguments
 from faults import FAULTS
 
 import main
-from sharingan_jax import outputs, recorder
-from sharingan_jax.rundir import RunDir, read_metrics
-from sharingan_jax.saved import read_saved_run
+from sharingan_jax.run.folder import RunDir
+from sharingan_jax.run.load import read_saved_run
+from sharingan_jax.run.metrics import read_metrics
+from sharingan_jax.training import outputs, recorder
 
 STEPS = 12
 

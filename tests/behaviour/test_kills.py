@@ -18,8 +18,9 @@ from faults import FAULTS
 from PIL import Image
 
 import main
-from sharingan_jax.rundir import RunDir, read_metrics
-from sharingan_jax.saved import read_saved_run
+from sharingan_jax.run.folder import RunDir
+from sharingan_jax.run.load import read_saved_run
+from sharingan_jax.run.metrics import read_metrics
 
 STEPS = 40
 SETTINGS = [

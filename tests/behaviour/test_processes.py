@@ -16,7 +16,7 @@ from conftest import ROOT, TINY, figures_of, manifest_of
 from faults import FAULTS
 
 import main
-from sharingan_jax.processes import started_together
+from sharingan_jax.devices.processes import started_together
 
 SETTINGS = [
     "--config", str(ROOT / "configs" / "smoke.py"), *TINY, "--config.data.last_batch=drop", "--config.train.devices=0",

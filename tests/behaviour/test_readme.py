@@ -47,7 +47,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, prepared_set: str) -> Pat
 def _draw_pictures(folder: Path) -> None:
     from PIL import Image
 
-    from sharingan_jax.data.emblems import draw_emblem
+    from sharingan_jax.data.emblems.draw import draw_emblem
 
     folder.mkdir()
     for i in range(30):

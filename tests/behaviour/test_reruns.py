@@ -11,7 +11,7 @@ from conftest import ROOT, manifest_of, train_arguments
 from PIL import Image
 
 import main
-from sharingan_jax.environment import SETTLED, describe_environment
+from sharingan_jax.devices.environment import SETTLED, describe_environment
 
 
 @pytest.fixture(scope="module")

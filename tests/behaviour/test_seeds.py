@@ -15,10 +15,12 @@ import pytest
 from conftest import figures_of, manifest_of, train_arguments
 
 import main
-from sharingan_jax import loop, prepared
-from sharingan_jax.rundir import RunDir, held
-from sharingan_jax.step import Metrics
-from sharingan_jax.together import Together
+from sharingan_jax.devices.stacked_seeds import Together
+from sharingan_jax.gan.step import Metrics
+from sharingan_jax.run.folder import RunDir
+from sharingan_jax.run.lock import held
+from sharingan_jax.training import loop
+from sharingan_jax.training import setup as prepared
 
 # All batches and dispatches of one size: one program to compile for each number of seeds at once.
 EVEN = ["--config.data.last_batch=drop", "--config.train.steps_per_call=2"]

@@ -20,10 +20,11 @@ from faults import FAULTS
 from PIL import Image
 
 import main
-from sharingan_jax import loop
 from sharingan_jax.errors import UserError
-from sharingan_jax.rundir import RunDir, held
-from sharingan_jax.state import build_system, init_state
+from sharingan_jax.gan.system import build_system, init_state
+from sharingan_jax.run.folder import RunDir
+from sharingan_jax.run.lock import held
+from sharingan_jax.training import loop
 
 STEPS = 12
 

@@ -12,8 +12,8 @@ from conftest import contents_of
 from PIL import Image
 
 import main
-from sharingan_jax import step
-from sharingan_jax.environment import host_threads
+from sharingan_jax.devices.environment import host_threads
+from sharingan_jax.gan import step
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharingan_jax.data.emblems import CLASSES, draw_emblem, draw_emblems, fill_polygon
+from sharingan_jax.data.emblems.draw import CLASSES, draw_emblem, draw_emblems, fill_polygon
 
 # From this code on x86-64, with Pillow 11.3 and 13.0 (Python 3.11) and 12.0 (Python 3.13), numpy 2.4 and 2.5.
 DIGEST = "fed0cb6302801a0c024dc9a5a8fcf65aeb6796644cc00cbd9f6846e61c26a87c"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sharingan_jax.data.pictures import fit_picture, load_picture
+from sharingan_jax.data.decode import fit_picture, load_picture
 from sharingan_jax.errors import UserError
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharingan_jax.config import DataConfig
-from sharingan_jax.data.pictures import Pictures
-from sharingan_jax.data.sources import load_pictures
+from sharingan_jax.config.schema import DataConfig
+from sharingan_jax.data.dataset import Pictures
+from sharingan_jax.data.sources.load import load_pictures
 from sharingan_jax.errors import UserError
 
 

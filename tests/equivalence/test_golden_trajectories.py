@@ -15,10 +15,13 @@ import pytest
 from record_golden import STEPS, TWIN, golden_digest
 from replay import EXPERIMENTS, relative_differences, replay_ours, small_config
 
-from sharingan_jax import layers, state, step
-from sharingan_jax.convolutions import Convolutions, convolutions
-from sharingan_jax.optim import clip_by_global_norm, scale_by_adam
-from sharingan_jax.state import NetState, System
+from sharingan_jax.gan import step
+from sharingan_jax.gan import system as gan_system
+from sharingan_jax.gan.optim import clip_by_global_norm, scale_by_adam
+from sharingan_jax.gan.state import NetState
+from sharingan_jax.gan.system import System
+from sharingan_jax.model import layers
+from sharingan_jax.model.convolutions import Convolutions, convolutions
 
 HERE = Path(__file__).parent
 
@@ -87,9 +90,9 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "spectral norm's gradient without sigma's": lambda patch: patch.setattr(
         layers.SpectralConv, "_sigma", _stopped(layers.SpectralConv._sigma)
     ),
-    "clipping after Adam": lambda patch: patch.setattr(state, "build_optimizer", _clip_after_adam),
+    "clipping after Adam": lambda patch: patch.setattr(gan_system, "build_optimizer", _clip_after_adam),
     "real and fake in one batch": lambda patch: patch.setattr(step, "_update_disc", _mixed_batch),
-    "no gradient through one convolution": lambda patch: patch.setattr(state, "convolutions", _stopped_up),
+    "no gradient through one convolution": lambda patch: patch.setattr(gan_system, "convolutions", _stopped_up),
 }
 
 

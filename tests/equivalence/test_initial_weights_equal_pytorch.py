@@ -8,9 +8,9 @@ import pytest
 from replay import make_oracle, small_config
 from scipy import stats
 
-from sharingan_jax.config import Config
+from sharingan_jax.config.schema import Config
+from sharingan_jax.gan.system import build_system, init_state
 from sharingan_jax.interop.state_dict import Tensors, to_tensors
-from sharingan_jax.state import build_system, init_state
 
 torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
 

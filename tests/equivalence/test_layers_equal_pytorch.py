@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from replay import relative_differences
 
-from sharingan_jax.config import AdamConfig
-from sharingan_jax.convolutions import close, convolutions, open_
-from sharingan_jax.functional import Net
+from sharingan_jax.config.schema import AdamConfig
+from sharingan_jax.gan.losses import bce_disc, bce_gen
+from sharingan_jax.gan.optim import build_optimizer, clip_by_global_norm
 from sharingan_jax.interop.tensor_table import Tensor
-from sharingan_jax.layers import BatchNorm, SpectralConv, l2_normalise, leaky_relu
-from sharingan_jax.losses import bce_disc, bce_gen
-from sharingan_jax.optim import build_optimizer, clip_by_global_norm
-from sharingan_jax.streams import Draws
+from sharingan_jax.model.convolutions import close, convolutions, open_
+from sharingan_jax.model.functional import Net
+from sharingan_jax.model.layers import BatchNorm, SpectralConv, l2_normalise, leaky_relu
+from sharingan_jax.rng import Draws
 
 torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
 pytest.importorskip("pytorch_oracle")  # It keeps Triton out before anything of torch's asks for it.

@@ -9,12 +9,13 @@ import optax
 import pytest
 from replay import B, batch, make_oracle, replay_oracle, replay_ours, small_config
 
+from sharingan_jax.gan.losses import bce_disc, bce_gen, clamped_bce, clamped_bce_disc, modified_d_term
+from sharingan_jax.gan.optim import clip_by_global_norm
+from sharingan_jax.gan.state import digest
+from sharingan_jax.gan.step import sample_images
+from sharingan_jax.gan.system import build_system
 from sharingan_jax.interop.state_dict import from_tensors
-from sharingan_jax.layers import leaky_relu
-from sharingan_jax.losses import bce_disc, bce_gen, clamped_bce, clamped_bce_disc, modified_d_term
-from sharingan_jax.optim import clip_by_global_norm
-from sharingan_jax.state import build_system, digest
-from sharingan_jax.step import sample_images
+from sharingan_jax.model.layers import leaky_relu
 
 torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
 

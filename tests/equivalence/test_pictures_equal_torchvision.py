@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharingan_jax.data.pictures import load_picture
-from sharingan_jax.data.sources import folder_pictures
-from sharingan_jax.step import scale_pictures
+from sharingan_jax.data.decode import load_picture
+from sharingan_jax.data.sources.folder import folder_pictures
+from sharingan_jax.gan.step import scale_pictures
 
 
 def _by_the_reference(path: Path, size: int) -> np.ndarray:

@@ -9,8 +9,8 @@ from PIL import Image
 
 from experiments import study
 from experiments.study_results import relative_statistics, sample_statistics, stuck_from, stuck_table, table, window_means
-from sharingan_jax.data.emblems import draw_emblems
-from sharingan_jax.rundir import read_json
+from sharingan_jax.data.emblems.draw import draw_emblems
+from sharingan_jax.run.folder import read_json
 
 
 def test_statistics_of_pictures_that_can_be_counted() -> None:

@@ -15,7 +15,7 @@ from replay import NZ, batch, make_oracle, relative_differences, small_config
 import main
 from sharingan_jax.interop import torch_import
 from sharingan_jax.interop.tensor_table import disc_table, gen_table
-from sharingan_jax.sampling import draw_run_latents
+from sharingan_jax.run.sampling import draw_run_latents
 
 SMALL = [
     f"--config.model.nz={NZ}", "--config.model.ngf=2", "--config.model.ndf=2", "--config.model.convolution=direct",
@@ -139,7 +139,7 @@ def test_a_pytorch_run_goes_on_here_from_its_checkpoint_with_adams_moments(tmp_p
     from replay import replay_ours
 
     from sharingan_jax.interop.state_dict import moment_tensors, to_tensors
-    from sharingan_jax.saved import read_saved_run
+    from sharingan_jax.run.load import read_saved_run
 
     torch.manual_seed(1)
     config = small_config("default")

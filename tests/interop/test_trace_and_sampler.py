@@ -10,7 +10,7 @@ from conftest import ROOT
 from replay import FIGURES, NZ, make_oracle, small_config
 
 import main
-from sharingan_jax.data.emblems import draw_emblems
+from sharingan_jax.data.emblems.draw import draw_emblems
 
 WIDTHS = ["--config.model.ngf=2", "--config.model.ndf=2", f"--config.model.nz={NZ}", "--config.model.convolution=direct"]
 STEPS = 4

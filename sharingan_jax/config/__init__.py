@@ -1,0 +1,3 @@
+"""Settings: their types and rules, how files and overrides become a checked `Config`.
+
+A setting is declared once, in `schema`; `configs/default.py` gives its value."""

@@ -1,0 +1,182 @@
+"""The settings of a run as frozen dataclasses. `configs/default.py` gives each its value, unit and source; here are its rules."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a setting's value must be. `identity` is False for a setting that a run may change and still be the same run.
+
+    `before` is what runs did before the setting was there: a run's folder that does not have it yet is read as having that.
+    """
+
+    choices: tuple[Any, ...] = ()
+    at_least: float = -math.inf
+    above: float = -math.inf
+    at_most: float = math.inf
+    below: float = math.inf
+    identity: bool = True
+    before: Any = None
+
+    def allows(self, value: Any) -> bool:
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, str | bool):
+            return True
+        return (
+            (isinstance(value, int) or math.isfinite(value))
+            and self.at_least <= value <= self.at_most
+            and self.above < value < self.below
+        )
+
+    def __str__(self) -> str:
+        if self.choices:
+            return "one of " + ", ".join(str(choice) for choice in self.choices)
+        bounds = [("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below)]
+        said = [f"{words} {bound if isinstance(bound, int) else f'{bound:g}'}" for words, bound in bounds if math.isfinite(bound)]
+        return " and ".join(said) or "finite"
+
+
+def _rule(**rule: Any) -> Any:
+    return field(metadata={"rule": Rule(**rule)})
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    source: str = _rule(choices=("emblems", "folder", "tfds"))
+    path: str = _rule(identity=False)  # The pictures' own digest tells whether the data are the same.
+    name: str = _rule()
+    split: str = _rule()
+    data_dir: str = _rule(identity=False)
+    size: int = _rule(choices=(32, 64, 128))
+    channels: int = _rule(choices=(1, 3))
+    last_batch: str = _rule(choices=("keep", "drop", "fill"))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    nz: int = _rule(at_least=1, at_most=65536)
+    ngf: int = _rule(at_least=1, at_most=4096)
+    ndf: int = _rule(at_least=1, at_most=4096)
+    gen_spectral_norm: bool = _rule()
+    disc_spectral_norm: bool = _rule()
+    batch_norm: str = _rule(choices=("after", "before"))
+    batch_norm_groups: int = _rule(at_least=1, before=1)
+    convolution: str = _rule(choices=("auto", "winograd", "direct"))
+    dtype: str = _rule(choices=("float32", "bfloat16"), before="float32")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    name: str = _rule(choices=("bce", "bce_clamped"))
+    beta: float = _rule(at_least=0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    batch_size: int = _rule(at_least=1, at_most=2**20)
+    epochs: int = _rule(at_least=1, at_most=2**31 - 1, identity=False)
+    steps: int = _rule(at_least=0, at_most=2**31 - 1, identity=False)
+    n_critic: int = _rule(at_least=1)
+    seeds: int = _rule(at_least=1, at_most=4096, identity=False, before=1)
+    seeds_at_once: int = _rule(at_least=0, at_most=4096, identity=False, before=0)
+    steps_per_call: int = _rule(at_least=1, identity=False)
+    devices: int = _rule(at_least=0, identity=False)
+    host_threads: int = _rule(at_least=0, at_most=1024, identity=False, before=0)
+    deterministic: bool = _rule(identity=False, before=False)
+    precision: str = _rule(choices=("highest", "high", "default"))
+
+
+@dataclass(frozen=True)
+class AdamConfig:
+    lr: float = _rule(above=0, at_most=1e38)
+    b1: float = _rule(at_least=0, below=1)
+    b2: float = _rule(at_least=0, below=1)
+    eps: float = _rule(above=0)
+    clip_norm: float = _rule(at_least=0)
+    schedule: str = _rule(choices=("constant", "linear", "cosine"))
+    warmup_steps: int = _rule(at_least=0)
+    decay_steps: int = _rule(at_least=0)
+    end_lr: float = _rule(at_least=0)
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    gen: AdamConfig
+    disc: AdamConfig
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    every: int = _rule(at_least=1, identity=False)
+    num: int = _rule(at_least=1)
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    every: int = _rule(at_least=1, identity=False)
+    keep: int = _rule(at_least=1, identity=False)
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    every: int = _rule(at_least=1, identity=False)
+    tensorboard: bool = _rule(identity=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole run's settings, checked."""
+
+    seed: int = _rule(at_least=0, at_most=2**31 - 1)
+    data: DataConfig
+    model: ModelConfig
+    loss: LossConfig
+    train: TrainConfig
+    optim: OptimConfig
+    sample: SampleConfig
+    checkpoint: CheckpointConfig
+    log: LogConfig
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain nested dicts, as `config.json` holds them; `parse` takes them back."""
+    return asdict(config)
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """The settings that make a run what it is, flat: `{"train.batch_size": 25, ...}`.
+
+    One that is as it was before there was such a setting is left out, so that a run's identity does not change with our versions.
+    """
+    return {key: value for key, value, rule in settings_of(config) if rule.identity and value != rule.before}
+
+
+def identity_changes(before: Config, now: Config) -> list[str]:
+    """What makes `now` another run than `before`, as `key was x and is now y`."""
+    pairs = zip(settings_of(before), settings_of(now), strict=True)
+    return [
+        f"{key} was {was!r} and is now {value!r}" for (key, was, rule), (_, value, _) in pairs if rule.identity and was != value
+    ]
+
+
+def settings_of(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Rule]]:
+    """Every setting as (dotted key, value, rule), in the order of the dataclasses."""
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        if is_dataclass(value):
+            yield from settings_of(value, f"{prefix}{entry.name}.")
+        else:
+            yield prefix + entry.name, value, entry.metadata["rule"]
+
+
+def known_keys(group: Any = Config, prefix: str = "") -> list[str]:
+    """Every setting's dotted key."""
+    keys = []
+    for entry in fields(group):
+        inner = known_keys(entry.type, f"{prefix}{entry.name}.") if is_dataclass(entry.type) else [prefix + entry.name]
+        keys.extend(inner)
+    return keys

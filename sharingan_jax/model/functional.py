@@ -1,0 +1,52 @@
+"""Networks as pure functions of plain nested dicts: the only file that splits and merges NNX modules."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from sharingan_jax.model.layers import Buffer, Mode
+from sharingan_jax.rng import Draws, Shape, normal_arrays
+
+Arrays = dict[str, Any]
+"""Nested dicts with arrays as leaves, `{"to4": {"kernel": ...}, ...}`."""
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network as two pure functions; `make` builds the NNX module from named normal draws."""
+
+    make: Callable[[Draws], nnx.Module]
+
+    def init(self, key: Array) -> tuple[Arrays, Arrays]:
+        """Freshly drawn (params, buffers): a pure function of the typed key."""
+        shapes: dict[str, Shape] = {}
+
+        def note(path: str, shape: Shape) -> Array:
+            shapes[path] = shape
+            return jnp.zeros(shape)
+
+        nnx.eval_shape(lambda: self.make(Draws(note)))
+        arrays = normal_arrays(key, shapes)
+        module = self.make(Draws(lambda path, _: arrays[path]))
+        return nnx.to_pure_dict(nnx.state(module, nnx.Param)), nnx.to_pure_dict(nnx.state(module, Buffer))
+
+    def apply(self, params: Arrays, buffers: Arrays, x: Array, *, mode: Mode, axis: str | None = None) -> tuple[Array, Arrays]:
+        """(output, buffers after the pass); in modes other than `"train"` the buffers come back as they went in.
+
+        Inside of a `shard_map`, `axis` names the devices that share the batch; batch norm's statistics are then all of theirs.
+        """
+        module = nnx.merge(self._graphdef, params, buffers)
+        y = module(x, mode=mode) if axis is None else module(x, mode=mode, axis=axis)
+        if mode != "train":
+            return y, buffers
+        return y, nnx.to_pure_dict(nnx.state(module, Buffer))
+
+    @cached_property
+    def _graphdef(self) -> Any:
+        abstract = nnx.eval_shape(lambda: self.make(Draws(lambda _, shape: jnp.zeros(shape))))
+        return nnx.split(abstract, nnx.Param, Buffer)[0]

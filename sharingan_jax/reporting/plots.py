@@ -1,0 +1,90 @@
+"""Figures: a run's curves, and real pictures beside generated ones."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sharingan_jax.files import write_atomically
+from sharingan_jax.reporting.grids import make_grid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette: told apart by colour-blind readers too.
+MOST_POINTS = 4000
+
+
+def loss_figure(path: Path, records: list[dict[str, Any]], *, title: str) -> None:
+    """Writes the curves of `records` (lines of metrics.jsonl, at least one): losses, D's answers, gradient norms, over steps.
+
+    Thin lines are single steps, bold ones running means.
+    """
+    figure = _new_figure(9, 8.5)
+    losses, answers, norms = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
+    _draw_losses(losses, records)
+    _curve(answers, records, "d_real", label="D(x)", colour=BLUE)
+    _curve(answers, records, "d_fake_before", label="D(G(z)), before D's update", colour=ORANGE)
+    _curve(answers, records, "d_fake_after", label="D(G(z)), after it", colour=GREEN)
+    answers.set_ylim(-0.03, 1.03)
+    answers.set_ylabel("D's mean probability")
+    _curve(norms, records, "grad_norm_d", label="D", colour=BLUE)
+    _curve(norms, records, "grad_norm_g", label="G", colour=ORANGE)
+    norms.set_yscale("log")
+    norms.set_ylabel("gradient norm, unclipped")
+    norms.set_xlabel("step")
+    for axes in (losses, answers, norms):
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize=8, frameon=False, borderaxespad=0.2)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def real_vs_fake_figure(path: Path, real_u8: np.ndarray, fake: np.ndarray, *, columns: int = 5) -> None:
+    """Writes two grids side by side: real pictures uint8 [N, H, W, C], generated ones [M, H, W, C] in [−1, 1]; padding 5."""
+    figure = _new_figure(10, 5.4)
+    grids = (("real", real_u8.astype(np.float32) / 127.5 - 1.0), ("generated", fake))
+    for axes, (title, images) in zip(figure.subplots(1, 2), grids, strict=True):
+        axes.imshow(make_grid(images, columns=columns, padding=5, pad_value=1.0), interpolation="nearest")
+        axes.set_title(title)
+        axes.set_axis_off()
+    _save(figure, path)
+
+
+def _new_figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=110, metadata={"Software": None}))
+
+
+def _draw_losses(axes: "Axes", records: list[dict[str, Any]]) -> None:
+    _curve(axes, records, "loss_d", label="D", colour=BLUE)
+    _curve(axes, records, "loss_g", label="G", colour=ORANGE)
+    # Linear up to 1 and logarithmic beyond: a spike, or the β term's hundred, leaves the rest to be seen.
+    axes.set_yscale("symlog", linthresh=1.0)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_ylabel("loss (nats)")
+
+
+def _curve(axes: "Axes", records: list[dict[str, Any]], name: str, *, label: str, colour: str) -> None:
+    points = [(record["step"], record[name]) for record in records if record[name] is not None]
+    if not points:
+        return
+    steps, values = (np.array(column, np.float64) for column in zip(*points, strict=True))
+    smooth = _running_mean(values, width=max(1, len(values) // 40))
+    every = -(-len(values) // MOST_POINTS)
+    marker = "o" if len(values) == 1 else ""
+    axes.plot(steps[::every], values[::every], color=colour, alpha=0.3, linewidth=0.7)
+    axes.plot(steps[::every], smooth[::every], color=colour, linewidth=1.6, marker=marker, label=label)
+    axes.grid(alpha=0.25)
+    axes.margins(x=0.01)
+
+
+def _running_mean(values: np.ndarray, *, width: int) -> np.ndarray:
+    """The mean over `width` neighbours, fewer at the ends."""
+    kernel = np.ones(width)
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones_like(values), kernel, "same")

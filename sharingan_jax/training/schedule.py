@@ -1,0 +1,68 @@
+"""Which steps go into one dispatch, and after which steps something is written."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sharingan_jax.config.schema import Config
+from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps 1 to `total_steps`; those that are multiples of `sample_every` or `checkpoint_every`, and the last, end a dispatch.
+
+    A dispatch holds `steps_per_call` steps where they fit before the next such step and have batches of one size, else one
+    step: so there are two compiled programs (three with a partial batch), however a run is cut up by stops.
+    """
+
+    plan: BatchPlan
+    total_steps: int
+    steps_per_call: int
+    sample_every: int
+    checkpoint_every: int
+
+    def chunks(self, first_step: int, *, until: int | None = None) -> Iterator[tuple[int, int]]:
+        """(first step, number of steps) of each dispatch from `first_step` to the end, or to the step `until`."""
+        end = self.total_steps if until is None else until
+        step = first_step
+        while step <= end:
+            length = self.steps_per_call if self._fits(step, end=end) else 1
+            yield step, length
+            step += length
+
+    def samples_at(self, step: int) -> bool:
+        return step % self.sample_every == 0 or step == self.total_steps
+
+    def saves_at(self, step: int) -> bool:
+        return step % self.checkpoint_every == 0 or step == self.total_steps
+
+    def _fits(self, first: int, *, end: int) -> bool:
+        last = first + self.steps_per_call - 1
+        ends_inside = any((last - 1) // every > (first - 1) // every for every in (self.sample_every, self.checkpoint_every))
+        an_epoch = self.plan.batches_per_epoch
+        changes_size = self.plan.has_partial_batch and self.steps_per_call > 1 and last // an_epoch > (first - 1) // an_epoch
+        return last <= end and not ends_inside and not changes_size
+
+
+def make_schedule(config: Config, plan: BatchPlan) -> Schedule:
+    """The schedule of a configuration: `train.steps` decides where given, else `train.epochs`.
+
+    A dispatch is never longer than the way from one sample or checkpoint to the next. Raises UserError where the epochs make
+    more steps than can be counted.
+    """
+    total_steps = config.train.steps or config.train.epochs * plan.batches_per_epoch
+    if total_steps >= 2**31:
+        raise UserError(
+            f"config: train.epochs={config.train.epochs} makes {total_steps} steps; at most {2**31 - 1} can be counted"
+        )
+    steps_per_call = min(config.train.steps_per_call, config.sample.every, config.checkpoint.every, total_steps)
+    if plan.has_partial_batch:
+        steps_per_call = max(1, min(steps_per_call, plan.batches_per_epoch - 1))
+    return Schedule(
+        plan=plan,
+        total_steps=total_steps,
+        steps_per_call=steps_per_call,
+        sample_every=config.sample.every,
+        checkpoint_every=config.checkpoint.every,
+    )

@@ -1,0 +1,83 @@
+"""Compiled programs are found again by the next start, change no bit, and never stand in its way."""
+
+import json
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, TINY
+
+from sharingan_jax.devices import compile_cache
+from sharingan_jax.devices.compile_cache import WHOLE, cache_folder, keep_compiled, tidy
+
+
+def _train(workdir: Path, cache: Path) -> tuple[str, str]:
+    """Trains in a process of its own, with `cache` as the user's; returns the digest and what it complained of."""
+    told = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
+    environment = {name: value for name, value in os.environ.items() if name not in told}
+    command = [sys.executable, str(ROOT / "main.py"), "--config", str(ROOT / "configs" / "smoke.py"), *TINY]
+    done = subprocess.run(
+        [*command, "--config.train.steps=1", "--config.log.tensorboard=False", "--workdir", str(workdir)],
+        capture_output=True, text=True, check=True, env={**environment, "XDG_CACHE_HOME": str(cache)},
+    )  # fmt: skip
+    return done.stdout.split("digest ")[1].split()[0], done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the folder's place is told by XDG_CACHE_HOME")
+def test_the_next_start_finds_the_programs_and_half_of_one_is_made_anew(tmp_path: Path) -> None:
+    first, _ = _train(tmp_path / "first", tmp_path / "cache")
+    (folder,) = (tmp_path / "cache" / "sharingan_jax").iterdir()
+    assert folder.stat().st_mode & 0o77 == 0
+    (half,) = folder.glob("jit_chunk*-cache")
+    half.write_bytes(half.read_bytes()[:-1000])
+    second, complaints = _train(tmp_path / "second", tmp_path / "cache")
+    assert second == first
+    assert "cache" not in complaints
+    assert compile_cache._is_whole(half.read_bytes())
+
+
+def test_what_is_not_whole_goes_and_what_is_whole_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, half = tmp_path / "a-cache", tmp_path / "b-cache"
+    whole.write_bytes(zlib.compress(bytes(10_000)))
+    half.write_bytes(zlib.compress(os.urandom(10_000))[:5000])
+    (tmp_path / "c-cache").write_bytes(b"")
+    tidy(tmp_path)
+    assert json.loads((tmp_path / WHOLE).read_text()) == {"a-cache": whole.stat().st_size}
+    assert [path.name for path in tmp_path.glob("*-cache")] == ["a-cache"]
+    monkeypatch.setattr(compile_cache, "_is_whole", None)
+    tidy(tmp_path)
+    assert whole.exists()
+
+
+def test_those_longest_unused_make_room(tmp_path: Path) -> None:
+    for age, name in enumerate(("new", "old", "older")):
+        path = tmp_path / f"{name}-cache"
+        path.write_bytes(zlib.compress(os.urandom(1000)))
+        os.utime(path, (1e9 - age, 1e9 - age))
+    tidy(tmp_path, largest=2500)
+    assert {path.name for path in tmp_path.glob("*-cache")} == {"new-cache", "old-cache"}
+
+
+def test_another_folder_or_none_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "mine"))
+    keep_compiled()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "mine")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(compile_cache, "cache_folder", lambda: tmp_path / "file")
+    keep_compiled()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
+def test_the_folder_is_where_the_system_keeps_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/itachi")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert cache_folder() == Path("/elsewhere")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path("/home/itachi/.cache")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert cache_folder() == Path("/home/itachi/Library/Caches")

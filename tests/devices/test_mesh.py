@@ -1,0 +1,94 @@
+"""Which devices share a batch, what they exchange, and what is said where they cannot."""
+
+import re
+from collections import Counter
+from functools import cache, partial
+
+import jax
+import numpy as np
+import pytest
+from conftest import smoke_config
+
+from sharingan_jax.devices.compiled import jit_chunk
+from sharingan_jax.devices.mesh import check_groups, make_mesh
+from sharingan_jax.errors import UserError
+from sharingan_jax.gan.system import build_system, init_state
+
+COLLECTIVE = re.compile(
+    r" (all-reduce|all-gather|all-to-all|collective-permute|collective-broadcast|reduce-scatter)(?:-start)?\("
+)
+SUMS = re.compile(r" = (\S+|\(.*?\)) all-reduce(?:-start)?\(")
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [({24}, 8), ({25}, 5), ({25, 10}, 5), ({7}, 7), ({13}, 1), ({25, 3}, 1)])
+def test_left_to_itself_the_mesh_takes_as_many_of_eight_devices_as_fit(sizes: set[int], expected: int) -> None:
+    assert make_mesh(0, batch_sizes=sizes).size == expected
+
+
+def test_a_number_of_devices_that_does_not_fit_is_refused_with_what_does() -> None:
+    with pytest.raises(
+        UserError, match=r"train\.batch_size=25, which does not divide over train\.devices=8; .*devices=5, or a batch of 24"
+    ):
+        make_mesh(8, batch_sizes={25})
+    with pytest.raises(UserError, match=r"an epoch's last batch one of 6, .*devices=2, or data\.last_batch=fill or drop"):
+        make_mesh(4, batch_sizes={8, 6})
+    with pytest.raises(UserError, match=r"train\.devices=9 and this machine has 8"):
+        make_mesh(9, batch_sizes={9})
+
+
+def test_groups_that_do_not_divide_a_batch_are_refused_with_those_that_do() -> None:
+    check_groups(5, batch_sizes={25, 10})
+    with pytest.raises(UserError, match=r"batch_norm_groups=2 does not divide a batch of 25; .*groups=1, or a batch of 24"):
+        check_groups(2, batch_sizes={25})
+    with pytest.raises(UserError, match=r"groups=4 does not divide a batch of 6; .*groups=2, or data\.last_batch=fill or drop"):
+        check_groups(4, batch_sizes={8, 6})
+
+
+@cache
+def _compiled(devices: int, **changes: str) -> jax.stages.Compiled:
+    """Two steps on 16 pictures over that many devices."""
+    config = smoke_config(**{"model__ngf": "4", "model__ndf": "4", **changes})
+    system = build_system(config)
+    state = jax.eval_shape(partial(init_state, system, seed=0))
+    real_u8 = jax.ShapeDtypeStruct((2, 16, config.data.size, config.data.size, 3), np.uint8)
+    chunk = jit_chunk(system, make_mesh(devices, batch_sizes={16}), precision=config.train.precision)
+    return chunk.lower(state, real_u8).compile()
+
+
+def _sums(compiled: jax.stages.Compiled) -> Counter[str]:
+    """The arrays that a program sums over the devices, by type: `f32[2,8]`. One all-reduce may carry several."""
+    lines = SUMS.findall(compiled.as_text())
+    return Counter(array for line in lines for array in re.findall(r"\w+\[[\d,]*\]", line))
+
+
+@pytest.mark.parametrize("form", ["direct", "winograd"])
+def test_each_of_eight_devices_does_an_eighth_and_only_sums_are_exchanged(form: str) -> None:
+    one, eight = _compiled(1, model__convolution=form), _compiled(8, model__convolution=form)
+    found = COLLECTIVE.findall(eight.as_text())
+    assert set(found) == {"all-reduce"}, found
+    assert not COLLECTIVE.findall(one.as_text())
+    whole, part = (compiled.cost_analysis()["flops"] for compiled in (one, eight))
+    assert part < whole / 8 * 1.25  # Optimizers, spectral norms and the latents' generator are not shared out.
+
+
+@pytest.mark.parametrize(
+    ("form", "changes"),
+    [("winograd", {}), ("direct", {}), ("direct", {"train__n_critic": "2", "loss__beta": "0.01", "model__batch_norm": "before"})],
+)
+def test_statistics_are_summed_once_a_layer_each_way_and_pass_and_gradients_once_an_update(
+    form: str, changes: dict[str, str]
+) -> None:
+    """Each array that is exchanged is told, by its shape, from the layers alone."""
+    system = build_system(smoke_config(model__ngf="4", model__ndf="4"))
+    state = jax.eval_shape(partial(init_state, system, seed=0))
+    expected: Counter[str] = Counter()
+    # D answers the real batch, the fake one, and after its update the fake one again; G makes it once. Figures go along.
+    figures_d, figures_g = ("loss_d", "d_real", "d_fake_before"), ("loss_g", "d_fake_after")
+    for net, passes, figures in ((state.gen, 1, figures_g), (state.disc, 3, figures_d)):
+        for name, layer in net.params.items():
+            if name.startswith("bn"):
+                expected[f"f32[2,{layer['scale'].size}]"] += 2 * passes  # Mean and variance forward, their gradients backward.
+        expected[f"f32[{sum(leaf.size for leaf in jax.tree.leaves(net.params)) + len(figures)}]"] += 1
+    eight = _compiled(8, model__convolution=form, **changes)
+    assert _sums(eight) == expected
+    assert set(COLLECTIVE.findall(eight.as_text())) == {"all-reduce"}

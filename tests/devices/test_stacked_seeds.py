@@ -1,0 +1,61 @@
+"""Seeds side by side: which devices have them, and that these exchange nothing."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from conftest import smoke_config
+from test_parallel import COLLECTIVE
+
+from sharingan_jax.devices.stacked_seeds import jit_side_by_side, seeds_mesh, side_by_side
+from sharingan_jax.errors import UserError
+from sharingan_jax.gan.state import TrainState, digest
+from sharingan_jax.gan.system import build_system, init_state
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(8, 8), (16, 8), (6, 6), (12, 6), (9, 3), (11, 1), (2, 2)])
+def test_left_to_itself_it_takes_as_many_of_eight_devices_as_divide_the_seeds(seeds: int, expected: int) -> None:
+    assert seeds_mesh(0, seeds=seeds).size == expected
+
+
+def test_devices_that_do_not_divide_the_seeds_are_refused() -> None:
+    with pytest.raises(UserError, match=r"train\.devices=4 does not divide 6 seeds at once; use --config\.train\.devices=3"):
+        seeds_mesh(4, seeds=6)
+    with pytest.raises(UserError, match=r"train\.devices=9 and this machine has 8"):
+        seeds_mesh(9, seeds=9)
+
+
+def test_it_takes_as_many_as_the_seeds_began_on_and_a_part_of_them_no_more() -> None:
+    assert seeds_mesh(0, seeds=8, begun_on=2).size == 2
+    assert seeds_mesh(0, seeds=8, begun_on=3).size == 8
+    assert seeds_mesh(4, seeds=8, begun_on=2).size == 4
+    assert seeds_mesh(0, seeds=3, at_most=2).size == 1
+
+
+def _states(count: int) -> tuple[list[TrainState], list[np.ndarray]]:
+    config = smoke_config(model__ngf="4", model__ndf="4", model__convolution="direct")
+    states = [jax.jit(partial(init_state, build_system(config), seed=seed))() for seed in range(count)]
+    rng = np.random.default_rng(0)
+    return states, [rng.integers(0, 256, (1, 8, config.data.size, config.data.size, 3), np.uint8) for _ in states]
+
+
+def test_each_device_trains_its_own_seeds_and_nothing_is_exchanged() -> None:
+    config = smoke_config(model__ngf="4", model__ndf="4", model__convolution="direct")
+    system = build_system(config)
+    states, real_u8 = _states(2)
+    ends = []
+    for devices in (1, 2):
+        mesh = seeds_mesh(devices, seeds=2)
+        together = side_by_side(system, mesh, precision="highest")
+        joined = together.gather(states)
+        assert digest(together.member(joined, 1)) == digest(states[1])
+        text = jit_side_by_side(system, mesh, precision="highest").lower(joined, np.stack(real_u8)).compile().as_text()
+        assert not COLLECTIVE.findall(text)
+        after, metrics = together.chunk(joined, real_u8)
+        assert together.figures(metrics, 1)["loss_d"].shape == (1,)
+        ends.append([together.member(after, index) for index in range(2)])
+    for one, two in zip(*ends, strict=True):
+        assert int(one.step) == int(two.step) == 1
+        for ours, theirs in zip(jax.tree.leaves(one.gen.params), jax.tree.leaves(two.gen.params), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5)

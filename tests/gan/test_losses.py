@@ -1,0 +1,60 @@
+"""Each loss against a formula written by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sharingan_jax.gan.losses import LOSSES, bce_disc, bce_gen, modified_d_term
+
+REAL, FAKE = np.array([0.3, -1.2, 2.0]), np.array([-0.7, 0.1, 1.5])
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def test_bce_of_d_is_the_cross_entropy_of_probabilities() -> None:
+    expected = -np.log(_sigmoid(REAL)).mean() - np.log(1 - _sigmoid(FAKE)).mean()
+    np.testing.assert_allclose(bce_disc(jnp.asarray(REAL, jnp.float32), jnp.asarray(FAKE, jnp.float32)), expected, rtol=1e-6)
+
+
+def test_bce_of_g_is_non_saturating() -> None:
+    np.testing.assert_allclose(bce_gen(jnp.asarray(FAKE, jnp.float32)), -np.log(_sigmoid(FAKE)).mean(), rtol=1e-6)
+    assert np.isclose(jax.grad(bce_gen)(jnp.array([-40.0]))[0], -1.0)
+
+
+def test_bce_is_exact_where_a_sigmoid_is_saturated() -> None:
+    np.testing.assert_allclose(bce_disc(jnp.array([-300.0]), jnp.array([200.0])), 500.0)
+
+
+def test_the_clamped_loss_is_the_exact_one_where_no_sigmoid_is_saturated() -> None:
+    real, fake = jnp.asarray(REAL, jnp.float32), jnp.asarray(FAKE, jnp.float32)
+    exact, clamped = (jax.value_and_grad(LOSSES[name].disc, argnums=(0, 1))(real, fake) for name in ("bce", "bce_clamped"))
+    np.testing.assert_allclose(clamped[0], exact[0], rtol=1e-6)
+    np.testing.assert_allclose(clamped[1], exact[1], rtol=1e-5)
+    exact, clamped = (jax.value_and_grad(LOSSES[name].gen)(fake) for name in ("bce", "bce_clamped"))
+    np.testing.assert_allclose(clamped[0], exact[0], rtol=1e-6)
+    np.testing.assert_allclose(clamped[1], exact[1], rtol=1e-5)
+
+
+def test_the_clamped_loss_is_a_hundred_and_without_gradient_where_one_is() -> None:
+    value, grad = jax.value_and_grad(LOSSES["bce_clamped"].disc, argnums=(0, 1))(jnp.array([-300.0]), jnp.array([200.0]))
+    assert float(value) == 200.0
+    assert [float(part[0]) for part in grad] == [0.0, 0.0]
+
+
+def test_the_modified_term_sums_over_pixels_and_averages_over_the_batch() -> None:
+    rng = np.random.default_rng(0)
+    fake, real = rng.uniform(-1, 1, (2, 3, 4, 4, 3))
+    expected = 0.01 * np.mean([np.sum((f - r) ** 2) for f, r in zip(fake, real, strict=True)])
+    np.testing.assert_allclose(
+        modified_d_term(jnp.asarray(fake, jnp.float32), jnp.asarray(real, jnp.float32), beta=0.01), expected, rtol=1e-6
+    )
+
+
+def test_each_named_loss_is_finite_and_pulls_the_right_way() -> None:
+    for loss in LOSSES.values():
+        real_grad, fake_grad = jax.grad(loss.disc, argnums=(0, 1))(jnp.array([0.2, -0.3]), jnp.array([0.1, 0.4]))
+        assert (real_grad < 0).all()
+        assert (fake_grad > 0).all()
+        assert (jax.grad(loss.gen)(jnp.array([0.1, 0.4])) < 0).all()

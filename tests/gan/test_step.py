@@ -1,0 +1,207 @@
+"""The step: what it computes, in which order, what it leaves alone, and that cutting a run up changes no bit."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import smoke_config
+
+from sharingan_jax.devices.compiled import Programs, compile_programs, shared_update
+from sharingan_jax.devices.mesh import make_mesh, replicated
+from sharingan_jax.gan.state import TrainState, digest
+from sharingan_jax.gan.step import _update_disc, sample_images, scale_pictures, train_step
+from sharingan_jax.gan.system import System, build_system, init_state
+
+REAL_U8 = np.random.default_rng(0).integers(0, 256, (4, 8, 32, 32, 3), np.uint8)
+
+
+@cache
+def _system(**changes: str) -> System:
+    # The direct convolutions compile in half the time, and the forms are proven equal elsewhere.
+    tiny = {"model__ngf": "4", "model__ndf": "4", "model__nz": "8", "model__convolution": "direct"}
+    return build_system(smoke_config(**{**tiny, **changes}))
+
+
+@cache
+def _state(system: System) -> TrainState:
+    return jax.jit(lambda: init_state(system, seed=0))()
+
+
+@cache
+def _one_step(system: System) -> Callable[..., Any]:
+    return jax.jit(lambda state, real: train_step(system, state, real))
+
+
+@cache
+def _programs(devices: int = 1, **changes: str) -> Programs:
+    return compile_programs(_system(**changes), make_mesh(devices, batch_sizes={8}), precision="highest")
+
+
+def _run(programs: Programs, cuts: list[int], real_u8: np.ndarray = REAL_U8) -> tuple[TrainState, dict[str, np.ndarray]]:
+    state, first, parts = programs.init(0), 0, []
+    for length in cuts:
+        state, metrics = programs.chunk(state, real_u8[first : first + length])
+        parts.append(jax.device_get(metrics))
+        first += length
+    return state, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def test_uint8_becomes_minus_one_to_one() -> None:
+    np.testing.assert_allclose(scale_pictures(jnp.array([0, 51, 255], jnp.uint8)), [-1.0, -0.6, 1.0], rtol=1e-6)
+
+
+def test_the_bits_do_not_depend_on_how_steps_are_cut_into_dispatches() -> None:
+    programs = _programs(model__convolution="winograd")
+    digests = {digest(_run(programs, cuts)[0]) for cuts in ([4], [2, 2], [1, 1, 1, 1])}
+    assert len(digests) == 1
+
+
+def test_another_seed_is_another_run_and_the_same_seed_the_same() -> None:
+    programs = _programs()
+    states = [digest(programs.chunk(programs.init(seed), REAL_U8[:1])[0]) for seed in (0, 0, 1)]
+    assert states[0] == states[1] != states[2]
+
+
+def test_beta_shifts_the_reported_loss_and_changes_no_weight_and_no_sample() -> None:
+    plain, modified = _programs(), _programs(loss__beta="0.01")
+    (state, metrics), (state_beta, metrics_beta) = (_run(programs, [4]) for programs in (plain, modified))
+    z = np.random.default_rng(1).standard_normal((5, 8)).astype(np.float32)
+    np.testing.assert_allclose(plain.sample(state.gen, z), modified.sample(state_beta.gen, z), rtol=0, atol=1e-6)
+    # Another program may round otherwise, so the weights are compared to a few units in the last place of a step.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6), state, state_beta)
+    shift = metrics_beta["loss_d"] - metrics["loss_d"]
+    assert (shift > 5).all()
+    for name in ("loss_g", "d_real", "d_fake_before", "d_fake_after", "grad_norm_d", "grad_norm_g"):
+        np.testing.assert_allclose(metrics[name], metrics_beta[name], rtol=1e-4)
+
+
+def test_beta_changes_no_bit_of_ds_update() -> None:
+    system = _system()
+    state = _state(system)
+    real = scale_pictures(jnp.asarray(REAL_U8[0]))
+    fake = sample_images(system, state.gen, jnp.ones((8, 8)), statistics="batch")
+    (without, metrics), (with_beta, metrics_beta) = (
+        # Operation by operation: another program might round otherwise.
+        _update_disc(replace(system, beta=beta), state.disc, real=real, fake=fake)
+        for beta in (0.0, 0.01)
+    )
+    jax.tree.map(np.testing.assert_array_equal, without, with_beta)
+    assert metrics["grad_norm_d"] == metrics_beta["grad_norm_d"]
+    assert metrics_beta["loss_d"] > metrics["loss_d"] + 5
+
+
+@pytest.mark.parametrize(("net", "passes"), [("disc", 3), ("gen", 1)])
+def test_d_moves_its_buffers_three_times_a_step_and_g_once(net: str, passes: int) -> None:
+    system = _system()
+    state, real = _state(system), scale_pictures(jnp.asarray(REAL_U8[0]))
+    raised = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf + 1.0 if jax.tree_util.keystr(path) == f".{net}.buffers['bn4']['var']" else leaf, state
+    )
+    # What is left of the one added: a factor of 0.9 at each training pass.
+    after, after_raised = (getattr(_one_step(system)(start, real)[0], net).buffers["bn4"]["var"] for start in (state, raised))
+    np.testing.assert_allclose(after_raised - after, 0.9**passes, rtol=1e-4)
+
+
+def test_g_is_updated_at_every_nth_step_only() -> None:
+    state, metrics = _run(_programs(train__n_critic="2"), [4])
+    assert np.isnan(metrics["loss_g"]).tolist() == [True, False, True, False]
+    assert np.isfinite(metrics["loss_d"]).all()
+    (count,) = {int(leaf) for leaf in jax.tree.leaves(state.gen.opt) if leaf.ndim == 0}
+    assert count == 2
+    (count,) = {int(leaf) for leaf in jax.tree.leaves(state.disc.opt) if leaf.ndim == 0}
+    assert count == 4
+
+
+def test_g_answers_the_updated_d() -> None:
+    _, metrics = _run(_programs(), [1])
+    assert metrics["d_fake_after"][0] != metrics["d_fake_before"][0]
+    assert metrics["loss_g"][0] > -np.log(metrics["d_fake_before"][0])  # D has just learned to say no.
+
+
+def test_sampling_between_steps_changes_no_bit_of_training() -> None:
+    programs = _programs()
+    state, digests = programs.init(0), []
+    for looks in (0, 2):
+        state = programs.init(0)
+        for k in range(3):
+            state, _ = programs.chunk(state, REAL_U8[k : k + 1])
+            for _ in range(looks):
+                assert programs.sample(state.gen, np.ones((3, 8), np.float32)).shape == (3, 32, 32, 3)
+        digests.append(digest(state))
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("mode", ["batch", "running"])
+def test_a_pass_that_samples_moves_no_buffer_where_one_that_trains_moves_all(mode: Any) -> None:
+    system = _system()
+    gen = _state(system).gen
+    z = jnp.asarray(np.random.default_rng(1).standard_normal((3, 8)), jnp.float32)
+    moved = {
+        name: [bool((a != b).any()) for a, b in zip(*(jax.tree.leaves(tree) for tree in (gen.buffers, after)), strict=True)]
+        for name in (mode, "train")
+        for after in [system.gen.apply(gen.params, gen.buffers, z, mode=name)[1]]
+    }
+    assert not any(moved[mode])
+    assert all(moved["train"])
+
+
+def test_a_sample_with_running_statistics_does_not_depend_on_its_company() -> None:
+    system = _system()
+    state, _ = _run(_programs(), [4])
+    z = np.random.default_rng(1).standard_normal((6, 8)).astype(np.float32)
+    together, alone = (sample_images(system, state.gen, jnp.asarray(part), statistics="running") for part in (z, z[:1]))
+    np.testing.assert_allclose(together[:1], alone, atol=1e-5)
+    company, _ = (sample_images(system, state.gen, jnp.asarray(part), statistics="batch") for part in (z, z[:1]))
+    assert np.abs(company[:1] - alone).max() > 1e-3
+
+
+@pytest.mark.parametrize("groups", ["1", "2"])
+def test_eight_devices_are_one_within_rounding(groups: str) -> None:
+    (one, metrics_one), (eight, metrics_eight) = (
+        _run(_programs(devices, model__batch_norm_groups=groups), [2, 2]) for devices in (1, 8)
+    )
+    for name in metrics_one:
+        np.testing.assert_allclose(metrics_one[name], metrics_eight[name], rtol=2e-3, atol=1e-5, err_msg=name)
+    for before, after in ((one.gen.buffers, eight.gen.buffers), (one.disc.buffers, eight.disc.buffers)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), before, after)
+    # Adam turns the sign of a gradient near zero into a whole step of 2e-4, so single weights may part by a few steps.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=4 * 2 * 2e-4), one.gen.params, eight.gen.params)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"train__n_critic": "2", "loss__beta": "0.01", "loss__name": "bce_clamped", "model__batch_norm": "before"}],
+    ids=["default", "changed"],
+)
+def test_eight_devices_are_one_in_float64(changes: dict[str, str]) -> None:
+    """Where rounding is far below a step, the two are the same computation: two steps agree to a few hundred times float64's.
+
+    What `shared_update` exchanges is all there is to exchange, and all eight hold the same bits afterwards.
+    """
+    with jax.enable_x64(True):
+        results = []
+        for devices in (1, 8):
+            system, mesh = _system(**changes), make_mesh(devices, batch_sizes={8})
+            update = shared_update(system, mesh)
+            step: Callable[..., Any] = jax.jit(
+                lambda state, real, system=system, update=update: train_step(system, state, real, update=update),
+                out_shardings=replicated(mesh),
+            )
+            state = jax.tree.map(_as_float64, jax.jit(lambda system=system: init_state(system, seed=0))())
+            for real_u8 in REAL_U8[:2]:
+                state, metrics = step(state, jnp.asarray(real_u8) / 127.5 - 1)
+            for leaf in jax.tree.leaves(state):
+                assert len(leaf.addressable_shards) == devices
+                for shard in leaf.addressable_shards:
+                    np.testing.assert_array_equal(shard.data, leaf.addressable_shards[0].data)
+            results.append(jax.device_get((state, metrics)))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), *results)
+
+
+def _as_float64(leaf: jax.Array) -> jax.Array:
+    return leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf

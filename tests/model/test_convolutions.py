@@ -1,0 +1,89 @@
+"""Every form of a convolution is the same map, in value and in both gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sharingan_jax.model.convolutions import (
+    close,
+    convolutions,
+    direct_down,
+    direct_up,
+    fastest_form,
+    open_,
+    winograd_down,
+    winograd_up,
+)
+
+PAIRS = {"down": (winograd_down, direct_down, 4), "up": (winograd_up, direct_up, 2)}
+
+
+def _arrays(seed: int, *shapes: tuple[int, ...]) -> list[jax.Array]:
+    rng = np.random.default_rng(seed)
+    return [jnp.asarray(rng.standard_normal(shape)) for shape in shapes]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@settings(max_examples=8, deadline=None)
+@given(
+    b=st.integers(1, 3),
+    h=st.integers(1, 3),
+    w=st.integers(1, 3),
+    c=st.integers(1, 5),
+    out=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
+def test_winograd_equals_the_direct_form_in_float64(name: str, b: int, h: int, w: int, c: int, out: int, seed: int) -> None:
+    fast, direct, multiple = PAIRS[name]
+    with jax.enable_x64(True):
+        x, kernel = _arrays(seed, (b, multiple * h, multiple * w, c), (4, 4, c, out))
+        y, pull = jax.vjp(fast, x, kernel)
+        expected, pull_expected = jax.vjp(direct, x, kernel)
+        (g,) = _arrays(seed + 1, y.shape)
+        for ours, theirs in zip((y, *pull(g)), (expected, *pull_expected(g)), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_winograd_equals_the_direct_form_to_float32_rounding_at_full_width(name: str) -> None:
+    fast, direct, _ = PAIRS[name]
+    x, kernel = (a.astype(jnp.float32) for a in _arrays(0, (2, 8, 8, 128), (4, 4, 128, 64)))
+    # Sums of 2048 products of unit normals have a deviation of 45: a few units in the last place of that.
+    np.testing.assert_allclose(fast(x, kernel), direct(x, kernel), atol=5e-4)
+
+
+def test_direct_up_is_the_transpose_of_direct_down() -> None:
+    with jax.enable_x64(True):
+        x, kernel, y = _arrays(0, (2, 8, 4, 3), (4, 4, 3, 5), (2, 4, 2, 5))
+        down = direct_down(x, kernel)
+        up = direct_up(y, kernel.transpose(0, 1, 3, 2))
+        np.testing.assert_allclose(jnp.sum(down * y), jnp.sum(x * up), rtol=1e-12)
+
+
+def test_direct_up_follows_its_written_formula() -> None:
+    with jax.enable_x64(True):
+        x, kernel = (np.asarray(a) for a in _arrays(0, (1, 2, 3, 2), (4, 4, 2, 3)))
+        expected = np.zeros((1, 4, 6, 3))
+        for i, j, k, m in np.ndindex(2, 3, 4, 4):
+            row, column = 2 * i - 1 + k, 2 * j - 1 + m
+            if 0 <= row < 4 and 0 <= column < 6:
+                expected[0, row, column] += x[0, i, j] @ kernel[k, m]
+        np.testing.assert_allclose(direct_up(jnp.asarray(x), jnp.asarray(kernel)), expected, rtol=1e-12)
+
+
+def test_the_ends_are_convolutions_of_one_position() -> None:
+    with jax.enable_x64(True):
+        x, kernel, z, opening = _arrays(0, (3, 4, 4, 6), (4, 4, 6, 2), (3, 1, 1, 5), (4, 4, 5, 2))
+        np.testing.assert_allclose(close(x, kernel)[:, 0, 0], jnp.einsum("bhwc,hwco->bo", x, kernel), rtol=1e-12)
+        np.testing.assert_allclose(open_(z, opening), jnp.einsum("bc,hwco->bhwo", z[:, 0, 0], opening), rtol=1e-12)
+
+
+def test_the_form_follows_the_backend() -> None:
+    assert fastest_form("cpu") == "winograd"
+    assert fastest_form("gpu") == fastest_form("tpu") == "direct"
+    assert convolutions("winograd").down is winograd_down
+    with pytest.raises(ValueError, match="fft"):
+        convolutions("fft")  # type: ignore[arg-type]

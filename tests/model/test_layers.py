@@ -1,0 +1,124 @@
+"""Spectral and batch normalisation against numpy, and what each mode moves."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from sharingan_jax.model.convolutions import close
+from sharingan_jax.model.functional import Net
+from sharingan_jax.model.layers import BatchNorm, Buffer, SpectralConv, leaky_relu, power_iteration
+from sharingan_jax.rng import Draws
+
+RNG = np.random.default_rng(0)
+
+
+def _draws(seed: int = 0) -> Draws:
+    rng = np.random.default_rng(seed)
+    return Draws(lambda _, shape: jnp.asarray(rng.standard_normal(shape), jnp.float32))
+
+
+def _conv(*, spectral_norm: bool = True) -> SpectralConv:
+    return SpectralConv(3, 5, convolve=close, spectral_norm=spectral_norm, draws=_draws())
+
+
+def _pictures(*shape: int) -> Any:
+    return jnp.asarray(RNG.standard_normal(shape), jnp.float32)
+
+
+def test_a_power_iteration_follows_its_formula() -> None:
+    matrix, u = RNG.standard_normal((48, 5)), RNG.standard_normal(5)
+    v_expected = matrix @ u / np.linalg.norm(matrix @ u)
+    u_expected = v_expected @ matrix / np.linalg.norm(v_expected @ matrix)
+    u_next, v_next = power_iteration(jnp.asarray(matrix, jnp.float32), jnp.asarray(u, jnp.float32))
+    np.testing.assert_allclose(v_next, v_expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(u_next, u_expected, rtol=1e-5, atol=1e-6)
+
+
+def test_many_training_passes_bring_the_largest_singular_value_to_one() -> None:
+    conv = _conv()
+    for _ in range(200):
+        conv(_pictures(1, 4, 4, 3), mode="train")
+    matrix = np.asarray(conv.kernel[...]).reshape(-1, 5)
+    sigma = conv._sigma(conv.kernel[...], mode="running")
+    np.testing.assert_allclose(sigma, np.linalg.svd(matrix)[1][0], rtol=1e-5)
+
+
+def test_a_second_pass_uses_the_raw_kernel() -> None:
+    conv = _conv()
+    before = np.asarray(conv.kernel[...])
+    x = _pictures(2, 4, 4, 3)
+    first = conv(x, mode="running")
+    np.testing.assert_array_equal(conv.kernel[...], before)
+    np.testing.assert_array_equal(conv(x, mode="running"), first)
+
+
+@pytest.mark.parametrize("mode", ["batch", "running"])
+def test_u_and_v_move_in_training_and_only_there(mode: Any) -> None:
+    conv = _conv()
+    u, v = np.asarray(conv.u[...]), np.asarray(conv.v[...])
+    conv(_pictures(2, 4, 4, 3), mode=mode)
+    np.testing.assert_array_equal(conv.u[...], u)
+    np.testing.assert_array_equal(conv.v[...], v)
+    conv(_pictures(2, 4, 4, 3), mode="train")
+    assert not np.array_equal(conv.u[...], u)
+    assert not np.array_equal(conv.v[...], v)
+
+
+def test_an_unnormalised_layer_has_no_buffers() -> None:
+    assert not nnx.to_flat_state(nnx.state(_conv(spectral_norm=False), Buffer))
+
+
+def test_batch_norm_normalises_with_the_biased_variance_and_keeps_the_unbiased() -> None:
+    bn = BatchNorm(5, groups=1, draws=_draws())
+    x = np.asarray(_pictures(3, 4, 2, 5), np.float64) * 3 + 1
+    y = bn(jnp.asarray(x, jnp.float32), mode="train")
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    expected = (x - mean) / np.sqrt(var + 1e-5) * np.asarray(bn.scale[...])
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(bn.mean[...], 0.1 * mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(bn.var[...], 0.9 + 0.1 * x.var((0, 1, 2), ddof=1), rtol=1e-4)
+
+
+def test_statistics_joined_over_devices_are_the_whole_batchs_and_lose_no_digits_to_a_mean_far_from_zero() -> None:
+    net = Net(lambda draws: BatchNorm(5, groups=1, draws=draws))
+    params = {"scale": jnp.ones(5), "bias": jnp.zeros(5)}
+    x = np.asarray(_pictures(6, 4, 2, 5)) * 3 + 1000  # E[x²] − mean² of these has an error of a tenth in float32.
+    weight = _pictures(*x.shape)
+    buffers = {"mean": jnp.full(5, 999.0), "var": jnp.ones(5)}
+
+    def shared(x: Any) -> Any:
+        """Three devices with two pictures each."""
+        parts = x.reshape(3, 2, *x.shape[1:])
+        each = jax.vmap(lambda part: net.apply(params, buffers, part, mode="train", axis="devices"), axis_name="devices")
+        y, after = each(parts)
+        return y.reshape(x.shape), after
+
+    y, pull, after = jax.vjp(shared, jnp.asarray(x), has_aux=True)
+    y_whole, pull_whole, _ = jax.vjp(lambda x: net.apply(params, buffers, x, mode="train"), jnp.asarray(x), has_aux=True)
+    np.testing.assert_allclose(y, y_whole, atol=1e-3)  # Either rounds x · factor − mean · factor, two numbers near 333.
+    np.testing.assert_allclose(pull(weight)[0], pull_whole(weight)[0], atol=1e-4)
+    exact = x.astype(np.float64)
+    for device in range(3):
+        np.testing.assert_allclose(after["mean"][device], 0.9 * 999 + 0.1 * exact.mean((0, 1, 2)), rtol=1e-6)
+        np.testing.assert_allclose(after["var"][device], 0.9 + 0.1 * exact.var((0, 1, 2), ddof=1), rtol=1e-4)
+
+
+def test_running_mode_uses_what_training_kept_and_leaves_it() -> None:
+    bn = BatchNorm(5, groups=1, draws=_draws())
+    for _ in range(3):
+        bn(_pictures(3, 4, 2, 5), mode="train")
+    mean, var = np.asarray(bn.mean[...]), np.asarray(bn.var[...])
+    x = _pictures(3, 4, 2, 5)
+    expected = (np.asarray(x) - mean) / np.sqrt(var + 1e-5) * np.asarray(bn.scale[...])
+    np.testing.assert_allclose(bn(x, mode="running"), expected, rtol=1e-4, atol=1e-5)
+    bn(x, mode="batch")
+    np.testing.assert_array_equal(bn.mean[...], mean)
+    np.testing.assert_array_equal(bn.var[...], var)
+
+
+def test_leaky_relu_is_a_fifth_below_zero() -> None:
+    np.testing.assert_allclose(leaky_relu(jnp.array([-2.0, 0.0, 3.0])), [-0.4, 0.0, 3.0], rtol=1e-6)

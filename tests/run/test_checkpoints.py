@@ -1,0 +1,93 @@
+"""A checkpoint is read as it was written, or told to be damaged, whichever of its files is damaged and however."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import smoke_config
+
+from sharingan_jax.gan.state import TrainState, digest
+from sharingan_jax.gan.system import build_system, init_state
+from sharingan_jax.run.checkpoints import Checkpoints, DamagedCheckpointError
+
+FACTS = {"config": "0123", "data": "4567"}
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+def _halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _flip(share: float) -> Callable[[Path], None]:
+    """Flips one bit at that share of the file."""
+
+    def flip(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[int(share * (len(content) - 1))] ^= 0x01
+        path.write_bytes(content)
+
+    return flip
+
+
+@pytest.fixture(scope="module")
+def state() -> TrainState:
+    return init_state(build_system(smoke_config(model__ngf="4", model__ndf="4", model__nz="4")), seed=0)
+
+
+def _write(folder: Path, state: TrainState) -> list[str]:
+    """Writes a checkpoint of `state`; returns the names of its files."""
+    with Checkpoints(folder, keep=1) as checkpoints:
+        checkpoints.save(state, dict(FACTS))
+        checkpoints.wait()
+    return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("damage", [_remove, _halve, *map(_flip, (0.0, 0.1, 0.5, 0.9, 1.0))])
+def test_no_damage_to_one_file_passes_for_what_was_written(
+    damage: Callable[[Path], None], state: TrainState, tmp_path: Path
+) -> None:
+    names = _write(tmp_path / "whole", state)
+    listed = {f"0/{name}" for name in json.loads((tmp_path / "whole" / "0" / "files.json").read_text())}
+    noticed = set()
+    for number, name in enumerate(names):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", folder)
+        damage(folder / name)
+        try:
+            with Checkpoints(folder, keep=1, read_only=True) as checkpoints:
+                if checkpoints.steps:
+                    facts, read = checkpoints.facts(0), checkpoints.restore(0, like=state)
+                    assert digest(read) == digest(state), name
+                    assert {key: facts[key] for key in FACTS} == FACTS, name
+        except DamagedCheckpointError:
+            noticed.add(name)
+    assert noticed >= listed
+    assert len(listed) >= 3  # The arrays, what leads to them, and what the checkpoint says of itself.
+
+
+def test_a_checkpoint_of_before_there_were_lists_of_files_is_read(state: TrainState, tmp_path: Path) -> None:
+    assert "0/files.json" in _write(tmp_path, state)
+    (tmp_path / "0" / "files.json").unlink()
+    with Checkpoints(tmp_path, keep=1, read_only=True) as checkpoints:
+        assert checkpoints.facts(0)["config"] == "0123"
+        assert digest(checkpoints.restore(0, like=state)) == digest(state)
+
+
+def test_each_checkpoint_lists_its_own_files(state: TrainState, tmp_path: Path) -> None:
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(replace(state, step=np.int32(step)), dict(FACTS))
+    last = ("files.json", "_CHECKPOINT_METADATA", "commit_success.txt")
+    for step in (1, 2, 3):
+        place = tmp_path / str(step)
+        names = json.loads((place / "files.json").read_text())
+        there = [path.relative_to(place) for path in place.rglob("*") if path.is_file() and path.name not in last]
+        assert sorted(names) == sorted(path.as_posix() for path in there)
+        assert "facts/metadata" in names

@@ -1,0 +1,32 @@
+"""A file is whole or as it was."""
+
+from pathlib import Path
+
+import pytest
+
+from sharingan_jax.errors import UserError
+from sharingan_jax.files import make_folder, write_atomically, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.json"
+    write_json(path, {"a": 1})
+    before = path.read_text()
+
+    def fail(file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        write_atomically(path, fail)
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(path, {"a": float("nan")})
+    assert path.read_text() == before == '{\n  "a": 1\n}\n'
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("below", ["", "a/b"])
+def test_a_file_where_a_folder_is_wanted_is_named(tmp_path: Path, below: str) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot be made, because .*/taken is a file; give the name of a folder"):
+        make_folder(tmp_path / "taken" / below)

@@ -1,0 +1,43 @@
+"""Dispatches cover every step once and end where something is written."""
+
+import pytest
+from conftest import smoke_config
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.errors import UserError
+from sharingan_jax.training.schedule import Schedule, make_schedule
+
+
+@given(
+    count=st.integers(5, 40), batch=st.integers(1, 10), total=st.integers(1, 120), per_call=st.integers(1, 9),
+    sample_every=st.integers(1, 30), checkpoint_every=st.integers(1, 30), first=st.integers(1, 120),
+)  # fmt: skip
+def test_dispatches_cover_each_step_once_and_end_at_every_writing_step(
+    count: int, batch: int, total: int, per_call: int, sample_every: int, checkpoint_every: int, first: int
+) -> None:
+    plan = BatchPlan(count, batch_size=min(batch, count), seed=0, last_batch="keep")
+    schedule = Schedule(plan, total, per_call, sample_every, checkpoint_every)
+    covered = []
+    for start, length in schedule.chunks(first):
+        steps = range(start, start + length)
+        covered += list(steps)
+        assert length in (1, per_call)
+        assert len({plan.size_of(step) for step in steps}) == 1
+        assert not any(schedule.samples_at(step) or schedule.saves_at(step) for step in steps[:-1])
+    assert covered == list(range(first, total + 1))
+
+
+def test_a_dispatch_is_no_longer_than_the_way_to_the_next_file() -> None:
+    plan = BatchPlan(100, batch_size=25, seed=0, last_batch="keep")
+    long = {"train__steps": "1000000", "train__steps_per_call": "10000000", "sample__every": "100", "checkpoint__every": "200"}
+    schedule = make_schedule(smoke_config(**long), plan)
+    chunks = schedule.chunks(1)
+    assert [next(chunks) for _ in range(3)] == [(1, 100), (101, 100), (201, 100)]
+
+
+def test_epochs_that_make_more_steps_than_can_be_counted_are_refused() -> None:
+    plan = BatchPlan(100, batch_size=25, seed=0, last_batch="keep")
+    with pytest.raises(UserError, match=r"train\.epochs=2000000000 makes 8000000000 steps; at most 2147483647"):
+        make_schedule(smoke_config(train__steps="0", train__epochs="2000000000"), plan)

@@ -1,0 +1,54 @@
+"""Signals become a question; handlers are given back."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from conftest import ROOT
+
+from sharingan_jax.training.signals import StopRequest
+
+
+def test_the_first_signal_is_noted_and_the_old_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with StopRequest() as stop:
+        assert stop.exit_code == 0
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+        assert stop.exit_code == 0  # Until the run's processes have agreed on it.
+        stop.agreed = signal.SIGTERM
+        assert stop.exit_code == 143
+        signal.raise_signal(signal.SIGTERM)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_second_ctrl_c_leaves_at_once_also_where_python_does_not_hear_of_it() -> None:
+    """A compilation is one instruction of Python's; so is this hash, which would take a minute and more."""
+    program = """
+import hashlib
+from sharingan_jax.training.signals import StopRequest
+with StopRequest():
+    print("entered", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000_000)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=0.5)
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(timeout=10) == 130
+        finally:
+            process.kill()
+
+
+def test_nothing_is_left_behind() -> None:
+    before = threading.active_count(), len(os.listdir("/dev/fd"))
+    with StopRequest():
+        assert threading.active_count() == before[0] + 1
+    assert (threading.active_count(), len(os.listdir("/dev/fd"))) == before
