@@ -81,9 +81,9 @@ def run(arguments: list[str]) -> int:
 
 def _sampler(flags: Namespace) -> "Sampler":
     if flags.model is None:
-        from sharingan_jax.run.sampling import restore_sampler
+        from sharingan_jax.run.load import load_run
 
-        return restore_sampler(flags.workdir, step=flags.step, statistics=flags.statistics or "batch")
+        return load_run(flags.workdir).sampler(flags.step, statistics=flags.statistics or "batch")
     for name in ("step", "statistics"):
         if getattr(flags, name) is not None:
             raise UserError(f"--{name} goes with --workdir: the file in --model is of one step and one kind of statistics")

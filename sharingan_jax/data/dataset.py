@@ -25,6 +25,17 @@ class Pictures:
     def count(self) -> int:
         return len(self.images)
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return self.images.shape[1:]
+
+    def preview(self, num: int) -> np.ndarray:
+        return self.images[:num]
+
+    @property
+    def digest(self) -> str:
+        return self.fingerprint
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over shape, names, source digests and the decoded bytes; the folder's own place does not enter."""
@@ -38,3 +49,6 @@ class Pictures:
 def array_digests(images: np.ndarray) -> tuple[str, ...]:
     """SHA-256 of each picture's decoded bytes, for sources that have no files."""
     return tuple(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() for image in images)
+
+
+ImageDataset = Pictures

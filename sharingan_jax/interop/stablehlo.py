@@ -10,25 +10,25 @@ from jax import Array, export
 
 from sharingan_jax.config.schema import Config
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import sample_images
 from sharingan_jax.gan.system import build_system
-from sharingan_jax.run.load import SavedRun
 from sharingan_jax.run.sampling import Sampler
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
-def export_sampler(saved: SavedRun, *, statistics: Literal["batch", "running"]) -> bytes:
+def export_sampler(config: Config, state: TrainState, *, statistics: Literal["batch", "running"]) -> bytes:
     """`float32 [b, nz] -> float32 [b, H, W, C]` for any b, as `jax.export` serialises it, for all of JAX's platforms.
 
     The convolutions are XLA's own, since the file does not know where it will run; the pictures are those of `sample` within
     rounding.
     """
-    system = build_system(_with_direct_convolutions(saved.config))
-    gen = jax.device_get(saved.state.gen)
+    system = build_system(_with_direct_convolutions(config))
+    gen = jax.device_get(state.gen)
 
     def sample(z: Array) -> Array:
-        with jax.default_matmul_precision(saved.config.train.precision):
+        with jax.default_matmul_precision(config.train.precision):
             return sample_images(system, gen, z, statistics=statistics)
 
     z = jax.ShapeDtypeStruct(export.symbolic_shape(f"b, {system.nz}"), np.float32)

@@ -13,17 +13,17 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from sharingan_jax.config.schema import AdamConfig, Config
-from sharingan_jax.devices.environment import describe_environment
+from sharingan_jax.config.schema import AdamConfig, Config, to_dict
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import make_folder, write_json
+from sharingan_jax.files import make_folder
 from sharingan_jax.gan.state import TrainState, digest
 from sharingan_jax.gan.system import build_system, init_state
 from sharingan_jax.interop.state_dict import COUNTER, expected_shapes, from_tensors, mismatches, parameter_shapes
 from sharingan_jax.interop.tensor_table import disc_table, gen_table
 from sharingan_jax.interop.torch_files import TorchContents, read_torch_file
-from sharingan_jax.run.checkpoints import Checkpoints
-from sharingan_jax.run.folder import RunDir, config_fingerprint, write_config
+from sharingan_jax.run.checkpoints import CheckpointManager
+from sharingan_jax.run.folder import RunFolder, write_config
+from sharingan_jax.run.manifest import Imported, Manifest, config_digest, write_manifest
 
 
 def import_state(config: Config, paths: Sequence[Path]) -> TrainState:
@@ -51,7 +51,7 @@ def import_state(config: Config, paths: Sequence[Path]) -> TrainState:
     return from_tensors(config, system, whole.tensors, gen_adam=whole.adam.get("gen"), disc_adam=whole.adam.get("dis"))
 
 
-def begin_run(run: RunDir, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
+def begin_run(run: RunFolder, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
     """Writes the folder of a run that begins with `state`: its settings, where it is from, and a checkpoint.
 
     It is made whole beside its place and then moved there, so that a start that is broken off leaves no half of a run. `run.root`
@@ -59,7 +59,7 @@ def begin_run(run: RunDir, config: Config, state: TrainState, paths: Sequence[Pa
     """
     root = run.root.resolve()
     make_folder(root.parent)
-    being_made = RunDir(Path(tempfile.mkdtemp(prefix=f".{root.name}.importing-", dir=root.parent)))
+    being_made = RunFolder(Path(tempfile.mkdtemp(prefix=f".{root.name}.importing-", dir=root.parent)))
     try:
         _write_beginning(being_made, config, state, paths)
         if root.is_dir():
@@ -70,15 +70,24 @@ def begin_run(run: RunDir, config: Config, state: TrainState, paths: Sequence[Pa
         raise
 
 
-def _write_beginning(run: RunDir, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
+def _write_beginning(run: RunFolder, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
     make_folder(run.checkpoints)
     os.chmod(run.root, 0o755)  # mkdtemp's 0o700 would hide the run from the group it is shared with.
     files = {str(path): sha256(path.read_bytes()).hexdigest() for path in paths}
-    imported = {"step": int(state.step), "files": files, "digest": digest(state)}
-    with Checkpoints(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
-        checkpoints.save(state, {"config": config_fingerprint(config), "imported": files})
+    step = int(state.step)
+    with CheckpointManager(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
+        checkpoints.save(state, {"config": config_digest(config)})
         checkpoints.wait()
-    write_json(run.manifest, {"status": "imported", "step": int(state.step), "imported": imported, **describe_environment()})
+    manifest = Manifest(
+        status="imported",
+        seed=config.seed,
+        step=step,
+        total_steps=step,
+        config=to_dict(config),
+        config_digest=config_digest(config),
+        imported=Imported(step, files, digest(state)),
+    )
+    write_manifest(run.manifest, manifest)
     write_config(run, config)
 
 

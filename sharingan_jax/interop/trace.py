@@ -14,24 +14,24 @@ from sharingan_jax.config.schema import Config
 from sharingan_jax.data.dataset import Pictures
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources.load import load_pictures
-from sharingan_jax.devices.compiled import compile_programs
 from sharingan_jax.devices.mesh import make_mesh
+from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.state import TrainState
-from sharingan_jax.gan.step import Metrics, scale_pictures, update_networks
-from sharingan_jax.gan.system import System, build_system
+from sharingan_jax.gan.step import Metrics, scale_images, train_step
+from sharingan_jax.gan.system import System
 from sharingan_jax.interop.state_dict import moment_tensors, to_tensors
 from sharingan_jax.rng import draw_latents
-from sharingan_jax.run.continuation import check_same_run
-from sharingan_jax.run.folder import RunDir, read_config, read_imported
-from sharingan_jax.run.load import read_saved_run
+from sharingan_jax.run.continuation import check_continuation, read_existing
+from sharingan_jax.run.folder import RunFolder, read_config
+from sharingan_jax.run.load import load_run
 
 
 @dataclass(frozen=True)
 class Beginning:
     """A run as it was before its first step here: the state it drew, or the one that was imported."""
 
-    run: RunDir
+    folder: RunFolder
     config: Config
     system: System
     pictures: Pictures
@@ -41,22 +41,20 @@ class Beginning:
 def run_beginning(workdir: Path) -> Beginning:
     """The beginning of the run in `workdir`. Raises UserError where its pictures are gone or others, or where it was imported
     and its first checkpoint is no longer kept."""
-    run = RunDir(workdir)
-    config = read_config(run)
+    folder = RunFolder(workdir)
+    config = read_config(folder)
     pictures = load_pictures(config.data)
-    check_same_run(run, config, pictures)
-    imported = read_imported(run)
-    if imported:
-        if not (run.checkpoints / str(imported["step"])).is_dir():
+    existing = read_existing(folder)
+    check_continuation(existing, config, pictures)
+    trainer = Trainer(config, make_mesh(1, batch_sizes={1}))
+    if existing.imported:
+        if existing.imported.step not in existing.steps:
             raise UserError(
-                f"--workdir={workdir} was imported, and its first checkpoint is kept no longer; import the files again into a"
+                f"--workdir={workdir} was imported, and its first checkpoint is no longer kept; import the files again into a"
                 " new folder, and trace that"
             )
-        saved = read_saved_run(workdir, step=imported["step"])
-        return Beginning(run, config, saved.system, pictures, saved.state)
-    system = build_system(config)
-    programs = compile_programs(system, make_mesh(1, batch_sizes={1}), precision=config.train.precision)
-    return Beginning(run, config, system, pictures, programs.init(config.seed))
+        return Beginning(folder, config, trainer.system, pictures, load_run(workdir).state(existing.imported.step))
+    return Beginning(folder, config, trainer.system, pictures, trainer.init(config.seed))
 
 
 def record_trace(beginning: Beginning, *, steps: int) -> dict[str, np.ndarray]:
@@ -103,9 +101,9 @@ def compare_with_records(trace: dict[str, np.ndarray], records: list[dict[str, A
 
 def _traced(system: System, state: TrainState, real_u8: np.ndarray, *, precision: str) -> tuple[TrainState, Metrics, Metrics]:
     def body(state: TrainState, batch_u8: Array) -> tuple[TrainState, tuple[Metrics, Metrics]]:
-        real = scale_pictures(batch_u8)
+        real = scale_images(batch_u8)
         z = draw_latents(state.key, step=state.step + 1, count=real.shape[0], nz=system.nz)
-        state, metrics = update_networks(system, state, real, z)
+        state, metrics = train_step(system, state, real, z)
         return state, ({"real": real, "z": z}, metrics)
 
     @jax.jit

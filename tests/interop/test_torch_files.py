@@ -139,7 +139,7 @@ def test_a_pytorch_run_goes_on_here_from_its_checkpoint_with_adams_moments(tmp_p
     from replay import replay_ours
 
     from sharingan_jax.interop.state_dict import moment_tensors, to_tensors
-    from sharingan_jax.run.load import read_saved_run
+    from sharingan_jax.run.load import load_run
 
     torch.manual_seed(1)
     config = small_config("default")
@@ -151,16 +151,17 @@ def test_a_pytorch_run_goes_on_here_from_its_checkpoint_with_adams_moments(tmp_p
     checkpoint["netG"] = {f"module.{name}": tensor for name, tensor in training.gen.state_dict().items()}  # of DataParallel
     torch.save(checkpoint, tmp_path / "last.pth.tar")
     assert _import(tmp_path / "run", files=[tmp_path / "last.pth.tar"]) == 0
-    saved = read_saved_run(tmp_path / "run", step=3)
-    ours = to_tensors(saved.config, saved.state) | moment_tensors(saved.config, saved.state)
+    run = load_run(tmp_path / "run")
+    state = run.state(3)
+    ours = to_tensors(run.config, state) | moment_tensors(run.config, state)
     theirs = training.tensors()
     assert max(relative_differences(ours, theirs).values()) == 0.0
-    assert [int(optax.tree.get(net.opt, "count")) for net in (saved.state.gen, saved.state.disc)] == [3, 3]
+    assert [int(optax.tree.get(net.opt, "count")) for net in (state.gen, state.disc)] == [3, 3]
     assert _train(tmp_path / "run", "--config.train.steps=5") == 0
     # The step that follows is PyTorch's next one: Adam's moments and count are in it.
     real, z = batch(4)
     figures = training.step(oracle.as_torch(real).float(), torch.tensor(z).float())
-    ours_after, our_figures = replay_ours(config, saved.state, steps=1, dtype="float32", first=4)
+    ours_after, our_figures = replay_ours(config, state, steps=1, dtype="float32", first=4)
     np.testing.assert_allclose(our_figures["loss_g"][0], figures["loss_g"], rtol=1e-4)
     distance = relative_differences(
         {name: array for name, array in ours_after.items() if name.endswith("weight_orig")},
