@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -147,9 +148,10 @@ def run_case(case: Case, folder: Path, *, ending: str = "uninterrupted") -> dict
     workdir = folder / "run"
     environment = _environment(case)
     steps = None
+    if ending == "SIGKILL":  # It can leave half an entry in the compile cache, so this run works on a copy.
+        shared, environment["JAX_COMPILATION_CACHE_DIR"] = environment["JAX_COMPILATION_CACHE_DIR"], str(folder / "cache")
+        shutil.copytree(shared, folder / "cache")
     if ending != "uninterrupted":
-        # A kill can leave half an entry in the compile cache, so that cache must not be shared.
-        environment["JAX_COMPILATION_CACHE_DIR"] = str(folder / "cache")
         with _started(case, workdir, environment) as (process,):
             steps = _interrupt(process, workdir, signal.Signals[ending])
     with _started(case, workdir, environment) as processes:
