@@ -171,6 +171,7 @@ def _train_from(members: Sequence[_Member], together: Together, *, until: int, s
                 member.ready.run,
                 member.ready.plan,
                 n_critic=member.ready.config.train.n_critic,
+                columns=member.ready.config.sample.columns,
                 writes=member.ready.processes.is_first,
                 check_folder=member.check_folder,
                 events=stack.enter_context(_open_events(member.ready, resume_step=first_step)),
@@ -331,7 +332,8 @@ def _finish(member: _Member, *, began: float, stop: StopRequest, stream: TextIO)
     def write() -> None:
         seconds, seen = time.monotonic() - began, ready.plan.images_seen(step)
         end_manifest(ready.run, status=status, step=step, digest=final, images_seen=seen, seconds=seconds)
-        outputs.save_summaries(ready.run, ready.pictures.images, fakes, step=step)
+        columns = ready.config.sample.columns
+        outputs.save_summaries(ready.run, ready.pictures.images, fakes, step=step, columns=columns)
         whose = "" if ready.beside is None else f"seed {ready.config.seed}: "
         print(f"{whose}step {step} of {ready.schedule.total_steps}, digest {final}", file=stream, flush=True)
 

@@ -34,6 +34,7 @@ class Recorder:
         plan: BatchPlan,
         *,
         n_critic: int,
+        columns: int,
         writes: bool,
         check_folder: Callable[[], None],
         events: EventWriter | None,
@@ -42,6 +43,7 @@ class Recorder:
         self._run = run
         self._plan = plan
         self._n_critic = n_critic
+        self._columns = columns
         self._writes = writes
         self._check_folder = check_folder
         self._events = events
@@ -81,7 +83,7 @@ class Recorder:
 
     def sample(self, step: int, images: np.ndarray) -> None:
         """Writes the grid of a step's pictures, float32 [N, H, W, C] in [−1, 1]."""
-        grid = outputs.save_sample(self._run, step, images)
+        grid = outputs.save_sample(self._run, step, images, self._columns)
         if self._events:
             self._events.image("samples", grid, step)
 

@@ -16,11 +16,15 @@ from sharingan_jax.streams import fixed_latents, seed_key
 
 @dataclass(frozen=True)
 class Sampler:
-    """A trained generator; `origin` says which, in words. `generate` takes float32 [B, nz] to [B, H, W, C] in [−1, 1]."""
+    """A trained generator; `origin` says which, in words. `generate` takes float32 [B, nz] to [B, H, W, C] in [−1, 1].
+
+    `columns` is the number of images in a row of a grid: the run's sample.columns, if the run is known.
+    """
 
     origin: str
     nz: int
     generate: Callable[[np.ndarray], jax.Array]
+    columns: int = 5
 
     def draw(self, z: np.ndarray, *, group: int) -> np.ndarray:
         """Pictures float32 [N, H, W, C] in [−1, 1] for latents [N, nz], in groups of nearly equal size and at most `group`."""
@@ -32,7 +36,12 @@ def restore_sampler(workdir: Path, *, step: int | None, statistics: Literal["bat
     """The generator of a run's checkpoint, the last where `step` is None. Raises UserError where there is none."""
     saved = read_saved_run(workdir, step=step)
     sample = compile_sampler(saved.system, statistics=statistics, precision=saved.config.train.precision, mesh=saved.mesh)
-    return Sampler(f"step {saved.step}", nz=saved.system.nz, generate=lambda z: sample(saved.state.gen, z))
+    return Sampler(
+        f"step {saved.step}",
+        nz=saved.system.nz,
+        generate=lambda z: sample(saved.state.gen, z),
+        columns=saved.config.sample.columns,
+    )
 
 
 def draw_run_latents(seed: int, *, count: int, nz: int) -> np.ndarray:
