@@ -51,12 +51,12 @@ class RunFolder:
     def sample(self, step: int) -> Path:
         return self.samples / f"step_{step:06d}.png"
 
-    def sample_files(self, last_step: int) -> list[Path]:
-        """Return the sample grids of steps up to `last_step`, in order."""
+    def sample_files(self, last_step: int) -> dict[int, Path]:
+        """Return the sample grids of steps up to `last_step`, by step, in order."""
         files = {
             int(path.stem.removeprefix("step_")): path for path in self.samples.glob("step_*.png") if path.stem[5:].isdigit()
         }
-        return [files[step] for step in sorted(files) if step <= last_step]
+        return {step: files[step] for step in sorted(files) if step <= last_step}
 
     def checkpoint_steps(self) -> tuple[int, ...]:
         """Return the steps that have a finished checkpoint, in order."""

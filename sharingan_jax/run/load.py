@@ -100,7 +100,8 @@ class Run:
         sample = jit_sample(
             self.system, statistics=statistics, precision=self.config.train.precision, mesh=make_mesh(1, batch_sizes={1})
         )
-        return Sampler(f"step {int(state.step)}", self.config.model.nz, lambda z: sample(state.gen, z))
+        columns = self.config.sample.columns
+        return Sampler(f"step {int(state.step)}", self.config.model.nz, lambda z: sample(state.gen, z), columns)
 
     def generator(self, step: int | None = None, *, statistics: Statistics = "batch") -> Callable[[Any], np.ndarray]:
         """Return the generator of a checkpoint as a function: float32 [N, nz] -> float32 [N, H, W, C] in [−1, 1].
@@ -120,10 +121,10 @@ class Run:
         z = draw_run_latents(seed, count=num, nz=self.config.model.nz)
         return to_u8(self.sampler(step, statistics=statistics).draw(z))
 
-    def show(self, num: int = 25, *, seed: int = 0, step: int | None = None, columns: int = 5) -> "Image.Image":
+    def show(self, num: int = 25, *, seed: int = 0, step: int | None = None) -> "Image.Image":
         """Return a grid of `num` samples as a Pillow image; a notebook displays it."""
         images_u8 = self.sample(num, seed=seed, step=step)
-        return as_image(make_grid(images_u8 / np.float32(127.5) - 1.0, columns=columns))
+        return as_image(make_grid(images_u8 / np.float32(127.5) - 1.0, columns=self.config.sample.columns))
 
 
 def load_run(path: Path | str) -> Run:

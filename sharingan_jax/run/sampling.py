@@ -15,11 +15,15 @@ GROUP = 500  # Images drawn at once: at 64 pixels about a gigabyte of activation
 
 @dataclass(frozen=True)
 class Sampler:
-    """A trained generator: `generate` takes float32 [B, nz] to [B, H, W, C] in [−1, 1]. `origin` says which one it is."""
+    """A trained generator; `origin` says which one it is. `generate` takes float32 [B, nz] to [B, H, W, C] in [−1, 1].
+
+    `columns` is the number of images in a row of a grid: the run's sample.columns, if the run is known.
+    """
 
     origin: str
     nz: int
     generate: Callable[[np.ndarray], Any]
+    columns: int = 5
 
     def draw(self, z: np.ndarray, *, group: int = GROUP) -> np.ndarray:
         """Return images float32 [N, H, W, C] in [−1, 1] for latents [N, nz], in groups of nearly equal size, at most `group`."""

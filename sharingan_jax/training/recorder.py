@@ -11,7 +11,7 @@ import numpy as np
 
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.state import TrainState, digest, first_non_finite
-from sharingan_jax.reporting.grids import make_grid, save_gif, save_png
+from sharingan_jax.reporting.grids import make_grid, save_png, save_training_gif
 from sharingan_jax.reporting.plots import loss_figure, real_vs_fake_figure
 from sharingan_jax.reporting.progress import Progress
 from sharingan_jax.reporting.tensorboard import EventWriter
@@ -221,21 +221,22 @@ class Recorder:
 
 def save_sample(setup: RunSetup, step: int, images: np.ndarray) -> np.ndarray:
     """Write the grid of images [N, H, W, C] in [−1, 1] as that step's sample. Return it, uint8 [H', W', 3]."""
-    grid = make_grid(images)
+    grid = make_grid(images, columns=setup.config.sample.columns)
     save_png(setup.folder.sample(step), grid)
     return grid
 
 
 def save_summaries(setup: RunSetup, images: np.ndarray, *, step: int) -> None:
     """Write `losses.png`, `real_vs_fake.png` and `training.gif` as of `step`; images [N, H, W, C] in [−1, 1]."""
-    folder = setup.folder
+    folder, columns = setup.folder, setup.config.sample.columns
     records = read_metrics(folder)
     if records:
         loss_figure(folder.root / "losses.png", records, title=f"{folder.root.absolute().parent.name}/{folder.root.name}")
-    real_vs_fake_figure(folder.root / "real_vs_fake.png", setup.dataset.preview(len(images)), images)
+    real_u8 = setup.dataset.preview(len(images))
+    real_vs_fake_figure(folder.root / "real_vs_fake.png", real_u8, images, columns=columns)
     grids = folder.sample_files(step)
     if grids:
-        save_gif(folder.root / "training.gif", grids)
+        save_training_gif(folder.root / "training.gif", grids)
 
 
 def open_events(setup: RunSetup, *, resume_step: int) -> contextlib.AbstractContextManager[EventWriter | None]:

@@ -100,10 +100,10 @@ def read_last_state(workdir: Path) -> dict[str, np.ndarray]:
     sys.path[:0] = [] if str(ROOT) in sys.path else [str(ROOT)]
     import jax
 
-    from sharingan_jax.saved import read_saved_run
-    from sharingan_jax.state import named_arrays
+    from sharingan_jax.gan.state import named_arrays
+    from sharingan_jax.run.load import load_run
 
-    return named_arrays(jax.device_get(read_saved_run(workdir, step=None).state))
+    return named_arrays(jax.device_get(load_run(workdir).state()))
 
 
 # --- Conditions: computed here and not by the product, so that no change of the product can loosen the comparison. ---
