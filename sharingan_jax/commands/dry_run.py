@@ -22,7 +22,7 @@ def describe(groups: Sequence[Sequence[Prepared]]) -> str:
     partial_batch = f", the last of {plan.size_of(plan.batches_per_epoch)}" if plan.has_partial_batch else ""
     facts = [
         f"pictures     {pictures.count} from {ready.config.data.source}, {len(pictures.skipped)} files skipped;"
-        f" digest {pictures.fingerprint[:12]}",
+        f" digest {pictures.digest[:12]}",
         f"networks     G {_count(state.gen.params):,} and D {_count(state.disc.params):,} parameters;"
         f" {ready.system.form} convolutions",
         f"devices      {max(mesh.size, ready.seeds_devices)} of {jax.device_count()} × {device.device_kind} ({device.platform})",

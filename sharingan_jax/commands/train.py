@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from sharingan_jax.commands.arguments import Parser, add_process_flags, join_processes, lost_processes_told
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.schema import Config
-from sharingan_jax.data.dataset import Pictures
+from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.devices.compile_cache import keep_compiled
 from sharingan_jax.devices.environment import settle_environment
 from sharingan_jax.devices.processes import Processes
@@ -72,14 +72,14 @@ def run(arguments: list[str]) -> int:
     keep_compiled()
 
     from sharingan_jax.data.sources.load import (
-        load_pictures,  # JAX takes a second to import: a mistyped setting does not wait for it.
+        load_dataset_from_config,  # JAX takes a second to import: a mistyped setting does not wait for it.
     )
     from sharingan_jax.training.setup import prepare_seeds
 
     processes = join_processes(flags)
     with contextlib.ExitStack() as stack:
         stream = sys.stdout if processes.is_first else stack.enter_context(Path(os.devnull).open("w"))
-        pictures = load_pictures(config.data)
+        pictures = load_dataset_from_config(config.data)
         if pictures.skipped:
             print(f"{config.data.path}: {len(pictures.skipped)} files are not pictures and were skipped", file=stream)
         if not any(key.startswith("data.") for key, _ in overrides):
@@ -159,7 +159,7 @@ def _as_one(failures: dict[int, UserError], *, count: int) -> UserError:
     )
 
 
-def _check_pictures_of(path: Path, config: Config, pictures: Pictures) -> None:
+def _check_pictures_of(path: Path, config: Config, pictures: ImageDataset) -> None:
     """Raises UserError where `path` is the manifest of a run on other pictures than these."""
     noted = read_manifest(path) if path.suffix == ".json" else {}
     changed = differing_pictures(noted, {"data": describe_pictures(config, pictures)}) if "versions" in noted else []

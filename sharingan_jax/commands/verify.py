@@ -51,13 +51,13 @@ def run(arguments: list[str]) -> int:
     config = load_config(place.config, overrides)
     config = settle_environment(config, recorded=config.train.host_threads)
 
-    from sharingan_jax.data.sources.load import load_pictures
+    from sharingan_jax.data.sources.load import load_dataset_from_config
     from sharingan_jax.training.verify import StoppedError, choose_span, verify, with_devices_of
 
     if not any(key == "train.devices" for key, _ in overrides):
         config = with_devices_of(place, config)
     span = choose_span(place, start=flags.start, end=flags.end)
-    pictures = load_pictures(config.data)
+    pictures = load_dataset_from_config(config.data)
     changed = differing_pictures(read_manifest(place.manifest), {"data": describe_pictures(config, pictures)})
     if changed:
         print("not the same: the pictures have changed since the run (first: then, second: now):")

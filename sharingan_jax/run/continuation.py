@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from sharingan_jax.config.schema import Config, identity_changes
-from sharingan_jax.data.dataset import Pictures
+from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.errors import UserError
 from sharingan_jax.run.diff import differing_pictures
 from sharingan_jax.run.folder import RunDir, describe_pictures, read_config, read_imported, read_manifest
 
 
-def check_same_run(run: RunDir, config: Config, pictures: Pictures) -> None:
+def check_same_run(run: RunDir, config: Config, pictures: ImageDataset) -> None:
     """Raises UserError, naming keys or files, where `run` began with other settings or pictures; returns where it is new."""
     if run.root.exists() and not run.root.is_dir():
         raise UserError(f"--workdir={run.root} is a file; give the name of a folder")
@@ -35,7 +35,7 @@ def check_same_run(run: RunDir, config: Config, pictures: Pictures) -> None:
         data = read_manifest(run.manifest).get("data", {})
         began_with = data.get("fingerprint")
         has_trained = began_with is not None or read_imported(run) is None
-        if has_trained and began_with != pictures.fingerprint:
+        if has_trained and began_with != pictures.digest:
             found = differing_pictures({"data": data}, {"data": describe_pictures(config, pictures)})
             raise UserError(
                 f"--workdir={run.root}: the pictures have changed since the run began (first: then, second: now):"

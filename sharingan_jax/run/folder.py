@@ -8,7 +8,7 @@ from typing import Any
 
 from sharingan_jax.config.parse import complete_older, parse
 from sharingan_jax.config.schema import Config, identity, to_dict
-from sharingan_jax.data.dataset import Pictures
+from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import write_json
 
@@ -140,12 +140,12 @@ def write_config(run: RunDir, config: Config) -> None:
     write_json(run.config, to_dict(config))
 
 
-def describe_pictures(config: Config, pictures: Pictures) -> dict[str, Any]:
+def describe_pictures(config: Config, pictures: ImageDataset) -> dict[str, Any]:
     """What `manifest.json` keeps of the pictures: each one's digest, and that of all of them as they are trained on."""
     return {
         "source": config.data.source,
         "count": pictures.count,
-        "fingerprint": pictures.fingerprint,
+        "fingerprint": pictures.digest,
         "skipped": len(pictures.skipped),
         "files": dict(zip(pictures.names, pictures.digests, strict=True)),
     }

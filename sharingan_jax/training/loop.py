@@ -14,7 +14,7 @@ from typing import TextIO
 import jax
 import numpy as np
 
-from sharingan_jax.data.pipeline import chunks
+from sharingan_jax.data.pipeline import batches
 from sharingan_jax.devices.memory import give_back_freed
 from sharingan_jax.devices.stacked_seeds import Together, alone
 from sharingan_jax.errors import UserError
@@ -233,12 +233,12 @@ def _begin_compiling(members: Sequence[_Member], together: Together, dispatch: t
     if dispatch is not None:
         ready, (step, length) = members[0].ready, dispatch
         batch = ready.plan.size_of(step) // ready.processes.count
-        together.begin([member.state for member in members], (length, batch, *ready.pictures.images.shape[1:]))
+        together.begin([member.state for member in members], (length, batch, *ready.pictures.image_shape))
 
 
 def _pictures_of(ready: Prepared, dispatches: Iterable[tuple[int, int]]) -> Iterator[np.ndarray]:
     part, parts = ready.processes.index, ready.processes.count
-    return chunks(ready.pictures.images, ready.plan, dispatches, part=part, parts=parts)
+    return batches(ready.pictures, ready.plan, dispatches, part=part, parts=parts)
 
 
 @contextlib.contextmanager
@@ -331,7 +331,7 @@ def _finish(member: _Member, *, began: float, stop: StopRequest, stream: TextIO)
     def write() -> None:
         seconds, seen = time.monotonic() - began, ready.plan.images_seen(step)
         end_manifest(ready.run, status=status, step=step, digest=final, images_seen=seen, seconds=seconds)
-        outputs.save_summaries(ready.run, ready.pictures.images, fakes, step=step)
+        outputs.save_summaries(ready.run, ready.pictures.preview(len(fakes)), fakes, step=step)
         whose = "" if ready.beside is None else f"seed {ready.config.seed}: "
         print(f"{whose}step {step} of {ready.schedule.total_steps}, digest {final}", file=stream, flush=True)
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from sharingan_jax.config.schema import Config, to_dict
-from sharingan_jax.data.dataset import Pictures
+from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.devices.compiled import Programs, compile_programs
 from sharingan_jax.devices.environment import describe_environment
@@ -42,7 +42,7 @@ class Prepared:
     """
 
     config: Config
-    pictures: Pictures
+    pictures: ImageDataset
     run: RunDir
     system: System
     programs: Programs
@@ -65,7 +65,7 @@ class Prepared:
 
 
 def prepare(
-    config: Config, pictures: Pictures, run: RunDir, *, processes: Processes = ALONE, like: Prepared | None = None
+    config: Config, pictures: ImageDataset, run: RunDir, *, processes: Processes = ALONE, like: Prepared | None = None
 ) -> Prepared:
     """Checks all that can be checked before anything is written; raises UserError.
 
@@ -89,7 +89,7 @@ def prepare(
 
 
 def prepare_seeds(
-    config: Config, pictures: Pictures, folder_of: Callable[[int], RunDir], *, processes: Processes = ALONE
+    config: Config, pictures: ImageDataset, folder_of: Callable[[int], RunDir], *, processes: Processes = ALONE
 ) -> list[list[Prepared]]:
     """The runs of `train.seeds` seeds, each in `folder_of(seed)`, in groups of those that share a program. Raises UserError."""
     at_once = _seeds_at_once(config)
@@ -128,7 +128,7 @@ def _side_by_side(group: Sequence[Prepared], programs: dict[int, Beside], *, dev
     return [replace(ready, beside=programs[count]) for ready in group]
 
 
-def _check_and_read(run: RunDir, config: Config, pictures: Pictures) -> int:
+def _check_and_read(run: RunDir, config: Config, pictures: ImageDataset) -> int:
     """Raises UserError where `run` is of other settings or pictures; the number of devices it began on, 0 where it has not."""
     check_same_run(run, config, pictures)
     return devices_begun_on(run)
@@ -163,7 +163,7 @@ def check_not_past(ready: Prepared, last_step: int) -> None:
 
 def identity_facts(ready: Prepared) -> dict[str, str]:
     """What a checkpoint notes of the run it is of."""
-    return {"config": config_fingerprint(ready.config), "data": ready.pictures.fingerprint}
+    return {"config": config_fingerprint(ready.config), "data": ready.pictures.digest}
 
 
 def begin_folder(ready: Prepared, *, after_step: int) -> None:

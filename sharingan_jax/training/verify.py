@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from sharingan_jax.config.schema import Config
-from sharingan_jax.data.dataset import Pictures
+from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import make_folder, write_json
 from sharingan_jax.gan.state import TrainState, named_arrays
@@ -78,7 +78,7 @@ def choose_span(run: RunDir, *, start: int | None, end: int | None) -> Span:
     return span
 
 
-def verify(run: RunDir, config: Config, pictures: Pictures, span: Span, *, scratch: Path, stream: TextIO) -> Verdict:
+def verify(run: RunDir, config: Config, pictures: ImageDataset, span: Span, *, scratch: Path, stream: TextIO) -> Verdict:
     """Does the steps of `span` again in `scratch`, an empty folder, and compares. The run itself is only read.
 
     Raises UserError where the run's own records or checkpoints of the span are not whole, and StoppedError at a signal.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import smoke_config
 
-from sharingan_jax.data.dataset import Pictures
+from sharingan_jax.data.dataset import ArrayDataset
 from sharingan_jax.errors import UserError
 from sharingan_jax.run.continuation import check_same_run
 from sharingan_jax.run.folder import RunDir, read_json, read_manifest
@@ -79,7 +79,7 @@ def test_the_lock_leads_to_no_other_file(tmp_path: Path) -> None:
 
 def test_a_run_does_not_lie_among_its_pictures(tmp_path: Path) -> None:
     config = smoke_config(data__source="folder", data__path=str(tmp_path))
-    pictures = Pictures(np.zeros((1, 32, 32, 3), np.uint8), ("a.png",), ("0" * 64,))
+    pictures = ArrayDataset(images=np.zeros((1, 32, 32, 3), np.uint8), names=("a.png",), digests=("0" * 64,))
     with pytest.raises(UserError, match=r"lies inside data\.path=.*; use a --workdir outside it"):
         check_same_run(RunDir(tmp_path / "runs" / "one"), config, pictures)
     check_same_run(RunDir(tmp_path.parent / "elsewhere"), config, pictures)
