@@ -14,7 +14,7 @@ def load_dataset(
     """Load images as uint8 [N, size, size, channels], resized and cropped as the reference does.
 
     `source` is "emblems", the path of a folder (`~` expands), or "tfds:NAME" for a tensorflow-datasets set. Only the last one
-    reads `split` and `data_dir` (where tensorflow-datasets keeps its files; "" is its own default). A folder that is called
+    reads `split` and `data_dir` (the folder of tensorflow-datasets; "" is its default). A folder that is called
     "emblems" is "./emblems" or a Path. Raise UserError, one line, if the source cannot be loaded.
     """
     if source == "":
