@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import main
-from sharingan_jax.data.sources.folder import folder_pictures
+from sharingan_jax.data.sources.folder import folder_dataset
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_json
 from sharingan_jax.reporting.grids import make_grid
@@ -104,7 +104,8 @@ def twin_table(records: dict[str, list[dict[str, Any]]]) -> str:
 def variety_table(runs: Path) -> str:
     """Mean distance between two pictures of a grid, and how many of its pictures are distinct, at chosen steps."""
     config = read_config(RunFolder(runs / EXPERIMENTS[0]))
-    real = folder_pictures(Path(config.data.path), size=config.data.size, channels=config.data.channels).images
+    dataset = folder_dataset(Path(config.data.path), size=config.data.size, channels=config.data.channels)
+    real = dataset.preview(dataset.count)
     real_distance, threshold = real_variety(real, count=config.sample.num)
     rows = []
     for step in GRID_STEPS:

@@ -37,9 +37,9 @@ from experiments.study_results import (
 )
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.schema import Config, identity
-from sharingan_jax.data.dataset import Pictures
+from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.order import BatchPlan
-from sharingan_jax.data.sources.load import load_pictures
+from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.devices.environment import describe_environment
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_json, write_atomically, write_json, write_text
@@ -118,8 +118,8 @@ def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> None:
     import torch
 
     config = load_config(_config_file(cell), settings)
-    pictures = load_pictures(config.data)
-    real = oracle.as_torch(pictures.images.astype(np.float32) / 127.5 - 1.0)
+    pictures = load_dataset_from_config(config.data)
+    real = oracle.as_torch(pictures.preview(pictures.count).astype(np.float32) / 127.5 - 1.0)
     torch.manual_seed(config.seed)
     gen = oracle.Generator(nz=config.model.nz, ngf=config.model.ngf, normalised=config.model.gen_spectral_norm)
     disc = oracle.Discriminator(ndf=config.model.ndf, normalised=config.model.disc_spectral_norm)
@@ -133,7 +133,7 @@ def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> None:
     _write_fakes(cell, fakes.permute(0, 2, 3, 1).numpy())
 
 
-def _describe_pytorch(cell: Cell, config: Config, pictures: Pictures) -> None:
+def _describe_pytorch(cell: Cell, config: Config, pictures: ImageDataset) -> None:
     import torch
 
     environment = describe_environment()
@@ -189,14 +189,14 @@ def collect(runs: Path, out: Path, *, seeds: int) -> None:
         raise UserError(f"{runs}: not trained yet: {'; '.join(missing)}; `train` goes on with them")
     _check_alike(every)
     config = read_config(every[0].run)
-    pictures = load_pictures(config.data)
-    real = sample_statistics(pictures.images / 127.5 - 1.0)
+    pictures = load_dataset_from_config(config.data)
+    real = sample_statistics(pictures.preview(pictures.count) / 127.5 - 1.0)
     study = {
         "command": "python -m experiments.study collect",
         "window": WINDOW,
         "steps": config.train.steps,
         "samples": SAMPLES,
-        "pictures": {"count": pictures.count, "fingerprint": pictures.fingerprint},
+        "pictures": {"count": pictures.count, "fingerprint": pictures.digest},
         "versions": {
             name: sorted({versions.get(name, "–") for versions in map(_versions, every)}) for name in ("jax", "torch", "python")
         },

@@ -9,7 +9,7 @@ from typing import TextIO
 import jax
 import numpy as np
 
-from sharingan_jax.data.pipeline import chunks as read_batches
+from sharingan_jax.data.pipeline import batches
 from sharingan_jax.devices.memory import trim_malloc
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.errors import UserError
@@ -96,7 +96,7 @@ def _precompile(runs: Sequence[OpenRun], trainer: Trainer, chunk: tuple[int, int
 def _batches(setup: RunSetup, first_step: int, *, until: int) -> Iterator[np.ndarray]:
     """Return this process's part of each chunk's batches, uint8 [K, B / processes, H, W, C]."""
     chunks = setup.schedule.chunks(first_step, until=until)
-    return read_batches(setup.dataset.images, setup.plan, chunks, part=setup.processes.index, parts=setup.processes.count)
+    return batches(setup.dataset, setup.plan, chunks, part=setup.processes.index, parts=setup.processes.count)
 
 
 def _write_or_fail(

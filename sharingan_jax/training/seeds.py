@@ -84,11 +84,11 @@ def prepare(
     config = pin_environment(config, recorded=0 if config.train.host_threads else common_host_threads(several))
     keep_compiled()
 
-    from sharingan_jax.data.sources.load import load_pictures as load_dataset  # JAX takes a second to import; so does this.
+    from sharingan_jax.data.sources.load import load_dataset_from_config  # JAX takes a second to import; so does this.
     from sharingan_jax.training.setup import setup_seeds
 
     processes = join()
-    dataset = load_dataset(config.data)
+    dataset = load_dataset_from_config(config.data)
     if dataset.skipped and processes.is_primary:
         print(f"{config.data.path}: {len(dataset.skipped)} files are not images and were skipped", file=stream or sys.stdout)
     _check_expected(expected_data, config, dataset)

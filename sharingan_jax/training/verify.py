@@ -81,12 +81,12 @@ def verify(
     pin_jax()
     config = pin_environment(config, recorded=config.train.host_threads)
 
-    from sharingan_jax.data.sources.load import load_pictures as load_dataset  # JAX starts only when the environment is pinned.
+    from sharingan_jax.data.sources.load import load_dataset_from_config  # JAX starts only when the environment is pinned.
 
     if keep_devices:
         config = _with_devices_of(existing, config)
     span = choose_span(existing, start=start, end=end)
-    dataset = load_dataset(config.data)
+    dataset = load_dataset_from_config(config.data)
     changed = differing_images(existing.data, describe_data(config, dataset)) if existing.data else []
     if changed:
         return Verdict(span, images=tuple(changed))

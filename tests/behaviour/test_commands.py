@@ -87,7 +87,7 @@ def test_a_dry_run_of_a_begun_run_says_where_it_would_go_on(run: Path, capsys: p
         (["--config.train.steps"], "--config.train.steps needs a value: --config.train.steps=VALUE"),
         (["--config.train.devices=9"], "config: train.devices=9 and this machine has 8"),
         (["--config.train.devices=8"], "use --config.train.devices=5, or a batch of 24"),
-        (["--config.train.batch_size=101"], "100 pictures are fewer than train.batch_size=101"),
+        (["--config.train.batch_size=101"], "train.batch_size=101: expected at most 100, the number of images"),
         (["sample"], "the following arguments are required: --out"),
         (["sample", "--workdir", "nowhere", "--out", "x.png"], "--workdir=nowhere: no config.json there"),
     ],

@@ -20,7 +20,7 @@ from faults import FAULTS
 from PIL import Image
 
 import main
-from sharingan_jax.data.sources.load import load_pictures as load_dataset
+from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.errors import UserError
 from sharingan_jax.run.checkpoints import SharedCheckpoints
 from sharingan_jax.run.continuation import read_existing
@@ -286,7 +286,7 @@ def test_pictures_that_are_not_finite_stop_the_run_by_name(
 
 def test_weights_that_are_not_finite_are_named_before_they_are_saved(pictures: Path, tmp_path: Path) -> None:
     config = smoke_config(data__source="folder", data__path=str(pictures), model__ngf="4", model__ndf="4", train__batch_size="8")
-    setup = setup_run(config, load_dataset(config.data), read_existing(RunFolder(tmp_path / "run")))
+    setup = setup_run(config, load_dataset_from_config(config.data), read_existing(RunFolder(tmp_path / "run")))
     state = jax.device_get(setup.trainer.init(0))
     checkpoints = SharedCheckpoints(setup.folder, setup.processes, keep=1, identity={})
     run = OpenRun(setup, lambda: None, checkpoints, state)

@@ -12,7 +12,7 @@ from conftest import contents_of, smoke_config, train_arguments
 from test_diff import ENVIRONMENT, IMAGES
 
 import main
-from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.data.dataset import ArrayDataset
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_json
 from sharingan_jax.run.continuation import check_continuation, read_existing
@@ -125,7 +125,7 @@ def test_the_lock_leads_to_no_other_file(tmp_path: Path) -> None:
 
 def test_a_run_does_not_lie_among_its_images(tmp_path: Path) -> None:
     config = smoke_config(data__source="folder", data__path=str(tmp_path))
-    dataset = ImageDataset(np.zeros((1, 32, 32, 3), np.uint8), ("a.png",), ("0" * 64,))
+    dataset = ArrayDataset(images=np.zeros((1, 32, 32, 3), np.uint8), names=("a.png",), digests=("0" * 64,))
     with pytest.raises(UserError, match=r"lies inside data\.path=.*; use a --workdir outside it"):
         check_continuation(read_existing(RunFolder(tmp_path / "runs" / "one")), config, dataset)
     check_continuation(read_existing(RunFolder(tmp_path.parent / "elsewhere")), config, dataset)
