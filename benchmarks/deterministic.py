@@ -35,20 +35,19 @@ def serve(batch: int, deterministic: bool) -> None:
     import numpy as np
 
     from sharingan_jax.data.emblems.draw import draw_emblems
-    from sharingan_jax.devices.compiled import compile_programs
     from sharingan_jax.devices.mesh import make_mesh
+    from sharingan_jax.devices.trainer import Trainer
     from sharingan_jax.gan.state import digest
-    from sharingan_jax.gan.system import build_system
 
     pictures = draw_emblems(100, size=config.data.size)[0]
     chosen = np.resize(np.arange(len(pictures)), (STEPS_A_CALL, batch))
     real_u8 = pictures[chosen]
-    programs = compile_programs(build_system(config), make_mesh(1, batch_sizes={batch}), precision=config.train.precision)
-    state = programs.init(config.seed)
+    trainer = Trainer(config, make_mesh(1, batch_sizes={batch}))
+    state = trainer.init(config.seed)
     print(jax.devices()[0].device_kind, flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
-        state, metrics = programs.chunk(state, real_u8)
+        state, metrics = trainer.run_steps(state, [real_u8])
         jax.block_until_ready((state, metrics))
         print(time.perf_counter() - began, flush=True)
     print(digest(state), flush=True)

@@ -14,12 +14,12 @@ from sharingan_jax.config.schema import Config
 from sharingan_jax.data.dataset import Pictures
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources.load import load_pictures
-from sharingan_jax.devices.compiled import compile_programs
 from sharingan_jax.devices.mesh import make_mesh
+from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.state import TrainState
-from sharingan_jax.gan.step import Metrics, scale_pictures, update_networks
-from sharingan_jax.gan.system import System, build_system
+from sharingan_jax.gan.step import Metrics, scale_images, train_step
+from sharingan_jax.gan.system import System
 from sharingan_jax.interop.state_dict import moment_tensors, to_tensors
 from sharingan_jax.rng import draw_latents
 from sharingan_jax.run.continuation import check_same_run
@@ -54,9 +54,8 @@ def run_beginning(workdir: Path) -> Beginning:
             )
         saved = read_saved_run(workdir, step=imported["step"])
         return Beginning(run, config, saved.system, pictures, saved.state)
-    system = build_system(config)
-    programs = compile_programs(system, make_mesh(1, batch_sizes={1}), precision=config.train.precision)
-    return Beginning(run, config, system, pictures, programs.init(config.seed))
+    trainer = Trainer(config, make_mesh(1, batch_sizes={1}))
+    return Beginning(run, config, trainer.system, pictures, trainer.init(config.seed))
 
 
 def record_trace(beginning: Beginning, *, steps: int) -> dict[str, np.ndarray]:
@@ -103,9 +102,9 @@ def compare_with_records(trace: dict[str, np.ndarray], records: list[dict[str, A
 
 def _traced(system: System, state: TrainState, real_u8: np.ndarray, *, precision: str) -> tuple[TrainState, Metrics, Metrics]:
     def body(state: TrainState, batch_u8: Array) -> tuple[TrainState, tuple[Metrics, Metrics]]:
-        real = scale_pictures(batch_u8)
+        real = scale_images(batch_u8)
         z = draw_latents(state.key, step=state.step + 1, count=real.shape[0], nz=system.nz)
-        state, metrics = update_networks(system, state, real, z)
+        state, metrics = train_step(system, state, real, z)
         return state, ({"real": real, "z": z}, metrics)
 
     @jax.jit

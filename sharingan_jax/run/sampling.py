@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from sharingan_jax.devices.compiled import compile_sampler
+from sharingan_jax.devices.trainer import jit_sample
 from sharingan_jax.errors import UserError
 from sharingan_jax.rng import fixed_latents, seed_key
 from sharingan_jax.run.load import read_saved_run
@@ -31,7 +31,7 @@ class Sampler:
 def restore_sampler(workdir: Path, *, step: int | None, statistics: Literal["batch", "running"]) -> Sampler:
     """The generator of a run's checkpoint, the last where `step` is None. Raises UserError where there is none."""
     saved = read_saved_run(workdir, step=step)
-    sample = compile_sampler(saved.system, statistics=statistics, precision=saved.config.train.precision, mesh=saved.mesh)
+    sample = jit_sample(saved.system, statistics=statistics, precision=saved.config.train.precision, mesh=saved.mesh)
     return Sampler(f"step {saved.step}", nz=saved.system.nz, generate=lambda z: sample(saved.state.gen, z))
 
 

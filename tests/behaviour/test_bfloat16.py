@@ -13,8 +13,8 @@ from conftest import figures_of, manifest_of, smoke_config, train_arguments
 
 import main
 from sharingan_jax.config.load import load_config
-from sharingan_jax.devices.compiled import Programs, compile_programs, jit_chunk
 from sharingan_jax.devices.mesh import make_mesh
+from sharingan_jax.devices.trainer import Trainer, jit_steps
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.system import build_system, init_state
@@ -30,24 +30,24 @@ CASES = [("direct", 1), ("winograd", 1), ("direct", 8)]
 
 
 @cache
-def _programs(dtype: str, form: str, devices: int) -> Programs:
-    system = build_system(smoke_config(model__dtype=dtype, model__convolution=form))
-    return compile_programs(system, make_mesh(devices, batch_sizes={BATCH}), precision="highest")
+def _trainer(dtype: str, form: str, devices: int) -> Trainer:
+    return Trainer(smoke_config(model__dtype=dtype, model__convolution=form), make_mesh(devices, batch_sizes={BATCH}))
 
 
 @cache
 def _trained(dtype: str, form: str, devices: int) -> tuple[TrainState, dict[str, np.ndarray]]:
-    programs = _programs(dtype, form, devices)
-    return jax.device_get(programs.chunk(programs.init(0), REAL_U8))
+    trainer = _trainer(dtype, form, devices)
+    return jax.device_get(trainer.run_steps(trainer.init(0), [REAL_U8]))
 
 
 @cache
 def _lowered(dtype: str, form: str) -> str:
     """The program of the step as StableHLO, before a backend chooses how to compute it."""
-    system = build_system(smoke_config(model__dtype=dtype, model__convolution=form))
-    state = jax.eval_shape(partial(init_state, system, seed=0))
-    chunk = jit_chunk(system, make_mesh(1, batch_sizes={BATCH}), precision="highest")
-    return chunk.lower(state, jax.ShapeDtypeStruct(REAL_U8.shape, np.uint8)).as_text()
+    config = smoke_config(model__dtype=dtype, model__convolution=form)
+    state = jax.eval_shape(partial(init_state, build_system(config), seed=0))
+    return (
+        jit_steps(config, make_mesh(1, batch_sizes={BATCH})).lower(state, jax.ShapeDtypeStruct(REAL_U8.shape, np.uint8)).as_text()
+    )
 
 
 def _operands(program: str, operation: str) -> list[tuple[str, str]]:
@@ -62,8 +62,8 @@ def test_all_that_training_keeps_and_tells_is_float32(form: str, devices: int) -
     jax.tree.map(lambda a, b: np.testing.assert_equal((a.dtype, a.shape), (b.dtype, b.shape)), state, plain)
     assert {array.dtype.name for array in jax.tree.leaves((state.gen, state.disc))} == {"float32", "int32"}  # Adam counts.
     assert {array.dtype.name for array in metrics.values()} == {"float32"}
-    programs = _programs("bfloat16", form, devices)
-    pictures = programs.sample(programs.place(state).gen, np.ones((3, 16), np.float32))
+    trainer = _trainer("bfloat16", form, devices)
+    pictures = trainer.sample(trainer.replicate(state).gen, np.ones((3, 16), np.float32))
     assert pictures.dtype == np.float32
 
 

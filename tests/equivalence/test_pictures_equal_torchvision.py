@@ -8,7 +8,7 @@ from PIL import Image
 
 from sharingan_jax.data.decode import load_picture
 from sharingan_jax.data.sources.folder import folder_pictures
-from sharingan_jax.gan.step import scale_pictures
+from sharingan_jax.gan.step import scale_images
 
 
 def _by_the_reference(path: Path, size: int) -> np.ndarray:
@@ -39,4 +39,4 @@ def test_all_hundred_are_byte_equal_to_torchvisions_transforms(sharingan_folder:
         ours = load_picture(path, size=64)
         np.testing.assert_array_equal(ours, np.round((theirs + 1) * 127.5), err_msg=path.name)
         # (x / 255 − 0.5) / 0.5 and x / 127.5 − 1 are the same number, rounded at other places.
-        np.testing.assert_allclose(scale_pictures(ours), theirs, atol=1.2e-7, err_msg=path.name)
+        np.testing.assert_allclose(scale_images(ours), theirs, atol=1.2e-7, err_msg=path.name)
