@@ -32,18 +32,17 @@ def make_mesh(devices: int, *, batch_sizes: set[int], initial_devices: int = 0) 
     return Mesh(np.array(chosen), (BATCH,))
 
 
-def check_groups(groups: int, *, batch_sizes: set[int]) -> None:
-    """Raises UserError, with the nearest choice that does, where a batch does not divide into equal parts for batch norm."""
-    uneven = [size for size in sorted(batch_sizes) if size % groups]
+def check_ghost_batches(ghost_batches: int, *, batch_sizes: set[int]) -> None:
+    """Raise UserError, with the nearest choice that fits, if a batch does not divide into `ghost_batches` equal parts."""
+    uneven = [size for size in sorted(batch_sizes) if size % ghost_batches]
     if uneven:
-        fitting = max(n for n in range(1, groups + 1) if all(size % n == 0 for size in batch_sizes))
+        fitting = max(n for n in range(1, ghost_batches + 1) if all(size % n == 0 for size in batch_sizes))
         whole = max(batch_sizes)
-        instead = (
-            f"a batch of {max(groups, round(whole / groups) * groups)}" if whole in uneven else "data.last_batch=fill or drop"
-        )
+        nearest = max(ghost_batches, round(whole / ghost_batches) * ghost_batches)
+        instead = f"a batch of {nearest}" if whole in uneven else "data.last_batch=fill or drop"
         raise UserError(
-            f"config: model.batch_norm_groups={groups} does not divide a batch of {uneven[-1]};"
-            f" use --config.model.batch_norm_groups={fitting}, or {instead}"
+            f"config: model.ghost_batches={ghost_batches} does not divide a batch of {uneven[-1]};"
+            f" use --config.model.ghost_batches={fitting}, or {instead}"
         )
 
 
