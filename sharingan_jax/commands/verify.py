@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.config.load import load_config
-from sharingan_jax.config.parse import complete_older, parse
+from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import identity_changes
 from sharingan_jax.devices.environment import settle_environment
 from sharingan_jax.errors import UserError
@@ -78,7 +78,7 @@ def _check_settings(run: RunDir) -> None:
     config, manifest = read_config(run), read_manifest(run.manifest)
     if "config" not in manifest:  # Of a run that was imported and has not trained yet.
         return
-    changed = identity_changes(parse(complete_older(manifest["config"])), config)
+    changed = identity_changes(parse(manifest["config"]), config)
     if changed:
         raise UserError(
             f"{run.config} does not have the settings of {run.manifest.name}: {'; '.join(changed)}; one of them was changed since"

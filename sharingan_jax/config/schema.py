@@ -33,8 +33,10 @@ class Rule:
         if self.choices:
             return "one of " + ", ".join(str(choice) for choice in self.choices)
         bounds = [("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below)]
-        stated = [f"{words} {bound if isinstance(bound, int) else f'{bound:g}'}" for words, bound in bounds if math.isfinite(bound)]
-        return " and ".join(stated) or "finite"
+        texts = [
+            f"{words} {bound if isinstance(bound, int) else f'{bound:g}'}" for words, bound in bounds if math.isfinite(bound)
+        ]
+        return " and ".join(texts) or "finite"
 
 
 def _rule(**rule: Any) -> Any:

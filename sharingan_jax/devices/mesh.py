@@ -1,4 +1,4 @@
-"""The device mesh, and what lies where on it."""
+"""The device mesh, and the sharding of arrays on it."""
 
 import jax
 import numpy as np
@@ -10,11 +10,12 @@ BATCH = "batch"
 
 
 def make_mesh(devices: int, *, batch_sizes: set[int], initial_devices: int = 0) -> Mesh:
-    """A one-axis mesh over `devices` devices; 0 takes as many as `initial_devices` where that can be, or else as many as there are
-    that every batch size divides over.
+    """Return a one-axis mesh over `devices` devices.
 
-    Of several processes each gives equally many, and those of one lie side by side, so that it feeds one piece of the batch.
-    Raises UserError where there are fewer, or where a batch does not divide over them, with the nearest choices that do.
+    With `devices` = 0 it takes `initial_devices`, if that many are here and divide every batch size. Else it takes as many as
+    divide every batch size. Each process gives the same number of devices, which are neighbours in the mesh, so that a process
+    feeds one piece of the batch. Raises UserError if there are fewer devices than asked for, or if a batch does not divide over
+    them, with the nearest choices that fit.
     """
     of_each = [[device for device in jax.devices() if device.process_index == p] for p in range(jax.process_count())]
     processes, there = len(of_each), len(of_each) * min(map(len, of_each))
@@ -61,5 +62,5 @@ def _uneven(count: int, whom: str, *, fitting: int | None, batch_sizes: set[int]
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what lies whole on every device: the state, latents, samples."""
+    """Return the sharding of arrays that every device holds whole: the state, latents, samples."""
     return NamedSharding(mesh, PartitionSpec())

@@ -12,9 +12,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from sharingan_jax.config.schema import Config
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.gan import build_gan
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import Metrics, scan_steps, train_step
-from sharingan_jax.gan.gan import build_gan
 
 SEED = "seed"
 STACKED = TrainState(step=None, key=0, gen=0, disc=0, ema=0)  # type: ignore[arg-type]

@@ -14,9 +14,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from sharingan_jax.config.schema import Config
 from sharingan_jax.devices.memory import trim_malloc
 from sharingan_jax.devices.mesh import BATCH, replicated
+from sharingan_jax.gan.gan import Gan, build_gan, init_state
 from sharingan_jax.gan.state import NetState, TrainState
 from sharingan_jax.gan.step import Metrics, TrainStep, sample_images, scan_steps, train_step
-from sharingan_jax.gan.gan import Gan, build_gan, init_state
 
 
 class Trainer:

@@ -23,7 +23,7 @@ def init_ema(params: Arrays, *, half_life: float) -> Arrays | None:
 
 
 def update_ema(ema: Arrays | None, params: Arrays, *, images: int, half_life: float) -> Arrays | None:
-    """Return decay · ema + (1 − decay) · params with decay = 2^(−images / half_life): every `half_life` images renew half of it."""
+    """Return decay · ema + (1 − decay) · params with decay = 2^(−images / half_life), for a step on `images` images."""
     if ema is None:
         return None
     share = -math.expm1(-math.log(2) * images / half_life)  # 1 − decay, in float64

@@ -19,9 +19,10 @@ from sharingan_jax.rng import Stream, seed_key, stream_key
 
 @dataclass(frozen=True)
 class Gan:
-    """The game of a configuration. `axis_name` names the devices that the training step runs on, if it is in a `shard_map`.
+    """The game of a configuration.
 
-    `conv_impl` is the implementation that `model.conv_impl=auto` chose. `ema_half_life` is in images; 0 keeps no averaged weights.
+    `conv_impl` is the implementation in use, which `model.conv_impl=auto` may have chosen. `ema_half_life` is in images; 0 keeps
+    no averaged weights. `axis_name` names the devices of the `shard_map` that the training step runs in, if any.
     """
 
     gen: Net
@@ -37,10 +38,7 @@ class Gan:
 
 
 def build_gan(config: Config, *, axis_name: str | None = None) -> Gan:
-    """Return the networks, objective and optimizers of a configuration.
-
-    `axis_name` names the devices of the `shard_map` that the training step runs in; None if it runs on one device or under `jit`.
-    """
+    """Return the game of a configuration. `axis_name` is None if the step runs on one device or under `jit`."""
     model = config.model
     conv_impl = fastest_form(jax.default_backend()) if model.conv_impl == "auto" else model.conv_impl
     gen, disc = build_networks(config, convolutions=convolutions(conv_impl), axis_name=axis_name)  # type: ignore[arg-type]

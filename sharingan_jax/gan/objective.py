@@ -15,6 +15,9 @@ Score = Callable[[Array], Array]
 Penalty = Callable[[Score, Array, Array], Array]
 """A term of D's loss: `penalty(score, real, fake)` is a mean over the batch, [], of images [B, H, W, C] in [−1, 1]."""
 
+Term = Callable[[Array, Array], Array]
+"""`term(fake, real)` is a mean over the batch, [], of images [B, H, W, C] in [−1, 1]."""
+
 Augment = Callable[[Array, Array], Array]
 """A change of all images that D sees: `augment(images [B, H, W, C], keys [B])`, with one key an image, the same for real and fake
 images of a step. G's gradient goes through it."""
@@ -28,20 +31,18 @@ def identity(images: Array, keys: Array) -> Array:
 
 @dataclass(frozen=True)
 class Objective:
-    """What the two networks minimise. D's loss is `adversarial.disc` plus all `penalties`, G's is `adversarial.gen`."""
+    """The losses of the two networks. D minimises `adversarial.disc` plus all `penalties`, G minimises `adversarial.gen`.
+
+    The terms of `reported` are added to the reported `loss_d` after the gradient is taken, so they change no update.
+    """
 
     adversarial: AdversarialLoss
     penalties: tuple[Penalty, ...] = ()
     augment: Augment = identity
+    reported: tuple[Term, ...] = ()
 
 
 def build_objective(config: LossConfig) -> Objective:
     """Return the objective of a configuration."""
-    penalties = (partial(modified_d_penalty, beta=config.beta),) if config.beta > 0 else ()
-    return Objective(LOSSES[config.name], penalties)
-
-
-def modified_d_penalty(score: Score, real: Array, fake: Array, *, beta: float) -> Array:
-    """Return `modified_d_term` as a penalty. Its gradient with respect to D is zero, so it changes the reported loss only."""
-    del score
-    return modified_d_term(fake, real, beta=beta)
+    reported = (partial(modified_d_term, beta=config.beta),) if config.beta > 0 else ()
+    return Objective(LOSSES[config.name], reported=reported)

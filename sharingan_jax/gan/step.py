@@ -59,7 +59,10 @@ def train_step(gan: Gan, state: TrainState, real: Array, z: Array) -> tuple[Trai
     """
     step = state.step + 1
     images = len(real) * (1 if gan.axis_name is None else lax.axis_size(gan.axis_name))
-    augment = partial(gan.objective.augment, keys=_augment_keys(gan, state.key, step=step, images=images, own=len(real)))
+    keys = _augment_keys(gan, state.key, step=step, images=images, own=len(real))
+
+    def augment(images: Array) -> Array:
+        return gan.objective.augment(images, keys)
 
     def generate(params: Arrays) -> tuple[Array, Arrays]:
         return gan.gen.apply(params, state.gen.buffers, z, mode="train")
@@ -100,6 +103,8 @@ def _update_disc(gan: Gan, disc: NetState, *, real: Array, fake: Array) -> tuple
         return loss, (real_logits, fake_logits, buffers)
 
     (loss_d, (real_logits, fake_logits, buffers)), grads = jax.value_and_grad(loss_of, has_aux=True)(disc.params)
+    for term in objective.reported:
+        loss_d = loss_d + term(fake, real)
     metrics = {
         "loss_d": loss_d,
         "d_real": jnp.mean(jax.nn.sigmoid(real_logits)),

@@ -10,8 +10,8 @@ from jax import Array, export
 
 from sharingan_jax.config.schema import Config
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.gan import build_gan
 from sharingan_jax.gan.step import sample_images
-from sharingan_jax.gan.system import build_system
 from sharingan_jax.run.load import SavedRun
 from sharingan_jax.run.sampling import Sampler
 
@@ -24,14 +24,14 @@ def export_sampler(saved: SavedRun, *, statistics: Literal["batch", "running"]) 
     The convolutions are XLA's own, since the file does not know where it will run; the pictures are those of `sample` within
     rounding.
     """
-    system = build_system(_with_direct_convolutions(saved.config))
+    gan = build_gan(_with_direct_convolutions(saved.config))
     gen = jax.device_get(saved.state.gen)
 
     def sample(z: Array) -> Array:
         with jax.default_matmul_precision(saved.config.train.precision):
-            return sample_images(system, gen, z, statistics=statistics)
+            return sample_images(gan, gen, z, statistics=statistics)
 
-    z = jax.ShapeDtypeStruct(export.symbolic_shape(f"b, {system.nz}"), np.float32)
+    z = jax.ShapeDtypeStruct(export.symbolic_shape(f"b, {gan.nz}"), np.float32)
     return bytes(export.export(jax.jit(sample), platforms=PLATFORMS)(z).serialize())
 
 
@@ -51,4 +51,4 @@ def load_sampler(path: Path) -> Sampler:
 
 
 def _with_direct_convolutions(config: Config) -> Config:
-    return replace(config, model=replace(config.model, convolution="direct"))
+    return replace(config, model=replace(config.model, conv_impl="direct"))

@@ -13,12 +13,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from sharingan_jax.config.schema import AdamConfig, Config
+from sharingan_jax.config.schema import AdamConfig, Config, settings_of
 from sharingan_jax.devices.environment import describe_environment
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import make_folder, write_json
+from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState, digest
-from sharingan_jax.gan.system import build_system, init_state
 from sharingan_jax.interop.state_dict import COUNTER, expected_shapes, from_tensors, mismatches, parameter_shapes
 from sharingan_jax.interop.tensor_table import disc_table, gen_table
 from sharingan_jax.interop.torch_files import TorchContents, read_torch_file
@@ -32,8 +32,8 @@ def import_state(config: Config, paths: Sequence[Path]) -> TrainState:
     Raises UserError, naming the tensors with both shapes, where they are not the networks of `config`, and the settings where
     Adam ran with others.
     """
-    system = build_system(config)
-    abstract = jax.eval_shape(lambda: init_state(system, seed=config.seed))
+    gan = build_gan(config)
+    abstract = jax.eval_shape(lambda: init_state(gan, seed=config.seed))
     shapes = expected_shapes(config, abstract)
     parameters = {"gen": parameter_shapes(gen_table(config), shapes), "dis": parameter_shapes(disc_table(config), shapes)}
     whole = TorchContents()
@@ -48,7 +48,7 @@ def import_state(config: Config, paths: Sequence[Path]) -> TrainState:
     for net, adam in (("gen", config.optim.gen), ("dis", config.optim.disc)):
         if net in whole.adam_settings:
             _check_settings(adam, whole.adam_settings[net], key="optim.gen" if net == "gen" else "optim.disc", names=names)
-    return from_tensors(config, system, whole.tensors, gen_adam=whole.adam.get("gen"), disc_adam=whole.adam.get("dis"))
+    return from_tensors(config, gan, whole.tensors, gen_adam=whole.adam.get("gen"), disc_adam=whole.adam.get("dis"))
 
 
 def begin_run(run: RunDir, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
@@ -105,15 +105,17 @@ def _check_counts(config: Config, contents: TorchContents, *, names: str) -> Non
 
 
 def _what_would_fit(config: Config, contents: TorchContents) -> str:
-    """The settings under which the tensors fit, as words to put behind what is wrong; "" where there are none such."""
+    """Return the settings that the tensors fit, as the end of an error's line, or "" if no settings fit."""
     model = config.model
-    for order, gen_norm, disc_norm in product(("after", "before"), (True, False), (True, False)):
-        changes = {"batch_norm": order, "gen_spectral_norm": gen_norm, "disc_spectral_norm": disc_norm}
-        other = replace(config, model=replace(model, **changes))  # type: ignore[arg-type]
-        system = build_system(other)
-        abstract = jax.eval_shape(lambda system=system: init_state(system, seed=0))
+    for position, gen_norm, disc_norm in product(("post_activation", "pre_activation"), (True, False), (True, False)):
+        gen = replace(model.gen, norm_position=position, spectral_norm=gen_norm)
+        disc = replace(model.disc, norm_position=position, spectral_norm=disc_norm)
+        other = replace(config, model=replace(model, gen=gen, disc=disc))
+        gan = build_gan(other)
+        abstract = jax.eval_shape(lambda gan=gan: init_state(gan, seed=0))
         if not mismatches(other, abstract, contents.tensors):
-            flags = [f"--config.model.{key}={value}" for key, value in changes.items() if getattr(model, key) != value]
+            pairs = zip(settings_of(config), settings_of(other), strict=True)
+            flags = [f"--config.{key}={value}" for (key, was, _), (_, value, _) in pairs if value != was]
             return f"; it fits with {' '.join(flags)}"
     return ""
 

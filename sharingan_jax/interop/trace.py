@@ -17,9 +17,9 @@ from sharingan_jax.data.sources.load import load_pictures
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.gan import Gan
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import Metrics, scale_images, train_step
-from sharingan_jax.gan.system import System
 from sharingan_jax.interop.state_dict import moment_tensors, to_tensors
 from sharingan_jax.rng import draw_latents
 from sharingan_jax.run.continuation import check_same_run
@@ -33,7 +33,7 @@ class Beginning:
 
     run: RunDir
     config: Config
-    system: System
+    gan: Gan
     pictures: Pictures
     state: TrainState
 
@@ -53,9 +53,9 @@ def run_beginning(workdir: Path) -> Beginning:
                 " new folder, and trace that"
             )
         saved = read_saved_run(workdir, step=imported["step"])
-        return Beginning(run, config, saved.system, pictures, saved.state)
+        return Beginning(run, config, saved.gan, pictures, saved.state)
     trainer = Trainer(config, make_mesh(1, batch_sizes={1}))
-    return Beginning(run, config, trainer.system, pictures, trainer.init(config.seed))
+    return Beginning(run, config, trainer.gan, pictures, trainer.init(config.seed))
 
 
 def record_trace(beginning: Beginning, *, steps: int) -> dict[str, np.ndarray]:
@@ -79,7 +79,7 @@ def record_trace(beginning: Beginning, *, steps: int) -> dict[str, np.ndarray]:
         )
     real_u8 = np.stack([pictures.images[plan.indices(step)] for step in range(first, first + steps)])
     start = jax.device_get(state)
-    end, seen, metrics = jax.device_get(_traced(beginning.system, state, real_u8, precision=config.train.precision))
+    end, seen, metrics = jax.device_get(_traced(beginning.gan, state, real_u8, precision=config.train.precision))
     trace = {f"initial/{name}": array for name, array in (to_tensors(config, start) | moment_tensors(config, start)).items()}
     trace |= {f"final/{name}": array for name, array in (to_tensors(config, end) | moment_tensors(config, end)).items()}
     return trace | {"step": np.arange(first, first + steps), **seen, **metrics}
@@ -100,11 +100,11 @@ def compare_with_records(trace: dict[str, np.ndarray], records: list[dict[str, A
     return len(recorded), differing
 
 
-def _traced(system: System, state: TrainState, real_u8: np.ndarray, *, precision: str) -> tuple[TrainState, Metrics, Metrics]:
+def _traced(gan: Gan, state: TrainState, real_u8: np.ndarray, *, precision: str) -> tuple[TrainState, Metrics, Metrics]:
     def body(state: TrainState, batch_u8: Array) -> tuple[TrainState, tuple[Metrics, Metrics]]:
         real = scale_images(batch_u8)
-        z = draw_latents(state.key, step=state.step + 1, count=real.shape[0], nz=system.nz)
-        state, metrics = train_step(system, state, real, z)
+        z = draw_latents(state.key, step=state.step + 1, count=real.shape[0], nz=gan.nz)
+        state, metrics = train_step(gan, state, real, z)
         return state, ({"real": real, "z": z}, metrics)
 
     @jax.jit

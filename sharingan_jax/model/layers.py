@@ -115,9 +115,7 @@ class BatchNorm(nnx.Module):
     eps = 1e-5
     momentum = 0.1
 
-    def __init__(
-        self, channels: int, *, ghost_batches: int = 1, axis_name: str | None = None, normals: NamedNormals
-    ) -> None:
+    def __init__(self, channels: int, *, ghost_batches: int = 1, axis_name: str | None = None, normals: NamedNormals) -> None:
         assert axis_name is None or ghost_batches == 1, "ghost batches are not the devices' parts of the batch"
         self.ghost_batches, self.axis_name = ghost_batches, axis_name
         self.scale = nnx.Param(1.0 + INIT_STD * normals.draw("scale", (channels,)))

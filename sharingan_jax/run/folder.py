@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sharingan_jax.config.parse import complete_older, parse
+from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import Config, identity, to_dict
 from sharingan_jax.data.dataset import Pictures
 from sharingan_jax.errors import UserError
@@ -87,7 +87,7 @@ def read_config(run: RunDir) -> Config:
         )
     settings = read_json(run.config)
     try:
-        return parse(complete_older(settings))
+        return parse(settings)
     except UserError as error:
         raise UserError(f"{run.config}: {error}") from None
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 import main
 from sharingan_jax.errors import UserError
-from sharingan_jax.gan.system import build_system, init_state
+from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.run.folder import RunDir
 from sharingan_jax.run.lock import held
 from sharingan_jax.training import loop
@@ -128,7 +128,7 @@ def test_when_files_are_written_changes_no_bit(pictures: Path, whole_run: Path, 
         "--config.sample.every=100",
         "--config.checkpoint.every=7",
         "--config.log.tensorboard=False",
-        "--config.train.steps_per_call=3",
+        "--config.train.steps_per_dispatch=3",
     ]
     assert main.main(train_arguments(pictures, tmp_path / "run", *quiet)) == 0
     assert manifest_of(tmp_path / "run")["digest"] == manifest_of(whole_run)["digest"]
@@ -279,8 +279,8 @@ def test_pictures_that_are_not_finite_stop_the_run_by_name(
 
 
 def test_weights_that_are_not_finite_are_named_before_they_are_saved() -> None:
-    system = build_system(smoke_config(model__ngf="4", model__ndf="4", model__convolution="direct"))
-    state = jax.jit(lambda: init_state(system, seed=0))()
+    gan = build_gan(smoke_config(model__gen__width="4", model__disc__width="4", model__conv_impl="direct"))
+    state = jax.jit(lambda: init_state(gan, seed=0))()
     loop._check_finite(state, 7)
     params = {**state.disc.params, "to1": {"kernel": state.disc.params["to1"]["kernel"].at[0, 0, 0, 0].set(np.inf)}}
     with pytest.raises(UserError, match=r"step 7: disc\.params\.to1\.kernel is not finite after it"):
