@@ -60,8 +60,8 @@ STACKED = ("train.seeds=3", "train.stacked_seeds=3")
 OFTEN = ("train.steps=60", "train.steps_per_dispatch=5", "checkpoint.every=5", "sample.every=5")
 # Settings that the configurations leave at their defaults, all changed at once.
 OTHER_SETTINGS = (
-    "train.n_critic=2", "train.batch_size=40", "model.gen.norm_position=pre_activation", "model.disc.norm_position=pre_activation",
-    "model.ghost_batches=4", "model.conv_impl=direct",
+    "train.n_critic=2", "train.batch_size=40", "model.ghost_batches=4", "model.conv_impl=direct",
+    "model.gen.norm_position=pre_activation", "model.disc.norm_position=pre_activation",
     "loss.name=bce_clamped", "loss.beta=0.01", "optim.gen.schedule=cosine", "optim.gen.decay_steps=6", "optim.gen.warmup_steps=2",
 )  # fmt: skip
 CASES = {
