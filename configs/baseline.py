@@ -13,7 +13,7 @@ from configs import default
 def get_config() -> ConfigDict:
     """The settings of a run."""
     config = default.get_config()
-    config.model.gen_spectral_norm = False
-    config.model.disc_spectral_norm = False
+    config.model.gen.spectral_norm = False
+    config.model.disc.spectral_norm = False
     config.optim.disc.clip_norm = 0.0
     return config

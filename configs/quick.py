@@ -15,8 +15,8 @@ def get_config() -> ConfigDict:
     """The settings of a run."""
     config = default.get_config()
     config.data.size = 32
-    config.model.ngf = 32
-    config.model.ndf = 32
+    config.model.gen.width = 32
+    config.model.disc.width = 32
     config.train.batch_size = 10  # cheaper steps than 25, so more of them fit into a minute
     config.train.steps = 2400
     config.optim.gen.lr = 3e-4

@@ -1,6 +1,8 @@
 """The exceptions that a user is meant to read."""
 
 import signal
+import sys
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -19,3 +21,11 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}; the same command continues from here")
         self.exit_code = 128 + number
+
+
+def command_line() -> str:
+    """Return how the program was started, for messages that name a command: `sharingan-jax` or `python main.py`."""
+    script = Path(sys.argv[0] if sys.argv else "")
+    if script.name == "main.py":
+        return "python main.py"
+    return "python -m sharingan_jax" if script.parts[-2:] == ("sharingan_jax", "__main__.py") else "sharingan-jax"

@@ -10,7 +10,8 @@ DESCRIPTION = """\
 Makes a run's folder from PyTorch files, for `sample`, `export` and, by the training command, to go on from:
 
   python main.py import --from networks.safetensors --config configs/default.py --workdir runs/imported
-  python main.py import --from G.pth D.pth --config configs/baseline.py --workdir runs/tutorial --config.model.batch_norm=before
+  python main.py import --from G.pth D.pth --config configs/baseline.py --workdir runs/tutorial \\
+    --config.model.gen.norm_position=pre_activation --config.model.disc.norm_position=pre_activation
   python main.py --config configs/default.py --workdir runs/imported
 
 A file is a state dict with the original's names (gen.0.weight_orig), the PyTorch DCGAN tutorial's (main.0.weight) or bare ones

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sharingan_jax.config.parse import complete_older, parse, unknown_key
+from sharingan_jax.config.parse import parse, unknown_key
 from sharingan_jax.config.schema import Config, known_keys
 from sharingan_jax.errors import UserError
 
@@ -17,7 +17,7 @@ def load_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) -> Config
     `path` is a Python file with `get_config() -> ConfigDict`, or a run's `config.json` or `manifest.json`. Raises UserError
     naming the file or the key.
     """
-    settings = complete_older(_read_json(path)) if path.suffix == ".json" else _run_file(path)
+    settings = _read_json(path) if path.suffix == ".json" else _run_file(path)
     for key, text in overrides:
         _override(settings, key, text)
     return parse(settings)

@@ -19,18 +19,6 @@ def parse(settings: Mapping[str, Any]) -> Config:
     return config
 
 
-def complete_older(settings: Mapping[str, Any], group: Any = Config) -> dict[str, Any]:
-    """Settings that a run wrote down, with those that are newer than the run as what was done before there were such."""
-    complete = dict(settings)
-    for entry in fields(group):
-        if is_dataclass(entry.type):
-            if isinstance(complete.get(entry.name), Mapping):
-                complete[entry.name] = complete_older(complete[entry.name], entry.type)
-        elif entry.name not in complete and entry.metadata["rule"].before is not None:
-            complete[entry.name] = entry.metadata["rule"].before
-    return complete
-
-
 def unknown_key(key: str) -> UserError:
     """The error for a setting there is not, with the nearest there is."""
     keys = known_keys()
@@ -105,9 +93,9 @@ def _check_together(config: Config) -> None:
     seeds = config.train.seeds
     if config.seed + seeds > 2**31:
         raise UserError(f"config: seed={config.seed} with train.seeds={seeds} goes past {2**31 - 1}; begin at {2**31 - seeds}")
-    if config.train.seeds_at_once > seeds:
+    if config.train.stacked_seeds > seeds:
         raise UserError(
-            f"config: train.seeds_at_once={config.train.seeds_at_once} with train.seeds={seeds}; use at most {seeds}, or 0"
+            f"config: train.stacked_seeds={config.train.stacked_seeds} with train.seeds={seeds}; use at most {seeds}, or 0"
         )
     for net in ("gen", "disc"):
         adam: AdamConfig = getattr(config.optim, net)

@@ -9,7 +9,7 @@ from typing import TextIO
 import jax
 import numpy as np
 
-from sharingan_jax.data.pipeline import batches
+from sharingan_jax.data import pipeline
 from sharingan_jax.devices.memory import trim_malloc
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.errors import UserError
@@ -25,14 +25,17 @@ from sharingan_jax.training.signals import StopRequest
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a start ended: the state it reached, its digest, and the number of the signal that stopped it (0: none)."""
+    """How a start ended: the run, its digest, and the number of the signal that stopped it (0: none).
 
-    state: TrainState
+    A run whose group was stopped before its turn has no manifest, and nothing was written.
+    """
+
+    run: OpenRun
     digest: str
     signal: int
 
 
-def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: StopRequest, stream: TextIO) -> None:
+def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: StopRequest, stream: TextIO, verb: str) -> None:
     """Train runs that are at the same step up to step `until`, or until a signal asks to stop.
 
     Each run's `state` is then the state it has reached. A run that produces a value that is not finite gets a `failure`; the
@@ -45,7 +48,7 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
         for run in runs:
             run.start(environment_of(run.setup, trainer))
             run.events = stack.enter_context(open_events(run.setup, resume_step=first_step))
-        progress = stack.enter_context(_open_progress(setup, first_step, stream))
+        progress = stack.enter_context(_open_progress(setup, first_step, stream, verb=verb))
         for run in runs:
             if first_step > 1:
                 progress.say(f"continuing {run.setup.folder.root} after step {first_step - 1}{_other_devices(run, trainer)}")
@@ -68,7 +71,7 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
                 for index, (run, own) in enumerate(zip(runs, trainer.to_host(state), strict=True)):
                     if run.failure is None:
                         error = recorder.failed.get(index)
-                        _write_or_fail(run, own, error, stopping=stop.agreed != 0, say=progress.say if len(runs) > 1 else None)
+                        _write_or_fail(run, own, error, stopping=stop.agreed != 0, progress=progress, stacked=len(runs) > 1)
                 trim_malloc()
             if stop.agreed or all(run.failure is not None for run in runs):
                 break
@@ -96,13 +99,13 @@ def _precompile(runs: Sequence[OpenRun], trainer: Trainer, chunk: tuple[int, int
 def _batches(setup: RunSetup, first_step: int, *, until: int) -> Iterator[np.ndarray]:
     """Return this process's part of each chunk's batches, uint8 [K, B / processes, H, W, C]."""
     chunks = setup.schedule.chunks(first_step, until=until)
-    return batches(setup.dataset, setup.plan, chunks, part=setup.processes.index, parts=setup.processes.count)
+    return pipeline.batches(setup.dataset, setup.plan, chunks, part=setup.processes.index, parts=setup.processes.count)
 
 
 def _write_or_fail(
-    run: OpenRun, state: TrainState, error: NonFiniteError | None, *, stopping: bool, say: Callable[[str], None] | None
+    run: OpenRun, state: TrainState, error: NonFiniteError | None, *, stopping: bool, progress: Progress, stacked: bool
 ) -> None:
-    """Write what is due after this step. If a value is not finite, end this run alone, and report it to `say`."""
+    """Write what is due after this step, and say where. If a value is not finite, end this run alone, and say so."""
     step = int(state.step)
     try:
         if error is not None:
@@ -112,8 +115,11 @@ def _write_or_fail(
     except NonFiniteError as failure:
         run.checkpoints.wait_here()
         run.fail(failure)
-        if say is not None:
-            say(f"{run.setup.folder.root}: {failure}")
+        if stacked:
+            progress.say(f"{run.setup.folder.root}: {failure}")
+    else:
+        if run.setup.schedule.samples_at(step) and progress.verb == "training":
+            progress.say(f"step {step}: {run.setup.folder.sample(step)}")
 
 
 def _fail_all(runs: Sequence[OpenRun]) -> None:
@@ -128,7 +134,9 @@ def _fail_all(runs: Sequence[OpenRun]) -> None:
         raise gone[0]
 
 
-def train_group(group: Sequence[RunSetup], *, stop: StopRequest, stream: TextIO) -> list[TrainResult | UserError]:
+def train_group(
+    group: Sequence[RunSetup], *, stop: StopRequest, stream: TextIO, verb: str = "training"
+) -> list[TrainResult | UserError]:
     """Train the runs of a group to their last step, stacked if there are several, or until asked to stop.
 
     The runs continue together from the step that most of them have reached. A run that is behind it, because of a damaged
@@ -144,15 +152,15 @@ def train_group(group: Sequence[RunSetup], *, stop: StopRequest, stream: TextIO)
             total, start = group[0].schedule.total_steps, _common_step(runs)
             for run in runs:
                 if run.step < start and not stop.agreed:
-                    train_runs([run], run.setup.trainer, until=start, stop=stop, stream=stream)
+                    train_runs([run], run.setup.trainer, until=start, stop=stop, stream=stream, verb=verb)
             together = [run for run in runs if run.step == start and run.failure is None]
             if together and not stop.agreed:
                 trainer = make_trainer([run.setup for run in together], group_size=len(group))
-                train_runs(together, trainer, until=total, stop=stop, stream=stream)
+                train_runs(together, trainer, until=total, stop=stop, stream=stream, verb=verb)
             for run in runs:
                 if run.failure is None and run not in together and run.step > start and not stop.agreed:
-                    train_runs([run], run.setup.trainer, until=total, stop=stop, stream=stream)
-        return [_result(run, seconds=time.monotonic() - began, stop=stop, of=len(group), stream=stream) for run in runs]
+                    train_runs([run], run.setup.trainer, until=total, stop=stop, stream=stream, verb=verb)
+        return [_result(run, seconds=time.monotonic() - began, stop=stop) for run in runs]
 
 
 def _common_step(runs: Sequence[OpenRun]) -> int:
@@ -183,13 +191,14 @@ def _open(setup: RunSetup, check_folder: Callable[[], None], stack: ExitStack, *
     return OpenRun(setup, check_folder, checkpoints, jax.device_get(initial if restored is None else restored))
 
 
-def _open_progress(setup: RunSetup, first_step: int, stream: TextIO) -> Progress:
+def _open_progress(setup: RunSetup, first_step: int, stream: TextIO, *, verb: str) -> Progress:
     return Progress(
         total_steps=setup.schedule.total_steps,
         first_step=first_step,
         batches_per_epoch=setup.plan.batches_per_epoch,
         every=setup.config.log.every,
         stream=stream,
+        verb=verb,
     )
 
 
@@ -204,12 +213,9 @@ def _other_devices(run: OpenRun, trainer: Trainer) -> str:
     return "" if now == then else f"; it started on {then} devices and continues on {now}, which rounds differently"
 
 
-def _result(run: OpenRun, *, seconds: float, stop: StopRequest, of: int, stream: TextIO) -> TrainResult | UserError:
+def _result(run: OpenRun, *, seconds: float, stop: StopRequest) -> TrainResult | UserError:
     if run.failure is not None:
         return run.failure
-    if run.manifest is None:  # The group was stopped before this run's turn.
-        return TrainResult(run.state, digest(run.state), stop.agreed)
-    final = run.finish(seconds=seconds)
-    whose = "" if of == 1 else f"seed {run.setup.config.seed}: "
-    print(f"{whose}step {run.step} of {run.setup.schedule.total_steps}, digest {final}", file=stream, flush=True)
-    return TrainResult(run.state, final, 0 if run.is_complete else stop.agreed)
+    if run.manifest is None:
+        return TrainResult(run, digest(run.state), stop.agreed)
+    return TrainResult(run, run.finish(seconds=seconds), 0 if run.is_complete else stop.agreed)

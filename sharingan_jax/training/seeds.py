@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -106,10 +107,12 @@ def _check_expected(expected: DataRecord | None, config: Config, dataset: ImageD
 
 def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, stream: TextIO) -> None:
     """Train group after group. Raises Stopped, or the UserErrors of runs that failed as one, after all others have ended."""
+    from sharingan_jax.training.announce import describe_end, describe_start
     from sharingan_jax.training.loop import TrainResult, train_group
 
     count, processes = sum(map(len, groups)), groups[0][0].processes
     failures: dict[int, UserError] = {}
+    print(describe_start(groups[0][0], seeds=count), file=stream, flush=True)
     with StopRequest() as stop:
         for number, group in enumerate(groups):
             seeds = [setup.config.seed for setup in group]
@@ -120,6 +123,7 @@ def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, stream: TextIO) -> 
                 which = f"{first}" if len(group) == 1 else f"{first} to {first + len(group) - 1}"
                 print(f"seed {', '.join(map(str, seeds))} ({which} of {count})", file=stream, flush=True)
             results: list[TrainResult | UserError]
+            began = time.monotonic()
             try:
                 results = train_group(group, stop=stop, stream=stream)
             except UserError as error:
@@ -129,6 +133,9 @@ def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, stream: TextIO) -> 
                     failures[seed] = result
                     if count > 1:
                         print(f"seed {seed}: {result}", file=stream, flush=True)
+            ended = [result.run for result in results if isinstance(result, TrainResult) and result.run.manifest]
+            if ended:
+                print(describe_end(ended, seconds=time.monotonic() - began), file=stream, flush=True)
             signals = [result.signal for result in results if isinstance(result, TrainResult) and result.signal]
             if signals:
                 raise Stopped(signals[0])

@@ -159,8 +159,10 @@ def repeat(
     )
     _write_beginning(existing, again, quiet, start=span.start)
     setup = setup_run(quiet, dataset, read_existing(again))
+    out = stream or sys.stderr
+    print(f"repeating steps {span.start + 1} to {span.end} of {existing.folder.root} in a scratch folder", file=out, flush=True)
     with StopRequest() as stop:
-        (result,) = train_group([setup], stop=stop, stream=stream or sys.stderr)
+        (result,) = train_group([setup], stop=stop, stream=out, verb="repeating")
     if isinstance(result, UserError):
         raise result
     if result.signal:
