@@ -1,32 +1,37 @@
-"""`main.py diff`: what two runs have of each other's, and from which step on they part."""
+"""`sharingan-jax diff`: show what differs between two runs, and from which step on."""
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sharingan_jax.commands.arguments import Parser
-from sharingan_jax.config.schema import to_dict
-from sharingan_jax.errors import UserError
-from sharingan_jax.run.diff import differing_conditions, differing_pictures, differing_settings, first_difference
-from sharingan_jax.run.folder import RunDir, read_config, read_manifest
-from sharingan_jax.run.metrics import read_metrics
+
+if TYPE_CHECKING:
+    from sharingan_jax.run.folder import RunDir
 
 DESCRIPTION = """\
-Tells what differs between two runs, from what they wrote of themselves: settings, pictures, versions and devices, and the first
-step whose figures are not the same floats.
+Show what differs between two runs, from what they recorded: settings, images,
+versions and devices, and the first step whose metrics are not the same floats.
 
-  python main.py diff runs/default/seed-0 runs/again
+  {prog} diff RUN OTHER
 
-exit codes: 0 the same run to the bit, as far as both went; 1 they differ; 2 one of them cannot be read
+exit codes: 0 bitwise identical at all steps that both have; 1 they differ; 2
+one of them cannot be read
 """
 
 
+def make_parser() -> Parser:
+    """Return the parser."""
+    parser = Parser("diff", description=DESCRIPTION)
+    parser.add_path("runs", nargs=2, metavar="DIR", help="a run's folder")
+    return parser
+
+
 def run(arguments: list[str]) -> int:
-    """Prints the comparison; returns the exit code."""
-    parser = Parser(prog="main.py diff", description=DESCRIPTION)
-    parser.add_argument("runs", type=Path, nargs=2, metavar="DIR", help="a run's folder")
-    flags, overrides = parser.parse(arguments)
-    if overrides:
-        raise UserError(f"--config.{overrides[0][0]}: diff takes runs as they are")
+    """Print the comparison; return the exit code."""
+    flags = make_parser().parse_own(arguments, settings="the two runs")
+
+    from sharingan_jax.run.diff import differing_conditions, differing_pictures, differing_settings
+    from sharingan_jax.run.folder import RunDir
+
     manifests, records = zip(*(_read(RunDir(folder)) for folder in flags.runs), strict=True)
     _tell("settings", differing_settings(*manifests))
     _tell("pictures", differing_pictures(*manifests))
@@ -36,7 +41,11 @@ def run(arguments: list[str]) -> int:
     return 0 if same_figures and same_end else 1
 
 
-def _read(run: RunDir) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _read(run: "RunDir") -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    from sharingan_jax.config.schema import to_dict
+    from sharingan_jax.run.folder import read_config, read_manifest
+    from sharingan_jax.run.metrics import read_metrics
+
     settings = to_dict(read_config(run))
     return {**read_manifest(run.manifest), "config": settings}, read_metrics(run)
 
@@ -48,6 +57,8 @@ def _tell(title: str, found: list[str]) -> None:
 
 
 def _tell_figures(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> bool:
+    from sharingan_jax.run.diff import first_difference
+
     common = sorted({record["step"] for record in one} & {record["step"] for record in other})
     if not common:
         print("figures: no step in common")

@@ -1,79 +1,94 @@
-"""`main.py [train]`: train a configuration in a run folder, or continue the run that is there."""
+"""`sharingan-jax train`: train a configuration in a run's folder, or continue the run in it."""
 
 import argparse
 import contextlib
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from sharingan_jax.commands.arguments import Parser, add_process_flags, join_processes, lost_processes_told
-from sharingan_jax.config.load import load_config
+from sharingan_jax.commands.arguments import WIDTH, Parser, add_process_flags, join_processes, lost_processes_told
+from sharingan_jax.config.load import find_config, load_config
+from sharingan_jax.config.reference import setting_reference
 from sharingan_jax.config.schema import Config
-from sharingan_jax.data.dataset import Pictures
-from sharingan_jax.devices.compile_cache import keep_compiled
-from sharingan_jax.devices.environment import settle_environment
-from sharingan_jax.devices.processes import Processes
 from sharingan_jax.errors import UserError
-from sharingan_jax.run.diff import differing_pictures
-from sharingan_jax.run.folder import RunDir, describe_pictures, read_manifest, recorded_threads
-from sharingan_jax.training.signals import StopRequest
 
 if TYPE_CHECKING:
+    from sharingan_jax.data.dataset import Pictures
+    from sharingan_jax.devices.processes import Processes
+    from sharingan_jax.run.folder import RunDir
     from sharingan_jax.training.setup import Prepared
 
 DESCRIPTION = """\
-Trains a configuration. Every setting of configs/default.py can be changed on the command line:
+Train a configuration, or continue the run in --workdir.
 
-  python main.py --config configs/default.py                              the published system, on the embedded pictures
-  python main.py --config configs/folder.py --config.data.path=pictures   your own pictures
-  python main.py --config configs/default.py --config.seed=1 --config.train.steps=400
-  python main.py --config configs/default.py --config.train.seeds=8       seeds 0 to 7, each in a folder of its own
-  python main.py --config runs/default/seed-0/manifest.json --workdir runs/again   a run again, from what it noted of itself
+  {prog} train --config default
+  {prog} train --config folder --config.data.path=DIR
+  {prog} train --config default --config.train.steps=400
+  {prog} train --config default --config.train.seeds=8
 
-  python main.py --config configs/default.py --config.train.batch_size=24 --coordinator host0:1234 --processes 2 --process 0
-                                                                          one of two processes that train together
+The first is the published system on emblems drawn here, the second uses your
+own images, the last trains seeds 0 to 7, each in a folder of its own. Start
+the same command again to continue where it stopped, also with more steps.
+Ctrl-C and SIGTERM save before they stop; a second Ctrl-C stops at once.
 
-Under srun, under mpirun and on a TPU slice whose TPU_WORKER_HOSTNAMES names several hosts the processes find each other: the same
-command for each.
+To repeat a run from what it recorded, give its folder as the configuration:
 
-The same command again continues where it stopped, also with more steps asked for. Ctrl-C and SIGTERM save first; a second
-Ctrl-C leaves at once.
+  {prog} train --config runs/default/seed-0 --workdir again
 
-other commands:
-  python main.py sample --help        draw pictures from a trained run
-  python main.py export --help        PyTorch weights, a replay kit, or a portable sampler from a run
-  python main.py import --help        a run from PyTorch weights
-  python main.py verify --help        do a run again and hold it against what it wrote
-  python main.py diff --help          what differs between two runs
+Several processes train one run: give each the same command, the three flags
+below and an index of its own. Under srun and mpirun, and on a TPU slice of
+several hosts, start the command without these flags.
 """
 
 EPILOG = """\
-exit codes: 0 done; 2 the message says what to change; 130, 143 stopped by Ctrl-C, SIGTERM, and saved
+exit codes: 0 done; 2 the message says what to change; 130 or 143 stopped by
+Ctrl-C or SIGTERM, and saved
 """
 
 
-def run(arguments: list[str]) -> int:
-    """Trains; returns the exit code."""
-    parser = Parser(prog="main.py", description=DESCRIPTION, epilog=EPILOG)
+def make_parser() -> Parser:
+    """Return the parser. Its help lists every setting, with the default and the comment of `configs/default.py`."""
+    parser = Parser("train", description=DESCRIPTION, epilog=f"{_settings_help()}\n\n{EPILOG}")
     parser.add_argument(
-        "--config", type=Path, default=Path("configs/default.py"), metavar="FILE", help="default: configs/default.py"
+        "--config",
+        default="default",
+        metavar="NAME",
+        help="a configuration's name, a .py file, or a run's folder; default: default",
     )
-    parser.add_argument("--workdir", type=Path, metavar="DIR", help="the run's folder, or that of several seeds' folders")
-    parser.add_argument("--dry-run", action="store_true", help="check everything and print what would happen; write nothing")
-    parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting, such as --config.train.steps=400")
+    parser.add_path("--workdir", metavar="DIR", help="folder of the run, or of the seeds' runs; default: runs/NAME")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and say what would happen; write nothing")
+    parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting; the keys are below")
     add_process_flags(parser)
-    flags, overrides = parser.parse(arguments)
+    return parser
+
+
+def _settings_help() -> str:
+    """Return the settings, one paragraph each: `--config.KEY=DEFAULT`, then what it means."""
+    lines = ["settings, with their defaults (post: the 2020 blog post and its code):"]
+    for setting in setting_reference():
+        lines.append(f"  --config.{setting.key}={setting.default}")
+        lines += textwrap.wrap(setting.comment, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
+
+
+def run(arguments: list[str]) -> int:
+    """Train; return the exit code."""
+    flags, overrides = make_parser().parse(arguments)
+    flags.config = find_config(flags.config)
     config = load_config(flags.config, overrides)
+
+    from sharingan_jax.devices.compile_cache import keep_compiled  # JAX takes a second to import: mistakes do not wait for it.
+    from sharingan_jax.devices.environment import settle_environment
+
     folders = {seed: _folder(flags, config, seed) for seed in range(config.seed, config.seed + config.train.seeds)}
     config = settle_environment(config, recorded=_threads_of(config, folders.values()))
     keep_compiled()
 
-    from sharingan_jax.data.sources.load import (
-        load_pictures,  # JAX takes a second to import: a mistyped setting does not wait for it.
-    )
+    from sharingan_jax.data.sources.load import load_pictures
     from sharingan_jax.training.setup import prepare_seeds
 
     processes = join_processes(flags)
@@ -97,14 +112,18 @@ def run(arguments: list[str]) -> int:
     return exit_code
 
 
-def _folder(flags: argparse.Namespace, config: Config, seed: int) -> RunDir:
+def _folder(flags: argparse.Namespace, config: Config, seed: int) -> "RunDir":
+    from sharingan_jax.run.folder import RunDir
+
     if flags.workdir and config.train.seeds == 1:
         return RunDir(flags.workdir)
     return RunDir((flags.workdir or Path("runs") / flags.config.stem) / f"seed-{seed}")
 
 
-def _threads_of(config: Config, folders: Iterable[RunDir]) -> int:
+def _threads_of(config: Config, folders: "Iterable[RunDir]") -> int:
     """The threads that the runs began with; 0 where none has begun. Raises UserError where they began with several numbers."""
+    from sharingan_jax.run.folder import recorded_threads
+
     recorded = {threads: folder.root for folder in folders if (threads := recorded_threads(folder))}
     if len(recorded) > 1 and not config.train.host_threads:
         said = " and ".join(f"{root} with {threads}" for threads, root in recorded.items())
@@ -115,12 +134,13 @@ def _threads_of(config: Config, folders: Iterable[RunDir]) -> int:
     return min(recorded, default=0)
 
 
-def _train(groups: "list[list[Prepared]]", processes: Processes, *, stream: TextIO) -> int:
+def _train(groups: "list[list[Prepared]]", processes: "Processes", *, stream: TextIO) -> int:
     """Trains group after group; the exit code of the one that was stopped, or 0.
 
     Raises the UserErrors of runs that stopped by themselves as one, after all others have ended; each is told when it comes.
     """
     from sharingan_jax.training.loop import Outcome, train_group
+    from sharingan_jax.training.signals import StopRequest
 
     count = sum(map(len, groups))
     failures: dict[int, UserError] = {}
@@ -159,8 +179,11 @@ def _as_one(failures: dict[int, UserError], *, count: int) -> UserError:
     )
 
 
-def _check_pictures_of(path: Path, config: Config, pictures: Pictures) -> None:
+def _check_pictures_of(path: Path, config: Config, pictures: "Pictures") -> None:
     """Raises UserError where `path` is the manifest of a run on other pictures than these."""
+    from sharingan_jax.run.diff import differing_pictures
+    from sharingan_jax.run.folder import describe_pictures, read_manifest
+
     noted = read_manifest(path) if path.suffix == ".json" else {}
     changed = differing_pictures(noted, {"data": describe_pictures(config, pictures)}) if "versions" in noted else []
     if changed:

@@ -1,4 +1,4 @@
-"""`main.py verify`: do a run again, from what it noted of itself, and say whether it is the same to the bit."""
+"""`sharingan-jax verify`: repeat a run from what it recorded, and check that it is bitwise identical."""
 
 import sys
 import tempfile
@@ -6,46 +6,53 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharingan_jax.commands.arguments import Parser
-from sharingan_jax.config.load import load_config
-from sharingan_jax.config.parse import complete_older, parse
-from sharingan_jax.config.schema import identity_changes
-from sharingan_jax.devices.environment import settle_environment
 from sharingan_jax.errors import UserError
-from sharingan_jax.run.diff import differing_pictures
-from sharingan_jax.run.folder import RunDir, describe_pictures, read_config, read_manifest
 
 if TYPE_CHECKING:
+    from sharingan_jax.run.folder import RunDir
     from sharingan_jax.training.verify import Verdict
 
 DESCRIPTION = """\
-Does a run again in a scratch folder, with its settings, pictures, threads and number of devices, and holds every figure of
-metrics.jsonl, every tensor of those checkpoints that both wrote (the last always) and the digest against what it wrote. The run
-itself is only read.
+Repeat a run in a scratch folder with its settings, images, threads and number
+of devices. Compare every metric of metrics.jsonl, every tensor of the
+checkpoints that both have (the last always) and the digest. The run itself is
+only read.
 
-  python main.py verify --workdir runs/default/seed-0
-  python main.py verify --workdir runs/default/seed-0 --from 700 --to 800
-  python main.py verify --workdir runs/folder/seed-0 --config.data.path=where/the/pictures/are/now
+  {prog} verify --workdir RUN
+  {prog} verify --workdir RUN --from 700 --to 800
+  {prog} verify --workdir RUN --config.data.path=DIR
 
-exit codes: 0 the same to the bit; 1 not, with the first step and tensor that differ and what has changed since; 2 it cannot be
-done again
+The last is for images that have moved since.
+
+exit codes: 0 bitwise identical; 1 not, with the first step and tensor that
+differ, and what has changed since; 2 the run cannot be repeated
 """
 MAY_BE_OTHERS = ("data.path", "data.data_dir", "train.devices")
 MOST_NAMED = 5
 
 
-def run(arguments: list[str]) -> int:
-    """Verifies; returns the exit code."""
-    parser = Parser(prog="main.py verify", description=DESCRIPTION)
-    parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run's folder")
-    parser.add_argument("--from", dest="start", type=int, metavar="A", help="begin at this checkpoint; default: at the beginning")
+def make_parser() -> Parser:
+    """Return the parser."""
+    parser = Parser("verify", description=DESCRIPTION)
+    parser.add_path("--workdir", required=True, metavar="DIR", help="the run's folder")
+    parser.add_argument("--from", dest="start", type=int, metavar="A", help="start at this checkpoint; default: at step 0")
     parser.add_argument("--to", dest="end", type=int, metavar="B", help="end at this checkpoint; default: the last")
-    flags, overrides = parser.parse(arguments)
+    return parser
+
+
+def run(arguments: list[str]) -> int:
+    """Verify; return the exit code."""
+    flags, overrides = make_parser().parse(arguments)
     for key, _ in overrides:
         if key not in MAY_BE_OTHERS:
             others = ", ".join(MAY_BE_OTHERS)
-            raise UserError(
-                f"--config.{key}: verifying takes its settings from the run in --workdir; only {others} may be others"
-            )
+            raise UserError(f"--config.{key}: verify takes its settings from the run in --workdir. Only {others} may change.")
+
+    from sharingan_jax.config.load import load_config
+    from sharingan_jax.devices.environment import settle_environment
+    from sharingan_jax.run.diff import differing_pictures
+    from sharingan_jax.run.folder import RunDir, describe_pictures, read_manifest
+
     place = RunDir(flags.workdir)
     _check_settings(place)
     config = load_config(place.config, overrides)
@@ -73,8 +80,12 @@ def run(arguments: list[str]) -> int:
     return 0 if verdict.same else 1
 
 
-def _check_settings(run: RunDir) -> None:
+def _check_settings(run: "RunDir") -> None:
     """Raises UserError where the folder is no run's, or where its two files do not tell of the same settings."""
+    from sharingan_jax.config.parse import complete_older, parse
+    from sharingan_jax.config.schema import identity_changes
+    from sharingan_jax.run.folder import read_config, read_manifest
+
     config, manifest = read_config(run), read_manifest(run.manifest)
     if "config" not in manifest:  # Of a run that was imported and has not trained yet.
         return

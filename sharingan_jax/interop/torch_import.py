@@ -127,3 +127,22 @@ def _check_settings(adam: AdamConfig, theirs: dict[str, float], *, key: str, nam
         flags = " ".join(f"--config.{key}.{name}={theirs[name]!r}" for name in differing)
         found = ", ".join(f"{key}.{name}={theirs[name]!r} and the configuration's is {ours[name]!r}" for name in differing)
         raise UserError(f"--from={names}: ran with {found}; to continue it, use {flags}")
+
+
+def import_weights(files: str | Path | Sequence[str | Path], config: Config, workdir: str | Path) -> TrainState:
+    """Make a run's folder in `workdir` from PyTorch `files` that belong to `config`, and return the state it starts from.
+
+    Raise UserError if `workdir` is not new, if the tensors do not fit the networks of `config`, or if Adam ran with other
+    settings.
+    """
+    paths = [Path(os.path.expanduser(file)) for file in ([files] if isinstance(files, str | Path) else files)]
+    run = RunDir(Path(os.path.expanduser(workdir)))
+    if run.config.exists() or run.checkpoints.exists():
+        raise UserError(f"--workdir={workdir}: holds a run already. Give a new folder.")
+    if run.root.resolve() == Path.cwd():
+        raise UserError(f"--workdir={workdir}: is the current folder. Give a new folder.")
+    if run.root.exists() and (not run.root.is_dir() or any(run.root.iterdir())):
+        raise UserError(f"--workdir={workdir}: exists and is not an empty folder. Give a new folder.")
+    state = import_state(config, paths)
+    begin_run(run, config, state, paths)
+    return state

@@ -77,13 +77,13 @@ def test_a_dry_run_of_a_begun_run_says_where_it_would_go_on(run: Path, capsys: p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "there is no command 'trian'; there are: train, sample"),
-        (["--confg=x"], "--confg=x is not an argument of main.py; did you mean --config?"),
-        (["--config", "configs/none.py"], "--config=configs/none.py: no such file; in configs: baseline.py"),
-        (["--config.train.stesp=5"], "config: train.stesp is not a setting; did you mean train.steps?"),
-        (["--config", "configs"], "--config=configs: a folder, not a file; in configs: baseline.py"),
-        (["--config.KEY=5"], "--config.KEY: put a setting's name for KEY"),
-        (["--config.train.steps"], "--config.train.steps needs a value: --config.train.steps=VALUE"),
+        (["trian"], "trian: no such command. Did you mean train? Choose one of train, sample, export, import,"),
+        (["--confg=x"], "--confg=x: not an argument of sharingan-jax train. Did you mean --config?"),
+        (["--config", "configs/none.py"], "--config=configs/none.py: expected a configuration, found none. In configs: baseline, default, "),
+        (["--config.train.stesp=5"], "train.stesp: no such setting. Did you mean train.steps?"),
+        (["--config", "configs"], "--config=configs: expected a configuration, got a folder without a run. In configs: baseline, default, "),
+        (["--config.KEY=5"], "--config.KEY: expected a setting's name for KEY"),
+        (["--config.train.steps"], "--config.train.steps: expected a value. Write --config.train.steps=VALUE"),
         (["--config.train.devices=9"], "config: train.devices=9 and this machine has 8"),
         (["--config.train.devices=8"], "use --config.train.devices=5, or a batch of 24"),
         (["--config.train.batch_size=101"], "100 pictures are fewer than train.batch_size=101"),
@@ -103,7 +103,7 @@ def test_sampling_says_what_it_made_and_nothing_else(run: Path, tmp_path: Path) 
     out = tmp_path / "grid.png"
     command = [sys.executable, str(ROOT / "main.py"), "sample", "--workdir", str(run), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == (f"25 pictures of step 4 in {out}\n", "")
+    assert (done.stdout, done.stderr) == (f"25 images of step 4 in {out}\n", "")
 
 
 def test_samples_come_as_array_grid_folder_and_film(run: Path, tmp_path: Path) -> None:
@@ -158,9 +158,9 @@ def test_sampling_changes_nothing_in_the_run(run: Path, tmp_path: Path) -> None:
     ("more", "message"),
     [
         (["--step", "3", "--out", "x.png"], "there is no checkpoint of step 3; there are: 2, 4"),
-        (["--num", "0", "--out", "x.png"], "--num=0 must be at least 1"),
-        (["--num", "1", "--out", "x.gif"], "--num=1 must be at least 2: a walk needs two ends"),
-        (["--out", "x.bmp"], "--out=x.bmp: .bmp is not a form there is; use .png, .npy, .gif, or a folder's name"),
+        (["--num", "0", "--out", "x.png"], "--num=0: expected at least 1"),
+        (["--num", "1", "--out", "x.gif"], "--num=1: expected at least 2, since a walk needs two ends"),
+        (["--out", "x.bmp"], "--out=x.bmp: expected .png, .npy, .gif or a folder's name, got .bmp"),
         (["--seed", "-1", "--out", "x.png"], "--seed=-1 must be at least 0"),
         (["--latents", "none.npy", "--out", "x.png"], "--latents=none.npy: not a readable .npy array"),
         (["--latents", "wrong.npy", "--out", "x.png"], "holds float64 [2, 3], and this run takes numbers of shape [N, 8]"),
@@ -169,10 +169,10 @@ def test_sampling_changes_nothing_in_the_run(run: Path, tmp_path: Path) -> None:
             ["--latents", "large.npy", "--out", "x.png"],
             "--latents=large.npy: not all of its numbers are finite, or fit a float32",
         ),
-        (["--latents", "one.npy", "--out", "x.gif"], "--latents=one.npy: holds one latent, and a walk needs two ends"),
-        (["--latents", "one.npy", "--num", "2", "--out", "x.png"], "--num and --latents are two ways to say the same"),
+        (["--latents", "one.npy", "--out", "x.gif"], "--latents=one.npy: expected at least 2 latents, since a walk needs two ends, got 1"),
+        (["--latents", "one.npy", "--num", "2", "--out", "x.png"], "--num with --latents: expected only one of them. Remove --num"),
         (["--latents", "object.npy", "--out", "x.png"], "--latents=object.npy: not a readable .npy array"),
-        (["--config.seed=1", "--out", "x.png"], "--config.seed: sampling takes its settings from the run"),
+        (["--config.seed=1", "--out", "x.png"], "--config.seed: sharingan-jax sample takes its settings from the run in --workdir."),
     ],
 )
 def test_a_mistake_in_sampling_is_one_line(

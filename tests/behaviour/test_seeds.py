@@ -221,7 +221,7 @@ def test_a_dry_run_names_every_folder_and_writes_nothing(
     ("more", "said"),
     [
         (["--config.train.seeds=2", "--config.train.seeds_at_once=3"], "seeds_at_once=3 with train.seeds=2; use at most 2"),
-        (["--config.train.seeds=0"], "train.seeds=0 must be at least 1"),
+        (["--config.train.seeds=0"], "train.seeds=0: expected at least 1"),
         (["--config.seed=2147483647", "--config.train.seeds=2"], "goes past 2147483647; begin at 2147483646"),
         (["--config.train.seeds=3", "--config.train.seeds_at_once=3", "--config.train.devices=2"], "--config.train.devices=1"),
     ],

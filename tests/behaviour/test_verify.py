@@ -122,7 +122,7 @@ def test_pictures_that_changed_are_named(run: Path, pictures: Path, tmp_path: Pa
         (["--from", "5"], "--from=5: the run has no checkpoint of that step; there are: 0, 4, 8, 12"),
         (["--to", "3"], "--to=3: the run has no checkpoint of that step; there are: 4, 8, 12"),
         (["--from", "8", "--to", "8"], "--from=8 must be below --to=8"),
-        (["--config.seed=1"], "verifying takes its settings from the run in --workdir; only data.path, "),
+        (["--config.seed=1"], "--config.seed: verify takes its settings from the run in --workdir. Only data.path, "),
     ],
 )
 def test_a_span_that_is_not_there_is_one_line(

@@ -316,7 +316,7 @@ def test_optimizers_in_a_list_and_learning_rates_in_tensors_are_read(
     checkpoint["optimizer_states"] = [checkpoint.pop("optimizerG"), checkpoint.pop("optimizerD")]
     torch.save(checkpoint, tmp_path / "last.ckpt")
     assert _import(tmp_path / "run", files=[tmp_path / "last.ckpt"]) == 0
-    assert "step 2, with Adam's moments" in capsys.readouterr().out
+    assert "step 2, with Adam's state" in capsys.readouterr().out
 
 
 def test_an_import_that_was_broken_off_leaves_no_run(
@@ -348,7 +348,7 @@ def test_an_empty_folder_may_be_named_and_the_one_one_is_in_may_not(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert _import(Path("."), files=[exported]) == 2
-    assert "is the folder you are in; give a new one" in capsys.readouterr().err
+    assert "is the current folder. Give a new folder." in capsys.readouterr().err
 
 
 def test_a_network_given_twice_is_refused(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -358,4 +358,4 @@ def test_a_network_given_twice_is_refused(exported: Path, tmp_path: Path, capsys
 
 def test_a_folder_with_a_run_is_left_alone(run: Path, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _import(run, files=[exported]) == 2
-    assert "holds a run already; give a new folder" in capsys.readouterr().err
+    assert "holds a run already. Give a new folder." in capsys.readouterr().err
