@@ -74,8 +74,8 @@ def _not_found(source: str | Path, given: Path) -> UserError:
     if given.is_file():
         return UserError(f"--config={source}: expected a .py file, a run's folder, or its config.json or manifest.json.")
     found = "got a folder without a run" if str(source) and given.is_dir() else "found none"
-    places = () if given.parent == Path(".") else (given, given.parent)
-    folder = next((place for place in places if place.is_dir() and config_files(place)), configs_folder())
+    places = [place for place in (given, given.parent) if place != Path(".") and place.is_dir() and config_files(place)]
+    folder = next(iter(places), configs_folder())
     by_name = folder.resolve() == configs_folder().resolve()
     names = [path.stem if by_name else path.name for path in config_files(folder)]
     nearest = difflib.get_close_matches(given.stem, [Path(name).stem for name in names], n=1, cutoff=0.6)

@@ -65,7 +65,9 @@ def sample(
     keep_compiled()  # Before JAX is imported.
     from sharingan_jax.run.sampling import Sampler, draw_run_latents, read_latents, restore_sampler, walk
 
-    sampler = run if isinstance(run, Sampler) else restore_sampler(Path(os.path.expanduser(run)), step=step, statistics=statistics)
+    sampler = (
+        run if isinstance(run, Sampler) else restore_sampler(Path(os.path.expanduser(run)), step=step, statistics=statistics)
+    )
     if latents is not None:
         z = read_latents(Path(os.path.expanduser(latents)), nz=sampler.nz)
     else:

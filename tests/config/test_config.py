@@ -54,7 +54,11 @@ def test_the_five_experiments_are_the_posts() -> None:
         ("data.size", "60", "data.size=60: expected one of 32, 64, 128. Nearest: 64."),
         ("data.source", "foldr", "data.source='foldr': expected one of emblems, folder, tfds. Did you mean folder?"),
         ("log.tensorboard", "maybe", "log.tensorboard='maybe': expected true or false."),
-        ("data.source", "folder", "data.path='': expected the folder of your images, since data.source=folder. Set data.path=FOLDER."),
+        (
+            "data.source",
+            "folder",
+            "data.path='': expected the folder of your images, since data.source=folder. Set data.path=FOLDER.",
+        ),
         ("data.source", "tfds", "data.name='': expected a tensorflow-datasets image set, since data.source=tfds. Set data.name="),
         ("optim.gen.schedule", "linear", "optim.gen.decay_steps=0: expected at least 1, since optim.gen.schedule=linear."),
         ("optim.gen.decay_steps", "9", "optim.gen.decay_steps=9: not used when optim.gen.schedule=constant."),
@@ -121,7 +125,9 @@ def test_a_faulty_file_is_named_with_its_line(tmp_path: Path, text: str, message
 
 
 def test_a_missing_file_names_its_neighbours() -> None:
-    with pytest.raises(UserError, match=r"expected a configuration, found none\. Did you mean default\? In .*configs: baseline, default, "):
+    with pytest.raises(
+        UserError, match=r"expected a configuration, found none\. Did you mean default\? In .*configs: baseline, default, "
+    ):
         load_config(ROOT / "configs" / "defualt.py")
 
 

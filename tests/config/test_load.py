@@ -85,9 +85,7 @@ def test_a_configuration_builds_on_another_by_name(tmp_path: Path) -> None:
         ("torn.json", "torn.json: not readable as JSON: "),
     ],
 )
-def test_a_source_that_is_none_is_one_line(
-    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_source_that_is_none_is_one_line(source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     for name, text in {"notes.txt": "", "list.json": "[]", "torn.json": "{"}.items():

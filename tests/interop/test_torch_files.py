@@ -337,7 +337,7 @@ def _out_of_disk(*_: object) -> None:
 def test_a_folder_with_other_files_is_left_alone(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert _import(tmp_path, files=[exported]) == 2
-    assert "is there and is not an empty folder" in capsys.readouterr().err
+    assert "exists and is not an empty folder. Give a new folder." in capsys.readouterr().err
 
 
 def test_an_empty_folder_may_be_named_and_the_one_one_is_in_may_not(

@@ -122,10 +122,16 @@ def test_the_exported_sampler_draws_the_runs_pictures_for_any_number_of_latents(
     [
         (["sample", "--model", "none.stablehlo", "--out", "x.png"], "none.stablehlo: no such file"),
         (["sample", "--model", "torn.stablehlo", "--out", "x.png"], "torn.stablehlo: not a file that `main.py export"),
-        (["sample", "--model", "x", "--step", "3", "--out", "x.png"], "--step goes with --workdir"),
+        (["sample", "--model", "x", "--step", "3", "--out", "x.png"], "--step: goes with --workdir"),
         (["sample", "--out", "x.png"], "one of the arguments --workdir --model is required"),
-        (["export", "--workdir", "x", "--format", "pytorch", "--out", "x.npz"], "--out=x.npz: expected a name ending in .safetensors or .pth for --format=pytorch"),
-        (["export", "--workdir", "x", "--format", "trace", "--step", "3", "--out", "x.npz"], "--step: goes with --format=pytorch"),
+        (
+            ["export", "--workdir", "x", "--format", "pytorch", "--out", "x.npz"],
+            "--out=x.npz: expected a name ending in .safetensors or .pth for --format=pytorch",
+        ),
+        (
+            ["export", "--workdir", "x", "--format", "trace", "--step", "3", "--out", "x.npz"],
+            "--step: goes with --format=pytorch",
+        ),
         (["export", "--workdir", "x", "--format", "trace", "--steps", "0", "--out", "x.npz"], "--steps=0: expected at least 1"),
         (["export", "--workdir", "x", "--format", "tracer", "--out", "x.npz"], "invalid choice: 'tracer'"),
     ],
