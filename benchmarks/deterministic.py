@@ -25,30 +25,29 @@ def serve(batch: int, deterministic: bool) -> None:
     from pathlib import Path
 
     from sharingan_jax.config.load import load_config
-    from sharingan_jax.devices.environment import settle_environment
+    from sharingan_jax.devices.environment import pin_environment
 
     overrides = [("train.deterministic", str(deterministic)), ("train.batch_size", str(batch))]
     config = load_config(Path(__file__).parents[1] / "configs" / "default.py", overrides)
-    settle_environment(config, recorded=0)
+    pin_environment(config, recorded=0)
 
     import jax
     import numpy as np
 
     from sharingan_jax.data.emblems.draw import draw_emblems
-    from sharingan_jax.devices.compiled import compile_programs
     from sharingan_jax.devices.mesh import make_mesh
+    from sharingan_jax.devices.trainer import Trainer
     from sharingan_jax.gan.state import digest
-    from sharingan_jax.gan.system import build_system
 
     pictures = draw_emblems(100, size=config.data.size)[0]
     chosen = np.resize(np.arange(len(pictures)), (STEPS_A_CALL, batch))
     real_u8 = pictures[chosen]
-    programs = compile_programs(build_system(config), make_mesh(1, batch_sizes={batch}), precision=config.train.precision)
-    state = programs.init(config.seed)
+    trainer = Trainer(config, make_mesh(1, batch_sizes={batch}))
+    state = trainer.init(config.seed)
     print(jax.devices()[0].device_kind, flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
-        state, metrics = programs.chunk(state, real_u8)
+        state, metrics = trainer.run_steps(state, [real_u8])
         jax.block_until_ready((state, metrics))
         print(time.perf_counter() - began, flush=True)
     print(digest(state), flush=True)

@@ -25,9 +25,9 @@ import numpy as np
 from benchmarks.flops import step_operations
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.schema import Config
-from sharingan_jax.devices.compiled import jit_chunk
 from sharingan_jax.devices.mesh import make_mesh
-from sharingan_jax.devices.stacked_seeds import jit_side_by_side, seeds_mesh
+from sharingan_jax.devices.stacked_seeds import jit_stacked_steps, seeds_mesh
+from sharingan_jax.devices.trainer import jit_steps
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.system import build_system, init_state
 
@@ -86,10 +86,10 @@ def compiled(case: Case, config: Config, *, steps: int) -> tuple[Callable[[], ob
     rng = np.random.default_rng(0)
     shape = (steps, case.batch, case.size, case.size, config.data.channels)
     if case.seeds == 1:
-        program = jit_chunk(system, make_mesh(1, batch_sizes={case.batch}), precision=config.train.precision)
+        program = jit_steps(config, make_mesh(1, batch_sizes={case.batch}))
         state, real_u8 = states[0], jnp.asarray(rng.integers(0, 256, shape, np.uint8))
     else:
-        program = jit_side_by_side(system, seeds_mesh(1, seeds=case.seeds), precision=config.train.precision)
+        program = jit_stacked_steps(config, seeds_mesh(1, seeds=case.seeds))
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
         state = TrainState(states[0].step, stacked.key, stacked.gen, stacked.disc)
         real_u8 = jnp.asarray(rng.integers(0, 256, (case.seeds, *shape), np.uint8))

@@ -30,9 +30,9 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from sharingan_jax.config.load import load_config
-from sharingan_jax.devices.compiled import jit_chunk
 from sharingan_jax.devices.mesh import BATCH
-from sharingan_jax.devices.stacked_seeds import SEED, jit_side_by_side
+from sharingan_jax.devices.stacked_seeds import SEED, jit_stacked_steps
+from sharingan_jax.devices.trainer import jit_steps
 from sharingan_jax.gan.system import build_system, init_state
 
 ROOT = Path(__file__).parents[1]
@@ -80,15 +80,15 @@ def convolutions_in(text: str) -> list[Convolution]:
 
 def compiled_for(devices: list[Any], *, batch: int, dtype: str, seeds: int) -> jax.stages.Compiled:
     """Five steps of the default configuration, compiled for these chips, each with `batch` pictures (or these of every seed)."""
-    changes = [("model.convolution", "direct"), ("model.dtype", dtype)]
     precision = "highest" if dtype == "float32" else "default"
-    system = build_system(load_config(ROOT / "configs" / "default.py", changes))
-    state = jax.eval_shape(partial(init_state, system, seed=0))
+    changes = [("model.convolution", "direct"), ("model.dtype", dtype), ("train.precision", precision)]
+    config = load_config(ROOT / "configs" / "default.py", changes)
+    state = jax.eval_shape(partial(init_state, build_system(config), seed=0))
     real_u8 = jax.ShapeDtypeStruct((5, batch * len(devices), 64, 64, 3), np.uint8)
     if seeds == 1:
-        return jit_chunk(system, Mesh(np.array(devices), (BATCH,)), precision=precision).lower(state, real_u8).compile()
+        return jit_steps(config, Mesh(np.array(devices), (BATCH,))).lower(state, real_u8).compile()
     stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((seeds, *leaf.shape), leaf.dtype), state)
-    program = jit_side_by_side(system, Mesh(np.array(devices), (SEED,)), precision=precision)
+    program = jit_stacked_steps(config, Mesh(np.array(devices), (SEED,)))
     pictures = jax.ShapeDtypeStruct((seeds, *real_u8.shape), np.uint8)
     return program.lower(replace(stacked, step=state.step), pictures).compile()
 

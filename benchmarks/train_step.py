@@ -32,9 +32,8 @@ from benchmarks.spread import spread
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.schema import Config
 from sharingan_jax.data.emblems.draw import draw_emblems
-from sharingan_jax.devices.compiled import compile_programs
 from sharingan_jax.devices.mesh import make_mesh
-from sharingan_jax.gan.system import build_system
+from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.interop.state_dict import to_tensors
 from sharingan_jax.model.convolutions import fastest_form
 from sharingan_jax.rng import draw_latents
@@ -51,13 +50,12 @@ Steps = Callable[[int], None]
 def our_steps(form: str, config: Config, real_u8: np.ndarray) -> Steps:
     """`run(steps)`: that many steps of a configuration in one dispatch, to their end."""
     config = replace(config, model=replace(config.model, convolution=form))
-    mesh = make_mesh(1, batch_sizes={len(real_u8)})
-    programs = compile_programs(build_system(config), mesh, precision=config.train.precision)
-    state = programs.init(0)
+    trainer = Trainer(config, make_mesh(1, batch_sizes={len(real_u8)}))
+    state = trainer.init(0)
 
     def run(steps: int) -> None:
         nonlocal state
-        state, metrics = programs.chunk(state, np.broadcast_to(real_u8, (steps, *real_u8.shape)))
+        state, metrics = trainer.run_steps(state, [np.broadcast_to(real_u8, (steps, *real_u8.shape))])
         jax.block_until_ready((state, metrics))
 
     return run
@@ -68,8 +66,8 @@ def pytorch_steps(
 ) -> Steps:
     """`run(steps)`: that many steps of the PyTorch system from the same weights, where ours runs."""
     model, count = config.model, len(real_u8)
-    programs = compile_programs(build_system(config), make_mesh(1, batch_sizes={count}), precision="highest")
-    state = programs.init(0)
+    trainer = Trainer(config, make_mesh(1, batch_sizes={count}))
+    state = trainer.init(0)
     gen = oracle.Generator(nz=model.nz, ngf=model.ngf, normalised=model.gen_spectral_norm)
     disc = oracle.Discriminator(ndf=model.ndf, normalised=model.disc_spectral_norm)
     tensors = to_tensors(config, state)

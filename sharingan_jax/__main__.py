@@ -46,9 +46,9 @@ NEXT: dict[int | None, str] = {
 def main(arguments: list[str] | None = None) -> int:
     """Run a command, `train` if the first word is a flag, and return the exit code of the process."""
     words = sys.argv[1:] if arguments is None else arguments
-    from sharingan_jax.devices.environment import settle_jax
+    from sharingan_jax.devices.environment import pin_jax
 
-    settle_jax()
+    pin_jax()
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -65,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}{NEXT.get(error.errno, '')}", file=sys.stderr)
         return 2
     except Stopped as stopped:
+        print(stopped)
         return stopped.exit_code
     except KeyboardInterrupt:
         print("interrupted; everything saved so far is intact", file=sys.stderr)

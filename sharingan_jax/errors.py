@@ -1,5 +1,6 @@
 """Exceptions that a user is meant to read, and the words by which they name the program."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -12,11 +13,14 @@ class UserError(Exception):
 
 
 class Stopped(KeyboardInterrupt):
-    """A run that a signal stopped after it was saved. `exit_code` is 128 plus the signal's number."""
+    """Ctrl-C or SIGTERM stopped the work, after everything was saved. The same call continues it.
 
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(f"stopped by signal {exit_code - 128}; the run is saved")
-        self.exit_code = exit_code
+    It is a KeyboardInterrupt, so that it also stops the script or the notebook cell that was running.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; the same command continues from here")
+        self.exit_code = 128 + number
 
 
 def command_line() -> str:

@@ -14,7 +14,7 @@ from sharingan_jax.config.schema import Config
 from sharingan_jax.data.emblems.draw import draw_emblems
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.gan.state import TrainState
-from sharingan_jax.gan.step import update_networks
+from sharingan_jax.gan.step import train_step
 from sharingan_jax.gan.system import build_system
 from sharingan_jax.interop.state_dict import Tensors, from_tensors, moment_tensors, to_tensors
 
@@ -76,7 +76,7 @@ def replay_ours(
         @jax.jit
         def step_once(state: Any, real: jax.Array, z: jax.Array) -> Any:
             with jax.default_matmul_precision("highest"):
-                return update_networks(system, state, real, z)
+                return train_step(system, state, real, z)
 
         rows = []
         for step in range(first, first + steps):

@@ -8,8 +8,8 @@ import pytest
 from conftest import smoke_config
 
 from benchmarks.flops import step_operations
-from sharingan_jax.devices.compiled import jit_chunk
 from sharingan_jax.devices.mesh import make_mesh
+from sharingan_jax.devices.trainer import jit_steps
 from sharingan_jax.gan.system import build_system, init_state
 
 
@@ -20,7 +20,7 @@ def test_a_steps_operations_are_nearly_all_that_xla_counts(size: int, channels: 
     system = build_system(config)
     state = jax.eval_shape(partial(init_state, system, seed=0))
     real_u8 = jax.ShapeDtypeStruct((1, 6, size, size, channels), np.uint8)
-    counted = jit_chunk(system, make_mesh(1, batch_sizes={6}), precision="highest").lower(state, real_u8).cost_analysis()["flops"]
+    counted = jit_steps(config, make_mesh(1, batch_sizes={6})).lower(state, real_u8).cost_analysis()["flops"]
     operations = step_operations(config, batch=6)
     # What XLA counts beside the convolutions, norms and Adam, is of another order in the parameters and the pictures' sides.
     assert operations.direct < counted < 1.15 * operations.direct

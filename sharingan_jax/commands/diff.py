@@ -1,11 +1,11 @@
 """`sharingan-jax diff`: show what differs between two runs, and from which step on."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sharingan_jax.commands.arguments import Parser
 
 if TYPE_CHECKING:
-    from sharingan_jax.run.folder import RunDir
+    from sharingan_jax.run.diff import RunDifferences
 
 DESCRIPTION = """\
 Show what differs between two runs, from what they recorded: settings, images,
@@ -29,60 +29,39 @@ def run(arguments: list[str]) -> int:
     """Print the comparison; return the exit code."""
     flags = make_parser().parse_own(arguments, settings="the two runs")
 
-    from sharingan_jax.run.diff import differing_conditions, differing_pictures, differing_settings
-    from sharingan_jax.run.folder import RunDir
+    from sharingan_jax.run.diff import diff
 
-    manifests, records = zip(*(_read(RunDir(folder)) for folder in flags.runs), strict=True)
-    _tell("settings", differing_settings(*manifests))
-    _tell("pictures", differing_pictures(*manifests))
-    _tell("conditions", differing_conditions(*manifests))
-    same_figures = _tell_figures(*records)
-    same_end = _tell_end(*manifests)
-    return 0 if same_figures and same_end else 1
-
-
-def _read(run: "RunDir") -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    from sharingan_jax.config.schema import to_dict
-    from sharingan_jax.run.folder import read_config, read_manifest
-    from sharingan_jax.run.metrics import read_metrics
-
-    settings = to_dict(read_config(run))
-    return {**read_manifest(run.manifest), "config": settings}, read_metrics(run)
+    found = diff(*flags.runs)
+    _print_list("settings", found.settings)
+    _print_list("images", found.images)
+    _print_list("environment", found.environment)
+    print(_describe_metrics(found))
+    print(f"digests: {_describe_digests(found)}")
+    return 0 if found.same else 1
 
 
-def _tell(title: str, found: list[str]) -> None:
-    print(f"{title}: {'the same' if not found else ''}".rstrip())
-    for line in found:
+def _print_list(title: str, lines: list[str]) -> None:
+    print(f"{title}: {'' if lines else 'the same'}".rstrip())
+    for line in lines:
         print(f"  {line}")
 
 
-def _tell_figures(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> bool:
-    from sharingan_jax.run.diff import first_difference
-
-    common = sorted({record["step"] for record in one} & {record["step"] for record in other})
-    if not common:
-        print("figures: no step in common")
-        return False
-    parted = first_difference(one, other)
-    if parted is None:
-        print(f"figures: the same floats at all {len(common)} steps in common, {common[0]} to {common[-1]}")
-        return True
-    step, found = parted
-    before = len([k for k in common if k < step])
-    print(f"figures: the same at {before} steps, and apart from step {step} on:")
-    for line in found:
-        print(f"  {line}")
-    return False
+def _describe_metrics(found: "RunDifferences") -> str:
+    steps = found.common_steps
+    if not steps:
+        return "metrics: no step in common"
+    if found.metrics is None:
+        return f"metrics: the same floats at all {len(steps)} common steps, {steps[0]} to {steps[-1]}"
+    first, lines = found.metrics
+    before = len([step for step in steps if step < first])
+    return "\n".join([f"metrics: the same at {before} steps, different from step {first} on:", *(f"  {line}" for line in lines)])
 
 
-def _tell_end(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    if "digest" not in one or "digest" not in other:
-        print("digests: not both runs have come to an end")
-        return True
-    if one.get("step") != other.get("step"):
-        print(f"digests: of other steps, {one.get('step')} and {other.get('step')}")
-        return True
-    same: bool = one["digest"] == other["digest"]
-    words = "the same" if same else f"{one['digest'][:16]} | {other['digest'][:16]}"
-    print(f"digests: {words} after step {one['step']}")
-    return same
+def _describe_digests(found: "RunDifferences") -> str:
+    if None in found.digests:
+        return "not both runs have ended"
+    if not found.digests_comparable:
+        return f"of different steps, {found.last_steps[0]} and {found.last_steps[1]}"
+    one, other = (str(digest) for digest in found.digests)
+    words = "the same" if one == other else f"{one[:16]} | {other[:16]}"
+    return f"{words} after step {found.last_steps[0]}"

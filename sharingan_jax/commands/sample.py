@@ -24,6 +24,10 @@ Batch norm uses the statistics of the images drawn together, as the original
 does, so each sample depends slightly on the others in its batch. With
 --statistics running it uses the averages kept in training, and each sample
 stands alone. The run does not change.
+
+A grid's contrast is stretched over all of its images, as in the original. The
+files of a folder, walks and a single image (--num 1) are not stretched: their
+values -1 and 1 are black and white.
 """
 
 
@@ -40,6 +44,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--seed", type=int, metavar="S", help="seed of the latents; default: 0")
     parser.add_path("--latents", metavar="Z.npy", help="use the latents [N, nz] in this file")
+    parser.add_argument("--columns", type=int, metavar="N", help="images in a row of grid.png; default: as the run's grids")
     parser.add_argument("--interpolate", action="store_true", help="walk from latent to latent in any format")
     parser.add_argument("--statistics", choices=("batch", "running"), help="of batch norm; default: batch")
     return parser
@@ -49,7 +54,8 @@ def run(arguments: list[str]) -> int:
     """Draw and write; return the exit code."""
     flags = make_parser().parse_own(arguments, settings="the run in --workdir")
 
-    from sharingan_jax.run.sample import GROUP, sample
+    from sharingan_jax.run.sample import sample
+    from sharingan_jax.run.sampling import GROUP
 
     drawn = sample(
         _source(flags),
@@ -57,6 +63,7 @@ def run(arguments: list[str]) -> int:
         num=flags.num,
         seed=flags.seed,
         latents=flags.latents,
+        columns=flags.columns,
         interpolate=flags.interpolate,
         step=flags.step,
         statistics=flags.statistics or "batch",

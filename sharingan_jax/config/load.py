@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from sharingan_jax.config.parse import complete_older, parse, read_text, setting_kinds, unknown_key
+from sharingan_jax.config.parse import parse, read_text, setting_kinds, unknown_key
 from sharingan_jax.config.schema import Config, to_dict
 from sharingan_jax.errors import UserError
 
@@ -86,7 +86,7 @@ def _not_found(source: str | Path, given: Path) -> UserError:
 def _read(source: str | Path | Mapping[str, Any] | Config) -> dict[str, Any]:
     if isinstance(source, str | Path):
         path = find_config(source)
-        return complete_older(_read_json(path)) if path.suffix == ".json" else _run_file(path)
+        return _read_json(path) if path.suffix == ".json" else _run_file(path)
     if isinstance(source, Config):
         return to_dict(source)
     settings = _plain(source)
@@ -109,7 +109,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(settings, dict):
         raise UserError(f"{path}: expected a JSON object of settings, got a {type(settings).__name__}.")
-    return _settings_in_manifest(path, settings) if "versions" in settings else settings
+    return _settings_in_manifest(path, settings) if "config" in settings and "status" in settings else settings
 
 
 def _settings_in_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -120,15 +120,7 @@ def _settings_in_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, Any
     settings = manifest.get("config")
     if not isinstance(settings, dict):
         raise UserError(f"{path}: expected the run's settings under `config`, found none. Use the config.json in its folder.")
-    _settle_devices(settings, manifest.get("device"))
     return settings
-
-
-def _settle_devices(settings: dict[str, Any], device: Any) -> None:
-    """Take the number of devices that the run recorded, if its settings leave it open: it decides roundings."""
-    training, count = settings.get("train"), device.get("count") if isinstance(device, dict) else None
-    if isinstance(training, dict) and training.get("devices") == 0 and isinstance(count, int):
-        training["devices"] = count
 
 
 def _run_file(path: Path) -> dict[str, Any]:

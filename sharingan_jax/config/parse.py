@@ -26,18 +26,6 @@ def parse(settings: Mapping[str, Any]) -> Config:
     return config
 
 
-def complete_older(settings: Mapping[str, Any], group: Any = Config) -> dict[str, Any]:
-    """Return a run's recorded settings, with settings that are newer than the run at the value that runs had before."""
-    complete = dict(settings)
-    for entry in fields(group):
-        if is_dataclass(entry.type):
-            if isinstance(complete.get(entry.name), Mapping):
-                complete[entry.name] = complete_older(complete[entry.name], entry.type)
-        elif entry.name not in complete and entry.metadata["rule"].before is not None:
-            complete[entry.name] = entry.metadata["rule"].before
-    return complete
-
-
 def setting_kinds(group: Any = Config, prefix: str = "") -> dict[str, type]:
     """Return the type of every setting by its dotted key: int, float, bool or str."""
     kinds: dict[str, type] = {}

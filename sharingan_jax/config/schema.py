@@ -113,6 +113,7 @@ class OptimConfig:
 class SampleConfig:
     every: int = _rule(at_least=1, identity=False)
     num: int = _rule(at_least=1)
+    columns: int = _rule(at_least=1, identity=False, before=8)
 
 
 @dataclass(frozen=True)

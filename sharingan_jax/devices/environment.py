@@ -78,7 +78,7 @@ def describe_processor() -> dict[str, str]:
     }
 
 
-def settle_jax() -> None:
+def pin_jax() -> None:
     """Puts JAX's settings that a seed's meaning depends on where they belong, whatever the shell has. Before JAX is imported."""
     os.environ.update(SETTLED)
 
@@ -99,7 +99,7 @@ def fix_host_threads(count: int) -> None:
     os.environ[THREADS] = str(count)
 
 
-def settle_environment(config: Config, *, recorded: int) -> Config:
+def pin_environment(config: Config, *, recorded: int) -> Config:
     """`config` with train.host_threads as the number this process now has: the one it asks for, else `recorded`, that of the
     run it continues, else as many as there are cores; and with train.deterministic, JAX's GPUs made so. Before JAX is imported.
 

@@ -1,11 +1,11 @@
-"""Memory that the process has freed, given back to the system."""
+"""Memory that the process has freed but not yet returned to the system."""
 
 import ctypes
 import sys
 
 
-def give_back_freed() -> None:
-    """Returns to the system what was freed and kept for later; does nothing where the C library has no way to.
+def trim_malloc() -> None:
+    """Return freed memory to the system, if the C library can; else do nothing.
 
     glibc keeps hundreds of megabytes that compiling a program took, in as many heaps as there were threads.
     """

@@ -9,12 +9,12 @@ from sharingan_jax.errors import UserError
 BATCH = "batch"
 
 
-def make_mesh(devices: int, *, batch_sizes: set[int], begun_on: int = 0) -> Mesh:
-    """A one-axis mesh over `devices` devices; 0 takes as many as `begun_on` where that can be, or else as many as there are
-    that every batch size divides over.
+def make_mesh(devices: int, *, batch_sizes: set[int], initial_devices: int = 0) -> Mesh:
+    """Return a one-axis mesh over `devices` devices.
 
-    Of several processes each gives equally many, and those of one lie side by side, so that it feeds one piece of the batch.
-    Raises UserError where there are fewer, or where a batch does not divide over them, with the nearest choices that do.
+    0 takes `initial_devices`, if that many are here and divide every batch; else the most devices that do. Each of several
+    processes gives equally many, and the devices of one are neighbours, so that it feeds one piece of the batch. Raises UserError
+    if there are fewer devices than asked for, or if they do not divide a batch, with the nearest choices that do.
     """
     of_each = [[device for device in jax.devices() if device.process_index == p] for p in range(jax.process_count())]
     processes, there = len(of_each), len(of_each) * min(map(len, of_each))
@@ -27,7 +27,7 @@ def make_mesh(devices: int, *, batch_sizes: set[int], begun_on: int = 0) -> Mesh
         raise _uneven(processes, f"{processes} processes", fitting=None, batch_sizes=batch_sizes)
     if devices and fitting[-1] != devices:
         raise _uneven(devices, f"train.devices={devices}", fitting=fitting[-1], batch_sizes=batch_sizes)
-    count = begun_on if begun_on in fitting and not devices else fitting[-1]
+    count = initial_devices if initial_devices in fitting and not devices else fitting[-1]
     chosen = [device for own in of_each for device in own[: count // processes]]
     return Mesh(np.array(chosen), (BATCH,))
 

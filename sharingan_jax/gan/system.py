@@ -31,10 +31,14 @@ class System:
     nz: int
     batch_norm_groups: int
     form: str
+    axis_name: str | None = None
 
 
-def build_system(config: Config) -> System:
-    """The networks, optimizers and losses of a configuration."""
+def build_system(config: Config, *, axis_name: str | None = None) -> System:
+    """Return the networks, optimizers and losses of a configuration.
+
+    `axis_name` names the devices of the `shard_map` that the training step runs in; None if it runs on one device or under `jit`.
+    """
     model, size, channels = config.model, config.data.size, config.data.channels
     form = fastest_form(jax.default_backend()) if model.convolution == "auto" else model.convolution
     shared: dict[str, Any] = {
@@ -42,6 +46,7 @@ def build_system(config: Config) -> System:
         "channels": channels,
         "order": model.batch_norm,
         "groups": model.batch_norm_groups,
+        "axis_name": axis_name,
         "forms": convolutions(form),  # type: ignore[arg-type]
         "dtype": model.dtype,
     }
@@ -58,6 +63,7 @@ def build_system(config: Config) -> System:
         nz=model.nz,
         batch_norm_groups=model.batch_norm_groups,
         form=form,
+        axis_name=axis_name,
     )
 
 

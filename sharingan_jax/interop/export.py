@@ -64,32 +64,33 @@ def _pytorch(workdir: Path, out: Path, *, step: int | None) -> Export:
     from sharingan_jax.gan.state import digest
     from sharingan_jax.interop.state_dict import to_tensors
     from sharingan_jax.interop.torch_files import write_pth, write_safetensors
-    from sharingan_jax.run.load import read_saved_run
+    from sharingan_jax.run.load import load_run
 
-    saved = read_saved_run(workdir, step=step)
-    tensors = to_tensors(saved.config, saved.state)
+    run = load_run(workdir)
+    state = run.state(step)
+    tensors, chosen = to_tensors(run.config, state), int(state.step)
     if out.suffix == ".pth":
         write_pth(out, tensors)
     else:
-        write_safetensors(out, tensors, {"step": str(saved.step), "digest": digest(saved.state)})
-    return Export(out, (saved.step, saved.step), f"{len(tensors)} tensors of step {saved.step} in {out}")
+        write_safetensors(out, tensors, {"step": str(chosen), "digest": digest(state)})
+    return Export(out, (chosen, chosen), f"{len(tensors)} tensors of step {chosen} in {out}")
 
 
 def _trace(workdir: Path, out: Path, *, steps: int) -> Export:
     import numpy as np
 
-    from sharingan_jax.devices.environment import settle_environment
+    from sharingan_jax.devices.environment import pin_environment
     from sharingan_jax.files import write_atomically
-    from sharingan_jax.run.folder import RunDir, read_config
+    from sharingan_jax.run.folder import RunFolder, read_config
     from sharingan_jax.run.metrics import read_metrics
 
-    settle_environment(read_config(RunDir(workdir)), recorded=0)  # Before JAX is imported.
+    pin_environment(read_config(RunFolder(workdir)), recorded=0)  # Before JAX is imported.
 
     from sharingan_jax.interop.trace import compare_with_records, record_trace, run_beginning
 
     beginning = run_beginning(workdir)
     trace = record_trace(beginning, steps=steps)
-    recorded, differing = compare_with_records(trace, read_metrics(beginning.run))
+    recorded, differing = compare_with_records(trace, read_metrics(beginning.folder))
     write_atomically(out, lambda file: np.savez_compressed(file, **trace))  # type: ignore[arg-type]
     first, last = map(int, trace["step"][[0, -1]])
     if differing:
@@ -104,9 +105,10 @@ def _trace(workdir: Path, out: Path, *, steps: int) -> Export:
 def _stablehlo(workdir: Path, out: Path, *, step: int | None, statistics: Literal["batch", "running"]) -> Export:
     from sharingan_jax.files import write_atomically
     from sharingan_jax.interop.stablehlo import export_sampler
-    from sharingan_jax.run.load import read_saved_run
+    from sharingan_jax.run.load import load_run
 
-    saved = read_saved_run(workdir, step=step)
-    content = export_sampler(saved, statistics=statistics)
+    run = load_run(workdir)
+    state = run.state(step)
+    content, chosen = export_sampler(run.config, state, statistics=statistics), int(state.step)
     write_atomically(out, lambda file: file.write(content))
-    return Export(out, (saved.step, saved.step), f"the sampler of step {saved.step} in {out}, {len(content) / 1e6:.1f} MB")
+    return Export(out, (chosen, chosen), f"the sampler of step {chosen} in {out}, {len(content) / 1e6:.1f} MB")

@@ -4,7 +4,7 @@ Paper: Radford et al. 2016, "Unsupervised Representation Learning with Deep Conv
 batch normalisation moved behind the activation, as SharinGAN does.
 
 With `dtype="bfloat16"` activations flow in it from the first convolution on; pictures and logits are float32.
-A pass's `axis` names the devices of a `shard_map` over which a batch lies split, for the batch norms; None is no such.
+`axis_name` names the devices of a `shard_map` over which the batch is split, for the batch norms; None means no such split.
 """
 
 from collections.abc import Callable
@@ -66,6 +66,7 @@ class Generator(nnx.Module):
         spectral_norm: bool,
         order: Order,
         groups: int,
+        axis_name: str | None,
         forms: Convolutions,
         dtype: Dtype,
         draws: Draws,
@@ -85,15 +86,15 @@ class Generator(nnx.Module):
             )
             setattr(self, f"to{side}", conv)
             if not is_last:
-                setattr(self, f"bn{side}", BatchNorm(c_out, groups=groups, draws=draws.inside(f"bn{side}")))
+                setattr(self, f"bn{side}", BatchNorm(c_out, groups=groups, axis_name=axis_name, draws=draws.inside(f"bn{side}")))
             c_in, c_out = c_out, c_out // 2
 
-    def __call__(self, z: Array, *, mode: Mode, axis: str | None = None) -> Array:
+    def __call__(self, z: Array, *, mode: Mode) -> Array:
         x = z[:, None, None, :]  # [B, 1, 1, nz]
         *sides, last = stage_sides(self.size)
         for side in sides:
             x = getattr(self, f"to{side}")(x, mode=mode)
-            bn = partial(getattr(self, f"bn{side}"), mode=mode, axis=axis)
+            bn = partial(getattr(self, f"bn{side}"), mode=mode)
             x = _normalise_and_activate(x, bn=bn, activation=jax.nn.relu, order=self.order)
         return jnp.tanh(at_least_float32(getattr(self, f"to{last}")(x, mode=mode)))
 
@@ -115,6 +116,7 @@ class Discriminator(nnx.Module):
         spectral_norm: bool,
         order: Order,
         groups: int,
+        axis_name: str | None,
         forms: Convolutions,
         dtype: Dtype,
         draws: Draws,
@@ -132,16 +134,16 @@ class Discriminator(nnx.Module):
             )
             setattr(self, f"to{side}", conv)
             if side != size // 2:
-                setattr(self, f"bn{side}", BatchNorm(c_out, groups=groups, draws=draws.inside(f"bn{side}")))
+                setattr(self, f"bn{side}", BatchNorm(c_out, groups=groups, axis_name=axis_name, draws=draws.inside(f"bn{side}")))
             c_in, c_out = c_out, 2 * c_out
         # In float32 whatever the rest is: a logit of bfloat16 would have two decimal digits, and this is one number a picture.
         self.to1 = SpectralConv(c_in, 1, convolve=forms.close, spectral_norm=False, draws=draws.inside("to1"))
 
-    def __call__(self, x: Array, *, mode: Mode, axis: str | None = None) -> Array:
+    def __call__(self, x: Array, *, mode: Mode) -> Array:
         first, *sides = stage_sides(self.size)[-2::-1]
         x = leaky_relu(getattr(self, f"to{first}")(x, mode=mode))
         for side in sides:
             x = getattr(self, f"to{side}")(x, mode=mode)
-            bn = partial(getattr(self, f"bn{side}"), mode=mode, axis=axis)
+            bn = partial(getattr(self, f"bn{side}"), mode=mode)
             x = _normalise_and_activate(x, bn=bn, activation=leaky_relu, order=self.order)
         return self.to1(x, mode=mode)[:, 0, 0, 0]

@@ -35,13 +35,10 @@ class Net:
         module = self.make(Draws(lambda path, _: arrays[path]))
         return nnx.to_pure_dict(nnx.state(module, nnx.Param)), nnx.to_pure_dict(nnx.state(module, Buffer))
 
-    def apply(self, params: Arrays, buffers: Arrays, x: Array, *, mode: Mode, axis: str | None = None) -> tuple[Array, Arrays]:
-        """(output, buffers after the pass); in modes other than `"train"` the buffers come back as they went in.
-
-        Inside of a `shard_map`, `axis` names the devices that share the batch; batch norm's statistics are then all of theirs.
-        """
+    def apply(self, params: Arrays, buffers: Arrays, x: Array, *, mode: Mode) -> tuple[Array, Arrays]:
+        """Return (output, buffers after the pass). In modes other than `"train"` the buffers are returned unchanged."""
         module = nnx.merge(self._graphdef, params, buffers)
-        y = module(x, mode=mode) if axis is None else module(x, mode=mode, axis=axis)
+        y = module(x, mode=mode)
         if mode != "train":
             return y, buffers
         return y, nnx.to_pure_dict(nnx.state(module, Buffer))

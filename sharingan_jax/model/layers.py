@@ -100,9 +100,9 @@ class BatchNorm(nnx.Module):
     Normalises with the biased batch variance and keeps the unbiased one (n − 1), new = 0.9 · old + 0.1 · batch, as PyTorch
     does with momentum 0.1.
 
-    Where a batch lies split over the devices of a `shard_map`, each pass names its `axis`, and the statistics are the whole
-    batch's by one exchange, and one more in the pass backward. Without a name there is none: under `jit` XLA shares out the two
-    means as it sees fit.
+    If the batch is split over the devices of a `shard_map`, `axis_name` names them: the statistics are then the whole batch's,
+    by one exchange in the forward and one in the backward pass. With None there is no exchange of ours; under `jit` XLA
+    distributes the two means as it sees fit.
 
     With `groups` G > 1 a training pass takes them over each of G equal parts of the batch apart and keeps the first part's: what
     PyTorch's DataParallel does on G devices, on whatever number of them. B must divide by G.
@@ -113,34 +113,34 @@ class BatchNorm(nnx.Module):
     eps = 1e-5
     momentum = 0.1
 
-    def __init__(self, channels: int, *, groups: int, draws: Draws) -> None:
-        self.groups = groups
+    def __init__(self, channels: int, *, groups: int, axis_name: str | None = None, draws: Draws) -> None:
+        assert axis_name is None or groups == 1, "the parts of a batch are not the devices' parts"
+        self.groups, self.axis_name = groups, axis_name
         self.scale = nnx.Param(1.0 + INIT_STD * draws.normal("scale", (channels,)))
         self.bias = nnx.Param(jnp.zeros((channels,)))
         self.mean = Buffer(jnp.zeros((channels,)))
         self.var = Buffer(jnp.ones((channels,)))
 
-    def __call__(self, x: Array, *, mode: Mode, axis: str | None = None) -> Array:
-        """[B, H, W, C] -> [B, H, W, C]; B is a device's own part where `axis` names the devices."""
-        return self._in_float32(at_least_float32(x), mode=mode, axis=axis).astype(x.dtype)
+    def __call__(self, x: Array, *, mode: Mode) -> Array:
+        """[B, H, W, C] -> [B, H, W, C]; with an `axis_name`, B is this device's part of the batch."""
+        return self._in_float32(at_least_float32(x), mode=mode).astype(x.dtype)
 
-    def _in_float32(self, x: Array, *, mode: Mode, axis: str | None) -> Array:
+    def _in_float32(self, x: Array, *, mode: Mode) -> Array:
         if mode == "train" and self.groups > 1:
-            assert axis is None, "the parts of a batch are not the devices' parts"
             return self._by_groups(x)
         if mode == "running":
             mean, var = self.mean[...], self.var[...]
         else:
             mean = jnp.mean(x, (0, 1, 2))  # [C]
             var = jnp.mean(jnp.square(x - mean[None, None, None]), (0, 1, 2))  # [C]
-            if axis is not None:
-                mean, var = self._over_devices(mean, var, axis=axis)
+            if self.axis_name is not None:
+                mean, var = self._over_devices(mean, var, axis_name=self.axis_name)
         if mode == "train":
-            count = x.size // x.shape[-1] * (1 if axis is None else lax.axis_size(axis))
+            count = x.size // x.shape[-1] * (1 if self.axis_name is None else lax.axis_size(self.axis_name))
             self._move_running(lax.stop_gradient(mean), lax.stop_gradient(var), count=count)
         return self._normalise(x, mean, var)
 
-    def _over_devices(self, mean: Array, var: Array, *, axis: str) -> tuple[Array, Array]:
+    def _over_devices(self, mean: Array, var: Array, *, axis_name: str) -> tuple[Array, Array]:
         """The whole batch's mean and biased variance [C], from those of equal parts, by one exchange.
 
         With d the devices, r any number and E the mean over d: mean = E[mean_d] and var = E[var_d + (mean_d − r)²] − (mean − r)².
@@ -149,7 +149,7 @@ class BatchNorm(nnx.Module):
         """
         near = lax.stop_gradient(self.mean[...])
         both = jnp.stack([mean, var + jnp.square(mean - near)])  # [2, C]
-        mean, second = lax.pmean(both, axis)
+        mean, second = lax.pmean(both, axis_name)
         return mean, jnp.maximum(second - jnp.square(mean - near), 0.0)  # Rounding may leave less than nothing.
 
     def _by_groups(self, x: Array) -> Array:

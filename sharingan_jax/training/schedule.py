@@ -37,6 +37,10 @@ class Schedule:
     def saves_at(self, step: int) -> bool:
         return step % self.checkpoint_every == 0 or step == self.total_steps
 
+    def writes_at(self, step: int) -> bool:
+        """Return whether a sample grid or a checkpoint is due after this step."""
+        return self.samples_at(step) or self.saves_at(step)
+
     def _fits(self, first: int, *, end: int) -> bool:
         last = first + self.steps_per_call - 1
         ends_inside = any((last - 1) // every > (first - 1) // every for every in (self.sample_every, self.checkpoint_every))

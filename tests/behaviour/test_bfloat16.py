@@ -13,13 +13,13 @@ from conftest import figures_of, manifest_of, smoke_config, train_arguments
 
 import main
 from sharingan_jax.config.load import load_config
-from sharingan_jax.devices.compiled import Programs, compile_programs, jit_chunk
 from sharingan_jax.devices.mesh import make_mesh
+from sharingan_jax.devices.trainer import Trainer, jit_steps
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.system import build_system, init_state
 from sharingan_jax.model.convolutions import convolutions
-from sharingan_jax.run.load import read_saved_run
+from sharingan_jax.run.load import load_run
 
 BFLOAT16 = "--config.model.dtype=bfloat16"
 # All batches and dispatches of one size: one program to compile.
@@ -30,24 +30,24 @@ CASES = [("direct", 1), ("winograd", 1), ("direct", 8)]
 
 
 @cache
-def _programs(dtype: str, form: str, devices: int) -> Programs:
-    system = build_system(smoke_config(model__dtype=dtype, model__convolution=form))
-    return compile_programs(system, make_mesh(devices, batch_sizes={BATCH}), precision="highest")
+def _trainer(dtype: str, form: str, devices: int) -> Trainer:
+    return Trainer(smoke_config(model__dtype=dtype, model__convolution=form), make_mesh(devices, batch_sizes={BATCH}))
 
 
 @cache
 def _trained(dtype: str, form: str, devices: int) -> tuple[TrainState, dict[str, np.ndarray]]:
-    programs = _programs(dtype, form, devices)
-    return jax.device_get(programs.chunk(programs.init(0), REAL_U8))
+    trainer = _trainer(dtype, form, devices)
+    return jax.device_get(trainer.run_steps(trainer.init(0), [REAL_U8]))
 
 
 @cache
 def _lowered(dtype: str, form: str) -> str:
     """The program of the step as StableHLO, before a backend chooses how to compute it."""
-    system = build_system(smoke_config(model__dtype=dtype, model__convolution=form))
-    state = jax.eval_shape(partial(init_state, system, seed=0))
-    chunk = jit_chunk(system, make_mesh(1, batch_sizes={BATCH}), precision="highest")
-    return chunk.lower(state, jax.ShapeDtypeStruct(REAL_U8.shape, np.uint8)).as_text()
+    config = smoke_config(model__dtype=dtype, model__convolution=form)
+    state = jax.eval_shape(partial(init_state, build_system(config), seed=0))
+    return (
+        jit_steps(config, make_mesh(1, batch_sizes={BATCH})).lower(state, jax.ShapeDtypeStruct(REAL_U8.shape, np.uint8)).as_text()
+    )
 
 
 def _operands(program: str, operation: str) -> list[tuple[str, str]]:
@@ -62,8 +62,8 @@ def test_all_that_training_keeps_and_tells_is_float32(form: str, devices: int) -
     jax.tree.map(lambda a, b: np.testing.assert_equal((a.dtype, a.shape), (b.dtype, b.shape)), state, plain)
     assert {array.dtype.name for array in jax.tree.leaves((state.gen, state.disc))} == {"float32", "int32"}  # Adam counts.
     assert {array.dtype.name for array in metrics.values()} == {"float32"}
-    programs = _programs("bfloat16", form, devices)
-    pictures = programs.sample(programs.place(state).gen, np.ones((3, 16), np.float32))
+    trainer = _trainer("bfloat16", form, devices)
+    pictures = trainer.sample(trainer.replicate(state).gen, np.ones((3, 16), np.float32))
     assert pictures.dtype == np.float32
 
 
@@ -146,8 +146,8 @@ def test_a_run_in_bfloat16_stops_and_goes_on_to_the_same_bits(run: Path, picture
     assert main.main(train_arguments(pictures, tmp_path, *EVEN, BFLOAT16, "--config.train.steps=8")) == 0
     assert manifest_of(tmp_path)["digest"] == manifest_of(run)["digest"]
     assert figures_of(tmp_path) == figures_of(run)
-    saved = read_saved_run(run, step=None)
-    assert {np.asarray(leaf).dtype.name for leaf in jax.tree.leaves((saved.state.gen, saved.state.disc))} == {"float32", "int32"}
+    state = load_run(run).state()
+    assert {np.asarray(leaf).dtype.name for leaf in jax.tree.leaves((state.gen, state.disc))} == {"float32", "int32"}
 
 
 def test_its_sampler_and_its_weights_leave_as_float32(run: Path, tmp_path: Path) -> None:

@@ -136,21 +136,8 @@ def test_what_does_not_move_numbers_is_no_part_of_a_runs_identity() -> None:
     assert set(known_keys()) - keys == {
         "data.path", "data.data_dir", "train.epochs", "train.steps", "train.steps_per_call", "train.devices",
         "train.host_threads", "train.deterministic", "train.seeds", "train.seeds_at_once",
-        "sample.every", "checkpoint.every", "checkpoint.keep", "log.every", "log.tensorboard",
+        "sample.every", "sample.columns", "checkpoint.every", "checkpoint.keep", "log.every", "log.tensorboard",
     }  # fmt: skip
-
-
-def test_a_runs_settings_from_before_there_was_one_mean_what_was_done_then(tmp_path: Path) -> None:
-    older = to_dict(smoke_config())
-    del older["train"]["host_threads"]
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(older))
-    assert load_config(path) == smoke_config()
-    assert load_config(path, [("train.host_threads", "3")]).train.host_threads == 3
-    del older["train"]["batch_size"]
-    path.write_text(json.dumps(older))
-    with pytest.raises(UserError, match=r"train\.batch_size: missing"):
-        load_config(path)
 
 
 def test_what_was_done_before_there_was_a_setting_is_no_part_of_a_runs_identity() -> None:

@@ -31,7 +31,7 @@ def test_the_next_start_finds_the_programs_and_half_of_one_is_made_anew(tmp_path
     first, _ = _train(tmp_path / "first", tmp_path / "cache")
     (folder,) = (tmp_path / "cache" / "sharingan_jax").iterdir()
     assert folder.stat().st_mode & 0o77 == 0
-    (half,) = folder.glob("jit_chunk*-cache")
+    (half,) = folder.glob("jit_run_steps*-cache")
     half.write_bytes(half.read_bytes()[:-1000])
     second, complaints = _train(tmp_path / "second", tmp_path / "cache")
     assert second == first

@@ -17,16 +17,16 @@ def test_threads_are_what_is_asked_for_else_what_is_recorded_else_the_cores(monk
     monkeypatch.delenv("NPROC", raising=False)
     cores = environment.host_threads()
     assert cores == len(os.sched_getaffinity(0))
-    assert environment.settle_environment(smoke_config(), recorded=0).train.host_threads == cores
+    assert environment.pin_environment(smoke_config(), recorded=0).train.host_threads == cores
     assert os.environ["NPROC"] == str(cores)
     asked = smoke_config(train__host_threads=str(cores))
-    assert environment.settle_environment(asked, recorded=cores + 1).train.host_threads == cores
+    assert environment.pin_environment(asked, recorded=cores + 1).train.host_threads == cores
 
 
 def test_another_number_after_jax_was_imported_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NPROC", "3")
     with pytest.raises(UserError, match=r"train\.host_threads=5, and this process has begun with 3"):
-        environment.settle_environment(smoke_config(), recorded=5)
+        environment.pin_environment(smoke_config(), recorded=5)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_gpus_are_made_deterministic_where_there_may_be_one(
     monkeypatch.setenv("XLA_FLAGS", before)
     monkeypatch.setenv("NPROC", "2")
     config = smoke_config(train__deterministic=asked, train__host_threads="2")
-    environment.settle_environment(config, recorded=0)
+    environment.pin_environment(config, recorded=0)
     assert os.environ["XLA_FLAGS"] == after
 
 

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from sharingan_jax.devices.memory import give_back_freed
+from sharingan_jax.devices.memory import trim_malloc
 
 
 def test_freed_blocks_are_given_back_once_where_there_is_a_way(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(malloc_trim=asked.append))
-    give_back_freed()
+    trim_malloc()
     assert asked == [0]
 
 
@@ -21,4 +21,4 @@ def test_freed_blocks_are_given_back_once_where_there_is_a_way(monkeypatch: pyte
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())  # As musl's, which has no such function.
-    give_back_freed()
+    trim_malloc()

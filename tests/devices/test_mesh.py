@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conftest import smoke_config
 
-from sharingan_jax.devices.compiled import jit_chunk
 from sharingan_jax.devices.mesh import check_groups, make_mesh
+from sharingan_jax.devices.trainer import jit_steps
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.system import build_system, init_state
 
@@ -51,8 +51,7 @@ def _compiled(devices: int, **changes: str) -> jax.stages.Compiled:
     system = build_system(config)
     state = jax.eval_shape(partial(init_state, system, seed=0))
     real_u8 = jax.ShapeDtypeStruct((2, 16, config.data.size, config.data.size, 3), np.uint8)
-    chunk = jit_chunk(system, make_mesh(devices, batch_sizes={16}), precision=config.train.precision)
-    return chunk.lower(state, real_u8).compile()
+    return jit_steps(config, make_mesh(devices, batch_sizes={16})).lower(state, real_u8).compile()
 
 
 def _sums(compiled: jax.stages.Compiled) -> Counter[str]:

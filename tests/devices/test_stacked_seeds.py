@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 from conftest import smoke_config
-from test_parallel import COLLECTIVE
+from test_mesh import COLLECTIVE
 
-from sharingan_jax.devices.stacked_seeds import jit_side_by_side, seeds_mesh, side_by_side
+from sharingan_jax.devices.mesh import make_mesh
+from sharingan_jax.devices.stacked_seeds import StackedTrainer, seeds_mesh
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.state import TrainState, digest
 from sharingan_jax.gan.system import build_system, init_state
@@ -20,16 +21,16 @@ def test_left_to_itself_it_takes_as_many_of_eight_devices_as_divide_the_seeds(se
 
 
 def test_devices_that_do_not_divide_the_seeds_are_refused() -> None:
-    with pytest.raises(UserError, match=r"train\.devices=4 does not divide 6 seeds at once; use --config\.train\.devices=3"):
+    with pytest.raises(UserError, match=r"train\.devices=4 does not divide 6 stacked seeds; use --config\.train\.devices=3"):
         seeds_mesh(4, seeds=6)
-    with pytest.raises(UserError, match=r"train\.devices=9 and this machine has 8"):
+    with pytest.raises(UserError, match=r"train\.devices=9: this machine has 8"):
         seeds_mesh(9, seeds=9)
 
 
 def test_it_takes_as_many_as_the_seeds_began_on_and_a_part_of_them_no_more() -> None:
-    assert seeds_mesh(0, seeds=8, begun_on=2).size == 2
-    assert seeds_mesh(0, seeds=8, begun_on=3).size == 8
-    assert seeds_mesh(4, seeds=8, begun_on=2).size == 4
+    assert seeds_mesh(0, seeds=8, initial_devices=2).size == 2
+    assert seeds_mesh(0, seeds=8, initial_devices=3).size == 8
+    assert seeds_mesh(4, seeds=8, initial_devices=2).size == 4
     assert seeds_mesh(0, seeds=3, at_most=2).size == 1
 
 
@@ -42,19 +43,18 @@ def _states(count: int) -> tuple[list[TrainState], list[np.ndarray]]:
 
 def test_each_device_trains_its_own_seeds_and_nothing_is_exchanged() -> None:
     config = smoke_config(model__ngf="4", model__ndf="4", model__convolution="direct")
-    system = build_system(config)
     states, real_u8 = _states(2)
     ends = []
     for devices in (1, 2):
-        mesh = seeds_mesh(devices, seeds=2)
-        together = side_by_side(system, mesh, precision="highest")
-        joined = together.gather(states)
-        assert digest(together.member(joined, 1)) == digest(states[1])
-        text = jit_side_by_side(system, mesh, precision="highest").lower(joined, np.stack(real_u8)).compile().as_text()
+        one_run = make_mesh(1, batch_sizes={8})
+        trainer = StackedTrainer(config, one_run, seeds_mesh=seeds_mesh(devices, seeds=2), seeds=2)
+        stacked = trainer.to_device(states)
+        assert digest(trainer.to_host(stacked)[1]) == digest(states[1])
+        text = trainer.program.lower(stacked, np.stack(real_u8)).compile().as_text()
         assert not COLLECTIVE.findall(text)
-        after, metrics = together.chunk(joined, real_u8)
-        assert together.figures(metrics, 1)["loss_d"].shape == (1,)
-        ends.append([together.member(after, index) for index in range(2)])
+        after, metrics = trainer.run_steps(stacked, real_u8)
+        assert trainer.metrics_to_host(metrics)[1]["loss_d"].shape == (1,)
+        ends.append(trainer.to_host(after))
     for one, two in zip(*ends, strict=True):
         assert int(one.step) == int(two.step) == 1
         for ours, theirs in zip(jax.tree.leaves(one.gen.params), jax.tree.leaves(two.gen.params), strict=True):

@@ -62,9 +62,9 @@ def _clip(config: Any) -> optax.GradientTransformation:
     return clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
 
 
-def _mixed_batch(system: System, disc: NetState, *, real: jax.Array, fake: jax.Array, axis: str | None) -> Any:
+def _mixed_batch(system: System, disc: NetState, *, real: jax.Array, fake: jax.Array) -> Any:
     """D's update on real and fake pictures in one forward pass, whose statistics are those of both."""
-    assert axis is None
+    assert system.axis_name is None
 
     def loss_of(params: Any) -> Any:
         logits, buffers = system.disc.apply(params, disc.buffers, jnp.concatenate([real, fake]), mode="train")

@@ -11,20 +11,26 @@ import numpy as np
 import pytest
 from conftest import smoke_config
 
-from sharingan_jax.devices.compiled import Programs, compile_programs, shared_update
+from sharingan_jax.config.schema import Config
 from sharingan_jax.devices.mesh import make_mesh, replicated
+from sharingan_jax.devices.trainer import Trainer, sharded_step
 from sharingan_jax.gan.state import TrainState, digest
-from sharingan_jax.gan.step import _update_disc, sample_images, scale_pictures, train_step
+from sharingan_jax.gan.step import _update_disc, sample_images, scale_images, train_step
 from sharingan_jax.gan.system import System, build_system, init_state
+from sharingan_jax.rng import draw_latents
 
 REAL_U8 = np.random.default_rng(0).integers(0, 256, (4, 8, 32, 32, 3), np.uint8)
 
 
-@cache
-def _system(**changes: str) -> System:
+def _config(**changes: str) -> Config:
     # The direct convolutions compile in half the time, and the forms are proven equal elsewhere.
     tiny = {"model__ngf": "4", "model__ndf": "4", "model__nz": "8", "model__convolution": "direct"}
-    return build_system(smoke_config(**{**tiny, **changes}))
+    return smoke_config(**{**tiny, **changes})
+
+
+@cache
+def _system(**changes: str) -> System:
+    return build_system(_config(**changes))
 
 
 @cache
@@ -34,42 +40,46 @@ def _state(system: System) -> TrainState:
 
 @cache
 def _one_step(system: System) -> Callable[..., Any]:
-    return jax.jit(lambda state, real: train_step(system, state, real))
+    def step(state: TrainState, real: jax.Array) -> Any:
+        z = draw_latents(state.key, step=state.step + 1, count=len(real), nz=system.nz)
+        return train_step(system, state, real, z)
+
+    return jax.jit(step)
 
 
 @cache
-def _programs(devices: int = 1, **changes: str) -> Programs:
-    return compile_programs(_system(**changes), make_mesh(devices, batch_sizes={8}), precision="highest")
+def _trainer(devices: int = 1, **changes: str) -> Trainer:
+    return Trainer(_config(**changes), make_mesh(devices, batch_sizes={8}))
 
 
-def _run(programs: Programs, cuts: list[int], real_u8: np.ndarray = REAL_U8) -> tuple[TrainState, dict[str, np.ndarray]]:
-    state, first, parts = programs.init(0), 0, []
+def _run(trainer: Trainer, cuts: list[int], real_u8: np.ndarray = REAL_U8) -> tuple[TrainState, dict[str, np.ndarray]]:
+    state, first, parts = trainer.init(0), 0, []
     for length in cuts:
-        state, metrics = programs.chunk(state, real_u8[first : first + length])
+        state, metrics = trainer.run_steps(state, [real_u8[first : first + length]])
         parts.append(jax.device_get(metrics))
         first += length
     return state, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def test_uint8_becomes_minus_one_to_one() -> None:
-    np.testing.assert_allclose(scale_pictures(jnp.array([0, 51, 255], jnp.uint8)), [-1.0, -0.6, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(scale_images(jnp.array([0, 51, 255], jnp.uint8)), [-1.0, -0.6, 1.0], rtol=1e-6)
 
 
 def test_the_bits_do_not_depend_on_how_steps_are_cut_into_dispatches() -> None:
-    programs = _programs(model__convolution="winograd")
-    digests = {digest(_run(programs, cuts)[0]) for cuts in ([4], [2, 2], [1, 1, 1, 1])}
+    trainer = _trainer(model__convolution="winograd")
+    digests = {digest(_run(trainer, cuts)[0]) for cuts in ([4], [2, 2], [1, 1, 1, 1])}
     assert len(digests) == 1
 
 
 def test_another_seed_is_another_run_and_the_same_seed_the_same() -> None:
-    programs = _programs()
-    states = [digest(programs.chunk(programs.init(seed), REAL_U8[:1])[0]) for seed in (0, 0, 1)]
+    trainer = _trainer()
+    states = [digest(trainer.run_steps(trainer.init(seed), [REAL_U8[:1]])[0]) for seed in (0, 0, 1)]
     assert states[0] == states[1] != states[2]
 
 
 def test_beta_shifts_the_reported_loss_and_changes_no_weight_and_no_sample() -> None:
-    plain, modified = _programs(), _programs(loss__beta="0.01")
-    (state, metrics), (state_beta, metrics_beta) = (_run(programs, [4]) for programs in (plain, modified))
+    plain, modified = _trainer(), _trainer(loss__beta="0.01")
+    (state, metrics), (state_beta, metrics_beta) = (_run(trainer, [4]) for trainer in (plain, modified))
     z = np.random.default_rng(1).standard_normal((5, 8)).astype(np.float32)
     np.testing.assert_allclose(plain.sample(state.gen, z), modified.sample(state_beta.gen, z), rtol=0, atol=1e-6)
     # Another program may round otherwise, so the weights are compared to a few units in the last place of a step.
@@ -83,7 +93,7 @@ def test_beta_shifts_the_reported_loss_and_changes_no_weight_and_no_sample() -> 
 def test_beta_changes_no_bit_of_ds_update() -> None:
     system = _system()
     state = _state(system)
-    real = scale_pictures(jnp.asarray(REAL_U8[0]))
+    real = scale_images(jnp.asarray(REAL_U8[0]))
     fake = sample_images(system, state.gen, jnp.ones((8, 8)), statistics="batch")
     (without, metrics), (with_beta, metrics_beta) = (
         # Operation by operation: another program might round otherwise.
@@ -98,7 +108,7 @@ def test_beta_changes_no_bit_of_ds_update() -> None:
 @pytest.mark.parametrize(("net", "passes"), [("disc", 3), ("gen", 1)])
 def test_d_moves_its_buffers_three_times_a_step_and_g_once(net: str, passes: int) -> None:
     system = _system()
-    state, real = _state(system), scale_pictures(jnp.asarray(REAL_U8[0]))
+    state, real = _state(system), scale_images(jnp.asarray(REAL_U8[0]))
     raised = jax.tree_util.tree_map_with_path(
         lambda path, leaf: leaf + 1.0 if jax.tree_util.keystr(path) == f".{net}.buffers['bn4']['var']" else leaf, state
     )
@@ -108,7 +118,7 @@ def test_d_moves_its_buffers_three_times_a_step_and_g_once(net: str, passes: int
 
 
 def test_g_is_updated_at_every_nth_step_only() -> None:
-    state, metrics = _run(_programs(train__n_critic="2"), [4])
+    state, metrics = _run(_trainer(train__n_critic="2"), [4])
     assert np.isnan(metrics["loss_g"]).tolist() == [True, False, True, False]
     assert np.isfinite(metrics["loss_d"]).all()
     (count,) = {int(leaf) for leaf in jax.tree.leaves(state.gen.opt) if leaf.ndim == 0}
@@ -118,20 +128,20 @@ def test_g_is_updated_at_every_nth_step_only() -> None:
 
 
 def test_g_answers_the_updated_d() -> None:
-    _, metrics = _run(_programs(), [1])
+    _, metrics = _run(_trainer(), [1])
     assert metrics["d_fake_after"][0] != metrics["d_fake_before"][0]
     assert metrics["loss_g"][0] > -np.log(metrics["d_fake_before"][0])  # D has just learned to say no.
 
 
 def test_sampling_between_steps_changes_no_bit_of_training() -> None:
-    programs = _programs()
-    state, digests = programs.init(0), []
+    trainer = _trainer()
+    state, digests = trainer.init(0), []
     for looks in (0, 2):
-        state = programs.init(0)
+        state = trainer.init(0)
         for k in range(3):
-            state, _ = programs.chunk(state, REAL_U8[k : k + 1])
+            state, _ = trainer.run_steps(state, [REAL_U8[k : k + 1]])
             for _ in range(looks):
-                assert programs.sample(state.gen, np.ones((3, 8), np.float32)).shape == (3, 32, 32, 3)
+                assert trainer.sample(state.gen, np.ones((3, 8), np.float32)).shape == (3, 32, 32, 3)
         digests.append(digest(state))
     assert digests[0] == digests[1]
 
@@ -152,7 +162,7 @@ def test_a_pass_that_samples_moves_no_buffer_where_one_that_trains_moves_all(mod
 
 def test_a_sample_with_running_statistics_does_not_depend_on_its_company() -> None:
     system = _system()
-    state, _ = _run(_programs(), [4])
+    state, _ = _run(_trainer(), [4])
     z = np.random.default_rng(1).standard_normal((6, 8)).astype(np.float32)
     together, alone = (sample_images(system, state.gen, jnp.asarray(part), statistics="running") for part in (z, z[:1]))
     np.testing.assert_allclose(together[:1], alone, atol=1e-5)
@@ -163,7 +173,7 @@ def test_a_sample_with_running_statistics_does_not_depend_on_its_company() -> No
 @pytest.mark.parametrize("groups", ["1", "2"])
 def test_eight_devices_are_one_within_rounding(groups: str) -> None:
     (one, metrics_one), (eight, metrics_eight) = (
-        _run(_programs(devices, model__batch_norm_groups=groups), [2, 2]) for devices in (1, 8)
+        _run(_trainer(devices, model__batch_norm_groups=groups), [2, 2]) for devices in (1, 8)
     )
     for name in metrics_one:
         np.testing.assert_allclose(metrics_one[name], metrics_eight[name], rtol=2e-3, atol=1e-5, err_msg=name)
@@ -181,17 +191,19 @@ def test_eight_devices_are_one_within_rounding(groups: str) -> None:
 def test_eight_devices_are_one_in_float64(changes: dict[str, str]) -> None:
     """Where rounding is far below a step, the two are the same computation: two steps agree to a few hundred times float64's.
 
-    What `shared_update` exchanges is all there is to exchange, and all eight hold the same bits afterwards.
+    What `sharded_step` exchanges is all there is to exchange, and all eight hold the same bits afterwards.
     """
     with jax.enable_x64(True):
         results = []
         for devices in (1, 8):
             system, mesh = _system(**changes), make_mesh(devices, batch_sizes={8})
-            update = shared_update(system, mesh)
-            step: Callable[..., Any] = jax.jit(
-                lambda state, real, system=system, update=update: train_step(system, state, real, update=update),
-                out_shardings=replicated(mesh),
-            )
+            sharded = sharded_step(_config(**changes), mesh)
+
+            def step_of_run(state: TrainState, real: jax.Array, sharded: Any = sharded, system: System = system) -> Any:
+                z = draw_latents(state.key, step=state.step + 1, count=len(real), nz=system.nz)
+                return sharded(state, real, z)
+
+            step: Callable[..., Any] = jax.jit(step_of_run, out_shardings=replicated(mesh))
             state = jax.tree.map(_as_float64, jax.jit(lambda system=system: init_state(system, seed=0))())
             for real_u8 in REAL_U8[:2]:
                 state, metrics = step(state, jnp.asarray(real_u8) / 127.5 - 1)

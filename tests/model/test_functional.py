@@ -10,8 +10,8 @@ import pytest
 from conftest import ROOT, smoke_config
 
 from sharingan_jax.data.emblems.draw import draw_emblems
-from sharingan_jax.devices.compiled import compile_programs
 from sharingan_jax.devices.mesh import make_mesh
+from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.gan.state import digest
 from sharingan_jax.gan.system import build_system
 
@@ -24,8 +24,8 @@ print(config.nnx_graph_mode, config.nnx_graph_updates, test_functional.digest_af
 
 def digest_after_two_steps() -> str:
     """The state's digest after two small steps of the stabilised system on emblems."""
-    programs = compile_programs(build_system(smoke_config()), make_mesh(1, batch_sizes={8}), precision="highest")
-    state, _ = programs.chunk(programs.init(0), draw_emblems(16, size=32)[0].reshape(2, 8, 32, 32, 3))
+    trainer = Trainer(smoke_config(), make_mesh(1, batch_sizes={8}))
+    state, _ = trainer.run_steps(trainer.init(0), [draw_emblems(16, size=32)[0].reshape(2, 8, 32, 32, 3)])
     return digest(state)
 
 
@@ -45,7 +45,7 @@ def test_flax_tree_mode_gives_the_same_bits() -> None:
 
 def test_a_pass_leaves_the_arrays_it_was_given_as_they_were() -> None:
     system = build_system(smoke_config())
-    state = compile_programs(system, make_mesh(1, batch_sizes={8}), precision="highest").init(0)
+    state = Trainer(smoke_config(), make_mesh(1, batch_sizes={8})).init(0)
     before = digest(state)
     z = jax.numpy.ones((4, system.nz))
     _, buffers = system.gen.apply(state.gen.params, state.gen.buffers, z, mode="train")

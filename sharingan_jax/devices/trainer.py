@@ -1,0 +1,157 @@
+"""The compiled programs of a run: initial state, training steps, samples."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from sharingan_jax.config.schema import Config
+from sharingan_jax.devices.memory import trim_malloc
+from sharingan_jax.devices.mesh import BATCH, replicated
+from sharingan_jax.gan.state import NetState, TrainState
+from sharingan_jax.gan.step import Metrics, TrainStep, sample_images, scan_steps, train_step
+from sharingan_jax.gan.system import System, build_system, init_state
+
+
+class Trainer:
+    """One run's programs on the devices of `mesh`: each has the whole state and its part of every batch.
+
+    In a run of several processes, each process calls every method, in the same order. States outside are numpy arrays or
+    arrays on one device; a state from `to_device` is for `run_steps` alone, which takes it over (donates it).
+    """
+
+    seeds = 1
+
+    def __init__(self, config: Config, mesh: Mesh) -> None:
+        precision = config.train.precision
+        self.config, self.mesh = config, mesh
+        self.system = build_system(config)
+        self.program = jit_steps(config, mesh)
+        self._ahead: dict[tuple[int, ...], Future[jax.stages.Compiled]] = {}
+        self._images = NamedSharding(mesh, PartitionSpec(None, BATCH))
+        self._init = jax.jit(partial(init_state, self.system), static_argnames="seed", out_shardings=replicated(mesh))
+        self._sample = jit_sample(self.system, statistics="batch", precision=precision, mesh=mesh)
+        self._max = _jit_max(mesh)
+
+    def init(self, seed: int) -> TrainState:
+        """Return the state before step 1, on every device."""
+        state: TrainState = self._init(seed=seed)
+        return state
+
+    def to_device(self, states: Sequence[TrainState]) -> TrainState:
+        """Return the state of the one run, whole on every device."""
+        (state,) = states
+        return self.replicate(state)
+
+    def run_steps(self, state: TrainState, images_u8: Sequence[np.ndarray]) -> tuple[TrainState, Metrics]:
+        """Run K steps on the one run's images: this process's part of each batch, uint8 [K, B / processes, H, W, C].
+
+        Return (state, metrics [K]).
+        """
+        (own,) = images_u8
+        return self._call(state, jax.make_array_from_process_local_data(self._images, own))
+
+    def to_host(self, state: TrainState) -> list[TrainState]:
+        """Return the run's state as numpy arrays."""
+        return [jax.device_get(state)]
+
+    def metrics_to_host(self, metrics: Metrics) -> list[dict[str, np.ndarray]]:
+        """Return the run's metrics, each [K], as numpy arrays. This waits until the steps are done."""
+        return [{name: np.asarray(values) for name, values in jax.device_get(metrics).items()}]
+
+    def sample(self, gen: NetState, z: np.ndarray) -> Array:
+        """Return images [N, H, W, C] in [−1, 1] for latents [N, nz], normalised with the statistics of this batch."""
+        return self._sample(gen, jax.make_array_from_process_local_data(replicated(self.mesh), z))
+
+    def replicate(self, state: TrainState) -> TrainState:
+        """Return the state as new arrays, whole on every device."""
+        everywhere = replicated(self.mesh)
+        return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(everywhere, np.asarray(leaf)), state)
+
+    def max_over_processes(self, number: int) -> Array:
+        """Return the largest of the numbers that the processes pass, on every device, without waiting for it."""
+        return self._max(number)
+
+    def precompile(self, states: Sequence[TrainState], images_shape: tuple[int, ...]) -> None:
+        """Start compiling `run_steps` in a thread, for images of shape [K, B / processes, H, W, C]."""
+        length, batch, *image = images_shape
+        self._compile_ahead(states[0], (length, batch * jax.process_count(), *image))
+
+    def _compile_ahead(self, state: TrainState, shape: tuple[int, ...]) -> None:
+        if shape in self._ahead:
+            return
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        pool = ThreadPoolExecutor(1, "compiler")
+        self._ahead[shape] = pool.submit(lambda: self.program.lower(abstract, jax.ShapeDtypeStruct(shape, np.uint8)).compile())
+        self._ahead[shape].add_done_callback(lambda _: trim_malloc())
+        pool.shutdown(wait=False)
+
+    def _call(self, state: TrainState, images_u8: Array | np.ndarray) -> tuple[TrainState, Metrics]:
+        ahead = self._ahead.get(images_u8.shape)
+        program: Callable[..., tuple[TrainState, Metrics]] = self.program if ahead is None else ahead.result()
+        return program(state, images_u8)
+
+
+def jit_steps(config: Config, mesh: Mesh) -> jax.stages.Wrapped:
+    """Jit `scan_steps` for global arrays: the state whole on every device and donated, images [K, B, H, W, C] split along B."""
+    everywhere, step, nz = replicated(mesh), sharded_step(config, mesh), config.model.nz
+
+    def run_steps(state: TrainState, images_u8: Array) -> tuple[TrainState, Metrics]:
+        with jax.default_matmul_precision(config.train.precision):
+            return scan_steps(step, state, images_u8, nz=nz)
+
+    images = NamedSharding(mesh, PartitionSpec(None, BATCH))
+    return jax.jit(run_steps, in_shardings=(everywhere, images), out_shardings=everywhere, donate_argnums=0)
+
+
+def sharded_step(config: Config, mesh: Mesh) -> TrainStep:
+    """Return `train_step` for global arrays under `jit`: images and latents split along B, the state whole on every device.
+
+    The devices exchange what `train_step` says and nothing else. The edges of batch norm's groups need not be the devices'
+    edges, so these are left to XLA's partitioner, which exchanges each mean as it meets it. One device exchanges nothing.
+    """
+    split, whole = PartitionSpec(BATCH), PartitionSpec()
+    if mesh.size == 1 or config.model.batch_norm_groups > 1:
+        system = build_system(config)
+
+        def step(state: TrainState, real: Array, z: Array) -> tuple[TrainState, Metrics]:
+            # Latents left where the generator puts them would have every device make all of the fakes.
+            z = jax.lax.with_sharding_constraint(z, NamedSharding(mesh, split))
+            return train_step(system, state, real, z)
+
+        return step
+    # JAX's tracking of what varies over the devices (check_vma) would sum each parameter's gradient where it arises, in an
+    # exchange of its own: 56 arrays for 28 at 64 pixels. Without it the backward pass gives a device's own, and the step sums.
+    return jax.shard_map(
+        partial(train_step, build_system(config, axis_name=BATCH)),
+        mesh=mesh,
+        in_specs=(whole, split, split),
+        out_specs=whole,
+        check_vma=False,
+    )
+
+
+def jit_sample(
+    system: System, *, statistics: Literal["batch", "running"], precision: str, mesh: Mesh
+) -> Callable[[NetState, Array | np.ndarray], Array]:
+    """Jit `sample_images`: (generator state, z [B, nz]) -> images [B, H, W, C]. Nothing is donated and no state changes."""
+    everywhere = replicated(mesh)
+
+    def sample(gen: NetState, z: Array) -> Array:
+        with jax.default_matmul_precision(precision):
+            return sample_images(system, gen, z, statistics=statistics)
+
+    return jax.jit(sample, in_shardings=everywhere, out_shardings=everywhere)
+
+
+def _jit_max(mesh: Mesh) -> Callable[[int], Array]:
+    one_each = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+    largest = jax.jit(jnp.max, in_shardings=one_each, out_shardings=replicated(mesh))
+    own = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
+    return lambda number: largest(jax.make_array_from_process_local_data(one_each, np.full(own, number, np.int32)))
