@@ -48,12 +48,12 @@ def step_operations(config: Config, *, batch: int) -> Operations:
 def _layers(config: Config) -> Iterator[_Layer]:
     size, channels, model = config.data.size, config.data.channels, config.model
     first, *sides = stage_sides(size)
-    width = model.ngf * size // 8
+    width = model.gen.width * size // 8
     yield _Layer(model.nz, width, 1, passes=2)
     for side in sides:
         yield _Layer(width, channels if side == size else width // 2, side // 2, passes=3)
         width //= 2
-    width = model.ndf
+    width = model.disc.width
     yield _Layer(channels, width, size // 2, passes=6)
     for side in [*sides[-3::-1], first]:
         yield _Layer(width, 2 * width, side, passes=8)

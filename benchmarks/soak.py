@@ -22,8 +22,8 @@ from sharingan_jax.run.metrics import read_metrics
 
 ROOT = Path(__file__).parents[1]
 TINY = {
-    "model.ngf": 4, "model.ndf": 4, "model.nz": 8, "data.size": 32, "train.batch_size": 10, "train.steps_per_call": 25,
-    "train.devices": 1, "model.convolution": "direct", "log.every": 5000,
+    "model.gen.width": 4, "model.disc.width": 4, "model.nz": 8, "data.size": 32, "train.batch_size": 10,
+    "train.steps_per_dispatch": 25, "train.devices": 1, "model.conv_impl": "direct", "log.every": 5000,
 }  # fmt: skip
 
 

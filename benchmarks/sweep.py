@@ -28,8 +28,8 @@ from sharingan_jax.config.schema import Config
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.stacked_seeds import jit_stacked_steps, seeds_mesh
 from sharingan_jax.devices.trainer import jit_steps
+from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState
-from sharingan_jax.gan.system import build_system, init_state
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = (
@@ -71,7 +71,7 @@ def configured(case: Case, *, precision: str) -> Config:
     """The default configuration in a row's form."""
     changes = {
         "data.size": case.size,
-        "model.convolution": case.form,
+        "model.conv_impl": case.form,
         "model.dtype": case.dtype,
         "train.batch_size": case.batch,
         "train.precision": precision,
@@ -81,8 +81,8 @@ def configured(case: Case, *, precision: str) -> Config:
 
 def compiled(case: Case, config: Config, *, steps: int) -> tuple[Callable[[], object], jax.stages.Compiled, float]:
     """A call that runs `steps` steps to their end, the program beneath it, and the seconds that it took to compile."""
-    system = build_system(config)
-    states: list[TrainState] = [jax.jit(lambda seed=seed: init_state(system, seed=seed))() for seed in range(case.seeds)]
+    gan = build_gan(config)
+    states: list[TrainState] = [jax.jit(lambda seed=seed: init_state(gan, seed=seed))() for seed in range(case.seeds)]
     rng = np.random.default_rng(0)
     shape = (steps, case.batch, case.size, case.size, config.data.channels)
     if case.seeds == 1:

@@ -33,7 +33,7 @@ from sharingan_jax.config.load import load_config
 from sharingan_jax.devices.mesh import BATCH
 from sharingan_jax.devices.stacked_seeds import SEED, jit_stacked_steps
 from sharingan_jax.devices.trainer import jit_steps
-from sharingan_jax.gan.system import build_system, init_state
+from sharingan_jax.gan.gan import build_gan, init_state
 
 ROOT = Path(__file__).parents[1]
 RESULT = re.compile(r"= (\w+)\[([\d,]+)\]\{([\d,]+):T\((\d+),(\d+)\)[^}]*\} convolution\(")
@@ -81,9 +81,9 @@ def convolutions_in(text: str) -> list[Convolution]:
 def compiled_for(devices: list[Any], *, batch: int, dtype: str, seeds: int) -> jax.stages.Compiled:
     """Five steps of the default configuration, compiled for these chips, each with `batch` pictures (or these of every seed)."""
     precision = "highest" if dtype == "float32" else "default"
-    changes = [("model.convolution", "direct"), ("model.dtype", dtype), ("train.precision", precision)]
+    changes = [("model.conv_impl", "direct"), ("model.dtype", dtype), ("train.precision", precision)]
     config = load_config(ROOT / "configs" / "default.py", changes)
-    state = jax.eval_shape(partial(init_state, build_system(config), seed=0))
+    state = jax.eval_shape(partial(init_state, build_gan(config), seed=0))
     real_u8 = jax.ShapeDtypeStruct((5, batch * len(devices), 64, 64, 3), np.uint8)
     if seeds == 1:
         return jit_steps(config, Mesh(np.array(devices), (BATCH,))).lower(state, real_u8).compile()

@@ -47,9 +47,9 @@ import pytorch_oracle as oracle  # noqa: E402
 Steps = Callable[[int], None]
 
 
-def our_steps(form: str, config: Config, real_u8: np.ndarray) -> Steps:
+def our_steps(conv_impl: str, config: Config, real_u8: np.ndarray) -> Steps:
     """`run(steps)`: that many steps of a configuration in one dispatch, to their end."""
-    config = replace(config, model=replace(config.model, convolution=form))
+    config = replace(config, model=replace(config.model, conv_impl=conv_impl))
     trainer = Trainer(config, make_mesh(1, batch_sizes={len(real_u8)}))
     state = trainer.init(0)
 
@@ -68,8 +68,8 @@ def pytorch_steps(
     model, count = config.model, len(real_u8)
     trainer = Trainer(config, make_mesh(1, batch_sizes={count}))
     state = trainer.init(0)
-    gen = oracle.Generator(nz=model.nz, ngf=model.ngf, normalised=model.gen_spectral_norm)
-    disc = oracle.Discriminator(ndf=model.ndf, normalised=model.disc_spectral_norm)
+    gen = oracle.Generator(nz=model.nz, width=model.gen.width, spectral=model.gen.spectral_norm)
+    disc = oracle.Discriminator(width=model.disc.width, spectral=model.disc.spectral_norm)
     tensors = to_tensors(config, state)
     oracle.load(gen, tensors)
     oracle.load(disc, tensors)
@@ -145,8 +145,8 @@ def configured(path: Path, *, batch: int, width: int, dtype: str = "float32", tf
     precision = "high" if tf32 else "highest"
     changes = {
         "train.batch_size": batch,
-        "model.ngf": width,
-        "model.ndf": width,
+        "model.gen.width": width,
+        "model.disc.width": width,
         "model.dtype": dtype,
         "train.precision": precision,
     }
@@ -161,7 +161,7 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("--steps", type=int, default=10, help="steps of each system in a round; default: 10")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "default.py", help="default: configs/default.py")
     parser.add_argument("--batch", type=int, default=25, help="pictures a step; default: 25")
-    parser.add_argument("--width", type=int, default=64, help="ngf and ndf; default: 64")
+    parser.add_argument("--width", type=int, default=64, help="width of both networks; default: 64")
     parser.add_argument("--direct", action="store_true", help="ours in the other form too; on a CPU that takes minutes")
     parser.add_argument("--compile", action="store_true", help="PyTorch through torch.compile too")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="default: float32")

@@ -16,7 +16,7 @@ from sharingan_jax.config import base_config
 def get_config() -> ConfigDict:
     """Return the settings of a run."""
     config = base_config("default")
-    config.model.gen_spectral_norm = False
-    config.model.disc_spectral_norm = False
+    config.model.gen.spectral_norm = False
+    config.model.disc.spectral_norm = False
     config.optim.disc.clip_norm = 0.0
     return config

@@ -28,14 +28,16 @@ def get_config() -> ConfigDict:
 
     config.model = model = ConfigDict()
     model.nz = 100  # latent dimensions (post)
-    model.ngf = 64  # channels of the generator's last hidden layer (post)
-    model.ndf = 64  # channels of the discriminator's first layer (post)
-    model.gen_spectral_norm = True  # on all of the generator's layers (post)
-    model.disc_spectral_norm = True  # on all of the discriminator's layers but the last (post)
-    model.batch_norm = "after"  # the activation (post), or before it (DCGAN)
-    model.batch_norm_groups = 1  # parts of a batch with statistics of their own; the post's DataParallel: as many as its devices
-    model.convolution = "auto"  # winograd (fastest on a CPU), direct (the backend's own), auto chooses by backend
-    model.dtype = "float32"  # of activations and of what convolutions take: float32 (post), bfloat16; all else is float32
+    for net in ("gen", "disc"):
+        model[net] = network = ConfigDict()
+        network.arch = "dcgan"  # the layers: dcgan (post)
+        network.width = 64  # channels at half the image side, doubled at each halving down to 4 pixels (post)
+        network.norm = "batch"  # normalisation between the layers: batch (post)
+        network.norm_position = "post_activation"  # post_activation (post) or pre_activation (DCGAN)
+        network.spectral_norm = True  # on all layers of gen, and on all of disc but its last (post)
+    model.ghost_batches = 1  # equal parts of a batch, each with its own batch norm statistics (post: the number of GPUs)
+    model.conv_impl = "auto"  # winograd (fastest on a CPU), direct (the backend's own), auto (chooses by backend)
+    model.dtype = "float32"  # of activations and convolution inputs: float32 (post) or bfloat16; everything else is float32
 
     config.loss = loss = ConfigDict()
     # Non-saturating binary cross-entropy: bce from logits, exact everywhere; bce_clamped as the post's BCELoss computes it from
@@ -48,9 +50,10 @@ def get_config() -> ConfigDict:
     train.epochs = 200  # passes over the data (post), where train.steps is 0
     train.steps = 0  # steps, where given, decide; 0 leaves it to train.epochs
     train.n_critic = 1  # the generator is updated at every n-th step, the discriminator at each (post: 1)
+    train.ema_half_life = 0.0  # images after which gen's averaged weights are half renewed; 0 keeps no averaged weights (post)
     train.seeds = 1  # runs, of the seeds from `seed` on, each with a folder of its own
-    train.seeds_at_once = 0  # of these in one program; more than 1 rounds otherwise; 0: on a CPU one, elsewhere all
-    train.steps_per_call = 10  # steps compiled into one dispatch; more keep an accelerator busier
+    train.stacked_seeds = 0  # of these in one program; more than 1 rounds otherwise; 0: on a CPU one, elsewhere all
+    train.steps_per_dispatch = 10  # steps compiled into one dispatch; more keep an accelerator busier
     train.devices = 0  # devices that share the batch; 0: as many as the run began on, at first as many as the batch divides over
     train.host_threads = 0  # threads of XLA's pool, which enter roundings on a CPU; 0: as many as cores, as the run began with
     train.deterministic = True  # on a GPU: only operations that give the same bits each time; elsewhere they do anyway

@@ -17,8 +17,8 @@ def get_config() -> ConfigDict:
     """Return the settings of a run."""
     config = base_config("default")
     config.data.size = 32
-    config.model.ngf = 32
-    config.model.ndf = 32
+    config.model.gen.width = 32
+    config.model.disc.width = 32
     config.train.batch_size = 10  # cheaper steps than 25, so more of them fit into a minute
     config.train.steps = 2400
     config.optim.gen.lr = 3e-4

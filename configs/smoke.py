@@ -15,10 +15,10 @@ def get_config() -> ConfigDict:
     config = base_config("default")
     config.data.size = 32
     config.model.nz = 16
-    config.model.ngf = 8
-    config.model.ndf = 8
+    config.model.gen.width = 8
+    config.model.disc.width = 8
     config.train.steps = 12
-    config.train.steps_per_call = 4
+    config.train.steps_per_dispatch = 4
     config.sample.every = 4
     config.checkpoint.every = 4
     config.log.every = 4

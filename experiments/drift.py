@@ -37,10 +37,10 @@ LINES = {
 Drift = dict[str, Any]
 
 
-def measure(experiment: str, *, seed: int, width: int, steps: int, form: str) -> Drift:
+def measure(experiment: str, *, seed: int, width: int, steps: int, conv_impl: str) -> Drift:
     """For each system of LINES: `weights` [steps], how far all weights are from the exact ones as a fraction of their length,
     and the relative distance of both losses, `loss_d` and `loss_g` [steps]."""
-    config = replay.small_config(experiment, width=width, form=form, model__nz="100")
+    config = replay.small_config(experiment, width=width, conv_impl=conv_impl, model__nz="100")
     torch.manual_seed(seed)
     initial = replay.make_oracle(config, None, dtype="float32").networks()
     shared: dict[str, Any] = {"steps": steps, "count": B, "source": replay.emblem_batch}
@@ -98,19 +98,20 @@ def command(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="trainings of each experiment; default: 5")
     parser.add_argument("--steps", type=int, default=100, help="steps; default: 100")
-    parser.add_argument("--width", type=int, default=16, help="ngf and ndf; default: 16")
+    parser.add_argument("--width", type=int, default=16, help="width of both networks; default: 16")
     parser.add_argument("--figure", type=Path, help="where to draw the distances over the steps")
     flags = parser.parse_args(arguments)
-    form = fastest_form(jax.default_backend())
+    impl = fastest_form(jax.default_backend())
     with tempfile.TemporaryDirectory(prefix="sharingan-jax-drift-") as cache:
         jax.config.update("jax_compilation_cache_dir", cache)  # All seeds run one program, which else is compiled for each.
         drifts = {
             experiment: [
-                measure(experiment, seed=seed, width=flags.width, steps=flags.steps, form=form) for seed in range(flags.seeds)
+                measure(experiment, seed=seed, width=flags.width, steps=flags.steps, conv_impl=impl)
+                for seed in range(flags.seeds)
             ]
             for experiment in EXPERIMENTS
         }
-    print(f"width {flags.width}, {flags.seeds} seeds, the {form} form; jax {jax.__version__}, torch {torch.__version__}\n")
+    print(f"width {flags.width}, {flags.seeds} seeds, {impl} convolutions; jax {jax.__version__}, torch {torch.__version__}\n")
     steps = sorted({1, min(10, flags.steps), flags.steps})
     for key, title in (("weights", "All weights"), ("loss_d", "Loss_D"), ("loss_g", "Loss_G")):
         print(f"{title}, relative distance from PyTorch's float64\n\n{table(drifts, key, steps=steps)}\n")

@@ -121,8 +121,8 @@ def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> None:
     pictures = load_dataset_from_config(config.data)
     real = oracle.as_torch(pictures.preview(pictures.count).astype(np.float32) / 127.5 - 1.0)
     torch.manual_seed(config.seed)
-    gen = oracle.Generator(nz=config.model.nz, ngf=config.model.ngf, normalised=config.model.gen_spectral_norm)
-    disc = oracle.Discriminator(ndf=config.model.ndf, normalised=config.model.disc_spectral_norm)
+    gen = oracle.Generator(nz=config.model.nz, width=config.model.gen.width, spectral=config.model.gen.spectral_norm)
+    disc = oracle.Discriminator(width=config.model.disc.width, spectral=config.model.disc.spectral_norm)
     for net in (gen, disc):
         oracle.initialise(net)
     training = oracle.Training(gen, disc, beta=config.loss.beta, clip_norm=config.optim.disc.clip_norm)
@@ -252,7 +252,7 @@ def command(arguments: list[str]) -> int:
     parser.add_argument("--pictures", type=Path, help="train: the folder of pictures")
     parser.add_argument("--seeds", type=int, default=5, help="train, collect: trainings of each kind; default: 5")
     parser.add_argument("--steps", type=int, default=800, help="train: of each training; default: 800")
-    parser.add_argument("--width", type=int, default=64, help="train: ngf and ndf; default: 64")
+    parser.add_argument("--width", type=int, default=64, help="train: width of both networks; default: 64")
     parser.add_argument("--out", type=Path, default=Path("docs/study.json"), help="collect: the file; default: docs/study.json")
     parser.add_argument("--study", type=Path, default=Path("docs/study.json"), help="tell: the file; default: docs/study.json")
     parser.add_argument("--figure", type=Path, default=Path("docs/images/study.png"), help="tell: where the figure goes")
@@ -266,7 +266,7 @@ def command(arguments: list[str]) -> int:
             case _ if flags.pictures is None:
                 parser.error("train needs --pictures, a folder")
             case _:
-                widths = [("model.ngf", str(flags.width)), ("model.ndf", str(flags.width))]
+                widths = [("model.gen.width", str(flags.width)), ("model.disc.width", str(flags.width))]
                 sizes = [("train.steps", str(flags.steps)), *widths]
                 return train(flags.pictures, flags.runs, seeds=flags.seeds, sizes=sizes)
     except UserError as error:

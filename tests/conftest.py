@@ -98,8 +98,8 @@ def prepared_set(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 TINY = [
-    "--config.model.ngf=4", "--config.model.ndf=4", "--config.model.nz=8", "--config.train.batch_size=8", "--config.data.size=32",
-    "--config.sample.num=9", "--config.train.devices=1", "--config.model.convolution=direct",
+    "--config.model.gen.width=4", "--config.model.disc.width=4", "--config.model.nz=8", "--config.train.batch_size=8",
+    "--config.data.size=32", "--config.sample.num=9", "--config.train.devices=1", "--config.model.conv_impl=direct",
 ]  # fmt: skip
 """Arguments that make any configuration train in seconds."""
 

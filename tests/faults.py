@@ -125,7 +125,7 @@ FAULTS = {
     ),
     "shapes": Fault(
         "configuration and checkpoint of different shapes",
-        "model.ngf doubled in config.json, and in the command",
+        "model.gen.width doubled in config.json, and in the command",
         "the checkpoint of step … is of other settings; use those it was made with, or another --workdir",
         "2",
         "all as it was found",

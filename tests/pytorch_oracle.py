@@ -14,22 +14,22 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, spectral_norm
 
 
-def _conv(layer: nn.Module, *, normalised: bool) -> nn.Module:
-    return spectral_norm(layer) if normalised else layer
+def _conv(layer: nn.Module, *, spectral: bool) -> nn.Module:
+    return spectral_norm(layer) if spectral else layer
 
 
 class Generator(nn.Module):
     """Five transposed convolutions, 1×1 to 64×64, batch norm behind ReLU (or, in the DCGAN tutorial's order, before it)."""
 
-    def __init__(self, *, nz: int, ngf: int, normalised: bool, order: str = "after") -> None:
+    def __init__(self, *, nz: int, width: int, spectral: bool, norm_position: str = "post_activation") -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        widths = [nz, 8 * ngf, 4 * ngf, 2 * ngf, ngf]
-        for i, (c_in, c_out) in enumerate(itertools.pairwise(widths)):
+        channels = [nz, 8 * width, 4 * width, 2 * width, width]
+        for i, (c_in, c_out) in enumerate(itertools.pairwise(channels)):
             stride, padding = (1, 0) if i == 0 else (2, 1)
             conv = nn.ConvTranspose2d(c_in, c_out, 4, stride, padding, bias=False)
-            layers += [_conv(conv, normalised=normalised), *_ordered(nn.ReLU(), nn.BatchNorm2d(c_out), order)]
-        layers += [_conv(nn.ConvTranspose2d(ngf, 3, 4, 2, 1, bias=False), normalised=normalised), nn.Tanh()]
+            layers += [_conv(conv, spectral=spectral), *_ordered(nn.ReLU(), nn.BatchNorm2d(c_out), norm_position)]
+        layers += [_conv(nn.ConvTranspose2d(width, 3, 4, 2, 1, bias=False), spectral=spectral), nn.Tanh()]
         self.gen = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -39,20 +39,20 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Five convolutions, 64×64 to a probability, batch norm behind LeakyReLU but the first; the last is never normalised."""
 
-    def __init__(self, *, ndf: int, normalised: bool, order: str = "after") -> None:
+    def __init__(self, *, width: int, spectral: bool, norm_position: str = "post_activation") -> None:
         super().__init__()
-        layers: list[nn.Module] = [_conv(nn.Conv2d(3, ndf, 4, 2, 1, bias=False), normalised=normalised), nn.LeakyReLU(0.2)]
-        for c_in, c_out in ((ndf, 2 * ndf), (2 * ndf, 4 * ndf), (4 * ndf, 8 * ndf)):
+        layers: list[nn.Module] = [_conv(nn.Conv2d(3, width, 4, 2, 1, bias=False), spectral=spectral), nn.LeakyReLU(0.2)]
+        for c_in, c_out in ((width, 2 * width), (2 * width, 4 * width), (4 * width, 8 * width)):
             conv = nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False)
-            layers += [_conv(conv, normalised=normalised), *_ordered(nn.LeakyReLU(0.2), nn.BatchNorm2d(c_out), order)]
-        self.dis = nn.Sequential(*layers, nn.Conv2d(8 * ndf, 1, 4, 1, 0, bias=False), nn.Sigmoid())
+            layers += [_conv(conv, spectral=spectral), *_ordered(nn.LeakyReLU(0.2), nn.BatchNorm2d(c_out), norm_position)]
+        self.dis = nn.Sequential(*layers, nn.Conv2d(8 * width, 1, 4, 1, 0, bias=False), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dis(x)
 
 
-def _ordered(activation: nn.Module, norm: nn.Module, order: str) -> tuple[nn.Module, nn.Module]:
-    return (activation, norm) if order == "after" else (norm, activation)
+def _ordered(activation: nn.Module, norm: nn.Module, norm_position: str) -> tuple[nn.Module, nn.Module]:
+    return (activation, norm) if norm_position == "post_activation" else (norm, activation)
 
 
 def initialise(net: nn.Module) -> None:

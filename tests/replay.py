@@ -10,25 +10,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from sharingan_jax.config.load import load_config
-from sharingan_jax.config.schema import Config
+from sharingan_jax.config.schema import Config, NetworkConfig
 from sharingan_jax.data.emblems.draw import draw_emblems
 from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.gan.gan import build_gan
+from sharingan_jax.gan.metrics import METRIC_NAMES
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import train_step
-from sharingan_jax.gan.system import build_system
 from sharingan_jax.interop.state_dict import Tensors, from_tensors, moment_tensors, to_tensors
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ("baseline", "modified_loss", "stabilised", "stabilised_long", "stabilised_modified")
-FIGURES = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after", "grad_norm_d", "grad_norm_g")
 B, NZ, WIDTH = 5, 4, 2
+PRE_ACTIVATION = {f"model__{net}__norm_position": "pre_activation" for net in ("gen", "disc")}
+"""Changes for `small_config`: batch norm before the activation, in both networks."""
 Batches = Callable[..., tuple[np.ndarray, np.ndarray]]
 Watch = Callable[[Tensors], object]
 
 
-def small_config(experiment: str, *, width: int = WIDTH, form: str = "direct", **changes: str) -> Config:
-    """A configuration of the post's at 64 pixels, but narrow; `model__batch_norm="before"` is a further change."""
-    sizes = {"model.nz": str(NZ), "model.ngf": str(width), "model.ndf": str(width), "model.convolution": form}
+def small_config(experiment: str, *, width: int = WIDTH, conv_impl: str = "direct", **changes: str) -> Config:
+    """Return one of the post's configurations at 64 pixels, but narrow; `model__dtype="bfloat16"` is a further change."""
+    sizes = {"model.nz": str(NZ), "model.gen.width": str(width), "model.disc.width": str(width), "model.conv_impl": conv_impl}
     more = {key.replace("__", "."): value for key, value in changes.items()}
     return load_config(ROOT / "configs" / f"{experiment}.py", (sizes | more).items())
 
@@ -67,16 +69,16 @@ def replay_ours(
     `watch` is given both networks' tensors after each step.
     """
     with jax.enable_x64(dtype == "float64"):
-        system = build_system(config)
+        gan = build_gan(config)
         state = initial
         if isinstance(state, dict):
-            state = from_tensors(config, system, state, gen_adam=None, disc_adam=None)
+            state = from_tensors(config, gan, state, gen_adam=None, disc_adam=None)
         state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype if leaf.dtype == np.float32 else leaf.dtype), state)
 
         @jax.jit
         def step_once(state: Any, real: jax.Array, z: jax.Array) -> Any:
             with jax.default_matmul_precision("highest"):
-                return train_step(system, state, real, z)
+                return train_step(gan, state, real, z)
 
         rows = []
         for step in range(first, first + steps):
@@ -86,7 +88,7 @@ def replay_ours(
             if watch is not None:
                 watch(to_tensors(config, jax.device_get(state)))
         end = jax.device_get(state)
-    figures = {name: np.array([row[name] for row in rows], np.float64) for name in FIGURES}
+    figures = {name: np.array([row[name] for row in rows], np.float64) for name in METRIC_NAMES}
     return to_tensors(config, end) | moment_tensors(config, end), figures
 
 
@@ -112,7 +114,7 @@ def replay_oracle(
         rows.append(training.step(oracle.as_torch(real).to(kind), torch.tensor(z).to(kind)))
         if watch is not None:
             watch(training.networks())
-    return training.tensors(), {name: np.array([row[name] for row in rows]) for name in FIGURES}
+    return training.tensors(), {name: np.array([row[name] for row in rows]) for name in METRIC_NAMES}
 
 
 def make_oracle(config: Config, initial: Tensors | None, *, dtype: str = "float64") -> Any:
@@ -121,8 +123,8 @@ def make_oracle(config: Config, initial: Tensors | None, *, dtype: str = "float6
     import torch
 
     model = config.model
-    gen = oracle.Generator(nz=model.nz, ngf=model.ngf, normalised=model.gen_spectral_norm, order=model.batch_norm)
-    disc = oracle.Discriminator(ndf=model.ndf, normalised=model.disc_spectral_norm, order=model.batch_norm)
+    gen = oracle.Generator(nz=model.nz, **_oracle_options(model.gen))
+    disc = oracle.Discriminator(**_oracle_options(model.disc))
     for net in (gen, disc):
         if initial is None:
             oracle.initialise(net)
@@ -130,6 +132,10 @@ def make_oracle(config: Config, initial: Tensors | None, *, dtype: str = "float6
             oracle.load(net, initial)
         net.to(getattr(torch, dtype))
     return oracle.Training(gen, disc, beta=config.loss.beta, clip_norm=config.optim.disc.clip_norm)
+
+
+def _oracle_options(network: NetworkConfig) -> dict[str, Any]:
+    return {"width": network.width, "spectral": network.spectral_norm, "norm_position": network.norm_position}
 
 
 def relative_differences(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> dict[str, float]:

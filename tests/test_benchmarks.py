@@ -10,15 +10,15 @@ from conftest import smoke_config
 from benchmarks.flops import step_operations
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import jit_steps
-from sharingan_jax.gan.system import build_system, init_state
+from sharingan_jax.gan.gan import build_gan, init_state
 
 
 @pytest.mark.parametrize(("size", "channels"), [(32, 3), (64, 1)])
 def test_a_steps_operations_are_nearly_all_that_xla_counts(size: int, channels: int) -> None:
-    changes = {"data__size": str(size), "data__channels": str(channels), "model__ngf": "64", "model__ndf": "48"}
-    config = smoke_config(model__convolution="direct", **changes)
-    system = build_system(config)
-    state = jax.eval_shape(partial(init_state, system, seed=0))
+    changes = {"data__size": str(size), "data__channels": str(channels), "model__gen__width": "64", "model__disc__width": "48"}
+    config = smoke_config(model__conv_impl="direct", **changes)
+    gan = build_gan(config)
+    state = jax.eval_shape(partial(init_state, gan, seed=0))
     real_u8 = jax.ShapeDtypeStruct((1, 6, size, size, channels), np.uint8)
     counted = jit_steps(config, make_mesh(1, batch_sizes={6})).lower(state, real_u8).cost_analysis()["flops"]
     operations = step_operations(config, batch=6)

@@ -24,10 +24,10 @@ def describe(groups: Sequence[Sequence[RunSetup]]) -> str:
         f"images       {dataset.count} from {setup.config.data.source}, {len(dataset.skipped)} files skipped;"
         f" digest {dataset.digest[:12]}",
         f"networks     G {_count(state.gen.params):,} and D {_count(state.disc.params):,} parameters;"
-        f" {trainer.system.form} convolutions",
+        f" {trainer.gan.conv_impl} convolutions",
         f"devices      {devices} of {jax.device_count()} × {device.device_kind} ({device.platform})",
         f"steps        {schedule.total_steps}: batches of {plan.batch_size}, {plan.batches_per_epoch} an epoch{partial_batch},"
-        f" {schedule.total_steps / plan.batches_per_epoch:g} epochs, {schedule.steps_per_call} steps a dispatch",
+        f" {schedule.total_steps / plan.batches_per_epoch:g} epochs, {schedule.steps_per_dispatch} steps a dispatch",
         f"writes       {setup.folder.root}: a sample every {schedule.sample_every} steps,"
         f" a checkpoint every {schedule.checkpoint_every}",
         f"starts       {_start(setup)}",

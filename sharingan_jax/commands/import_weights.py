@@ -10,6 +10,9 @@ take this folder:
   {prog} import --from FILE --config default --workdir DIR
   {prog} train --config default --workdir DIR
 
+For the PyTorch DCGAN tutorial's files, G.pth and D.pth together, add
+--config.model.gen.norm_position=pre_activation and the same for disc.
+
 A file is one of:
 - a state dict with the original's names (gen.0.weight_orig), the names of the
   PyTorch DCGAN tutorial (main.0.weight) or bare names (0.weight);

@@ -17,7 +17,7 @@ DESCRIPTION = """\
 Train a configuration, or continue the run in --workdir.
 
   {prog} train --config default
-  {prog} train --config folder --config.data.path=DIR
+  {prog} train --config my_images --config.data.path=DIR
   {prog} train --config default --config.train.steps=400
   {prog} train --config default --config.train.seeds=8
 

@@ -134,9 +134,9 @@ def _check_together(config: Config) -> None:
         raise UserError(
             f"seed={config.seed}: expected at most {2**31 - seeds} with train.seeds={seeds}. Seeds end at {2**31 - 1}."
         )
-    if config.train.seeds_at_once > seeds:
+    if config.train.stacked_seeds > seeds:
         raise UserError(
-            f"train.seeds_at_once={config.train.seeds_at_once}: expected at most train.seeds={seeds}, or 0 for a default."
+            f"train.stacked_seeds={config.train.stacked_seeds}: expected at most train.seeds={seeds}, or 0 for a default."
         )
     for net in ("gen", "disc"):
         adam: AdamConfig = getattr(config.optim, net)

@@ -1,4 +1,4 @@
-"""The settings of a run as frozen dataclasses. `configs/default.py` gives each its value, unit and source; here are its rules."""
+"""The settings of a run as frozen dataclasses, with their rules. `configs/default.py` gives each its value, unit and source."""
 
 import math
 from collections.abc import Iterator
@@ -8,10 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Rule:
-    """What a setting's value must be. `identity` is False for a setting that a run may change and still be the same run.
-
-    `before` is what runs did before the setting was there: a run's folder that does not have it yet is read as having that.
-    """
+    """The values a setting may have. `identity` is False if a run may change the setting and stay the same run."""
 
     choices: tuple[Any, ...] = ()
     at_least: float = -math.inf
@@ -19,9 +16,9 @@ class Rule:
     at_most: float = math.inf
     below: float = math.inf
     identity: bool = True
-    before: Any = None
 
     def allows(self, value: Any) -> bool:
+        """Return whether the value, which is of the setting's type, keeps the rule."""
         if self.choices:
             return value in self.choices
         if isinstance(value, str | bool):
@@ -36,8 +33,10 @@ class Rule:
         if self.choices:
             return "one of " + ", ".join(str(choice) for choice in self.choices)
         bounds = [("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below)]
-        said = [f"{words} {bound if isinstance(bound, int) else f'{bound:g}'}" for words, bound in bounds if math.isfinite(bound)]
-        return " and ".join(said) or "finite"
+        texts = [
+            f"{words} {bound if isinstance(bound, int) else f'{bound:g}'}" for words, bound in bounds if math.isfinite(bound)
+        ]
+        return " and ".join(texts) or "finite"
 
 
 def _rule(**rule: Any) -> Any:
@@ -47,7 +46,7 @@ def _rule(**rule: Any) -> Any:
 @dataclass(frozen=True)
 class DataConfig:
     source: str = _rule(choices=("emblems", "folder", "tfds"))
-    path: str = _rule(identity=False)  # The pictures' own digest tells whether the data are the same.
+    path: str = _rule(identity=False)  # The digest of the images tells whether the data are the same.
     name: str = _rule()
     split: str = _rule()
     data_dir: str = _rule(identity=False)
@@ -57,16 +56,22 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class NetworkConfig:
+    arch: str = _rule(choices=("dcgan",))
+    width: int = _rule(at_least=1, at_most=4096)
+    norm: str = _rule(choices=("batch",))
+    norm_position: str = _rule(choices=("post_activation", "pre_activation"))
+    spectral_norm: bool = _rule()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     nz: int = _rule(at_least=1, at_most=65536)
-    ngf: int = _rule(at_least=1, at_most=4096)
-    ndf: int = _rule(at_least=1, at_most=4096)
-    gen_spectral_norm: bool = _rule()
-    disc_spectral_norm: bool = _rule()
-    batch_norm: str = _rule(choices=("after", "before"))
-    batch_norm_groups: int = _rule(at_least=1, before=1)
-    convolution: str = _rule(choices=("auto", "winograd", "direct"))
-    dtype: str = _rule(choices=("float32", "bfloat16"), before="float32")
+    gen: NetworkConfig
+    disc: NetworkConfig
+    ghost_batches: int = _rule(at_least=1)
+    conv_impl: str = _rule(choices=("auto", "winograd", "direct"))
+    dtype: str = _rule(choices=("float32", "bfloat16"))
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,13 @@ class TrainConfig:
     epochs: int = _rule(at_least=1, at_most=2**31 - 1, identity=False)
     steps: int = _rule(at_least=0, at_most=2**31 - 1, identity=False)
     n_critic: int = _rule(at_least=1)
-    seeds: int = _rule(at_least=1, at_most=4096, identity=False, before=1)
-    seeds_at_once: int = _rule(at_least=0, at_most=4096, identity=False, before=0)
-    steps_per_call: int = _rule(at_least=1, identity=False)
+    ema_half_life: float = _rule(at_least=0)
+    seeds: int = _rule(at_least=1, at_most=4096, identity=False)
+    stacked_seeds: int = _rule(at_least=0, at_most=4096, identity=False)
+    steps_per_dispatch: int = _rule(at_least=1, identity=False)
     devices: int = _rule(at_least=0, identity=False)
-    host_threads: int = _rule(at_least=0, at_most=1024, identity=False, before=0)
-    deterministic: bool = _rule(identity=False, before=False)
+    host_threads: int = _rule(at_least=0, at_most=1024, identity=False)
+    deterministic: bool = _rule(identity=False)
     precision: str = _rule(choices=("highest", "high", "default"))
 
 
@@ -113,7 +119,7 @@ class OptimConfig:
 class SampleConfig:
     every: int = _rule(at_least=1, identity=False)
     num: int = _rule(at_least=1)
-    columns: int = _rule(at_least=1, identity=False, before=8)
+    columns: int = _rule(at_least=1, identity=False)
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ class LogConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A whole run's settings, checked."""
+    """All settings of a run, checked."""
 
     seed: int = _rule(at_least=0, at_most=2**31 - 1)
     data: DataConfig
@@ -144,20 +150,17 @@ class Config:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Plain nested dicts, as `config.json` holds them; `parse` takes them back."""
+    """Return plain nested dicts, as `config.json` holds them. `parse` takes them back."""
     return asdict(config)
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """The settings that make a run what it is, flat: `{"train.batch_size": 25, ...}`.
-
-    One that is as it was before there was such a setting is left out, so that a run's identity does not change with our versions.
-    """
-    return {key: value for key, value, rule in settings_of(config) if rule.identity and value != rule.before}
+    """Return the settings that decide a run's numbers, flat: `{"train.batch_size": 25, ...}`."""
+    return {key: value for key, value, rule in settings_of(config) if rule.identity}
 
 
 def identity_changes(before: Config, now: Config) -> list[str]:
-    """What makes `now` another run than `before`, as `key was x and is now y`."""
+    """Return the differences that make `now` a different run than `before`, as `key was x and is now y`."""
     pairs = zip(settings_of(before), settings_of(now), strict=True)
     return [
         f"{key} was {was!r} and is now {value!r}" for (key, was, rule), (_, value, _) in pairs if rule.identity and was != value
@@ -165,7 +168,7 @@ def identity_changes(before: Config, now: Config) -> list[str]:
 
 
 def settings_of(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Rule]]:
-    """Every setting as (dotted key, value, rule), in the order of the dataclasses."""
+    """Yield every setting as (dotted key, value, rule), in the order of the dataclasses."""
     for entry in fields(config):
         value = getattr(config, entry.name)
         if is_dataclass(value):
@@ -175,7 +178,7 @@ def settings_of(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Rule]
 
 
 def known_keys(group: Any = Config, prefix: str = "") -> list[str]:
-    """Every setting's dotted key."""
+    """Return the dotted key of every setting."""
     keys = []
     for entry in fields(group):
         inner = known_keys(entry.type, f"{prefix}{entry.name}.") if is_dataclass(entry.type) else [prefix + entry.name]

@@ -1,4 +1,4 @@
-"""The device mesh, and what lies where on it."""
+"""The device mesh, and the sharding of arrays on it."""
 
 import jax
 import numpy as np
@@ -12,9 +12,10 @@ BATCH = "batch"
 def make_mesh(devices: int, *, batch_sizes: set[int], initial_devices: int = 0) -> Mesh:
     """Return a one-axis mesh over `devices` devices.
 
-    0 takes `initial_devices`, if that many are here and divide every batch; else the most devices that do. Each of several
-    processes gives equally many, and the devices of one are neighbours, so that it feeds one piece of the batch. Raises UserError
-    if there are fewer devices than asked for, or if they do not divide a batch, with the nearest choices that do.
+    With `devices` = 0 it takes `initial_devices`, if that many are here and divide every batch size. Else it takes as many as
+    divide every batch size. Each process gives the same number of devices, which are neighbours in the mesh, so that a process
+    feeds one piece of the batch. Raises UserError if there are fewer devices than asked for, or if a batch does not divide over
+    them, with the nearest choices that fit.
     """
     of_each = [[device for device in jax.devices() if device.process_index == p] for p in range(jax.process_count())]
     processes, there = len(of_each), len(of_each) * min(map(len, of_each))
@@ -32,18 +33,17 @@ def make_mesh(devices: int, *, batch_sizes: set[int], initial_devices: int = 0) 
     return Mesh(np.array(chosen), (BATCH,))
 
 
-def check_groups(groups: int, *, batch_sizes: set[int]) -> None:
-    """Raises UserError, with the nearest choice that does, where a batch does not divide into equal parts for batch norm."""
-    uneven = [size for size in sorted(batch_sizes) if size % groups]
+def check_ghost_batches(ghost_batches: int, *, batch_sizes: set[int]) -> None:
+    """Raise UserError, with the nearest choice that fits, if a batch does not divide into `ghost_batches` equal parts."""
+    uneven = [size for size in sorted(batch_sizes) if size % ghost_batches]
     if uneven:
-        fitting = max(n for n in range(1, groups + 1) if all(size % n == 0 for size in batch_sizes))
+        fitting = max(n for n in range(1, ghost_batches + 1) if all(size % n == 0 for size in batch_sizes))
         whole = max(batch_sizes)
-        instead = (
-            f"a batch of {max(groups, round(whole / groups) * groups)}" if whole in uneven else "data.last_batch=fill or drop"
-        )
+        nearest = max(ghost_batches, round(whole / ghost_batches) * ghost_batches)
+        instead = f"a batch of {nearest}" if whole in uneven else "data.last_batch=fill or drop"
         raise UserError(
-            f"config: model.batch_norm_groups={groups} does not divide a batch of {uneven[-1]};"
-            f" use --config.model.batch_norm_groups={fitting}, or {instead}"
+            f"config: model.ghost_batches={ghost_batches} does not divide a batch of {uneven[-1]};"
+            f" use --config.model.ghost_batches={fitting}, or {instead}"
         )
 
 
@@ -62,5 +62,5 @@ def _uneven(count: int, whom: str, *, fitting: int | None, batch_sizes: set[int]
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what lies whole on every device: the state, latents, samples."""
+    """Return the sharding of arrays that every device holds whole: the state, latents, samples."""
     return NamedSharding(mesh, PartitionSpec())

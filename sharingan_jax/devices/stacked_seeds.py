@@ -12,15 +12,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from sharingan_jax.config.schema import Config
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.gan import build_gan
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import Metrics, scan_steps, train_step
-from sharingan_jax.gan.system import build_system
 
 SEED = "seed"
-STACKED = TrainState(step=None, key=0, gen=0, disc=0)  # type: ignore[arg-type]
+STACKED = TrainState(step=None, key=0, gen=0, disc=0, ema=0)  # type: ignore[arg-type]
 """The axis along which seeds are stacked. All are at the same step, so a branch on the step stays one branch for all."""
 OWN = PartitionSpec(SEED)
-SPLIT = TrainState(step=PartitionSpec(), key=OWN, gen=OWN, disc=OWN)  # type: ignore[arg-type]
+SPLIT = TrainState(step=PartitionSpec(), key=OWN, gen=OWN, disc=OWN, ema=OWN)  # type: ignore[arg-type]
 """Where the stacked state lies: each device has its own seeds, and the step."""
 
 
@@ -50,7 +50,7 @@ class StackedTrainer(Trainer):
     def to_host(self, state: TrainState) -> list[TrainState]:
         """Return each run's state as numpy arrays."""
         host = jax.device_get(state)
-        own = [jax.tree.map(lambda leaf, i=i: leaf[i], (host.key, host.gen, host.disc)) for i in range(self.seeds)]
+        own = [jax.tree.map(lambda leaf, i=i: leaf[i], (host.key, host.gen, host.disc, host.ema)) for i in range(self.seeds)]
         return [TrainState(host.step, *parts) for parts in own]
 
     def metrics_to_host(self, metrics: Metrics) -> list[dict[str, np.ndarray]]:
@@ -67,7 +67,7 @@ class StackedTrainer(Trainer):
 
 def jit_stacked_steps(config: Config, mesh: Mesh) -> jax.stages.Wrapped:
     """Jit `scan_steps` over seeds: states stacked (and donated) except for the step, uint8 [S, K, B, H, W, C], metrics [S, K]."""
-    step = partial(train_step, build_system(config))
+    step = partial(train_step, build_gan(config))
     over_seeds = jax.vmap(partial(scan_steps, step, nz=config.model.nz), in_axes=(STACKED, 0), out_axes=(STACKED, 0))
     # Each device on its own: a vmapped convolution is one with groups, which the partitioner would gather.
     on_each = jax.shard_map(over_seeds, mesh=mesh, in_specs=(SPLIT, OWN), out_specs=(SPLIT, OWN), check_vma=False)
@@ -93,7 +93,7 @@ def seeds_mesh(devices: int, *, seeds: int, initial_devices: int = 0, at_most: i
     if devices and fitting != devices:
         raise UserError(
             f"config: train.devices={devices} does not divide {seeds} stacked seeds; use --config.train.devices={fitting}, or"
-            " another train.seeds_at_once"
+            " another train.stacked_seeds"
         )
     if not devices and 0 < initial_devices <= len(there) and seeds % initial_devices == 0:
         fitting = initial_devices

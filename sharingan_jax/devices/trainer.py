@@ -14,9 +14,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from sharingan_jax.config.schema import Config
 from sharingan_jax.devices.memory import trim_malloc
 from sharingan_jax.devices.mesh import BATCH, replicated
+from sharingan_jax.gan.gan import Gan, build_gan, init_state
 from sharingan_jax.gan.state import NetState, TrainState
 from sharingan_jax.gan.step import Metrics, TrainStep, sample_images, scan_steps, train_step
-from sharingan_jax.gan.system import System, build_system, init_state
 
 
 class Trainer:
@@ -31,12 +31,12 @@ class Trainer:
     def __init__(self, config: Config, mesh: Mesh) -> None:
         precision = config.train.precision
         self.config, self.mesh = config, mesh
-        self.system = build_system(config)
+        self.gan = build_gan(config)
         self.program = jit_steps(config, mesh)
         self._ahead: dict[tuple[int, ...], Future[jax.stages.Compiled]] = {}
         self._images = NamedSharding(mesh, PartitionSpec(None, BATCH))
-        self._init = jax.jit(partial(init_state, self.system), static_argnames="seed", out_shardings=replicated(mesh))
-        self._sample = jit_sample(self.system, statistics="batch", precision=precision, mesh=mesh)
+        self._init = jax.jit(partial(init_state, self.gan), static_argnames="seed", out_shardings=replicated(mesh))
+        self._sample = jit_sample(self.gan, statistics="batch", precision=precision, mesh=mesh)
         self._max = _jit_max(mesh)
 
     def init(self, seed: int) -> TrainState:
@@ -113,23 +113,23 @@ def jit_steps(config: Config, mesh: Mesh) -> jax.stages.Wrapped:
 def sharded_step(config: Config, mesh: Mesh) -> TrainStep:
     """Return `train_step` for global arrays under `jit`: images and latents split along B, the state whole on every device.
 
-    The devices exchange what `train_step` says and nothing else. The edges of batch norm's groups need not be the devices'
-    edges, so these are left to XLA's partitioner, which exchanges each mean as it meets it. One device exchanges nothing.
+    The devices exchange what `train_step` says and nothing else. Ghost batches need not end where a device's part of the
+    batch ends, so they are left to XLA's partitioner, which exchanges each mean. One device exchanges nothing.
     """
     split, whole = PartitionSpec(BATCH), PartitionSpec()
-    if mesh.size == 1 or config.model.batch_norm_groups > 1:
-        system = build_system(config)
+    if mesh.size == 1 or config.model.ghost_batches > 1:
+        gan = build_gan(config)
 
         def step(state: TrainState, real: Array, z: Array) -> tuple[TrainState, Metrics]:
             # Latents left where the generator puts them would have every device make all of the fakes.
             z = jax.lax.with_sharding_constraint(z, NamedSharding(mesh, split))
-            return train_step(system, state, real, z)
+            return train_step(gan, state, real, z)
 
         return step
     # JAX's tracking of what varies over the devices (check_vma) would sum each parameter's gradient where it arises, in an
     # exchange of its own: 56 arrays for 28 at 64 pixels. Without it the backward pass gives a device's own, and the step sums.
     return jax.shard_map(
-        partial(train_step, build_system(config, axis_name=BATCH)),
+        partial(train_step, build_gan(config, axis_name=BATCH)),
         mesh=mesh,
         in_specs=(whole, split, split),
         out_specs=whole,
@@ -138,14 +138,14 @@ def sharded_step(config: Config, mesh: Mesh) -> TrainStep:
 
 
 def jit_sample(
-    system: System, *, statistics: Literal["batch", "running"], precision: str, mesh: Mesh
+    gan: Gan, *, statistics: Literal["batch", "running"], precision: str, mesh: Mesh
 ) -> Callable[[NetState, Array | np.ndarray], Array]:
     """Jit `sample_images`: (generator state, z [B, nz]) -> images [B, H, W, C]. Nothing is donated and no state changes."""
     everywhere = replicated(mesh)
 
     def sample(gen: NetState, z: Array) -> Array:
         with jax.default_matmul_precision(precision):
-            return sample_images(system, gen, z, statistics=statistics)
+            return sample_images(gan, gen, z, statistics=statistics)
 
     return jax.jit(sample, in_shardings=everywhere, out_shardings=everywhere)
 

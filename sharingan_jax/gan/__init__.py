@@ -1,3 +1,3 @@
-"""The game: losses, optimizers, the training state and one pure training step.
+"""The game: objective, optimizers, the training state and one pure training step.
 
-Nothing here knows a device, a file or a clock."""
+Nothing here depends on a device, a file or a clock."""

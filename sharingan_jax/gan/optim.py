@@ -11,7 +11,7 @@ from sharingan_jax.config.schema import AdamConfig
 
 
 def build_optimizer(config: AdamConfig) -> optax.GradientTransformation:
-    """Clipping (where `clip_norm` is above 0), then Adam under the configured schedule."""
+    """Return the chain of clipping (if `clip_norm` is above 0) and Adam with the configured schedule."""
     adam = scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
     steps = optax.scale_by_learning_rate(learning_rate(config))
     if config.clip_norm == 0:
@@ -20,9 +20,9 @@ def build_optimizer(config: AdamConfig) -> optax.GradientTransformation:
 
 
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
-    """Scales all gradients by min(1, max_norm / (‖g‖ + 1e-6)), ‖g‖ over all of a network's gradients together.
+    """Scale all gradients by min(1, max_norm / (‖g‖ + 1e-6)), with ‖g‖ over all gradients of a network together.
 
-    Torch: `clip_grad_norm_` has the 1e-6; `optax.clip_by_global_norm` has not, and differs by as much.
+    Torch: `clip_grad_norm_` adds the 1e-6; `optax.clip_by_global_norm` does not, and so differs by that much.
     """
 
     def update(
@@ -36,10 +36,10 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
 
 
 def scale_by_adam(*, b1: float, b2: float, eps: float) -> optax.GradientTransformation:
-    """m̂ / (√v̂ + eps), with optax's state. Paper: Kingma & Ba 2015, "Adam", algorithm 1.
+    """Scale gradients to m̂ / (√v̂ + eps), with optax's state. Paper: Kingma & Ba 2015, "Adam", algorithm 1.
 
-    Torch: corrects the moments' bias in float64. `optax.scale_by_adam` does it in float32, where 1 − 0.999 has lost five of
-    its digits: its first step is too long by 6e-6 of itself, a hundred times float32's rounding.
+    Torch: corrects the bias of the moments in float64. `optax.scale_by_adam` corrects it in float32, where 1 − 0.999 has lost
+    five digits: its first step is too long by a factor of 1 + 6e-6, a hundred times the rounding of float32.
     """
 
     def init(params: optax.Params) -> optax.ScaleByAdamState:
@@ -62,15 +62,15 @@ def scale_by_adam(*, b1: float, b2: float, eps: float) -> optax.GradientTransfor
 
 
 def _one_minus_power(decay: float, count: Array) -> Array:
-    """1 − decay^count, as accurate where the power is near 1."""
+    """Return 1 − decay^count, accurate even if the power is close to 1."""
     logarithm = math.log(decay) if decay > 0 else -math.inf
     return -jnp.expm1(count * jnp.asarray(logarithm))
 
 
 def learning_rate(config: AdamConfig) -> optax.Schedule | float:
-    """The step size, constant or as a function of the number of updates done.
+    """Return the step size, constant or as a function of the number of updates done.
 
-    The lengths are settings of their own, not shares of the run: a run that is given more steps later goes on unchanged.
+    The lengths of a schedule are settings in updates, not shares of the run. So a run can be given more steps later.
     """
     match config.schedule:
         case "constant":

@@ -1,4 +1,4 @@
-"""A run's whole state as one pytree, how it begins, and its digest."""
+"""The state of a run as one pytree, its bytes, and its digest."""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from sharingan_jax.model.functional import Arrays
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class NetState:
-    """One network: its parameters, its buffers (u, v, running statistics) and its optimizer's state."""
+    """The state of one network: parameters, buffers (u, v, running statistics) and the optimizer's state."""
 
     params: Arrays
     buffers: Arrays
@@ -24,32 +24,36 @@ class NetState:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
-    """All that training changes: `step` int32 [] steps done, `key` uint32 [2] the run's key, and the two networks."""
+    """All that training changes: `step` int32 [] counts the steps done, `key` uint32 [2] is the run's key.
+
+    `ema` holds the averaged parameters of `gen`; None, which has no leaves, if the run keeps no average.
+    """
 
     step: Array
     key: Array
     gen: NetState
     disc: NetState
+    ema: Arrays | None = None
 
 
 def named_arrays(state: TrainState) -> dict[str, Any]:
-    """The arrays of a state under names such as `gen.params.to4.kernel`, in its order."""
+    """Return the arrays of a state under names such as `gen.params.to4.kernel`, in their order in the state."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def first_non_finite(state: TrainState) -> str | None:
-    """The name of the first array, parameters before buffers before moments, G's before D's, that holds a NaN or an infinity."""
+    """Return the name of the first array with a NaN or an infinity: G's before D's, parameters before buffers before moments."""
     return next((name for name, leaf in named_arrays(jax.device_get(state)).items() if not np.isfinite(leaf).all()), None)
 
 
 def pack(state: TrainState) -> bytes:
-    """The bytes of all arrays, one after another."""
+    """Return the bytes of all arrays, one after another."""
     return b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state))
 
 
 def unpack(packed: bytes, *, like: TrainState) -> TrainState:
-    """The state whose `pack` is `packed`, as numpy arrays of the shapes and dtypes of `like`."""
+    """Return the state that `pack` made `packed` of, as numpy arrays with the shapes and dtypes of `like`."""
     leaves, tree = jax.tree.flatten(like)
     arrays, first = [], 0
     for leaf in leaves:
@@ -61,7 +65,7 @@ def unpack(packed: bytes, *, like: TrainState) -> TrainState:
 
 
 def digest(state: TrainState) -> str:
-    """SHA-256, in hex, over each array's name, dtype, shape and bytes, in the order of names."""
+    """Return the SHA-256, in hex, of each array's name, dtype, shape and bytes, in the order of names."""
     leaves = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
     total = hashlib.sha256()
     for name in sorted(leaves):

@@ -1,4 +1,4 @@
-"""One training step, several at once, and sampling: pure functions of a system, a state and data."""
+"""One training step, a chunk of steps, and sampling: pure functions of a `Gan`, a state and data."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,15 +10,16 @@ import optax
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-from sharingan_jax.gan.losses import modified_d_term
+from sharingan_jax.gan.ema import update_ema
+from sharingan_jax.gan.gan import Gan
+from sharingan_jax.gan.metrics import GEN_METRICS, METRIC_NAMES
 from sharingan_jax.gan.state import NetState, TrainState
-from sharingan_jax.gan.system import System
 from sharingan_jax.model.functional import Arrays
-from sharingan_jax.rng import draw_latents
+from sharingan_jax.rng import Stream, draw_latents, stream_key
 
 Metrics = dict[str, Array]
 TrainStep = Callable[[TrainState, Array, Array], tuple[TrainState, Metrics]]
-"""A training step of one system: (state, real [B, H, W, C], z [B, nz]) -> (state, metrics [])."""
+"""The training step of one `Gan`: (state, real [B, H, W, C], z [B, nz]) -> (state, metrics [])."""
 
 Tree = TypeVar("Tree")
 
@@ -43,97 +44,129 @@ def scan_steps(step: TrainStep, state: TrainState, images_u8: Array, *, nz: int)
     return lax.scan(body, state, images_u8)
 
 
-def train_step(system: System, state: TrainState, real: Array, z: Array) -> tuple[TrainState, Metrics]:
+def train_step(gan: Gan, state: TrainState, real: Array, z: Array) -> tuple[TrainState, Metrics]:
     """Run the reference's step on images [B, H, W, C] in [−1, 1] and latents [B, nz]: D's update, then G's.
 
-    D scores the real and the fake batch in two separate passes, so that their batch statistics are never mixed; both
-    gradients are summed for one update. G is scored by the UPDATED D on the same fake images, from the one forward pass.
-    G is updated at every n_critic-th step; at the other steps `loss_g`, `d_fake_after` and `grad_norm_g` are NaN ("not taken").
+    D scores the real and the fake batch in two separate passes, so that their batch statistics are never mixed. Both gradients
+    are summed for one update. G is scored by the UPDATED D on the same fake images, from the one forward pass. G is updated at
+    every n_critic-th step; at the other steps G's metrics are NaN, for "not taken". The averaged weights follow at every step.
 
-    If the system has an `axis_name`, this runs on each device of a `shard_map`: `real` and `z` are the device's equal part of
+    If the game has an `axis_name`, this runs on each device of a `shard_map`: `real` and `z` are the device's equal part of
     the batch, the state is whole, and the result is the whole batch's and the same on every device. The devices exchange each
     layer's batch statistics in each pass (and their gradients), and once an update the gradients and metrics. Losses are means
-    over the batch, so they are the means of the parts' losses. So are the gradients: what one device's part does to another's
-    through the statistics has come back with their exchange.
+    over the batch, so they are the means of the parts' losses. So are the gradients: the exchange of the statistics has already
+    returned the part of the gradient that one device's images cause on another.
     """
     step = state.step + 1
+    images = len(real) * (1 if gan.axis_name is None else lax.axis_size(gan.axis_name))
+    keys = _augment_keys(gan, state.key, step=step, images=images, own=len(real))
+
+    def augment(images: Array) -> Array:
+        return gan.objective.augment(images, keys)
 
     def generate(params: Arrays) -> tuple[Array, Arrays]:
-        return system.gen.apply(params, state.gen.buffers, z, mode="train")
+        return gan.gen.apply(params, state.gen.buffers, z, mode="train")
 
     fake, pull_gen, gen_buffers = jax.vjp(generate, state.gen.params, has_aux=True)
-    disc, disc_metrics = _update_disc(system, state.disc, real=real, fake=fake)
+    real = augment(real)
+    disc, disc_metrics = _update_disc(gan, state.disc, real=real, fake=augment(fake))
     gen = NetState(state.gen.params, gen_buffers, state.gen.opt)
-    update_gen = partial(_update_gen, system, fake=fake, pull_gen=pull_gen)
-    if system.n_critic == 1:
+    update_gen = partial(_update_gen, gan, real=real, fake=fake, augment=augment, pull_gen=pull_gen)
+    if gan.n_critic == 1:
         gen, disc, gen_metrics = update_gen(gen, disc)
     else:
-        gen, disc, gen_metrics = lax.cond(step % system.n_critic == 0, update_gen, _leave_gen, gen, disc)
-    return TrainState(step, state.key, gen, disc), {**disc_metrics, **gen_metrics}
+        gen, disc, gen_metrics = lax.cond(step % gan.n_critic == 0, update_gen, _leave_gen, gen, disc)
+    ema = update_ema(state.ema, gen.params, images=images, half_life=gan.ema_half_life)
+    metrics = {**disc_metrics, **gen_metrics}
+    assert set(metrics) == set(METRIC_NAMES), metrics
+    return TrainState(step, state.key, gen, disc, ema), metrics
 
 
-def _update_disc(system: System, disc: NetState, *, real: Array, fake: Array) -> tuple[NetState, Metrics]:
+def _augment_keys(gan: Gan, key: Array, *, step: Array, images: int, own: int) -> Array:
+    """Draw a key for each image of the whole batch, and return those of this device's `own` images."""
+    keys = jax.random.split(stream_key(key, Stream.AUGMENT, step), images)
+    return keys if gan.axis_name is None else lax.dynamic_slice_in_dim(keys, lax.axis_index(gan.axis_name) * own, own)
+
+
+def _update_disc(gan: Gan, disc: NetState, *, real: Array, fake: Array) -> tuple[NetState, Metrics]:
+    objective = gan.objective
+
     def loss_of(params: Arrays) -> tuple[Array, tuple[Array, Array, Arrays]]:
-        real_logits, buffers = system.disc.apply(params, disc.buffers, real, mode="train")  # [B]
-        fake_logits, buffers = system.disc.apply(params, buffers, lax.stop_gradient(fake), mode="train")  # [B]
-        return system.loss.disc(real_logits, fake_logits), (real_logits, fake_logits, buffers)
+        def score(images: Array) -> Array:
+            return gan.disc.apply(params, disc.buffers, images, mode="train")[0]
+
+        real_logits, buffers = gan.disc.apply(params, disc.buffers, real, mode="train")  # [B]
+        fake_logits, buffers = gan.disc.apply(params, buffers, lax.stop_gradient(fake), mode="train")  # [B]
+        loss = objective.adversarial.disc(real_logits, fake_logits)
+        for penalty in objective.penalties:
+            loss = loss + penalty(score, real, lax.stop_gradient(fake))
+        return loss, (real_logits, fake_logits, buffers)
 
     (loss_d, (real_logits, fake_logits, buffers)), grads = jax.value_and_grad(loss_of, has_aux=True)(disc.params)
-    if system.beta > 0:
-        loss_d = loss_d + modified_d_term(fake, real, beta=system.beta)
+    for term in objective.reported:
+        loss_d = loss_d + term(fake, real)
     metrics = {
         "loss_d": loss_d,
         "d_real": jnp.mean(jax.nn.sigmoid(real_logits)),
         "d_fake_before": jnp.mean(jax.nn.sigmoid(fake_logits)),
     }
-    grads, metrics = _mean_over_devices(system.axis_name, (grads, metrics))
-    updates, opt = system.disc_optimizer.update(grads, disc.opt, disc.params)
+    grads, metrics = _mean_over_devices(gan.axis_name, (grads, metrics))
+    updates, opt = gan.disc_optimizer.update(grads, disc.opt, disc.params)
     metrics["grad_norm_d"] = optax.tree.norm(grads)
     return NetState(optax.apply_updates(disc.params, updates), buffers, opt), metrics
 
 
 def _update_gen(
-    system: System,
+    gan: Gan,
     gen: NetState,
     disc: NetState,
     *,
+    real: Array,
     fake: Array,
+    augment: Callable[[Array], Array],
     pull_gen: Callable[[Array], tuple[Arrays]],
 ) -> tuple[NetState, NetState, Metrics]:
+    adversarial = gan.objective.adversarial
+    # D has been updated, as in the reference: G answers the new D, and these passes, too, move D's u and running statistics.
+    real_logits, real_buffers = None, disc.buffers
+    if adversarial.gen_needs_real:
+        real_logits, real_buffers = gan.disc.apply(disc.params, disc.buffers, real, mode="train")  # [B]
+
     def loss_of(fake: Array) -> tuple[Array, tuple[Array, Arrays]]:
-        # After disc's update, as in the reference: gen answers the new critic, and this pass, too, moves disc's u and statistics.
-        fake_logits, buffers = system.disc.apply(disc.params, disc.buffers, fake, mode="train")  # [B]
-        return system.loss.gen(fake_logits), (fake_logits, buffers)
+        fake_logits, buffers = gan.disc.apply(disc.params, real_buffers, augment(fake), mode="train")  # [B]
+        return adversarial.gen(fake_logits, real_logits), (fake_logits, buffers)
 
     (loss_g, (fake_logits, disc_buffers)), grad_fake = jax.value_and_grad(loss_of, has_aux=True)(fake)
     (grads,) = pull_gen(grad_fake)
     metrics = {"loss_g": loss_g, "d_fake_after": jnp.mean(jax.nn.sigmoid(fake_logits))}
-    grads, metrics = _mean_over_devices(system.axis_name, (grads, metrics))
-    updates, opt = system.gen_optimizer.update(grads, gen.opt, gen.params)
+    grads, metrics = _mean_over_devices(gan.axis_name, (grads, metrics))
+    updates, opt = gan.gen_optimizer.update(grads, gen.opt, gen.params)
     metrics["grad_norm_g"] = optax.tree.norm(grads)
     gen = NetState(optax.apply_updates(gen.params, updates), gen.buffers, opt)
     return gen, NetState(disc.params, disc_buffers, disc.opt), metrics
 
 
 def _leave_gen(gen: NetState, disc: NetState) -> tuple[NetState, NetState, Metrics]:
-    return gen, disc, dict.fromkeys(("loss_g", "d_fake_after", "grad_norm_g"), jnp.full((), jnp.nan))
+    return gen, disc, dict.fromkeys(GEN_METRICS, jnp.full((), jnp.nan))
 
 
 def _mean_over_devices(axis_name: str | None, tree: Tree) -> Tree:
     """Return the mean of the devices' trees, by one exchange. Without an axis, return the tree."""
     if axis_name is None:
         return tree
-    # As one array: XLA sends a tree's leaves in several exchanges, as they come to be ready.
+    # As one array: XLA sends the leaves of a tree in several exchanges, as they become ready.
     flat, unflatten = ravel_pytree(tree)
     mean: Tree = unflatten(lax.pmean(flat, axis_name))
     return mean
 
 
-def sample_images(system: System, gen: NetState, z: Array, *, statistics: Literal["batch", "running"]) -> Array:
-    """Pictures [B, H, W, C] in [−1, 1] for latents [B, nz], with the stored u and v and either kind of batch-norm statistics.
+def sample_images(gan: Gan, gen: NetState, z: Array, *, statistics: Literal["batch", "running"]) -> Array:
+    """Return images [B, H, W, C] in [−1, 1] for latents [B, nz], with the stored u and v and the chosen batch norm statistics.
 
-    Torch: the original draws its samples in training mode, which moves the running statistics and takes a power iteration,
-    so that looking at a run changes it. Here nothing moves: the state that goes in is the state that trains on.
+    `gen` is the generator as trained, `state.gen`, or with averaged weights, `generator_of(state, weights="averaged")`.
+
+    Torch: the original samples in training mode, which moves the running statistics and takes a power iteration, so that looking
+    at a run changes it. Here nothing moves: training continues from the same state.
     """
-    fake, _ = system.gen.apply(gen.params, gen.buffers, z, mode=statistics)
+    fake, _ = gan.gen.apply(gen.params, gen.buffers, z, mode=statistics)
     return fake

@@ -10,9 +10,9 @@ from jax import Array, export
 
 from sharingan_jax.config.schema import Config
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.gan import build_gan
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import sample_images
-from sharingan_jax.gan.system import build_system
 from sharingan_jax.run.sampling import Sampler
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -23,14 +23,14 @@ def export_sampler(config: Config, state: TrainState, *, statistics: Literal["ba
 
     It uses XLA's own convolutions, since it may run on any platform. So its images differ from those of `sample` by rounding.
     """
-    system = build_system(_with_direct_convolutions(config))
+    gan = build_gan(_with_direct_convolutions(config))
     gen = jax.device_get(state.gen)
 
     def sample(z: Array) -> Array:
         with jax.default_matmul_precision(config.train.precision):
-            return sample_images(system, gen, z, statistics=statistics)
+            return sample_images(gan, gen, z, statistics=statistics)
 
-    z = jax.ShapeDtypeStruct(export.symbolic_shape(f"b, {system.nz}"), np.float32)
+    z = jax.ShapeDtypeStruct(export.symbolic_shape(f"b, {gan.nz}"), np.float32)
     return bytes(export.export(jax.jit(sample), platforms=PLATFORMS)(z).serialize())
 
 
@@ -54,4 +54,4 @@ def load_sampler(path: Path) -> Sampler:
 
 
 def _with_direct_convolutions(config: Config) -> Config:
-    return replace(config, model=replace(config.model, convolution="direct"))
+    return replace(config, model=replace(config.model, conv_impl="direct"))

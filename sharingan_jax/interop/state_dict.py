@@ -11,8 +11,9 @@ import optax
 
 from sharingan_jax.config.schema import Config
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.ema import init_ema
+from sharingan_jax.gan.gan import Gan, init_state
 from sharingan_jax.gan.state import NetState, TrainState
-from sharingan_jax.gan.system import System, init_state
 from sharingan_jax.interop.tensor_table import Tensor, disc_table, gen_table
 from sharingan_jax.model.functional import Arrays
 from sharingan_jax.rng import seed_key
@@ -58,20 +59,21 @@ def moment_tensors(config: Config, state: TrainState) -> Tensors:
 
 
 def from_tensors(
-    config: Config, system: System, tensors: Mapping[str, np.ndarray], *, gen_adam: AdamState | None, disc_adam: AdamState | None
+    config: Config, gan: Gan, tensors: Mapping[str, np.ndarray], *, gen_adam: AdamState | None, disc_adam: AdamState | None
 ) -> TrainState:
     """Return the state with `tensors` (of both networks, with the original's names) and Adam's states, if given.
 
     The step is the number of D's updates, since each step makes one. Without Adam's states the step and the moments are 0.
     Raise UserError with the name and shapes of every tensor that is missing, unexpected or of another shape.
     """
-    abstract = jax.eval_shape(lambda: init_state(system, seed=config.seed))
+    abstract = jax.eval_shape(lambda: init_state(gan, seed=config.seed))
     found = mismatches(config, abstract, tensors)
     if found:
         raise UserError(f"expected the tensors of this configuration, got others ({found})")
-    gen = _net_state(gen_table(config), system.gen_optimizer, tensors, gen_adam)
-    disc = _net_state(disc_table(config), system.disc_optimizer, tensors, disc_adam)
-    return TrainState(jnp.int32(disc_adam.count if disc_adam else 0), seed_key(config.seed), gen, disc)
+    gen = _net_state(gen_table(config), gan.gen_optimizer, tensors, gen_adam)
+    disc = _net_state(disc_table(config), gan.disc_optimizer, tensors, disc_adam)
+    ema = init_ema(gen.params, half_life=gan.ema_half_life)
+    return TrainState(jnp.int32(disc_adam.count if disc_adam else 0), seed_key(config.seed), gen, disc, ema)
 
 
 def mismatches(config: Config, abstract: TrainState, tensors: Mapping[str, np.ndarray]) -> str:

@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from sharingan_jax.config.schema import Config
+from sharingan_jax.config.schema import Config, NetworkConfig
 from sharingan_jax.model.dcgan import stage_sides
 from sharingan_jax.model.layers import KERNEL_SIZE
 
@@ -69,10 +69,10 @@ def gen_table(config: Config) -> list[Tensor]:
     sides = stage_sides(config.data.size)
     rows: list[Tensor] = []
     for i, side in enumerate(sides):
-        normalised = config.model.gen_spectral_norm
+        normalised = config.model.gen.spectral_norm
         rows += _convolution(f"to{side}", f"gen.{3 * i}", layout="transposed", normalised=normalised)
         if i < len(sides) - 1:
-            rows += _batch_norm(f"bn{side}", f"gen.{3 * i + _behind(config)}")
+            rows += _batch_norm(f"bn{side}", f"gen.{3 * i + _position(config.model.gen)}")
     return rows
 
 
@@ -82,16 +82,16 @@ def disc_table(config: Config) -> list[Tensor]:
     rows: list[Tensor] = []
     for i, side in enumerate(sides):
         place = max(0, 3 * i - 1)
-        rows += _convolution(f"to{side}", f"dis.{place}", layout="conv", normalised=config.model.disc_spectral_norm)
+        rows += _convolution(f"to{side}", f"dis.{place}", layout="conv", normalised=config.model.disc.spectral_norm)
         if i > 0:
-            rows += _batch_norm(f"bn{side}", f"dis.{place + _behind(config)}")
+            rows += _batch_norm(f"bn{side}", f"dis.{place + _position(config.model.disc)}")
     rows += _convolution("to1", f"dis.{3 * len(sides) - 1}", layout="conv", normalised=False)
     return rows
 
 
-def _behind(config: Config) -> int:
-    """Return how many layers of the `nn.Sequential` lie between a convolution and its batch norm, plus 1."""
-    return 2 if config.model.batch_norm == "after" else 1
+def _position(network: NetworkConfig) -> int:
+    """Return how many places after its convolution batch norm stands."""
+    return 2 if network.norm_position == "post_activation" else 1
 
 
 def _convolution(layer: str, prefix: str, *, layout: Layout, normalised: bool) -> Iterator[Tensor]:

@@ -13,11 +13,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from sharingan_jax.config.schema import AdamConfig, Config, to_dict
+from sharingan_jax.config.schema import AdamConfig, Config, settings_of, to_dict
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import make_folder
+from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState, digest
-from sharingan_jax.gan.system import build_system, init_state
 from sharingan_jax.interop.state_dict import COUNTER, expected_shapes, from_tensors, mismatches, parameter_shapes
 from sharingan_jax.interop.tensor_table import disc_table, gen_table
 from sharingan_jax.interop.torch_files import TorchContents, read_torch_file
@@ -32,8 +32,8 @@ def import_state(config: Config, paths: Sequence[Path]) -> TrainState:
     Raise UserError with names and shapes if the tensors do not fit the networks of `config`, and with the settings if Adam ran
     with others.
     """
-    system = build_system(config)
-    abstract = jax.eval_shape(lambda: init_state(system, seed=config.seed))
+    gan = build_gan(config)
+    abstract = jax.eval_shape(lambda: init_state(gan, seed=config.seed))
     shapes = expected_shapes(config, abstract)
     parameters = {"gen": parameter_shapes(gen_table(config), shapes), "dis": parameter_shapes(disc_table(config), shapes)}
     contents = TorchContents()
@@ -51,7 +51,7 @@ def import_state(config: Config, paths: Sequence[Path]) -> TrainState:
     for net, adam in (("gen", config.optim.gen), ("dis", config.optim.disc)):
         if net in contents.adam_settings:
             _check_settings(adam, contents.adam_settings[net], key="optim.gen" if net == "gen" else "optim.disc", names=names)
-    return from_tensors(config, system, contents.tensors, gen_adam=contents.adam.get("gen"), disc_adam=contents.adam.get("dis"))
+    return from_tensors(config, gan, contents.tensors, gen_adam=contents.adam.get("gen"), disc_adam=contents.adam.get("dis"))
 
 
 def begin_run(run: RunFolder, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
@@ -128,13 +128,15 @@ def _check_counts(config: Config, contents: TorchContents, *, names: str) -> Non
 def _fitting_settings(config: Config, contents: TorchContents) -> str:
     """Return a sentence with the settings that fit the tensors, or with what else to do."""
     model = config.model
-    for order, gen_norm, disc_norm in product(("after", "before"), (True, False), (True, False)):
-        changes = {"batch_norm": order, "gen_spectral_norm": gen_norm, "disc_spectral_norm": disc_norm}
-        other = replace(config, model=replace(model, **changes))  # type: ignore[arg-type]
-        system = build_system(other)
-        abstract = jax.eval_shape(lambda system=system: init_state(system, seed=0))
+    for position, gen_norm, disc_norm in product(("post_activation", "pre_activation"), (True, False), (True, False)):
+        gen = replace(model.gen, norm_position=position, spectral_norm=gen_norm)
+        disc = replace(model.disc, norm_position=position, spectral_norm=disc_norm)
+        other = replace(config, model=replace(model, gen=gen, disc=disc))
+        gan = build_gan(other)
+        abstract = jax.eval_shape(lambda gan=gan: init_state(gan, seed=0))
         if not mismatches(other, abstract, contents.tensors):
-            flags = [f"--config.model.{key}={value}" for key, value in changes.items() if getattr(model, key) != value]
+            pairs = zip(settings_of(config), settings_of(other), strict=True)
+            flags = [f"--config.{key}={value}" for (key, was, _), (_, value, _) in pairs if value != was]
             return f"Use {' '.join(flags)}, which fits."
     return "Use the configuration that the files belong to."
 

@@ -17,9 +17,9 @@ from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.gan import Gan
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import Metrics, scale_images, train_step
-from sharingan_jax.gan.system import System
 from sharingan_jax.interop.state_dict import moment_tensors, to_tensors
 from sharingan_jax.rng import draw_latents
 from sharingan_jax.run.continuation import check_continuation, read_existing
@@ -33,7 +33,7 @@ class Beginning:
 
     folder: RunFolder
     config: Config
-    system: System
+    gan: Gan
     dataset: ImageDataset
     state: TrainState
 
@@ -55,8 +55,8 @@ def run_beginning(workdir: Path) -> Beginning:
                 f"--workdir={workdir}: expected the checkpoint of the imported step {existing.imported.step}, got later ones"
                 " only. Import the files into a new folder and trace that run."
             )
-        return Beginning(folder, config, trainer.system, dataset, load_run(workdir).state(existing.imported.step))
-    return Beginning(folder, config, trainer.system, dataset, trainer.init(config.seed))
+        return Beginning(folder, config, trainer.gan, dataset, load_run(workdir).state(existing.imported.step))
+    return Beginning(folder, config, trainer.gan, dataset, trainer.init(config.seed))
 
 
 def record_trace(beginning: Beginning, *, steps: int) -> dict[str, np.ndarray]:
@@ -82,7 +82,7 @@ def record_trace(beginning: Beginning, *, steps: int) -> dict[str, np.ndarray]:
     indices = np.stack([plan.indices(step) for step in range(first, first + steps)])  # [K, B]
     real_u8 = dataset.gather(indices)  # [K, B, H, W, C]
     start = jax.device_get(state)
-    end, seen, metrics = jax.device_get(_traced(beginning.system, state, real_u8, precision=config.train.precision))
+    end, seen, metrics = jax.device_get(_traced(beginning.gan, state, real_u8, precision=config.train.precision))
     trace = {f"initial/{name}": array for name, array in (to_tensors(config, start) | moment_tensors(config, start)).items()}
     trace |= {f"final/{name}": array for name, array in (to_tensors(config, end) | moment_tensors(config, end)).items()}
     return trace | {"step": np.arange(first, first + steps), **seen, **metrics}
@@ -103,11 +103,11 @@ def compare_with_records(trace: dict[str, np.ndarray], records: list[dict[str, A
     return len(recorded), differing
 
 
-def _traced(system: System, state: TrainState, real_u8: np.ndarray, *, precision: str) -> tuple[TrainState, Metrics, Metrics]:
+def _traced(gan: Gan, state: TrainState, real_u8: np.ndarray, *, precision: str) -> tuple[TrainState, Metrics, Metrics]:
     def body(state: TrainState, batch_u8: Array) -> tuple[TrainState, tuple[Metrics, Metrics]]:
         real = scale_images(batch_u8)
-        z = draw_latents(state.key, step=state.step + 1, count=real.shape[0], nz=system.nz)
-        state, metrics = train_step(system, state, real, z)
+        z = draw_latents(state.key, step=state.step + 1, count=real.shape[0], nz=gan.nz)
+        state, metrics = train_step(gan, state, real, z)
         return state, ({"real": real, "z": z}, metrics)
 
     @jax.jit

@@ -1,10 +1,10 @@
-"""The DCGAN pair. Submodules are named by the side of the picture they make: `to8` makes 8×8, `bn8` normalises it.
+"""The DCGAN generator and discriminator. Submodules are named by the side of the image they make: `to8` makes 8×8, `bn8`
+normalises it.
 
 Paper: Radford et al. 2016, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", with
 batch normalisation moved behind the activation, as SharinGAN does.
 
-With `dtype="bfloat16"` activations flow in it from the first convolution on; pictures and logits are float32.
-`axis_name` names the devices of a `shard_map` over which the batch is split, for the batch norms; None means no such split.
+With `dtype="bfloat16"` the activations are bfloat16 from the first convolution on; images and logits are float32.
 """
 
 from collections.abc import Callable
@@ -17,17 +17,17 @@ from flax import nnx
 from jax import Array
 
 from sharingan_jax.model.convolutions import Convolutions
-from sharingan_jax.model.layers import BatchNorm, Dtype, Mode, SpectralConv, at_least_float32, leaky_relu
-from sharingan_jax.rng import Draws
+from sharingan_jax.model.layers import Dtype, Mode, Norm, SpectralConv, at_least_float32, leaky_relu
+from sharingan_jax.rng import NamedNormals
 
-Order = Literal["after", "before"]
-"""Where batch normalisation stands: after the activation (SharinGAN) or before it (DCGAN)."""
+NormPosition = Literal["post_activation", "pre_activation"]
+"""The place of batch normalisation: after the activation (SharinGAN) or before it (DCGAN)."""
 
 FIRST_SIDE = 4
 
 
 def stage_sides(size: int) -> list[int]:
-    """The sides a picture passes through, smallest first.
+    """Return the sides that an image passes through, smallest first.
 
     >>> stage_sides(64)
     [4, 8, 16, 32, 64]
@@ -39,54 +39,53 @@ def stage_sides(size: int) -> list[int]:
 
 
 def _normalise_and_activate(
-    x: Array, *, bn: Callable[[Array], Array], activation: Callable[[Array], Array], order: Order
+    x: Array, *, bn: Callable[[Array], Array], activation: Callable[[Array], Array], norm_position: NormPosition
 ) -> Array:
-    match order:
-        case "after":
+    match norm_position:
+        case "post_activation":
             return bn(activation(x))
-        case "before":
+        case "pre_activation":
             return activation(bn(x))
-    raise ValueError(f"no batch norm order {order!r}")
+    raise ValueError(f"no position {norm_position!r} of batch norm")
 
 
 class Generator(nnx.Module):
-    """Latents [B, nz] to pictures [B, size, size, channels] in [−1, 1].
+    """A network from latents [B, nz] to images [B, size, size, channels] in [−1, 1].
 
-    4×4 with ngf·size/8 channels (8·ngf at 64), then half the channels at each doubling; ReLU and batch norm behind every
-    transposed convolution but the last, which ends in tanh. `spectral_norm` is on every convolution or on none.
+    It starts at 4×4 with width·size/8 channels (8·width at 64 pixels) and halves the channels at each doubling of the side.
+    ReLU and batch norm follow every transposed convolution but the last, which ends in tanh. `spectral_norm` is on every
+    convolution or on none.
     """
 
     def __init__(
         self,
         *,
         nz: int,
-        ngf: int,
+        width: int,
         size: int,
         channels: int,
         spectral_norm: bool,
-        order: Order,
-        groups: int,
-        axis_name: str | None,
-        forms: Convolutions,
+        norm: Norm,
+        norm_position: NormPosition,
+        convolutions: Convolutions,
         dtype: Dtype,
-        draws: Draws,
+        normals: NamedNormals,
     ) -> None:
-        self.size, self.order = size, order
-        c_in, c_out = nz, ngf * size // 8
+        self.size, self.norm_position = size, norm_position
+        c_in, c_out = nz, width * size // 8
         for side in stage_sides(size):
-            convolve = forms.open if side == FIRST_SIDE else forms.up
             is_last = side == size
             conv = SpectralConv(
                 c_in,
                 channels if is_last else c_out,
-                convolve=convolve,
+                convolve=convolutions.open if side == FIRST_SIDE else convolutions.up,
                 spectral_norm=spectral_norm,
-                draws=draws.inside(f"to{side}"),
+                normals=normals.inside(f"to{side}"),
                 dtype=dtype,
             )
             setattr(self, f"to{side}", conv)
             if not is_last:
-                setattr(self, f"bn{side}", BatchNorm(c_out, groups=groups, axis_name=axis_name, draws=draws.inside(f"bn{side}")))
+                setattr(self, f"bn{side}", norm(c_out, normals=normals.inside(f"bn{side}")))
             c_in, c_out = c_out, c_out // 2
 
     def __call__(self, z: Array, *, mode: Mode) -> Array:
@@ -95,49 +94,48 @@ class Generator(nnx.Module):
         for side in sides:
             x = getattr(self, f"to{side}")(x, mode=mode)
             bn = partial(getattr(self, f"bn{side}"), mode=mode)
-            x = _normalise_and_activate(x, bn=bn, activation=jax.nn.relu, order=self.order)
+            x = _normalise_and_activate(x, bn=bn, activation=jax.nn.relu, norm_position=self.norm_position)
         return jnp.tanh(at_least_float32(getattr(self, f"to{last}")(x, mode=mode)))
 
 
 class Discriminator(nnx.Module):
-    """Pictures [B, size, size, channels] in [−1, 1] to logits [B].
+    """A network from images [B, size, size, channels] in [−1, 1] to logits [B].
 
-    ndf channels at half the side, then twice the channels at each halving down to 4×4, then one logit; LeakyReLU 0.2 behind
-    every convolution but the last and batch norm behind all of those but the first. `spectral_norm` is on every
-    convolution but the last, which the original leaves unnormalised. The sigmoid is the loss's.
+    It starts with `width` channels at half the side, doubles them at each halving down to 4×4, and ends in one logit.
+    LeakyReLU 0.2 follows every convolution but the last, and batch norm follows all of those but the first. `spectral_norm` is
+    on every convolution but the last, which the original does not normalise. The loss applies the sigmoid.
     """
 
     def __init__(
         self,
         *,
-        ndf: int,
+        width: int,
         size: int,
         channels: int,
         spectral_norm: bool,
-        order: Order,
-        groups: int,
-        axis_name: str | None,
-        forms: Convolutions,
+        norm: Norm,
+        norm_position: NormPosition,
+        convolutions: Convolutions,
         dtype: Dtype,
-        draws: Draws,
+        normals: NamedNormals,
     ) -> None:
-        self.size, self.order = size, order
-        c_in, c_out = channels, ndf
+        self.size, self.norm_position = size, norm_position
+        c_in, c_out = channels, width
         for side in stage_sides(size)[-2::-1]:
             conv = SpectralConv(
                 c_in,
                 c_out,
-                convolve=forms.down,
+                convolve=convolutions.down,
                 spectral_norm=spectral_norm,
-                draws=draws.inside(f"to{side}"),
+                normals=normals.inside(f"to{side}"),
                 dtype=dtype,
             )
             setattr(self, f"to{side}", conv)
             if side != size // 2:
-                setattr(self, f"bn{side}", BatchNorm(c_out, groups=groups, axis_name=axis_name, draws=draws.inside(f"bn{side}")))
+                setattr(self, f"bn{side}", norm(c_out, normals=normals.inside(f"bn{side}")))
             c_in, c_out = c_out, 2 * c_out
-        # In float32 whatever the rest is: a logit of bfloat16 would have two decimal digits, and this is one number a picture.
-        self.to1 = SpectralConv(c_in, 1, convolve=forms.close, spectral_norm=False, draws=draws.inside("to1"))
+        # Always float32: this is one number an image, and a bfloat16 logit would have two decimal digits.
+        self.to1 = SpectralConv(c_in, 1, convolve=convolutions.close, spectral_norm=False, normals=normals.inside("to1"))
 
     def __call__(self, x: Array, *, mode: Mode) -> Array:
         first, *sides = stage_sides(self.size)[-2::-1]
@@ -145,5 +143,5 @@ class Discriminator(nnx.Module):
         for side in sides:
             x = getattr(self, f"to{side}")(x, mode=mode)
             bn = partial(getattr(self, f"bn{side}"), mode=mode)
-            x = _normalise_and_activate(x, bn=bn, activation=leaky_relu, order=self.order)
+            x = _normalise_and_activate(x, bn=bn, activation=leaky_relu, norm_position=self.norm_position)
         return self.to1(x, mode=mode)[:, 0, 0, 0]

@@ -1,4 +1,4 @@
-"""Networks as pure functions of plain nested dicts: the only file that splits and merges NNX modules."""
+"""Networks as pure functions of plain nested dicts. Only this file splits and merges NNX modules."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from flax import nnx
 from jax import Array
 
 from sharingan_jax.model.layers import Buffer, Mode
-from sharingan_jax.rng import Draws, Shape, normal_arrays
+from sharingan_jax.rng import NamedNormals, Shape, normal_arrays
 
 Arrays = dict[str, Any]
 """Nested dicts with arrays as leaves, `{"to4": {"kernel": ...}, ...}`."""
@@ -20,19 +20,19 @@ Arrays = dict[str, Any]
 class Net:
     """A network as two pure functions; `make` builds the NNX module from named normal draws."""
 
-    make: Callable[[Draws], nnx.Module]
+    make: Callable[[NamedNormals], nnx.Module]
 
     def init(self, key: Array) -> tuple[Arrays, Arrays]:
-        """Freshly drawn (params, buffers): a pure function of the typed key."""
+        """Draw (params, buffers): a pure function of the typed key."""
         shapes: dict[str, Shape] = {}
 
-        def note(path: str, shape: Shape) -> Array:
+        def record(path: str, shape: Shape) -> Array:
             shapes[path] = shape
             return jnp.zeros(shape)
 
-        nnx.eval_shape(lambda: self.make(Draws(note)))
+        nnx.eval_shape(lambda: self.make(NamedNormals(record)))
         arrays = normal_arrays(key, shapes)
-        module = self.make(Draws(lambda path, _: arrays[path]))
+        module = self.make(NamedNormals(lambda path, _: arrays[path]))
         return nnx.to_pure_dict(nnx.state(module, nnx.Param)), nnx.to_pure_dict(nnx.state(module, Buffer))
 
     def apply(self, params: Arrays, buffers: Arrays, x: Array, *, mode: Mode) -> tuple[Array, Arrays]:
@@ -45,5 +45,5 @@ class Net:
 
     @cached_property
     def _graphdef(self) -> Any:
-        abstract = nnx.eval_shape(lambda: self.make(Draws(lambda _, shape: jnp.zeros(shape))))
+        abstract = nnx.eval_shape(lambda: self.make(NamedNormals(lambda _, shape: jnp.zeros(shape))))
         return nnx.split(abstract, nnx.Param, Buffer)[0]

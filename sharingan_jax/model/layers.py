@@ -1,42 +1,43 @@
-"""Layers with PyTorch's semantics: convolutions under spectral normalisation, and batch normalisation."""
+"""Layers with PyTorch's semantics: convolutions with spectral normalisation, and batch normalisation."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array, lax
 
 from sharingan_jax.model.convolutions import Convolve
-from sharingan_jax.rng import Draws
+from sharingan_jax.rng import NamedNormals
 
 Mode = Literal["train", "batch", "running"]
-"""How a forward pass treats what is not a parameter.
+"""How a forward pass uses and updates the buffers.
 
-`"train"` normalises with the batch's statistics, moves the running ones and takes a power iteration; `"batch"` normalises with
-the batch's statistics and moves nothing (sampling as the original does, less its side effects); `"running"` normalises with
-the running statistics and moves nothing.
+`"train"` normalises with the batch's statistics, updates the running statistics and takes a power iteration.
+`"batch"` normalises with the batch's statistics and updates nothing: the original samples so, but with side effects.
+`"running"` normalises with the running statistics and updates nothing.
 """
 
 Dtype = Literal["float32", "bfloat16"]
-"""What convolutions take and the activations between them are of. Parameters, buffers and statistics are float32 in both."""
+"""The type of activations and convolution inputs. Parameters, buffers and statistics are float32 with either."""
 
 KERNEL_SIZE = 4
 INIT_STD = 0.02
 
 
 class Buffer(nnx.Variable):
-    """An array that training moves and no gradient reaches: u, v, running mean, running variance."""
+    """An array that training updates without a gradient: u, v, running mean, running variance."""
 
 
 def l2_normalise(x: Array, *, eps: float = 1e-12) -> Array:
-    """x / max(‖x‖₂, eps), as PyTorch's `normalize`; x is a vector."""
+    """Return x / max(‖x‖₂, eps) for a vector x. Torch: `normalize`."""
     return x / jnp.maximum(jnp.sqrt(jnp.sum(x * x)), eps)
 
 
 def power_iteration(matrix: Array, u: Array) -> tuple[Array, Array]:
-    """One power iteration: v = normalise(Wᵀu), then u = normalise(Wv).
+    """Take one power iteration, v = normalise(Wᵀu), then u = normalise(Wv), and return (u [out], v [kh*kw*in]).
 
-    `matrix` is Wᵀ [kh*kw*in, out] (a kernel as it lies), u [out]; returns (u [out], v [kh*kw*in]).
+    `matrix` is Wᵀ [kh*kw*in, out], which is the kernel reshaped; u is [out].
     Paper: Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", algorithm 1.
     """
     v = l2_normalise(matrix @ u)
@@ -45,33 +46,33 @@ def power_iteration(matrix: Array, u: Array) -> tuple[Array, Array]:
 
 
 class SpectralConv(nnx.Module):
-    """A bias-free 4×4 convolution or transposed convolution, `convolve(x, kernel)`, under spectral normalisation or not.
+    """A 4×4 convolution or transposed convolution without bias, `convolve(x, kernel)`, with or without spectral normalisation.
 
     The kernel [4, 4, in, out] is drawn from N(0, 0.02²). With `spectral_norm` the layer computes with kernel / sigma,
-    sigma = uᵀWv, where W has one row for each OUTPUT channel, in transposed convolutions too; the gradient goes through W
-    in sigma and not through u and v. In mode `"train"` u and v take one power iteration first; otherwise they stay.
-    The stored kernel is always the raw one: the optimizer steps from it, and a second call normalises it afresh.
+    sigma = uᵀWv. W has one row per OUTPUT channel, in transposed convolutions too. The gradient goes through W in sigma, and
+    not through u and v. In mode `"train"` u and v take one power iteration first; in other modes they stay.
+    The stored kernel is always the raw one: the optimizer updates it, and every call normalises it again.
 
-    With `dtype="bfloat16"` x and kernel / sigma are rounded to bfloat16, sigma and the division being float32's, and so is what
-    comes out. Products are summed as the backend does it (a CPU: in float32).
+    With `dtype="bfloat16"` x and kernel / sigma are rounded to bfloat16, and so is the output. Sigma and the division are
+    float32. The backend decides how products are summed (a CPU sums them in float32).
 
     Torch: `torch.nn.utils.spectral_norm` with its defaults (n_power_iterations=1, eps=1e-12).
     """
 
     def __init__(
-        self, c_in: int, c_out: int, *, convolve: Convolve, spectral_norm: bool, draws: Draws, dtype: Dtype = "float32"
+        self, c_in: int, c_out: int, *, convolve: Convolve, spectral_norm: bool, normals: NamedNormals, dtype: Dtype = "float32"
     ) -> None:
         shape = (KERNEL_SIZE, KERNEL_SIZE, c_in, c_out)
         self.convolve = convolve
         self.spectral_norm = spectral_norm
         self.dtype = dtype
-        self.kernel = nnx.Param(INIT_STD * draws.normal("kernel", shape))
+        self.kernel = nnx.Param(INIT_STD * normals.draw("kernel", shape))
         if spectral_norm:
-            self.u = Buffer(l2_normalise(draws.normal("u", (c_out,))))
-            self.v = Buffer(l2_normalise(draws.normal("v", (KERNEL_SIZE * KERNEL_SIZE * c_in,))))
+            self.u = Buffer(l2_normalise(normals.draw("u", (c_out,))))
+            self.v = Buffer(l2_normalise(normals.draw("v", (KERNEL_SIZE * KERNEL_SIZE * c_in,))))
 
     def __call__(self, x: Array, *, mode: Mode) -> Array:
-        """[B, H, W, in] -> [B, H', W', out], of `dtype`."""
+        """Map [B, H, W, in] to [B, H', W', out] of `dtype`."""
         kernel = self.kernel[...]
         if self.spectral_norm:
             kernel = kernel / self._sigma(kernel, mode=mode)
@@ -90,74 +91,63 @@ class SpectralConv(nnx.Module):
 
 
 def at_least_float32(x: Array) -> Array:
-    """bfloat16 as float32; float32, and float64 in tests, as they are."""
+    """Convert bfloat16 to float32. Return float32, and float64 in tests, unchanged."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class BatchNorm(nnx.Module):
     """Batch normalisation over [B, H, W], eps 1e-5, scale drawn from N(1, 0.02²), bias 0.
 
-    Normalises with the biased batch variance and keeps the unbiased one (n − 1), new = 0.9 · old + 0.1 · batch, as PyTorch
-    does with momentum 0.1.
+    A pass normalises with the biased batch variance. The running variance is updated with the unbiased one (n − 1),
+    new = 0.9 · old + 0.1 · batch, as PyTorch does with momentum 0.1.
 
-    If the batch is split over the devices of a `shard_map`, `axis_name` names them: the statistics are then the whole batch's,
-    by one exchange in the forward and one in the backward pass. With None there is no exchange of ours; under `jit` XLA
-    distributes the two means as it sees fit.
+    If the batch is split over the devices of a `shard_map`, `axis_name` names them. The statistics are then those of the whole
+    batch, by one exchange in the forward pass and one in the backward pass. With None the layer exchanges nothing itself;
+    under `jit` XLA distributes the two means.
 
-    With `groups` G > 1 a training pass takes them over each of G equal parts of the batch apart and keeps the first part's: what
-    PyTorch's DataParallel does on G devices, on whatever number of them. B must divide by G.
+    With G = `ghost_batches` > 1 a training pass computes the statistics of each of G equal parts of the batch separately, and
+    updates the running statistics with the first part's. PyTorch's DataParallel does the same on G GPUs; here the number of
+    devices does not matter. B must be a multiple of G.
 
-    Statistics, scale and offset are float32 for bfloat16 pictures too, and what comes out is of the dtype of what goes in.
+    Statistics, scale and offset are float32 for bfloat16 input too. The output has the dtype of the input.
     """
 
     eps = 1e-5
     momentum = 0.1
 
-    def __init__(self, channels: int, *, groups: int, axis_name: str | None = None, draws: Draws) -> None:
-        assert axis_name is None or groups == 1, "the parts of a batch are not the devices' parts"
-        self.groups, self.axis_name = groups, axis_name
-        self.scale = nnx.Param(1.0 + INIT_STD * draws.normal("scale", (channels,)))
+    def __init__(self, channels: int, *, ghost_batches: int = 1, axis_name: str | None = None, normals: NamedNormals) -> None:
+        assert axis_name is None or ghost_batches == 1, "ghost batches are not the devices' parts of the batch"
+        self.ghost_batches, self.axis_name = ghost_batches, axis_name
+        self.scale = nnx.Param(1.0 + INIT_STD * normals.draw("scale", (channels,)))
         self.bias = nnx.Param(jnp.zeros((channels,)))
         self.mean = Buffer(jnp.zeros((channels,)))
         self.var = Buffer(jnp.ones((channels,)))
 
     def __call__(self, x: Array, *, mode: Mode) -> Array:
-        """[B, H, W, C] -> [B, H, W, C]; with an `axis_name`, B is this device's part of the batch."""
-        return self._in_float32(at_least_float32(x), mode=mode).astype(x.dtype)
+        """Map [B, H, W, C] to [B, H, W, C]. With an `axis_name`, B is this device's part of the batch."""
+        return self._normalise_float32(at_least_float32(x), mode=mode).astype(x.dtype)
 
-    def _in_float32(self, x: Array, *, mode: Mode) -> Array:
-        if mode == "train" and self.groups > 1:
-            return self._by_groups(x)
+    def _normalise_float32(self, x: Array, *, mode: Mode) -> Array:
+        if mode == "train" and self.ghost_batches > 1:
+            return self._normalise_ghost_batches(x)
         if mode == "running":
             mean, var = self.mean[...], self.var[...]
         else:
             mean = jnp.mean(x, (0, 1, 2))  # [C]
             var = jnp.mean(jnp.square(x - mean[None, None, None]), (0, 1, 2))  # [C]
             if self.axis_name is not None:
-                mean, var = self._over_devices(mean, var, axis_name=self.axis_name)
+                mean, var = _join_statistics(mean, var, near=self.mean[...], axis_name=self.axis_name)
         if mode == "train":
             count = x.size // x.shape[-1] * (1 if self.axis_name is None else lax.axis_size(self.axis_name))
-            self._move_running(lax.stop_gradient(mean), lax.stop_gradient(var), count=count)
+            self._update_running(lax.stop_gradient(mean), lax.stop_gradient(var), count=count)
         return self._normalise(x, mean, var)
 
-    def _over_devices(self, mean: Array, var: Array, *, axis_name: str) -> tuple[Array, Array]:
-        """The whole batch's mean and biased variance [C], from those of equal parts, by one exchange.
-
-        With d the devices, r any number and E the mean over d: mean = E[mean_d] and var = E[var_d + (mean_d − r)²] − (mean − r)².
-        r is the running mean, which is near: the two squares are then small beside the variance, and their difference loses
-        no digits, as E[x²] − mean² would. It is the same on every device, and no gradient goes through it: r cancels.
-        """
-        near = lax.stop_gradient(self.mean[...])
-        both = jnp.stack([mean, var + jnp.square(mean - near)])  # [2, C]
-        mean, second = lax.pmean(both, axis_name)
-        return mean, jnp.maximum(second - jnp.square(mean - near), 0.0)  # Rounding may leave less than nothing.
-
-    def _by_groups(self, x: Array) -> Array:
-        parts = x.reshape(self.groups, -1, *x.shape[1:])  # [G, B/G, H, W, C]
+    def _normalise_ghost_batches(self, x: Array) -> Array:
+        parts = x.reshape(self.ghost_batches, -1, *x.shape[1:])  # [G, B/G, H, W, C]
         mean = jnp.mean(parts, (1, 2, 3))  # [G, C]
         var = jnp.mean(jnp.square(parts - mean[:, None, None, None]), (1, 2, 3))  # [G, C]
         first_mean, first_var = lax.stop_gradient((mean[0], var[0]))
-        self._move_running(first_mean, first_var, count=parts[0].size // x.shape[-1])
+        self._update_running(first_mean, first_var, count=parts[0].size // x.shape[-1])
         return self._normalise(parts, mean, var).reshape(x.shape)
 
     def _normalise(self, x: Array, mean: Array, var: Array) -> Array:
@@ -166,14 +156,34 @@ class BatchNorm(nnx.Module):
         offset = bias - mean * factor
         return x * factor[..., None, None, None, :] + offset[..., None, None, None, :]
 
-    def _move_running(self, mean: Array, var: Array, *, count: int) -> None:
+    def _update_running(self, mean: Array, var: Array, *, count: int) -> None:
         unbiased = var * (count / (count - 1))
         self.mean[...] = (1 - self.momentum) * self.mean[...] + self.momentum * mean
         self.var[...] = (1 - self.momentum) * self.var[...] + self.momentum * unbiased
 
 
+def _join_statistics(mean: Array, var: Array, *, near: Array, axis_name: str) -> tuple[Array, Array]:
+    """Return the whole batch's mean and biased variance [C] from those of the devices' equal parts, by one exchange.
+
+    With d the devices, r any number and E the mean over d: mean = E[mean_d] and var = E[var_d + (mean_d − r)²] − (mean − r)².
+    r is `near`, the running mean. It is close to the means, so the two squares are small compared with the variance, and their
+    difference loses no digits, as E[x²] − mean² would. r is the same on every device, and it cancels: it gets no gradient.
+    """
+    near = lax.stop_gradient(near)
+    both = jnp.stack([mean, var + jnp.square(mean - near)])  # [2, C]
+    mean, second = lax.pmean(both, axis_name)
+    return mean, jnp.maximum(second - jnp.square(mean - near), 0.0)  # Rounding may leave a negative number.
+
+
+Norm = Callable[..., nnx.Module]
+"""A normalisation with its options bound: `norm(channels, normals=...)` is a module `(x [B, H, W, C], mode=...) -> x`."""
+
+NORMS: dict[str, Any] = {"batch": BatchNorm}
+"""The choices of `model.gen.norm` and `model.disc.norm`."""
+
+
 def leaky_relu(x: Array) -> Array:
-    """x where positive, else 0.2 x.
+    """Return x where it is positive, else 0.2 x.
 
     Torch: the gradient at exactly 0 is 0.2, where `jax.nn.leaky_relu` gives 1.
     """

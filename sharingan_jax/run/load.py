@@ -12,8 +12,8 @@ from sharingan_jax.config.schema import Config
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import jit_sample
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.gan import Gan, build_gan, init_state
 from sharingan_jax.gan.state import TrainState
-from sharingan_jax.gan.system import System, build_system, init_state
 from sharingan_jax.reporting.grids import as_image, make_grid, to_u8
 from sharingan_jax.run.checkpoints import CheckpointManager
 from sharingan_jax.run.folder import RunFolder, read_config
@@ -73,9 +73,9 @@ class Run:
         return {name: np.array(values, np.int64 if name in whole else np.float64) for name, values in columns.items()}
 
     @cached_property
-    def system(self) -> System:
+    def gan(self) -> Gan:
         """The run's networks as pure functions."""
-        return build_system(self.config)
+        return build_gan(self.config)
 
     def state(self, step: int | None = None) -> TrainState:
         """Return the training state after `step` (default: the last checkpoint), on one device.
@@ -88,7 +88,7 @@ class Run:
         )
         if not self.folder.checkpoints.is_dir():
             raise none_yet
-        like = jax.eval_shape(lambda: init_state(self.system, seed=self.config.seed))
+        like = jax.eval_shape(lambda: init_state(self.gan, seed=self.config.seed))
         with CheckpointManager(self.folder.checkpoints, keep=self.config.checkpoint.keep, read_only=True) as checkpoints:
             if not checkpoints.steps:
                 raise none_yet
@@ -98,7 +98,7 @@ class Run:
         """Return the generator of a checkpoint (default: the last). Raises UserError as `state` does."""
         state = self.state(step)
         sample = jit_sample(
-            self.system, statistics=statistics, precision=self.config.train.precision, mesh=make_mesh(1, batch_sizes={1})
+            self.gan, statistics=statistics, precision=self.config.train.precision, mesh=make_mesh(1, batch_sizes={1})
         )
         columns = self.config.sample.columns
         return Sampler(f"step {int(state.step)}", self.config.model.nz, lambda z: sample(state.gen, z), columns)

@@ -7,10 +7,8 @@ from typing import Any
 
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import PUT_BACK, name_in_errors, write_text
+from sharingan_jax.gan.metrics import METRIC_NAMES
 from sharingan_jax.run.folder import RunFolder
-
-METRICS = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after")
-"""What every record has; the values of G are null at steps that did not update it."""
 
 Record = dict[str, Any]
 
@@ -42,7 +40,7 @@ def read_metrics(folder: RunFolder) -> list[Record]:
 def _is_record(record: Any) -> bool:
     if not isinstance(record, dict) or not isinstance(record.get("step"), int):
         return False
-    return all(name in record and isinstance(record[name], int | float | None) for name in (*METRICS, "time"))
+    return all(name in record and isinstance(record[name], int | float | None) for name in (*METRIC_NAMES, "time"))
 
 
 def _refuse_constant(name: str) -> None:

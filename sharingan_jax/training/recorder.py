@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.metrics import GEN_METRICS
 from sharingan_jax.gan.state import TrainState, digest, first_non_finite
 from sharingan_jax.reporting.grids import make_grid, save_png, save_training_gif
 from sharingan_jax.reporting.plots import loss_figure, real_vs_fake_figure
@@ -23,7 +24,6 @@ from sharingan_jax.run.manifest import Environment, Manifest, Start, describe_da
 from sharingan_jax.run.metrics import Record, append_metrics, read_metrics, write_metrics
 from sharingan_jax.training.setup import RunSetup, new_manifest
 
-GEN_METRICS = ("loss_g", "d_fake_after", "grad_norm_g")
 ADVICE = "lower optim.disc.lr and optim.gen.lr, optim.disc.clip_norm=5 or model.disc_spectral_norm=True may keep it finite"
 
 

@@ -12,7 +12,7 @@ from sharingan_jax.config.schema import Config, to_dict
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.devices.environment import describe_environment
-from sharingan_jax.devices.mesh import check_groups, make_mesh
+from sharingan_jax.devices.mesh import check_ghost_batches, make_mesh
 from sharingan_jax.devices.processes import ALONE, Processes
 from sharingan_jax.devices.stacked_seeds import StackedTrainer, seeds_mesh
 from sharingan_jax.devices.trainer import Trainer
@@ -62,7 +62,7 @@ def setup_run(
     """
     plan = BatchPlan(dataset.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
     batch_sizes = {plan.size_of(1), plan.size_of(plan.batches_per_epoch)}
-    check_groups(config.model.batch_norm_groups, batch_sizes=batch_sizes)
+    check_ghost_batches(config.model.ghost_batches, batch_sizes=batch_sizes)
     schedule = make_schedule(config, plan)
     initial_devices = _check_on_primary(config, dataset, existing, processes, total_steps=schedule.total_steps)
     mesh = make_mesh(config.train.devices, batch_sizes=batch_sizes, initial_devices=initial_devices)
@@ -80,11 +80,11 @@ def setup_seeds(
     stacked = stacked_seeds(config)
     if stacked > 1 and processes.count > 1:
         raise UserError(
-            f"config: train.seeds_at_once={stacked} with {processes.count} processes, which train one seed at a time; use"
-            " --config.train.seeds_at_once=1, or a process for each group of seeds"
+            f"config: train.stacked_seeds={stacked} with {processes.count} processes, which train one seed at a time; use"
+            " --config.train.stacked_seeds=1, or a process for each group of seeds"
         )
     devices = 1 if stacked > 1 else config.train.devices
-    single = replace(config, train=replace(config.train, seeds=1, seeds_at_once=0, devices=devices))
+    single = replace(config, train=replace(config.train, seeds=1, stacked_seeds=0, devices=devices))
     setups: list[RunSetup] = []
     for seed, existing in enumerate(several, config.seed):
         like = setups[0] if setups else None
@@ -104,7 +104,7 @@ def _share_devices(group: list[RunSetup], *, devices: int) -> list[RunSetup]:
 
 def stacked_seeds(config: Config) -> int:
     """Return how many seeds share a program: as configured, else one on a CPU, which it keeps busy, and elsewhere all."""
-    return config.train.seeds_at_once or (1 if jax.default_backend() == "cpu" else config.train.seeds)
+    return config.train.stacked_seeds or (1 if jax.default_backend() == "cpu" else config.train.seeds)
 
 
 def make_trainer(setups: Sequence[RunSetup], *, group_size: int) -> Trainer:
@@ -145,7 +145,7 @@ def environment_of(setup: RunSetup, trainer: Trainer) -> Environment:
         device=Device(device.platform, device.device_kind, mesh.size, setup.processes.count),
         stacked_seeds=trainer.seeds,
         stacked_devices=trainer.seeds_mesh.size if isinstance(trainer, StackedTrainer) else 1,
-        conv_impl=setup.trainer.system.form,
+        conv_impl=setup.trainer.gan.conv_impl,
         **describe_environment(),
     )
 

@@ -16,14 +16,14 @@ from sharingan_jax.config.load import load_config
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import Trainer, jit_steps
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState
-from sharingan_jax.gan.system import build_system, init_state
 from sharingan_jax.model.convolutions import convolutions
 from sharingan_jax.run.load import load_run
 
 BFLOAT16 = "--config.model.dtype=bfloat16"
 # All batches and dispatches of one size: one program to compile.
-EVEN = ["--config.data.last_batch=drop", "--config.train.steps_per_call=2"]
+EVEN = ["--config.data.last_batch=drop", "--config.train.steps_per_dispatch=2"]
 BATCH = 16
 REAL_U8 = np.random.default_rng(0).integers(0, 256, (1, BATCH, 32, 32, 3), np.uint8)
 CASES = [("direct", 1), ("winograd", 1), ("direct", 8)]
@@ -31,7 +31,7 @@ CASES = [("direct", 1), ("winograd", 1), ("direct", 8)]
 
 @cache
 def _trainer(dtype: str, form: str, devices: int) -> Trainer:
-    return Trainer(smoke_config(model__dtype=dtype, model__convolution=form), make_mesh(devices, batch_sizes={BATCH}))
+    return Trainer(smoke_config(model__dtype=dtype, model__conv_impl=form), make_mesh(devices, batch_sizes={BATCH}))
 
 
 @cache
@@ -43,8 +43,8 @@ def _trained(dtype: str, form: str, devices: int) -> tuple[TrainState, dict[str,
 @cache
 def _lowered(dtype: str, form: str) -> str:
     """The program of the step as StableHLO, before a backend chooses how to compute it."""
-    config = smoke_config(model__dtype=dtype, model__convolution=form)
-    state = jax.eval_shape(partial(init_state, build_system(config), seed=0))
+    config = smoke_config(model__dtype=dtype, model__conv_impl=form)
+    state = jax.eval_shape(partial(init_state, build_gan(config), seed=0))
     return (
         jit_steps(config, make_mesh(1, batch_sizes={BATCH})).lower(state, jax.ShapeDtypeStruct(REAL_U8.shape, np.uint8)).as_text()
     )

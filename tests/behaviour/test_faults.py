@@ -106,7 +106,7 @@ def test_a_folder_that_is_taken_away_is_not_made_again(
 
     assert main.main(train_arguments(pictures, workdir, "--config.train.steps=4")) == 0
     monkeypatch.setattr(recorder, "append_metrics", append_and_move)
-    more = ["--config.sample.every=100", "--config.checkpoint.every=100", "--config.train.steps_per_call=2"]
+    more = ["--config.sample.every=100", "--config.checkpoint.every=100", "--config.train.steps_per_dispatch=2"]
     assert main.main(train_arguments(pictures, workdir, *more)) == 2
     error = capsys.readouterr().err
     assert FAULTS["deleted"].is_shown_in(error), error
@@ -128,7 +128,7 @@ def test_a_checkpoint_of_other_shapes_is_refused_and_left_as_it_is(
     settings["model"]["ngf"] *= 2
     (workdir / "config.json").write_text(json.dumps(settings))
     before = contents_of(workdir)
-    assert main.main(train_arguments(pictures, workdir, f"--config.model.ngf={settings['model']['ngf']}")) == 2
+    assert main.main(train_arguments(pictures, workdir, f"--config.model.gen.width={settings['model']['ngf']}")) == 2
     error = capsys.readouterr().err
     assert FAULTS["shapes"].is_shown_in(error), error
     assert main.main(["sample", "--workdir", str(workdir), "--out", str(tmp_path / "grid.png")]) == 2
@@ -226,7 +226,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_stays(pictures: Path,
     workdir = tmp_path / "run"
     shutil.copytree(whole_run, workdir)
     # Of another size than what other tests have compiled: it takes seconds here.
-    command = train_arguments(pictures, workdir, "--config.train.steps=1000", "--config.train.steps_per_call=3")
+    command = train_arguments(pictures, workdir, "--config.train.steps=1000", "--config.train.steps_per_dispatch=3")
     process = subprocess.Popen([sys.executable, str(ROOT / "main.py"), *command], stdout=subprocess.DEVNULL)
     try:
         while manifest_of(workdir)["status"] != "running":
@@ -255,7 +255,7 @@ def _taken() -> tuple[int, int, int]:
 def test_a_long_run_leaves_nothing_behind(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps, grids and checkpoints take no threads, open files or memory along, and a start gives back what it took."""
     workdir = tmp_path / "run"
-    more = ["--config.train.steps_per_call=20", "--config.train.batch_size=10", "--config.log.every=1000"]
+    more = ["--config.train.steps_per_dispatch=20", "--config.train.batch_size=10", "--config.log.every=1000"]
     more += ["--config.sample.every=60", "--config.checkpoint.every=60"]
     save, noted = recorder.save_sample, []
 

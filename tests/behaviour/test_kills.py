@@ -25,7 +25,7 @@ from sharingan_jax.run.metrics import read_metrics
 STEPS = 40
 SETTINGS = [
     "--config", str(ROOT / "configs" / "smoke.py"), *TINY, "--config.train.batch_size=25", f"--config.train.steps={STEPS}",
-    "--config.sample.every=2", "--config.checkpoint.every=2", "--config.train.steps_per_call=2",
+    "--config.sample.every=2", "--config.checkpoint.every=2", "--config.train.steps_per_dispatch=2",
 ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from sharingan_jax.devices.processes import started_together
 
 SETTINGS = [
     "--config", str(ROOT / "configs" / "smoke.py"), *TINY, "--config.data.last_batch=drop", "--config.train.devices=0",
-    "--config.train.steps_per_call=2", "--config.checkpoint.every=4", "--config.sample.every=4",
+    "--config.train.steps_per_dispatch=2", "--config.checkpoint.every=4", "--config.sample.every=4",
 ]  # fmt: skip
 
 

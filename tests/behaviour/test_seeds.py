@@ -21,8 +21,8 @@ from sharingan_jax.run.lock import lock_folder
 from sharingan_jax.training.recorder import OpenRun
 
 # All batches and dispatches of one size: one program to compile for each number of seeds at once.
-EVEN = ["--config.data.last_batch=drop", "--config.train.steps_per_call=2"]
-SIDE_BY_SIDE = [*EVEN, "--config.train.seeds=3", "--config.train.seeds_at_once=3"]
+EVEN = ["--config.data.last_batch=drop", "--config.train.steps_per_dispatch=2"]
+SIDE_BY_SIDE = [*EVEN, "--config.train.seeds=3", "--config.train.stacked_seeds=3"]
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_the_devices_that_share_seeds_are_noted_and_taken_again(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def train(workdir: Path, steps: int, devices: int, *more: str) -> int:
-        two = ["--config.train.seeds=2", "--config.train.seeds_at_once=2", f"--config.train.devices={devices}"]
+        two = ["--config.train.seeds=2", "--config.train.stacked_seeds=2", f"--config.train.devices={devices}"]
         return main.main(train_arguments(pictures, workdir, *EVEN, *two, f"--config.train.steps={steps}", *more))
 
     assert train(tmp_path / "two", 2, 2, "--dry-run") == 0
@@ -213,10 +213,13 @@ def test_a_dry_run_names_every_folder_and_writes_nothing(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--config.train.seeds=2", "--config.train.seeds_at_once=3"], "seeds_at_once=3 with train.seeds=2; use at most 2"),
+        (["--config.train.seeds=2", "--config.train.stacked_seeds=3"], "stacked_seeds=3: expected at most train.seeds=2, or 0"),
         (["--config.train.seeds=0"], "train.seeds=0: expected at least 1"),
-        (["--config.seed=2147483647", "--config.train.seeds=2"], "goes past 2147483647; begin at 2147483646"),
-        (["--config.train.seeds=3", "--config.train.seeds_at_once=3", "--config.train.devices=2"], "--config.train.devices=1"),
+        (
+            ["--config.seed=2147483647", "--config.train.seeds=2"],
+            "seed=2147483647: expected at most 2147483646 with train.seeds=2.",
+        ),
+        (["--config.train.seeds=3", "--config.train.stacked_seeds=3", "--config.train.devices=2"], "--config.train.devices=1"),
     ],
 )
 def test_seeds_that_cannot_be_are_refused(

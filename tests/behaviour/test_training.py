@@ -134,7 +134,7 @@ def test_when_files_are_written_changes_no_bit(pictures: Path, whole_run: Path, 
         "--config.sample.every=100",
         "--config.checkpoint.every=7",
         "--config.log.tensorboard=False",
-        "--config.train.steps_per_call=3",
+        "--config.train.steps_per_dispatch=3",
     ]
     assert main.main(train_arguments(pictures, tmp_path / "run", *quiet)) == 0
     assert manifest_of(tmp_path / "run")["digest"] == manifest_of(whole_run)["digest"]
@@ -285,7 +285,7 @@ def test_pictures_that_are_not_finite_stop_the_run_by_name(
 
 
 def test_weights_that_are_not_finite_are_named_before_they_are_saved(pictures: Path, tmp_path: Path) -> None:
-    config = smoke_config(data__source="folder", data__path=str(pictures), model__ngf="4", model__ndf="4", train__batch_size="8")
+    config = smoke_config(data__source="folder", data__path=str(pictures), train__batch_size="8")
     setup = setup_run(config, load_dataset_from_config(config.data), read_existing(RunFolder(tmp_path / "run")))
     state = jax.device_get(setup.trainer.init(0))
     checkpoints = SharedCheckpoints(setup.folder, setup.processes, keep=1, identity={})

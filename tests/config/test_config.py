@@ -26,7 +26,7 @@ def test_the_five_experiments_are_the_posts() -> None:
     facts = {}
     for name in ("baseline", "modified_loss", "stabilised", "stabilised_long", "stabilised_modified"):
         c = load_config(ROOT / "configs" / f"{name}.py")
-        facts[name] = (c.model.gen_spectral_norm, c.model.disc_spectral_norm, c.optim.disc.clip_norm, c.loss.beta, c.train.epochs)
+        facts[name] = (c.model.gen.spectral_norm, c.model.disc.spectral_norm, c.optim.disc.clip_norm, c.loss.beta, c.train.epochs)
     assert facts == {
         "baseline": (False, False, 0.0, 0.0, 200),
         "modified_loss": (False, False, 0.0, 0.01, 1000),
@@ -70,7 +70,7 @@ def test_the_five_experiments_are_the_posts() -> None:
         ("data.name", "mnist", "data.name='mnist': not used when data.source=emblems. Set data.source=tfds, or data.name=''."),
         ("train.batch_size", "1" + 400 * "0", "expected at least 1 and at most 1048576."),
         ("optim.gen.lr", "1e999", "optim.gen.lr=inf: expected above 0"),
-        ("model.ngf", "5000", "model.ngf=5000: expected at least 1 and at most 4096"),
+        ("model.gen.width", "5000", "model.gen.width=5000: expected at least 1 and at most 4096"),
         ("optim.disc.eps", "0", "optim.disc.eps=0.0: expected above 0"),
     ],
 )
@@ -132,10 +132,10 @@ def test_a_missing_file_names_its_neighbours() -> None:
 
 
 def test_what_does_not_move_numbers_is_no_part_of_a_runs_identity() -> None:
-    keys = set(identity(load_config(DEFAULT, [("model.batch_norm_groups", "5"), ("model.dtype", "bfloat16")])))
+    keys = set(identity(load_config(DEFAULT, [("model.ghost_batches", "5"), ("model.dtype", "bfloat16")])))
     assert set(known_keys()) - keys == {
-        "data.path", "data.data_dir", "train.epochs", "train.steps", "train.steps_per_call", "train.devices",
-        "train.host_threads", "train.deterministic", "train.seeds", "train.seeds_at_once",
+        "data.path", "data.data_dir", "train.epochs", "train.steps", "train.steps_per_dispatch", "train.devices",
+        "train.host_threads", "train.deterministic", "train.seeds", "train.stacked_seeds",
         "sample.every", "sample.columns", "checkpoint.every", "checkpoint.keep", "log.every", "log.tensorboard",
     }  # fmt: skip
 

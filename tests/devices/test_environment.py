@@ -64,9 +64,9 @@ def test_a_run_has_the_same_bits_on_fewer_cores(tmp_path: Path) -> None:
     def digest_of(name: str, *before: str, threads: int) -> str:
         settings = {
             "train.steps": 1,
-            "model.ngf": 16,
-            "model.ndf": 16,
-            "model.convolution": "direct",
+            "model.gen.width": 16,
+            "model.disc.width": 16,
+            "model.conv_impl": "direct",
             "train.host_threads": threads,
         }
         sizes = [f"--config.{key}={value}" for key, value in settings.items()]

@@ -8,11 +8,12 @@ import jax
 import numpy as np
 import pytest
 from conftest import smoke_config
+from replay import PRE_ACTIVATION
 
-from sharingan_jax.devices.mesh import check_groups, make_mesh
+from sharingan_jax.devices.mesh import check_ghost_batches, make_mesh
 from sharingan_jax.devices.trainer import jit_steps
 from sharingan_jax.errors import UserError
-from sharingan_jax.gan.system import build_system, init_state
+from sharingan_jax.gan.gan import build_gan, init_state
 
 COLLECTIVE = re.compile(
     r" (all-reduce|all-gather|all-to-all|collective-permute|collective-broadcast|reduce-scatter)(?:-start)?\("
@@ -37,19 +38,21 @@ def test_a_number_of_devices_that_does_not_fit_is_refused_with_what_does() -> No
 
 
 def test_groups_that_do_not_divide_a_batch_are_refused_with_those_that_do() -> None:
-    check_groups(5, batch_sizes={25, 10})
-    with pytest.raises(UserError, match=r"batch_norm_groups=2 does not divide a batch of 25; .*groups=1, or a batch of 24"):
-        check_groups(2, batch_sizes={25})
-    with pytest.raises(UserError, match=r"groups=4 does not divide a batch of 6; .*groups=2, or data\.last_batch=fill or drop"):
-        check_groups(4, batch_sizes={8, 6})
+    check_ghost_batches(5, batch_sizes={25, 10})
+    with pytest.raises(UserError, match=r"ghost_batches=2 does not divide a batch of 25; .*ghost_batches=1, or a batch of 24"):
+        check_ghost_batches(2, batch_sizes={25})
+    with pytest.raises(
+        UserError, match=r"ghost_batches=4 does not divide a batch of 6; .*ghost_batches=2, or data\.last_batch=fill or drop"
+    ):
+        check_ghost_batches(4, batch_sizes={8, 6})
 
 
 @cache
 def _compiled(devices: int, **changes: str) -> jax.stages.Compiled:
     """Two steps on 16 pictures over that many devices."""
-    config = smoke_config(**{"model__ngf": "4", "model__ndf": "4", **changes})
-    system = build_system(config)
-    state = jax.eval_shape(partial(init_state, system, seed=0))
+    config = smoke_config(**{"model__gen__width": "4", "model__disc__width": "4", **changes})
+    gan = build_gan(config)
+    state = jax.eval_shape(partial(init_state, gan, seed=0))
     real_u8 = jax.ShapeDtypeStruct((2, 16, config.data.size, config.data.size, 3), np.uint8)
     return jit_steps(config, make_mesh(devices, batch_sizes={16})).lower(state, real_u8).compile()
 
@@ -62,7 +65,7 @@ def _sums(compiled: jax.stages.Compiled) -> Counter[str]:
 
 @pytest.mark.parametrize("form", ["direct", "winograd"])
 def test_each_of_eight_devices_does_an_eighth_and_only_sums_are_exchanged(form: str) -> None:
-    one, eight = _compiled(1, model__convolution=form), _compiled(8, model__convolution=form)
+    one, eight = _compiled(1, model__conv_impl=form), _compiled(8, model__conv_impl=form)
     found = COLLECTIVE.findall(eight.as_text())
     assert set(found) == {"all-reduce"}, found
     assert not COLLECTIVE.findall(one.as_text())
@@ -72,14 +75,14 @@ def test_each_of_eight_devices_does_an_eighth_and_only_sums_are_exchanged(form: 
 
 @pytest.mark.parametrize(
     ("form", "changes"),
-    [("winograd", {}), ("direct", {}), ("direct", {"train__n_critic": "2", "loss__beta": "0.01", "model__batch_norm": "before"})],
+    [("winograd", {}), ("direct", {}), ("direct", {"train__n_critic": "2", "loss__beta": "0.01", **PRE_ACTIVATION})],
 )
 def test_statistics_are_summed_once_a_layer_each_way_and_pass_and_gradients_once_an_update(
     form: str, changes: dict[str, str]
 ) -> None:
     """Each array that is exchanged is told, by its shape, from the layers alone."""
-    system = build_system(smoke_config(model__ngf="4", model__ndf="4"))
-    state = jax.eval_shape(partial(init_state, system, seed=0))
+    gan = build_gan(smoke_config(model__gen__width="4", model__disc__width="4"))
+    state = jax.eval_shape(partial(init_state, gan, seed=0))
     expected: Counter[str] = Counter()
     # D answers the real batch, the fake one, and after its update the fake one again; G makes it once. Figures go along.
     figures_d, figures_g = ("loss_d", "d_real", "d_fake_before"), ("loss_g", "d_fake_after")
@@ -88,6 +91,6 @@ def test_statistics_are_summed_once_a_layer_each_way_and_pass_and_gradients_once
             if name.startswith("bn"):
                 expected[f"f32[2,{layer['scale'].size}]"] += 2 * passes  # Mean and variance forward, their gradients backward.
         expected[f"f32[{sum(leaf.size for leaf in jax.tree.leaves(net.params)) + len(figures)}]"] += 1
-    eight = _compiled(8, model__convolution=form, **changes)
+    eight = _compiled(8, model__conv_impl=form, **changes)
     assert _sums(eight) == expected
     assert set(COLLECTIVE.findall(eight.as_text())) == {"all-reduce"}

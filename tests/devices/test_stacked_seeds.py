@@ -11,8 +11,8 @@ from test_mesh import COLLECTIVE
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.stacked_seeds import StackedTrainer, seeds_mesh
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState, digest
-from sharingan_jax.gan.system import build_system, init_state
 
 
 @pytest.mark.parametrize(("seeds", "expected"), [(8, 8), (16, 8), (6, 6), (12, 6), (9, 3), (11, 1), (2, 2)])
@@ -35,14 +35,14 @@ def test_it_takes_as_many_as_the_seeds_began_on_and_a_part_of_them_no_more() -> 
 
 
 def _states(count: int) -> tuple[list[TrainState], list[np.ndarray]]:
-    config = smoke_config(model__ngf="4", model__ndf="4", model__convolution="direct")
-    states = [jax.jit(partial(init_state, build_system(config), seed=seed))() for seed in range(count)]
+    config = smoke_config(model__gen__width="4", model__disc__width="4", model__conv_impl="direct")
+    states = [jax.jit(partial(init_state, build_gan(config), seed=seed))() for seed in range(count)]
     rng = np.random.default_rng(0)
     return states, [rng.integers(0, 256, (1, 8, config.data.size, config.data.size, 3), np.uint8) for _ in states]
 
 
 def test_each_device_trains_its_own_seeds_and_nothing_is_exchanged() -> None:
-    config = smoke_config(model__ngf="4", model__ndf="4", model__convolution="direct")
+    config = smoke_config(model__gen__width="4", model__disc__width="4", model__conv_impl="direct")
     states, real_u8 = _states(2)
     ends = []
     for devices in (1, 2):

@@ -54,13 +54,14 @@ class Case:
 
 
 COMMON = ("train.host_threads=2",)  # The number of threads changes rounding on a CPU; without this it is the number of cores.
-NARROW = ("train.steps=60", "model.ngf=16", "model.ndf=16")
-STACKED = ("train.seeds=3", "train.seeds_at_once=3")
+NARROW = ("train.steps=60", "model.gen.width=16", "model.disc.width=16")
+STACKED = ("train.seeds=3", "train.stacked_seeds=3")
 # Checkpoints of every fifth step, so that an interrupted run resumes from one in the middle.
-OFTEN = ("train.steps=60", "train.steps_per_call=5", "checkpoint.every=5", "sample.every=5")
+OFTEN = ("train.steps=60", "train.steps_per_dispatch=5", "checkpoint.every=5", "sample.every=5")
 # Settings that the configurations leave at their defaults, all changed at once.
 OTHER_SETTINGS = (
-    "train.n_critic=2", "train.batch_size=40", "model.batch_norm=before", "model.batch_norm_groups=4", "model.convolution=direct",
+    "train.n_critic=2", "train.batch_size=40", "model.ghost_batches=4", "model.conv_impl=direct",
+    "model.gen.norm_position=pre_activation", "model.disc.norm_position=pre_activation",
     "loss.name=bce_clamped", "loss.beta=0.01", "optim.gen.schedule=cosine", "optim.gen.decay_steps=6", "optim.gen.warmup_steps=2",
 )  # fmt: skip
 CASES = {

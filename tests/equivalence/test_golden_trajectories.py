@@ -15,11 +15,11 @@ import pytest
 from record_golden import STEPS, TWIN, golden_digest
 from replay import EXPERIMENTS, relative_differences, replay_ours, small_config
 
+from sharingan_jax.gan import gan as gan_module
 from sharingan_jax.gan import step
-from sharingan_jax.gan import system as gan_system
+from sharingan_jax.gan.gan import Gan
 from sharingan_jax.gan.optim import clip_by_global_norm, scale_by_adam
 from sharingan_jax.gan.state import NetState
-from sharingan_jax.gan.system import System
 from sharingan_jax.model import layers
 from sharingan_jax.model.convolutions import Convolutions, convolutions
 
@@ -62,17 +62,17 @@ def _clip(config: Any) -> optax.GradientTransformation:
     return clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
 
 
-def _mixed_batch(system: System, disc: NetState, *, real: jax.Array, fake: jax.Array) -> Any:
+def _mixed_batch(gan: Gan, disc: NetState, *, real: jax.Array, fake: jax.Array) -> Any:
     """D's update on real and fake pictures in one forward pass, whose statistics are those of both."""
-    assert system.axis_name is None
+    assert gan.axis_name is None
 
     def loss_of(params: Any) -> Any:
-        logits, buffers = system.disc.apply(params, disc.buffers, jnp.concatenate([real, fake]), mode="train")
+        logits, buffers = gan.disc.apply(params, disc.buffers, jnp.concatenate([real, fake]), mode="train")
         real_logits, fake_logits = jnp.split(logits, 2)
-        return system.loss.disc(real_logits, fake_logits), (real_logits, fake_logits, buffers)
+        return gan.objective.adversarial.disc(real_logits, fake_logits), (real_logits, fake_logits, buffers)
 
     (loss_d, (real_logits, fake_logits, buffers)), grads = jax.value_and_grad(loss_of, has_aux=True)(disc.params)
-    updates, opt = system.disc_optimizer.update(grads, disc.opt, disc.params)
+    updates, opt = gan.disc_optimizer.update(grads, disc.opt, disc.params)
     metrics = {
         "loss_d": loss_d, "d_real": jnp.mean(jax.nn.sigmoid(real_logits)), "d_fake_before": jnp.mean(jax.nn.sigmoid(fake_logits)),
         "grad_norm_d": optax.tree.norm(grads),
@@ -90,9 +90,9 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "spectral norm's gradient without sigma's": lambda patch: patch.setattr(
         layers.SpectralConv, "_sigma", _stopped(layers.SpectralConv._sigma)
     ),
-    "clipping after Adam": lambda patch: patch.setattr(gan_system, "build_optimizer", _clip_after_adam),
+    "clipping after Adam": lambda patch: patch.setattr(gan_module, "build_optimizer", _clip_after_adam),
     "real and fake in one batch": lambda patch: patch.setattr(step, "_update_disc", _mixed_batch),
-    "no gradient through one convolution": lambda patch: patch.setattr(gan_system, "convolutions", _stopped_up),
+    "no gradient through one convolution": lambda patch: patch.setattr(gan_module, "convolutions", _stopped_up),
 }
 
 

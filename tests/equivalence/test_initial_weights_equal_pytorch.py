@@ -9,7 +9,7 @@ from replay import make_oracle, small_config
 from scipy import stats
 
 from sharingan_jax.config.schema import Config
-from sharingan_jax.gan.system import build_system, init_state
+from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.interop.state_dict import Tensors, to_tensors
 
 torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
@@ -18,9 +18,9 @@ DRAWS = 30
 
 
 def _ours(config: Config) -> Iterator[Tensors]:
-    system = build_system(config)
+    gan = build_gan(config)
     for seed in range(DRAWS):
-        yield to_tensors(config, init_state(system, seed=seed))
+        yield to_tensors(config, init_state(gan, seed=seed))
 
 
 def _theirs(config: Config) -> Iterator[Tensors]:

@@ -16,7 +16,7 @@ from sharingan_jax.interop.tensor_table import Tensor
 from sharingan_jax.model.convolutions import close, convolutions, open_
 from sharingan_jax.model.functional import Net
 from sharingan_jax.model.layers import BatchNorm, SpectralConv, l2_normalise, leaky_relu
-from sharingan_jax.rng import Draws
+from sharingan_jax.rng import NamedNormals
 
 torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
 pytest.importorskip("pytorch_oracle")  # It keeps Triton out before anything of torch's asks for it.
@@ -80,7 +80,7 @@ def test_convolutions(name: str) -> None:
 def test_spectral_normalisation_over_several_calls(direction: str) -> None:
     row, side = (DOWN, 8) if direction == "down" else (UP, 4)
     convolve = getattr(convolutions("direct"), direction)
-    net = Net(lambda draws: SpectralConv(5, 6, convolve=convolve, spectral_norm=True, draws=draws))
+    net = Net(lambda normals: SpectralConv(5, 6, convolve=convolve, spectral_norm=True, normals=normals))
     params = {"kernel": jnp.asarray(_random(4, 4, 5, 6))}
     buffers = {"u": l2_normalise(jnp.asarray(_random(6, seed=1))), "v": l2_normalise(jnp.asarray(_random(80, seed=2)))}
     make = torch.nn.Conv2d if direction == "down" else torch.nn.ConvTranspose2d
@@ -113,13 +113,13 @@ def test_spectral_normalisation_over_several_calls(direction: str) -> None:
     _check({"y": y}, {"y": _nhwc(layer(_nchw(x)))})
 
 
-def _draws() -> Draws:
+def _normals() -> NamedNormals:
     rng = np.random.RandomState(5)
-    return Draws(lambda _, shape: jnp.asarray(rng.standard_normal(shape)))
+    return NamedNormals(lambda _, shape: jnp.asarray(rng.standard_normal(shape)))
 
 
 def test_batch_norm_with_batch_statistics_and_its_running_ones() -> None:
-    bn = BatchNorm(5, groups=1, draws=_draws())
+    bn = BatchNorm(5, normals=_normals())
     layer = torch.nn.BatchNorm2d(5).double()
     layer.weight.data = torch.tensor(np.asarray(bn.scale[...]))
     for call in range(3):
@@ -139,11 +139,11 @@ def test_batch_norm_with_batch_statistics_and_its_running_ones() -> None:
 
 def test_batch_norm_in_groups_is_data_parallels() -> None:
     """Each replica normalises with its own part's statistics, and only the first one's running statistics are kept."""
-    bn = BatchNorm(5, groups=2, draws=_draws())
+    bn = BatchNorm(5, ghost_batches=2, normals=_normals())
     first, second = (torch.nn.BatchNorm2d(5).double() for _ in range(2))
     for layer in (first, second):
         layer.weight.data = torch.tensor(np.asarray(bn.scale[...]))
-    net = Net(lambda draws: BatchNorm(5, groups=2, draws=draws))
+    net = Net(lambda normals: BatchNorm(5, ghost_batches=2, normals=normals))
     params = {"scale": bn.scale[...], "bias": bn.bias[...]}
     buffers = {"mean": bn.mean[...], "var": bn.var[...]}
     for call in range(3):

@@ -9,11 +9,11 @@ import optax
 import pytest
 from replay import B, batch, make_oracle, replay_oracle, replay_ours, small_config
 
+from sharingan_jax.gan.gan import build_gan
 from sharingan_jax.gan.losses import bce_disc, bce_gen, clamped_bce, clamped_bce_disc, modified_d_term
 from sharingan_jax.gan.optim import clip_by_global_norm
 from sharingan_jax.gan.state import digest
 from sharingan_jax.gan.step import sample_images
-from sharingan_jax.gan.system import build_system
 from sharingan_jax.interop.state_dict import from_tensors
 from sharingan_jax.model.layers import leaky_relu
 
@@ -118,10 +118,10 @@ def test_looking_at_the_originals_pictures_moves_its_u_and_statistics_and_lookin
     assert moved == {"weight_u", "weight_v", "running_mean", "running_var", "num_batches_tracked"}
 
     config = small_config("stabilised")
-    system = build_system(config)
-    state = from_tensors(config, system, before, gen_adam=None, disc_adam=None)
+    gan = build_gan(config)
+    state = from_tensors(config, gan, before, gen_adam=None, disc_adam=None)
     at_start = digest(state)
-    ours = [sample_images(system, state.gen, jnp.asarray(z), statistics="batch") for _ in range(2)]
+    ours = [sample_images(gan, state.gen, jnp.asarray(z), statistics="batch") for _ in range(2)]
     np.testing.assert_array_equal(*ours)
     assert digest(state) == at_start
     # The original's first look comes after one more power iteration than its last training step took: other pictures.

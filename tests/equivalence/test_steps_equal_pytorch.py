@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from replay import (
     EXPERIMENTS,
+    PRE_ACTIVATION,
     batch,
     emblem_batch,
     make_oracle,
@@ -18,12 +19,12 @@ torch = pytest.importorskip("torch", reason="the oracle needs torch; see require
 import pytorch_oracle as oracle  # noqa: E402
 
 STEPS = 50
-FORMS = {"baseline": "winograd", "stabilised_modified": "winograd"}
+CONV_IMPLS = {"baseline": "winograd", "stabilised_modified": "winograd"}
 
 
 @pytest.mark.parametrize(("experiment", "loss"), [*((name, "bce") for name in EXPERIMENTS), ("stabilised", "bce_clamped")])
 def test_fifty_steps_in_float64_move_every_number_alike(experiment: str, loss: str) -> None:
-    config = small_config(experiment, form=FORMS.get(experiment, "direct"), loss__name=loss)
+    config = small_config(experiment, conv_impl=CONV_IMPLS.get(experiment, "direct"), loss__name=loss)
     torch.manual_seed(1)
     initial = make_oracle(config, None).networks()
     (ours, our_figures), (theirs, their_figures) = (
@@ -36,7 +37,7 @@ def test_fifty_steps_in_float64_move_every_number_alike(experiment: str, loss: s
 
 @pytest.mark.parametrize("experiment", ["baseline", "stabilised_modified"])
 def test_batch_norm_before_the_activation_too(experiment: str) -> None:
-    config = small_config(experiment, model__batch_norm="before")
+    config = small_config(experiment, **PRE_ACTIVATION)
     torch.manual_seed(1)
     initial = make_oracle(config, None).networks()
     (ours, _), (theirs, _) = (replay(config, initial, steps=3) for replay in (replay_ours, replay_oracle))
@@ -44,7 +45,7 @@ def test_batch_norm_before_the_activation_too(experiment: str) -> None:
 
 
 def test_statistics_of_parts_of_the_batch_are_those_of_data_parallel() -> None:
-    config = small_config("stabilised", model__batch_norm_groups="2")
+    config = small_config("stabilised", model__ghost_batches="2")
     torch.manual_seed(1)
     training = make_oracle(config, None)
     initial = training.networks()
@@ -60,7 +61,7 @@ def test_statistics_of_parts_of_the_batch_are_those_of_data_parallel() -> None:
 
 def test_a_step_at_full_width_on_pictures_in_float64_moves_every_number_alike() -> None:
     """The published system itself, 64 channels wide, on 25 emblems; the fifty steps are of a narrow one, for time."""
-    config = small_config("stabilised", width=64, form="winograd", model__nz="100")
+    config = small_config("stabilised", width=64, conv_impl="winograd", model__nz="100")
     torch.manual_seed(2)
     initial = make_oracle(config, None, dtype="float32").networks()
     (ours, our_figures), (theirs, their_figures) = (
@@ -72,7 +73,7 @@ def test_a_step_at_full_width_on_pictures_in_float64_moves_every_number_alike() 
 
 
 def test_at_full_width_the_first_step_in_float32_reports_the_same() -> None:
-    config = small_config("baseline", width=64, form="winograd", model__nz="100")
+    config = small_config("baseline", width=64, conv_impl="winograd", model__nz="100")
     torch.manual_seed(2)
     initial = make_oracle(config, None, dtype="float32").networks()
     (_, ours), (_, theirs) = (
@@ -86,7 +87,7 @@ def test_at_full_width_the_first_step_in_float32_reports_the_same() -> None:
 
 
 def test_at_a_quarter_of_the_width_loss_g_is_as_near_in_most_cases() -> None:
-    config = small_config("stabilised", width=16, form="winograd", model__nz="20")
+    config = small_config("stabilised", width=16, conv_impl="winograd", model__nz="20")
     apart = []
     for seed in range(7):
         torch.manual_seed(seed)
@@ -100,7 +101,7 @@ def test_at_a_quarter_of_the_width_loss_g_is_as_near_in_most_cases() -> None:
 
 @pytest.mark.parametrize("experiment", ["baseline", "stabilised"])
 def test_float32_drifts_from_float64_as_pytorchs_does(experiment: str) -> None:
-    config = small_config(experiment, width=8, form="winograd", model__nz="20")
+    config = small_config(experiment, width=8, conv_impl="winograd", model__nz="20")
     torch.manual_seed(2)
     initial = make_oracle(config, None, dtype="float32").networks()
     shared = {"steps": 100, "count": 25, "source": emblem_batch}

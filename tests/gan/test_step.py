@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import smoke_config
+from replay import PRE_ACTIVATION
 
-from sharingan_jax.config.schema import Config
+from sharingan_jax.config.schema import Config, LossConfig
 from sharingan_jax.devices.mesh import make_mesh, replicated
 from sharingan_jax.devices.trainer import Trainer, sharded_step
+from sharingan_jax.gan.gan import Gan, build_gan, init_state
+from sharingan_jax.gan.objective import build_objective
 from sharingan_jax.gan.state import TrainState, digest
 from sharingan_jax.gan.step import _update_disc, sample_images, scale_images, train_step
-from sharingan_jax.gan.system import System, build_system, init_state
 from sharingan_jax.rng import draw_latents
 
 REAL_U8 = np.random.default_rng(0).integers(0, 256, (4, 8, 32, 32, 3), np.uint8)
@@ -24,25 +26,25 @@ REAL_U8 = np.random.default_rng(0).integers(0, 256, (4, 8, 32, 32, 3), np.uint8)
 
 def _config(**changes: str) -> Config:
     # The direct convolutions compile in half the time, and the forms are proven equal elsewhere.
-    tiny = {"model__ngf": "4", "model__ndf": "4", "model__nz": "8", "model__convolution": "direct"}
+    tiny = {"model__gen__width": "4", "model__disc__width": "4", "model__nz": "8", "model__conv_impl": "direct"}
     return smoke_config(**{**tiny, **changes})
 
 
 @cache
-def _system(**changes: str) -> System:
-    return build_system(_config(**changes))
+def _gan(**changes: str) -> Gan:
+    return build_gan(_config(**changes))
 
 
 @cache
-def _state(system: System) -> TrainState:
-    return jax.jit(lambda: init_state(system, seed=0))()
+def _state(gan: Gan) -> TrainState:
+    return jax.jit(lambda: init_state(gan, seed=0))()
 
 
 @cache
-def _one_step(system: System) -> Callable[..., Any]:
+def _one_step(gan: Gan) -> Callable[..., Any]:
     def step(state: TrainState, real: jax.Array) -> Any:
-        z = draw_latents(state.key, step=state.step + 1, count=len(real), nz=system.nz)
-        return train_step(system, state, real, z)
+        z = draw_latents(state.key, step=state.step + 1, count=len(real), nz=gan.nz)
+        return train_step(gan, state, real, z)
 
     return jax.jit(step)
 
@@ -66,7 +68,7 @@ def test_uint8_becomes_minus_one_to_one() -> None:
 
 
 def test_the_bits_do_not_depend_on_how_steps_are_cut_into_dispatches() -> None:
-    trainer = _trainer(model__convolution="winograd")
+    trainer = _trainer(model__conv_impl="winograd")
     digests = {digest(_run(trainer, cuts)[0]) for cuts in ([4], [2, 2], [1, 1, 1, 1])}
     assert len(digests) == 1
 
@@ -91,14 +93,14 @@ def test_beta_shifts_the_reported_loss_and_changes_no_weight_and_no_sample() -> 
 
 
 def test_beta_changes_no_bit_of_ds_update() -> None:
-    system = _system()
-    state = _state(system)
+    gan = _gan()
+    state = _state(gan)
     real = scale_images(jnp.asarray(REAL_U8[0]))
-    fake = sample_images(system, state.gen, jnp.ones((8, 8)), statistics="batch")
+    fake = sample_images(gan, state.gen, jnp.ones((8, 8)), statistics="batch")
     (without, metrics), (with_beta, metrics_beta) = (
         # Operation by operation: another program might round otherwise.
-        _update_disc(replace(system, beta=beta), state.disc, real=real, fake=fake)
-        for beta in (0.0, 0.01)
+        _update_disc(replace(gan, objective=objective), state.disc, real=real, fake=fake)
+        for objective in (gan.objective, build_objective(LossConfig(name="bce", beta=0.01)))
     )
     jax.tree.map(np.testing.assert_array_equal, without, with_beta)
     assert metrics["grad_norm_d"] == metrics_beta["grad_norm_d"]
@@ -107,13 +109,13 @@ def test_beta_changes_no_bit_of_ds_update() -> None:
 
 @pytest.mark.parametrize(("net", "passes"), [("disc", 3), ("gen", 1)])
 def test_d_moves_its_buffers_three_times_a_step_and_g_once(net: str, passes: int) -> None:
-    system = _system()
-    state, real = _state(system), scale_images(jnp.asarray(REAL_U8[0]))
+    gan = _gan()
+    state, real = _state(gan), scale_images(jnp.asarray(REAL_U8[0]))
     raised = jax.tree_util.tree_map_with_path(
         lambda path, leaf: leaf + 1.0 if jax.tree_util.keystr(path) == f".{net}.buffers['bn4']['var']" else leaf, state
     )
     # What is left of the one added: a factor of 0.9 at each training pass.
-    after, after_raised = (getattr(_one_step(system)(start, real)[0], net).buffers["bn4"]["var"] for start in (state, raised))
+    after, after_raised = (getattr(_one_step(gan)(start, real)[0], net).buffers["bn4"]["var"] for start in (state, raised))
     np.testing.assert_allclose(after_raised - after, 0.9**passes, rtol=1e-4)
 
 
@@ -148,32 +150,32 @@ def test_sampling_between_steps_changes_no_bit_of_training() -> None:
 
 @pytest.mark.parametrize("mode", ["batch", "running"])
 def test_a_pass_that_samples_moves_no_buffer_where_one_that_trains_moves_all(mode: Any) -> None:
-    system = _system()
-    gen = _state(system).gen
+    gan = _gan()
+    gen = _state(gan).gen
     z = jnp.asarray(np.random.default_rng(1).standard_normal((3, 8)), jnp.float32)
     moved = {
         name: [bool((a != b).any()) for a, b in zip(*(jax.tree.leaves(tree) for tree in (gen.buffers, after)), strict=True)]
         for name in (mode, "train")
-        for after in [system.gen.apply(gen.params, gen.buffers, z, mode=name)[1]]
+        for after in [gan.gen.apply(gen.params, gen.buffers, z, mode=name)[1]]
     }
     assert not any(moved[mode])
     assert all(moved["train"])
 
 
 def test_a_sample_with_running_statistics_does_not_depend_on_its_company() -> None:
-    system = _system()
+    gan = _gan()
     state, _ = _run(_trainer(), [4])
     z = np.random.default_rng(1).standard_normal((6, 8)).astype(np.float32)
-    together, alone = (sample_images(system, state.gen, jnp.asarray(part), statistics="running") for part in (z, z[:1]))
+    together, alone = (sample_images(gan, state.gen, jnp.asarray(part), statistics="running") for part in (z, z[:1]))
     np.testing.assert_allclose(together[:1], alone, atol=1e-5)
-    company, _ = (sample_images(system, state.gen, jnp.asarray(part), statistics="batch") for part in (z, z[:1]))
+    company, _ = (sample_images(gan, state.gen, jnp.asarray(part), statistics="batch") for part in (z, z[:1]))
     assert np.abs(company[:1] - alone).max() > 1e-3
 
 
 @pytest.mark.parametrize("groups", ["1", "2"])
 def test_eight_devices_are_one_within_rounding(groups: str) -> None:
     (one, metrics_one), (eight, metrics_eight) = (
-        _run(_trainer(devices, model__batch_norm_groups=groups), [2, 2]) for devices in (1, 8)
+        _run(_trainer(devices, model__ghost_batches=groups), [2, 2]) for devices in (1, 8)
     )
     for name in metrics_one:
         np.testing.assert_allclose(metrics_one[name], metrics_eight[name], rtol=2e-3, atol=1e-5, err_msg=name)
@@ -185,7 +187,7 @@ def test_eight_devices_are_one_within_rounding(groups: str) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"train__n_critic": "2", "loss__beta": "0.01", "loss__name": "bce_clamped", "model__batch_norm": "before"}],
+    [{}, {"train__n_critic": "2", "loss__beta": "0.01", "loss__name": "bce_clamped", **PRE_ACTIVATION}],
     ids=["default", "changed"],
 )
 def test_eight_devices_are_one_in_float64(changes: dict[str, str]) -> None:
@@ -196,15 +198,15 @@ def test_eight_devices_are_one_in_float64(changes: dict[str, str]) -> None:
     with jax.enable_x64(True):
         results = []
         for devices in (1, 8):
-            system, mesh = _system(**changes), make_mesh(devices, batch_sizes={8})
+            gan, mesh = _gan(**changes), make_mesh(devices, batch_sizes={8})
             sharded = sharded_step(_config(**changes), mesh)
 
-            def step_of_run(state: TrainState, real: jax.Array, sharded: Any = sharded, system: System = system) -> Any:
-                z = draw_latents(state.key, step=state.step + 1, count=len(real), nz=system.nz)
+            def step_of_run(state: TrainState, real: jax.Array, sharded: Any = sharded, gan: Gan = gan) -> Any:
+                z = draw_latents(state.key, step=state.step + 1, count=len(real), nz=gan.nz)
                 return sharded(state, real, z)
 
             step: Callable[..., Any] = jax.jit(step_of_run, out_shardings=replicated(mesh))
-            state = jax.tree.map(_as_float64, jax.jit(lambda system=system: init_state(system, seed=0))())
+            state = jax.tree.map(_as_float64, jax.jit(lambda gan=gan: init_state(gan, seed=0))())
             for real_u8 in REAL_U8[:2]:
                 state, metrics = step(state, jnp.asarray(real_u8) / 127.5 - 1)
             for leaf in jax.tree.leaves(state):

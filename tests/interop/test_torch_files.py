@@ -10,7 +10,7 @@ import optax
 import pytest
 import safetensors.numpy
 from conftest import ROOT
-from replay import NZ, batch, make_oracle, relative_differences, small_config
+from replay import NZ, PRE_ACTIVATION, batch, make_oracle, relative_differences, small_config
 
 import main
 from sharingan_jax.interop import torch_import
@@ -18,7 +18,7 @@ from sharingan_jax.interop.tensor_table import disc_table, gen_table
 from sharingan_jax.run.sampling import draw_run_latents
 
 SMALL = [
-    f"--config.model.nz={NZ}", "--config.model.ngf=2", "--config.model.ndf=2", "--config.model.convolution=direct",
+    f"--config.model.nz={NZ}", "--config.model.gen.width=2", "--config.model.disc.width=2", "--config.model.conv_impl=direct",
     "--config.train.devices=1", "--config.train.batch_size=5", "--config.sample.num=5", "--config.log.tensorboard=False",
 ]  # fmt: skip
 
@@ -61,7 +61,7 @@ def test_the_table_has_the_originals_names() -> None:
         "dis.0.weight_orig", "dis.2.weight_orig", "dis.4.running_mean", "dis.5.weight_orig", "dis.7.running_mean",
         "dis.8.weight_orig", "dis.10.running_mean", "dis.11.weight",
     ]  # fmt: skip
-    plain = [row.name for row in gen_table(small_config("baseline", model__batch_norm="before"))]
+    plain = [row.name for row in gen_table(small_config("baseline", **PRE_ACTIVATION))]
     assert plain[:6] == ["gen.0.weight", "gen.1.weight", "gen.1.bias", "gen.1.running_mean", "gen.1.running_var", "gen.3.weight"]
 
 
@@ -90,7 +90,7 @@ def test_pytorchs_modules_load_an_export_and_draw_the_same_images(run: Path, tmp
     out = tmp_path / f"networks{ending}"
     _export(run, out)
     tensors = safetensors.torch.load_file(out) if ending == ".safetensors" else torch.load(out, weights_only=True)
-    gen, disc = oracle.Generator(nz=NZ, ngf=2, normalised=True), oracle.Discriminator(ndf=2, normalised=True)
+    gen, disc = oracle.Generator(nz=NZ, width=2, spectral=True), oracle.Discriminator(width=2, spectral=True)
     for net, prefix in ((gen, "gen."), (disc, "dis.")):
         part = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         net.load_state_dict(part, strict=True)
@@ -173,14 +173,15 @@ def test_a_pytorch_run_continues_here_from_its_checkpoint_with_adams_moments(tmp
 def test_the_names_of_the_dcgan_tutorial_are_read_from_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
     torch.manual_seed(1)
-    training = make_oracle(small_config("baseline", model__batch_norm="before"), None, dtype="float32")
+    training = make_oracle(small_config("baseline", **PRE_ACTIVATION), None, dtype="float32")
     files = []
     for net, prefix in ((training.gen, "gen."), (training.disc, "dis.")):
         files.append(tmp_path / f"{prefix}pth")
         torch.save({f"main.{name.removeprefix(prefix)}": tensor for name, tensor in net.state_dict().items()}, files[-1])
     assert _import(tmp_path / "run", files=files, config="baseline") == 2
-    assert capsys.readouterr().err.endswith("). Use --config.model.batch_norm=before, which fits.\n")
-    assert _import(tmp_path / "run", "--config.model.batch_norm=before", files=files, config="baseline") == 0
+    flags = ["--config.model.gen.norm_position=pre_activation", "--config.model.disc.norm_position=pre_activation"]
+    assert capsys.readouterr().err.endswith(f"). Use {' '.join(flags)}, which fits.\n")
+    assert _import(tmp_path / "run", *flags, files=files, config="baseline") == 0
     exported = _export(tmp_path / "run", tmp_path / "again.safetensors")
     for name, array in training.networks().items():
         if not name.endswith("num_batches_tracked"):

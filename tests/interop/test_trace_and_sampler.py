@@ -12,7 +12,12 @@ from replay import FIGURES, NZ, make_oracle, small_config
 import main
 from sharingan_jax.data.emblems.draw import draw_emblems
 
-WIDTHS = ["--config.model.ngf=2", "--config.model.ndf=2", f"--config.model.nz={NZ}", "--config.model.convolution=direct"]
+WIDTHS = [
+    "--config.model.gen.width=2",
+    "--config.model.disc.width=2",
+    f"--config.model.nz={NZ}",
+    "--config.model.conv_impl=direct",
+]
 STEPS = 4
 
 
@@ -24,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--config.train.steps=6",
         "--config.train.devices=1",
         "--config.log.tensorboard=False",
-        "--config.train.steps_per_call=2",
+        "--config.train.steps_per_dispatch=2",
     ]
     assert main.main(["--config", str(ROOT / "configs/default.py"), "--workdir", str(workdir), *WIDTHS, *more]) == 0
     return workdir

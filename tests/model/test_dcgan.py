@@ -1,19 +1,23 @@
 """The pair's shapes at every size, exactly the reference's at 64, and what one pass may move."""
 
+from dataclasses import fields
+
 import jax
 import numpy as np
 import pytest
 from conftest import smoke_config
 
-from sharingan_jax.config.schema import Config
-from sharingan_jax.gan.system import System, build_system
+from sharingan_jax.config.schema import Config, NetworkConfig
+from sharingan_jax.gan.gan import Gan, build_gan
+from sharingan_jax.model.architectures import ARCHITECTURES
+from sharingan_jax.model.layers import NORMS
 from sharingan_jax.rng import Stream, seed_key, stream_key
 
 
 def _shapes(config: Config) -> tuple[dict, dict, dict, dict]:
-    system = build_system(config)
+    gan = build_gan(config)
     key = stream_key(seed_key(0), Stream.GEN_INIT)
-    trees = (*jax.eval_shape(lambda: system.gen.init(key)), *jax.eval_shape(lambda: system.disc.init(key)))
+    trees = (*jax.eval_shape(lambda: gan.gen.init(key)), *jax.eval_shape(lambda: gan.disc.init(key)))
     return tuple(  # type: ignore[return-value]
         {
             jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
@@ -25,7 +29,7 @@ def _shapes(config: Config) -> tuple[dict, dict, dict, dict]:
 
 def test_at_64_the_kernels_are_the_references() -> None:
     gen, gen_buffers, disc, disc_buffers = _shapes(
-        smoke_config(data__size="64", model__nz="100", model__ngf="64", model__ndf="64")
+        smoke_config(data__size="64", model__nz="100", model__gen__width="64", model__disc__width="64")
     )
     assert {name: shape for name, shape in gen.items() if name.endswith("kernel")} == {
         "to4/kernel": (4, 4, 100, 512), "to8/kernel": (4, 4, 512, 256), "to16/kernel": (4, 4, 256, 128),
@@ -48,12 +52,14 @@ def test_at_64_the_kernels_are_the_references() -> None:
 @pytest.mark.parametrize("size", [32, 64, 128])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_of_every_size_come_out_and_go_in(size: int, channels: int) -> None:
-    system = build_system(smoke_config(data__size=str(size), data__channels=str(channels), model__ngf="4", model__ndf="4"))
+    gan = build_gan(
+        smoke_config(data__size=str(size), data__channels=str(channels), model__gen__width="4", model__disc__width="4")
+    )
 
     def through() -> tuple[jax.Array, jax.Array]:
         key = seed_key(0)
-        fake, _ = system.gen.apply(*system.gen.init(stream_key(key, Stream.GEN_INIT)), jax.numpy.zeros((3, 16)), mode="train")
-        logits, _ = system.disc.apply(*system.disc.init(stream_key(key, Stream.DISC_INIT)), fake, mode="train")
+        fake, _ = gan.gen.apply(*gan.gen.init(stream_key(key, Stream.GEN_INIT)), jax.numpy.zeros((3, 16)), mode="train")
+        logits, _ = gan.disc.apply(*gan.disc.init(stream_key(key, Stream.DISC_INIT)), fake, mode="train")
         return fake, logits
 
     fake, logits = jax.eval_shape(through)
@@ -61,19 +67,19 @@ def test_pictures_of_every_size_come_out_and_go_in(size: int, channels: int) -> 
     assert logits.shape == (3,)
 
 
-def _initial(system: System) -> tuple[dict, dict]:
-    return jax.jit(system.gen.init)(stream_key(seed_key(0), Stream.GEN_INIT))
+def _initial(gan: Gan) -> tuple[dict, dict]:
+    return jax.jit(gan.gen.init)(stream_key(seed_key(0), Stream.GEN_INIT))
 
 
 def test_the_same_seed_gives_the_same_kernels_with_and_without_spectral_norm() -> None:
-    with_norm, _ = _initial(build_system(smoke_config()))
-    without, buffers = _initial(build_system(smoke_config(model__gen_spectral_norm="False")))
+    with_norm, _ = _initial(build_gan(smoke_config()))
+    without, buffers = _initial(build_gan(smoke_config(model__gen__spectral_norm="False")))
     jax.tree.map(np.testing.assert_array_equal, with_norm, without)
     assert not any(name.startswith("to") for name in buffers)
 
 
 def test_initial_weights_have_the_stated_distributions() -> None:
-    params, buffers = _initial(build_system(smoke_config(model__ngf="32")))
+    params, buffers = _initial(build_gan(smoke_config(model__gen__width="32")))
     kernel = np.asarray(params["to8"]["kernel"])
     np.testing.assert_allclose([kernel.mean(), kernel.std()], [0.0, 0.02], atol=2e-4)
     np.testing.assert_allclose([params["bn4"]["scale"].mean(), params["bn4"]["scale"].std()], [1.0, 0.02], atol=8e-3)
@@ -83,11 +89,17 @@ def test_initial_weights_have_the_stated_distributions() -> None:
     np.testing.assert_allclose(np.linalg.norm(buffers["to8"]["u"]), 1.0, rtol=1e-6)
 
 
-@pytest.mark.parametrize("order", ["after", "before"])
-def test_batch_norm_stands_where_the_configuration_says(order: str) -> None:
-    system = build_system(smoke_config(model__batch_norm=order))
-    params, buffers = _initial(system)
+@pytest.mark.parametrize("position", ["post_activation", "pre_activation"])
+def test_batch_norm_stands_where_the_configuration_says(position: str) -> None:
+    gan = build_gan(smoke_config(model__gen__norm_position=position))
+    params, buffers = _initial(gan)
     params = {**params, "bn4": {"scale": 0 * params["bn4"]["scale"], "bias": 0 * params["bn4"]["bias"] - 1.0}}
     # A batch norm that gives −1 everywhere: a ReLU behind it would end the picture's dependence on z and on its sign.
-    fake, _ = jax.jit(lambda z: system.gen.apply(params, buffers, z, mode="running"))(jax.numpy.ones((1, 16)))
-    assert bool(np.abs(fake).max() > 0) == (order == "after")
+    fake, _ = jax.jit(lambda z: gan.gen.apply(params, buffers, z, mode="running"))(jax.numpy.ones((1, 16)))
+    assert bool(np.abs(fake).max() > 0) == (position == "post_activation")
+
+
+def test_the_choices_of_a_configuration_are_the_entries_of_the_tables() -> None:
+    choices = {entry.name: entry.metadata["rule"].choices for entry in fields(NetworkConfig)}
+    assert choices["arch"] == tuple(ARCHITECTURES)
+    assert choices["norm"] == tuple(NORMS)

@@ -12,8 +12,8 @@ from conftest import ROOT, smoke_config
 from sharingan_jax.data.emblems.draw import draw_emblems
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import Trainer
+from sharingan_jax.gan.gan import build_gan
 from sharingan_jax.gan.state import digest
-from sharingan_jax.gan.system import build_system
 
 PROGRAM = """
 import conftest, test_functional
@@ -44,10 +44,10 @@ def test_flax_tree_mode_gives_the_same_bits() -> None:
 
 
 def test_a_pass_leaves_the_arrays_it_was_given_as_they_were() -> None:
-    system = build_system(smoke_config())
+    gan = build_gan(smoke_config())
     state = Trainer(smoke_config(), make_mesh(1, batch_sizes={8})).init(0)
     before = digest(state)
-    z = jax.numpy.ones((4, system.nz))
-    _, buffers = system.gen.apply(state.gen.params, state.gen.buffers, z, mode="train")
+    z = jax.numpy.ones((4, gan.nz))
+    _, buffers = gan.gen.apply(state.gen.params, state.gen.buffers, z, mode="train")
     assert digest(state) == before
     assert not (buffers["to4"]["u"] == state.gen.buffers["to4"]["u"]).all()

@@ -11,18 +11,18 @@ from flax import nnx
 from sharingan_jax.model.convolutions import close
 from sharingan_jax.model.functional import Net
 from sharingan_jax.model.layers import BatchNorm, Buffer, SpectralConv, leaky_relu, power_iteration
-from sharingan_jax.rng import Draws
+from sharingan_jax.rng import NamedNormals
 
 RNG = np.random.default_rng(0)
 
 
-def _draws(seed: int = 0) -> Draws:
+def _normals(seed: int = 0) -> NamedNormals:
     rng = np.random.default_rng(seed)
-    return Draws(lambda _, shape: jnp.asarray(rng.standard_normal(shape), jnp.float32))
+    return NamedNormals(lambda _, shape: jnp.asarray(rng.standard_normal(shape), jnp.float32))
 
 
 def _conv(*, spectral_norm: bool = True) -> SpectralConv:
-    return SpectralConv(3, 5, convolve=close, spectral_norm=spectral_norm, draws=_draws())
+    return SpectralConv(3, 5, convolve=close, spectral_norm=spectral_norm, normals=_normals())
 
 
 def _pictures(*shape: int) -> Any:
@@ -73,7 +73,7 @@ def test_an_unnormalised_layer_has_no_buffers() -> None:
 
 
 def test_batch_norm_normalises_with_the_biased_variance_and_keeps_the_unbiased() -> None:
-    bn = BatchNorm(5, groups=1, draws=_draws())
+    bn = BatchNorm(5, normals=_normals())
     x = np.asarray(_pictures(3, 4, 2, 5), np.float64) * 3 + 1
     y = bn(jnp.asarray(x, jnp.float32), mode="train")
     mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
@@ -84,7 +84,10 @@ def test_batch_norm_normalises_with_the_biased_variance_and_keeps_the_unbiased()
 
 
 def test_statistics_joined_over_devices_are_the_whole_batchs_and_lose_no_digits_to_a_mean_far_from_zero() -> None:
-    net = Net(lambda draws: BatchNorm(5, groups=1, draws=draws))
+    net, net_on_devices = (
+        Net(lambda normals, axis_name=axis_name: BatchNorm(5, axis_name=axis_name, normals=normals))
+        for axis_name in (None, "devices")
+    )
     params = {"scale": jnp.ones(5), "bias": jnp.zeros(5)}
     x = np.asarray(_pictures(6, 4, 2, 5)) * 3 + 1000  # E[x²] − mean² of these has an error of a tenth in float32.
     weight = _pictures(*x.shape)
@@ -93,7 +96,7 @@ def test_statistics_joined_over_devices_are_the_whole_batchs_and_lose_no_digits_
     def shared(x: Any) -> Any:
         """Three devices with two pictures each."""
         parts = x.reshape(3, 2, *x.shape[1:])
-        each = jax.vmap(lambda part: net.apply(params, buffers, part, mode="train", axis="devices"), axis_name="devices")
+        each = jax.vmap(lambda part: net_on_devices.apply(params, buffers, part, mode="train"), axis_name="devices")
         y, after = each(parts)
         return y.reshape(x.shape), after
 
@@ -108,7 +111,7 @@ def test_statistics_joined_over_devices_are_the_whole_batchs_and_lose_no_digits_
 
 
 def test_running_mode_uses_what_training_kept_and_leaves_it() -> None:
-    bn = BatchNorm(5, groups=1, draws=_draws())
+    bn = BatchNorm(5, normals=_normals())
     for _ in range(3):
         bn(_pictures(3, 4, 2, 5), mode="train")
     mean, var = np.asarray(bn.mean[...]), np.asarray(bn.var[...])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import smoke_config
 
+from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState, digest
-from sharingan_jax.gan.system import build_system, init_state
 from sharingan_jax.run.checkpoints import CheckpointManager, DamagedCheckpointError
 
 IDENTITY = {"config": "0123", "data": "4567"}
@@ -38,7 +38,7 @@ def _flip(share: float) -> Callable[[Path], None]:
 
 @pytest.fixture(scope="module")
 def state() -> TrainState:
-    return init_state(build_system(smoke_config(model__ngf="4", model__ndf="4", model__nz="4")), seed=0)
+    return init_state(build_gan(smoke_config(model__gen__width="4", model__disc__width="4", model__nz="4")), seed=0)
 
 
 def _write(folder: Path, state: TrainState) -> list[str]:

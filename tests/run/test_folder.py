@@ -15,13 +15,14 @@ import main
 from sharingan_jax.data.dataset import ArrayDataset
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_json
+from sharingan_jax.gan.metrics import METRIC_NAMES
 from sharingan_jax.run.continuation import check_continuation, read_existing
 from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.lock import lock_folder
 from sharingan_jax.run.manifest import DataSummary, Imported, Manifest, Start, read_data_record, read_manifest, write_manifest
-from sharingan_jax.run.metrics import METRICS, read_metrics
+from sharingan_jax.run.metrics import read_metrics
 
-RECORD = {"step": 1, "epoch": 1, "time": 0.5, **dict.fromkeys(METRICS, 0.5)}
+RECORD = {"step": 1, "epoch": 1, "time": 0.5, **dict.fromkeys(METRIC_NAMES, 0.5)}
 DEEP = "[" * 100_000
 MANIFEST = Manifest(
     status="complete", seed=0, step=4, total_steps=4, config={}, config_digest="cc", data=DataSummary("folder", 3, "aa", 0),

@@ -31,7 +31,8 @@ def test_dispatches_cover_each_step_once_and_end_at_every_writing_step(
 
 def test_a_dispatch_is_no_longer_than_the_way_to_the_next_file() -> None:
     plan = BatchPlan(100, batch_size=25, seed=0, last_batch="keep")
-    long = {"train__steps": "1000000", "train__steps_per_call": "10000000", "sample__every": "100", "checkpoint__every": "200"}
+    long = {"train__steps": "1000000", "train__steps_per_dispatch": "10000000"}
+    long |= {"sample__every": "100", "checkpoint__every": "200"}
     schedule = make_schedule(smoke_config(**long), plan)
     chunks = schedule.chunks(1)
     assert [next(chunks) for _ in range(3)] == [(1, 100), (101, 100), (201, 100)]

@@ -1,6 +1,6 @@
 """Your own images: copy this file, set the path, and change what you like.
 
-    python main.py --config folder --config.data.path=my_images
+    python main.py --config my_images --config.data.path=my_images
 
 Time: 1200 steps with 100 images, about 6 minutes on two CPU cores.
 
@@ -16,6 +16,6 @@ def get_config() -> ConfigDict:
     """Return the settings of a run."""
     config = base_config("default")
     config.data.source = "folder"
-    config.data.path = "pictures"  # any folder; the pictures may lie in folders below it
-    config.train.epochs = 300  # at 100 pictures in batches of 25: 1200 steps
+    config.data.path = "my_images"  # any folder; images in folders below it count as well
+    config.train.epochs = 300  # with 100 images in batches of 25: 1200 steps
     return config

@@ -1,0 +1,43 @@
+"""Averaged generator weights: an exponential moving average over the images seen, which samples better than the last weights.
+
+Paper: Karras et al. 2018, "Progressive Growing of GANs", section 6.1; Yazıcı et al. 2019, "The Unusual Effectiveness of Averaging
+in GAN Training". The half-life in images, and the buffers of the generator itself beside averaged parameters, are as in
+StyleGAN 2's official code.
+"""
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+import jax
+
+from sharingan_jax.gan.state import NetState, TrainState
+from sharingan_jax.model.functional import Arrays
+
+Weights = Literal["raw", "averaged"]
+
+
+def init_ema(params: Arrays, *, half_life: float) -> Arrays | None:
+    """Return the average before step 1, the initial parameters, or None if `half_life` is 0."""
+    return params if half_life > 0 else None
+
+
+def update_ema(ema: Arrays | None, params: Arrays, *, images: int, half_life: float) -> Arrays | None:
+    """Return decay · ema + (1 − decay) · params with decay = 2^(−images / half_life), for a step on `images` images."""
+    if ema is None:
+        return None
+    share = -math.expm1(-math.log(2) * images / half_life)  # 1 − decay, in float64
+    return jax.tree.map(lambda average, new: average + share * (new - average), ema, params)
+
+
+def generator_of(state: TrainState, *, weights: Weights) -> NetState:
+    """Return the generator to sample from: as trained (`"raw"`), or with averaged parameters and the same buffers.
+
+    Raises ValueError if the run keeps no averaged weights.
+    """
+    match weights:
+        case "raw":
+            return state.gen
+        case "averaged" if state.ema is not None:
+            return replace(state.gen, params=state.ema)
+    raise ValueError(f"no {weights} weights in this state")

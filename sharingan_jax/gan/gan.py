@@ -1,0 +1,70 @@
+"""The game that a configuration defines: networks, objective and optimizers, none of which training changes."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sharingan_jax.config.schema import Config
+from sharingan_jax.gan.ema import init_ema
+from sharingan_jax.gan.objective import Objective, build_objective
+from sharingan_jax.gan.optim import build_optimizer
+from sharingan_jax.gan.state import NetState, TrainState
+from sharingan_jax.model.architectures import build_networks
+from sharingan_jax.model.convolutions import convolutions, fastest_form
+from sharingan_jax.model.functional import Net
+from sharingan_jax.rng import Stream, seed_key, stream_key
+
+
+@dataclass(frozen=True)
+class Gan:
+    """The game of a configuration.
+
+    `conv_impl` is the implementation in use, which `model.conv_impl=auto` may have chosen. `ema_half_life` is in images; 0 keeps
+    no averaged weights. `axis_name` names the devices of the `shard_map` that the training step runs in, if any.
+    """
+
+    gen: Net
+    disc: Net
+    objective: Objective
+    gen_optimizer: optax.GradientTransformation
+    disc_optimizer: optax.GradientTransformation
+    n_critic: int
+    nz: int
+    conv_impl: str
+    ema_half_life: float = 0.0
+    axis_name: str | None = None
+
+
+def build_gan(config: Config, *, axis_name: str | None = None) -> Gan:
+    """Return the game of a configuration. `axis_name` is None if the step runs on one device or under `jit`."""
+    model = config.model
+    conv_impl = fastest_form(jax.default_backend()) if model.conv_impl == "auto" else model.conv_impl
+    gen, disc = build_networks(config, convolutions=convolutions(conv_impl), axis_name=axis_name)  # type: ignore[arg-type]
+    return Gan(
+        gen=gen,
+        disc=disc,
+        objective=build_objective(config.loss),
+        gen_optimizer=build_optimizer(config.optim.gen),
+        disc_optimizer=build_optimizer(config.optim.disc),
+        n_critic=config.train.n_critic,
+        nz=model.nz,
+        conv_impl=conv_impl,
+        ema_half_life=config.train.ema_half_life,
+        axis_name=axis_name,
+    )
+
+
+def init_state(gan: Gan, *, seed: int) -> TrainState:
+    """Return the state before step 1: a pure function of the game and the seed."""
+    key = seed_key(seed)
+    gen_params, gen_buffers = gan.gen.init(stream_key(key, Stream.GEN_INIT))
+    disc_params, disc_buffers = gan.disc.init(stream_key(key, Stream.DISC_INIT))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+        gen=NetState(gen_params, gen_buffers, gan.gen_optimizer.init(gen_params)),
+        disc=NetState(disc_params, disc_buffers, gan.disc_optimizer.init(disc_params)),
+        ema=init_ema(gen_params, half_life=gan.ema_half_life),
+    )

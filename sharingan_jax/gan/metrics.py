@@ -1,0 +1,35 @@
+"""The table of a step's metrics, from which the step, the records, the plots, the log and TensorBoard take their names."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number a step, under `name` in `metrics.jsonl`; `label` is its name in a legend and `log_label` in a log's lines.
+
+    `network` is the network whose update it is from: a metric of "gen" is NaN at the steps that do not update G, and null in the
+    records. Metrics with the same `unit` share the axes of a plot.
+    """
+
+    name: str
+    label: str
+    log_label: str
+    network: Literal["gen", "disc"]
+    unit: str
+
+
+METRICS = (
+    Metric("loss_d", "D", "Loss_D", "disc", "loss (nats)"),
+    Metric("loss_g", "G", "Loss_G", "gen", "loss (nats)"),
+    Metric("d_real", "D(x)", "D(x)", "disc", "D's mean probability"),
+    Metric("d_fake_before", "D(G(z)), before D's update", "D(G(z))", "disc", "D's mean probability"),
+    Metric("d_fake_after", "D(G(z)), after it", "D(G(z))", "gen", "D's mean probability"),
+    Metric("grad_norm_d", "D", "", "disc", "gradient norm, unclipped"),
+    Metric("grad_norm_g", "G", "", "gen", "gradient norm, unclipped"),
+)
+"""All metrics of a step, in the order of a log's line. One without a `log_label` is not in that line."""
+
+METRIC_NAMES = tuple(metric.name for metric in METRICS)
+GEN_METRICS = tuple(metric.name for metric in METRICS if metric.network == "gen")
+DISC_METRICS = tuple(metric.name for metric in METRICS if metric.network == "disc")

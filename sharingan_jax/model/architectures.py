@@ -1,0 +1,47 @@
+"""The table of architectures. A new one is a pair of modules and a line in `ARCHITECTURES`."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from flax import nnx
+
+from sharingan_jax.config.schema import Config, NetworkConfig
+from sharingan_jax.model import dcgan
+from sharingan_jax.model.convolutions import Convolutions
+from sharingan_jax.model.functional import Net
+from sharingan_jax.model.layers import NORMS
+
+
+class Architecture(NamedTuple):
+    """A pair of modules: `gen` maps latents [B, nz] to images [B, H, W, C], `disc` maps images to logits [B]."""
+
+    gen: Callable[..., nnx.Module]
+    disc: Callable[..., nnx.Module]
+
+
+ARCHITECTURES = {"dcgan": Architecture(gen=dcgan.Generator, disc=dcgan.Discriminator)}
+"""The choices of `model.gen.arch` and `model.disc.arch`."""
+
+
+def build_networks(config: Config, *, convolutions: Convolutions, axis_name: str | None) -> tuple[Net, Net]:
+    """Return (generator, discriminator). `axis_name` names the devices of a `shard_map` that the batch is split over, if any."""
+    model = config.model
+
+    def options(network: NetworkConfig) -> dict[str, Any]:
+        norm = partial(NORMS[network.norm], ghost_batches=model.ghost_batches, axis_name=axis_name)
+        return {
+            "size": config.data.size,
+            "channels": config.data.channels,
+            "width": network.width,
+            "spectral_norm": network.spectral_norm,
+            "norm": norm,
+            "norm_position": network.norm_position,
+            "convolutions": convolutions,
+            "dtype": model.dtype,
+        }
+
+    make_gen, make_disc = ARCHITECTURES[model.gen.arch].gen, ARCHITECTURES[model.disc.arch].disc
+    gen = Net(lambda normals: make_gen(nz=model.nz, normals=normals, **options(model.gen)))
+    disc = Net(lambda normals: make_disc(normals=normals, **options(model.disc)))
+    return gen, disc
