@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, smoke_config
+from conftest import ROOT
 
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.parse import parse
-from sharingan_jax.config.schema import identity, known_keys, settings_of, to_dict
+from sharingan_jax.config.schema import identity, known_keys, to_dict
 from sharingan_jax.errors import UserError
 
 DEFAULT = ROOT / "configs" / "default.py"
@@ -138,10 +138,3 @@ def test_what_does_not_move_numbers_is_no_part_of_a_runs_identity() -> None:
         "train.host_threads", "train.deterministic", "train.seeds", "train.stacked_seeds",
         "sample.every", "sample.columns", "checkpoint.every", "checkpoint.keep", "log.every", "log.tensorboard",
     }  # fmt: skip
-
-
-def test_what_was_done_before_there_was_a_setting_is_no_part_of_a_runs_identity() -> None:
-    newer = [(key, rule.before) for key, _, rule in settings_of(smoke_config()) if rule.before is not None]
-    assert newer
-    for key, before in newer:
-        assert key not in identity(load_config(ROOT / "configs" / "smoke.py", [(key, str(before))]))

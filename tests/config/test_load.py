@@ -61,7 +61,7 @@ def test_a_runs_folder_stands_for_its_manifest_or_its_config(tmp_path: Path) -> 
     (tmp_path / "config.json").write_text(json.dumps(to_dict(SMOKE)))
     assert load_config(tmp_path) == SMOKE
     other = to_dict(load_config(SMOKE, {"train.steps": 3}))
-    (tmp_path / "manifest.json").write_text(json.dumps({"versions": {}, "config": other}))
+    (tmp_path / "manifest.json").write_text(json.dumps({"status": "complete", "config": other}))
     assert load_config(tmp_path).train.steps == 3
 
 
