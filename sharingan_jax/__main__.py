@@ -34,9 +34,9 @@ Without a command, flags go to train. Start here:
   {prog} --version
 """
 
-WRITABLE = ". Give a folder that you may write to."
+WRITABLE = "; give a folder that may be written to"
 NEXT: dict[int | None, str] = {
-    errno.ENOSPC: ". Free disk space, then start the same command: it continues from the last checkpoint.",
+    errno.ENOSPC: "; make room on the disk, and the same command continues from the last checkpoint",
     errno.EROFS: WRITABLE,
     errno.EACCES: WRITABLE,
 }

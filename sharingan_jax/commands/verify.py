@@ -34,6 +34,7 @@ def make_parser() -> Parser:
     parser.add_path("--workdir", required=True, metavar="DIR", help="the run's folder")
     parser.add_argument("--from", dest="start", type=int, metavar="A", help="start at this checkpoint; default: at step 0")
     parser.add_argument("--to", dest="end", type=int, metavar="B", help="end at this checkpoint; default: the last")
+    parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help=f"change {', '.join(MAY_BE_OTHERS)}")
     return parser
 
 
@@ -46,15 +47,15 @@ def run(arguments: list[str]) -> int:
             raise UserError(f"--config.{key}: verify takes its settings from the run in --workdir. Only {others} may change.")
 
     from sharingan_jax.config.load import load_config
-    from sharingan_jax.run.folder import RunFolder
+    from sharingan_jax.run.folder import RunFolder, read_config
     from sharingan_jax.training.verify import verify
 
     changed_devices = any(key == "train.devices" for key, _ in overrides)
-    config = load_config(RunFolder(flags.workdir).config, overrides) if overrides else None
+    config = load_config(read_config(RunFolder(flags.workdir)), overrides) if overrides else None
     try:
         verdict = verify(flags.workdir, start=flags.start, end=flags.end, config=config, keep_devices=not changed_devices)
     except Stopped as stopped:
-        print("stopped before its end: nothing is verified")
+        print("stopped before the end: nothing is verified")
         return stopped.exit_code
     _tell(verdict)
     return 0 if verdict.same else 1
@@ -63,29 +64,29 @@ def run(arguments: list[str]) -> int:
 def _tell(verdict: "Verdict") -> None:
     first, last = verdict.span.start + 1, verdict.span.end
     if verdict.images:
-        print("not the same: the images have changed since the run (first: then, second: now):")
+        print("different: the images have changed since the run (first: then, second: now):")
         _list(verdict.images)
         return
     if verdict.same:
         steps = ", ".join(map(str, verdict.compared))
-        print(f"the same to the bit: the figures of steps {first} to {last}, the tensors after {steps}; digest {verdict.digest}")
+        print(f"bitwise identical: the metrics of steps {first} to {last}, the tensors after {steps}; digest {verdict.digest}")
     else:
-        print(f"not the same: steps {first} to {last}")
+        print(f"different: steps {first} to {last}")
     if verdict.metrics:
-        print(f"figures differ from step {verdict.metrics[0]} on (then | now):")
+        print(f"metrics differ from step {verdict.metrics[0]} on (then | now):")
         _list(verdict.metrics[1])
     if verdict.tensors:
         print(f"tensors differ in the checkpoint of step {verdict.tensors[0]}:")
         _list(verdict.tensors[1])
     if verdict.digests:
-        print(f"the digest after step {last} was noted as {verdict.digests[0]} and is {verdict.digests[1]}")
+        print(f"digests differ after step {last}: {verdict.digests[0]} | {verdict.digests[1]}")
     if verdict.environment:
         print("changed since the run (then | now):")
         _list(verdict.environment)
     elif not verdict.same:
-        print("nothing that the run noted has changed since: neither versions, device, threads nor code")
+        print("nothing that the run recorded has changed since: versions, device, threads and code are the same")
     if verdict.span.start < verdict.recorded_from:
-        print(f"(it noted nothing of the steps up to {verdict.recorded_from}, which may have run under others)")
+        print(f"(the run did not record its environment for the steps up to {verdict.recorded_from})")
 
 
 def _list(lines: Sequence[str]) -> None:

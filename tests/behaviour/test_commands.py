@@ -127,7 +127,7 @@ def test_a_dry_run_shows_every_setting_and_writes_nothing(tmp_path: Path, capsys
     out = capsys.readouterr().out
     for words in (
         "optim.disc.clip_norm = 5.0",
-        "800: batches of 25, 4 an epoch, 200 epochs",
+        "800: batches of 25, 4 per epoch, 200 epochs",
         "100 from emblems",
         "at step 1",
         "nothing was written",
