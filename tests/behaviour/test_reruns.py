@@ -11,7 +11,7 @@ from conftest import ROOT, environments_of, manifest_of, train_arguments
 from PIL import Image
 
 import main
-from sharingan_jax.devices.environment import SETTLED, describe_environment
+from sharingan_jax.devices.environment import PINNED, describe_environment
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_the_shell_does_not_change_what_a_seed_means() -> None:
         "print(jax.config.jax_enable_x64, jax.config.jax_threefry_partitionable, jax.config.jax_random_seed_offset)"
     )
     told = {"JAX_ENABLE_X64": "1", "JAX_THREEFRY_PARTITIONABLE": "0", "JAX_RANDOM_SEED_OFFSET": "5"}
-    assert told.keys() == SETTLED.keys()
+    assert told.keys() == PINNED.keys()
     environment = {**os.environ, **told}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT, env=environment)
     assert done.stdout.splitlines()[-1] == "False True 0"

@@ -42,7 +42,7 @@ def test_moving_the_folder_keeps_the_digest_and_changing_an_image_changes_it(pic
 
 
 def test_the_digest_never_changes() -> None:
-    # Recorded from this code on 2026-11-24, when it was called `fingerprint`. Every run's manifest has it.
+    # Recorded from this code on 2026-11-26, when it was called `fingerprint`. Every run's manifest has it.
     assert _load("emblems", size=64).digest == "317522ccf2c7bbb0c81a31af4cfb5993640d5239399d9ae07a3a127258cc8c2b"
     assert _load("emblems", channels=1).digest == "4ddf0a87d24eb4c51cd44e95abd4d7a196b33e29bb676edbec156535f48a9cfe"
 
