@@ -115,10 +115,10 @@ def test_a_wheel_in_a_fresh_environment_trains_from_an_empty_folder(
     where = _run(environment, empty, "python", "-c", "import sharingan_jax; print(sharingan_jax.__file__)")
     assert Path(where.strip()).is_relative_to(environment)
     assert _run(environment, empty, "sharingan-jax", "--version") == f"sharingan-jax {sharingan_jax.__version__}\n"
-    assert "\nsmoke " in _run(environment, empty, "python", "-m", "sharingan_jax", "configs")
-    _run(environment, empty, "sharingan-jax", "train", "--config", "smoke", "--workdir", "run", "--config.train.steps=4")
+    assert "\nquick " in _run(environment, empty, "python", "-m", "sharingan_jax", "configs")
+    _run(environment, empty, "sharingan-jax", "--config", "quick", "--workdir", "run", "--config.train.steps=4")
     assert (empty / "run" / "losses.png").stat().st_size > 0
-    assert "complete  4/4" in _run(environment, empty, "sharingan-jax", "runs", ".")
+    assert "complete  4/4   0     quick +1  " in _run(environment, empty, "sharingan-jax", "runs", ".")
 
 
 @pytest.mark.slow
