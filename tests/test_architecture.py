@@ -11,7 +11,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "sharingan_jax"
 
 LAW = (
-    "errors < files, rng < config < data, model < gan < devices < run, reporting"
+    "errors < files, rng < config < data, model < gan < devices, reporting < run"
     " < training, evaluation < compare, interop < commands < __main__"
 )
 

@@ -2,7 +2,10 @@
 
 import statistics
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, TextIO
+
+from sharingan_jax.gan.metrics import METRICS
 
 Record = dict[str, Any]
 
@@ -62,8 +65,7 @@ class Progress:
         rate = (step - step_before) / max(now - time_before, 1e-9)
         return (
             f"[{record['epoch']}/{epochs}][{(step - 1) % self._batches + 1}/{self._batches}]"
-            f"  Loss_D: {_figure(records, 'loss_d')}  Loss_G: {_figure(records, 'loss_g')}  D(x): {_figure(records, 'd_real')}"
-            f"  D(G(z)): {_figure(records, 'd_fake_before')} / {_figure(records, 'd_fake_after')}"
+            f"  {_metrics(records)}"
             f"  step {step}/{self._total}  {rate:.2f} steps/s  left {_duration((self._total - step) / rate)}"
         )
 
@@ -91,6 +93,12 @@ class Chorus:
     def _show(self) -> None:
         while self._waiting and all(self._waiting.values()):
             self._progress.update(*(records.pop(0) for records in self._waiting.values()))
+
+
+def _metrics(records: Sequence[Record]) -> str:
+    """Return the metrics of a step as the original prints them: `Loss_D: …  Loss_G: …  D(x): …  D(G(z)): … / …`."""
+    logged = groupby((metric for metric in METRICS if metric.log_label), key=lambda metric: metric.log_label)
+    return "  ".join(f"{label}: {' / '.join(_figure(records, metric.name) for metric in same)}" for label, same in logged)
 
 
 def _figure(records: Sequence[Record], name: str) -> str:
