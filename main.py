@@ -27,10 +27,10 @@ def main(arguments: list[str]) -> int:
     name, rest = "train", arguments
     if arguments and not arguments[0].startswith("-"):
         name, rest = arguments[0], arguments[1:]
-    from sharingan_jax.devices.environment import settle_jax
-    from sharingan_jax.errors import UserError
+    from sharingan_jax.devices.environment import pin_jax
+    from sharingan_jax.errors import Stopped, UserError
 
-    settle_jax()
+    pin_jax()
     try:
         if name not in COMMANDS:
             raise UserError(f"there is no command {name!r}; there are: {', '.join(COMMANDS)}")
@@ -42,6 +42,9 @@ def main(arguments: list[str]) -> int:
     except OSError as error:  # A full disk or a folder that may not be written: the system's own words name the file.
         print(f"error: {error}{NEXT.get(error.errno, '')}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(stopped)
+        return stopped.exit_code
     except KeyboardInterrupt:
         print("interrupted; what was saved is whole", file=sys.stderr)
         return 130

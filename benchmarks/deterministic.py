@@ -25,11 +25,11 @@ def serve(batch: int, deterministic: bool) -> None:
     from pathlib import Path
 
     from sharingan_jax.config.load import load_config
-    from sharingan_jax.devices.environment import settle_environment
+    from sharingan_jax.devices.environment import pin_environment
 
     overrides = [("train.deterministic", str(deterministic)), ("train.batch_size", str(batch))]
     config = load_config(Path(__file__).parents[1] / "configs" / "default.py", overrides)
-    settle_environment(config, recorded=0)
+    pin_environment(config, recorded=0)
 
     import jax
     import numpy as np

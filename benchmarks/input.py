@@ -17,8 +17,9 @@ import jax
 import numpy as np
 
 from benchmarks.spread import spread
+from sharingan_jax.data.dataset import ArrayDataset
 from sharingan_jax.data.order import BatchPlan
-from sharingan_jax.data.pipeline import chunks
+from sharingan_jax.data.pipeline import batches
 
 STEPS_A_CALL, CALLS = 10, 60
 
@@ -26,14 +27,15 @@ STEPS_A_CALL, CALLS = 10, 60
 def milliseconds_a_step(count: int, *, batch: int, size: int) -> list[float]:
     """Milliseconds a step of each of CALLS dispatches, once the first has come."""
     images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+    dataset = ArrayDataset(images=images, names=("",) * count, digests=("",) * count)
     plan = BatchPlan(count, batch_size=batch, seed=0, last_batch="drop")
-    lengths = ((first, STEPS_A_CALL) for first in itertools.count(1, STEPS_A_CALL))
+    chunks = ((first, STEPS_A_CALL) for first in itertools.count(1, STEPS_A_CALL))
     taken = []
-    batches = chunks(images, plan, lengths)
-    jax.block_until_ready(jax.device_put(next(batches)))
+    stream = batches(dataset, plan, chunks)
+    jax.block_until_ready(jax.device_put(next(stream)))
     for _ in range(CALLS):
         began = time.perf_counter()
-        jax.block_until_ready(jax.device_put(next(batches)))
+        jax.block_until_ready(jax.device_put(next(stream)))
         taken.append(1000 * (time.perf_counter() - began) / STEPS_A_CALL)
     return taken
 

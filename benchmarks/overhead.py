@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from sharingan_jax.run.folder import RunDir
+from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.metrics import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +38,7 @@ def train(settings: Mapping[str, object], *, cache: Path) -> tuple[float, float]
             process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise SystemExit(f"the run ended with {process.returncode}")
-        times = {record["step"]: record["time"] for record in read_metrics(RunDir(Path(folder)))}
+        times = {record["step"]: record["time"] for record in read_metrics(RunFolder(Path(folder)))}
         assert json.loads((Path(folder) / "manifest.json").read_text())["status"] == "complete"
     return times[LAST] - times[FIRST], used.ru_maxrss / 1000
 

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharingan_jax.run.folder import RunDir
+from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.metrics import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ class Taken:
 
 def look(pid: int, workdir: Path) -> Taken | None:
     """What the process takes now; None where it has ended or not begun."""
-    run = RunDir(workdir)
+    run = RunFolder(workdir)
     try:
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         files = len(list(Path(f"/proc/{pid}/fd").iterdir()))

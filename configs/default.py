@@ -74,6 +74,7 @@ def get_config() -> ConfigDict:
     config.sample = sample = ConfigDict()
     sample.every = 100  # steps between grids of pictures from fixed latents (post)
     sample.num = 25  # pictures in a grid (post)
+    sample.columns = 5  # images in a row of a grid: 25 make a square (post: 8)
 
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.every = 100  # steps between checkpoints; there is always one at the end

@@ -20,10 +20,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import main
-from sharingan_jax.data.sources.folder import folder_pictures
+from sharingan_jax.data.sources.folder import folder_dataset
 from sharingan_jax.errors import UserError
+from sharingan_jax.files import read_json
 from sharingan_jax.reporting.grids import make_grid
-from sharingan_jax.run.folder import RunDir, read_config, read_json
+from sharingan_jax.run.folder import RunFolder, read_config
 from sharingan_jax.run.metrics import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -47,9 +48,9 @@ def train(pictures: Path, runs: Path, *, changes: list[str]) -> int:
 
 def tell(runs: Path, figure: Path) -> None:
     """Prints what came out, as Markdown, and draws the curves."""
-    records = {name: read_metrics(RunDir(runs / name)) for name in EXPERIMENTS}
+    records = {name: read_metrics(RunFolder(runs / name)) for name in EXPERIMENTS}
     for name in EXPERIMENTS:
-        manifest = read_json(RunDir(runs / name).manifest)
+        manifest = read_json(RunFolder(runs / name).manifest)
         print(f"- `{name}`: {manifest['status']} at step {manifest['step']}, digest `{manifest['digest'][:16]}`")
     for title, key in (("Loss_D", "loss_d"), ("Loss_G", "loss_g"), ("D(x)", "d_real"), ("D(G(z)) before", "d_fake_before")):
         print(f"\n{title}, mean over the {WINDOW} steps that end at the step named (the first row: step 1 alone)\n")
@@ -102,14 +103,15 @@ def twin_table(records: dict[str, list[dict[str, Any]]]) -> str:
 
 def variety_table(runs: Path) -> str:
     """Mean distance between two pictures of a grid, and how many of its pictures are distinct, at chosen steps."""
-    config = read_config(RunDir(runs / EXPERIMENTS[0]))
-    real = folder_pictures(Path(config.data.path), size=config.data.size, channels=config.data.channels).images
+    config = read_config(RunFolder(runs / EXPERIMENTS[0]))
+    dataset = folder_dataset(Path(config.data.path), size=config.data.size, channels=config.data.channels)
+    real = dataset.preview(dataset.count)
     real_distance, threshold = real_variety(real, count=config.sample.num)
     rows = []
     for step in GRID_STEPS:
         cells = []
         for name in EXPERIMENTS:
-            path = RunDir(runs / name).sample(step)
+            path = RunFolder(runs / name).sample(step)
             if path.is_file():
                 fakes = cut_grid(_read_grid(path), size=config.data.size, count=config.sample.num)
                 cells.append(f"{mean_distance(fakes) / real_distance:.2f} ({distinct(fakes, threshold)})")

@@ -37,16 +37,18 @@ from experiments.study_results import (
 )
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.schema import Config, identity
-from sharingan_jax.data.dataset import Pictures
+from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.order import BatchPlan
-from sharingan_jax.data.sources.load import load_pictures
+from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.devices.environment import describe_environment
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import write_atomically, write_json, write_text
+from sharingan_jax.files import read_json, write_atomically, write_json, write_text
 from sharingan_jax.reporting.progress import Progress
-from sharingan_jax.run.folder import RunDir, describe_pictures, read_config, read_json, write_config
+from sharingan_jax.run.folder import RunFolder, read_config, write_config
+from sharingan_jax.run.load import load_run
+from sharingan_jax.run.manifest import describe_data, read_data_record, write_data_record
 from sharingan_jax.run.metrics import read_metrics
-from sharingan_jax.run.sampling import draw_run_latents, restore_sampler
+from sharingan_jax.run.sampling import draw_run_latents
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ("baseline", "stabilised")
@@ -67,9 +69,9 @@ class Cell:
     folder: Path
 
     @property
-    def run(self) -> RunDir:
+    def run(self) -> RunFolder:
         """The folder as a run's; a PyTorch training leaves its config, manifest and metrics under the same names."""
-        return RunDir(self.folder)
+        return RunFolder(self.folder)
 
     @property
     def fakes(self) -> Path:
@@ -105,7 +107,7 @@ def _train_ours(cell: Cell, settings: list[tuple[str, str]]) -> int:
     changes = [f"--config.{key}={text}" for key, text in settings]
     code = main.main(["--config", str(_config_file(cell)), "--workdir", str(cell.folder), *changes])
     if not code:
-        sampler = restore_sampler(cell.folder, step=None, statistics="batch")
+        sampler = load_run(cell.folder).sampler()
         _write_fakes(cell, sampler.draw(_latents(sampler.nz), group=GROUP))
     return code
 
@@ -116,8 +118,8 @@ def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> None:
     import torch
 
     config = load_config(_config_file(cell), settings)
-    pictures = load_pictures(config.data)
-    real = oracle.as_torch(pictures.images.astype(np.float32) / 127.5 - 1.0)
+    pictures = load_dataset_from_config(config.data)
+    real = oracle.as_torch(pictures.preview(pictures.count).astype(np.float32) / 127.5 - 1.0)
     torch.manual_seed(config.seed)
     gen = oracle.Generator(nz=config.model.nz, width=config.model.gen.width, spectral=config.model.gen.spectral_norm)
     disc = oracle.Discriminator(width=config.model.disc.width, spectral=config.model.disc.spectral_norm)
@@ -131,14 +133,15 @@ def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> None:
     _write_fakes(cell, fakes.permute(0, 2, 3, 1).numpy())
 
 
-def _describe_pytorch(cell: Cell, config: Config, pictures: Pictures) -> None:
+def _describe_pytorch(cell: Cell, config: Config, pictures: ImageDataset) -> None:
     import torch
 
     environment = describe_environment()
     environment["versions"] |= {"torch": torch.__version__}
     threads = {"torch_threads": torch.get_num_threads()}
     write_config(cell.run, config)
-    write_json(cell.run.manifest, {"data": describe_pictures(config, pictures), **environment, **threads})
+    write_data_record(cell.run.data, describe_data(config, pictures))
+    write_json(cell.run.manifest, {**environment, **threads})
 
 
 def _pytorch_steps(config: Config, training: Any, real: Any) -> Iterator[dict[str, Any]]:
@@ -186,22 +189,27 @@ def collect(runs: Path, out: Path, *, seeds: int) -> None:
         raise UserError(f"{runs}: not trained yet: {'; '.join(missing)}; `train` goes on with them")
     _check_alike(every)
     config = read_config(every[0].run)
-    pictures = load_pictures(config.data)
-    real = sample_statistics(pictures.images / 127.5 - 1.0)
-    manifests = [read_json(cell.run.manifest) for cell in every]
+    pictures = load_dataset_from_config(config.data)
+    real = sample_statistics(pictures.preview(pictures.count) / 127.5 - 1.0)
     study = {
         "command": "python -m experiments.study collect",
         "window": WINDOW,
         "steps": config.train.steps,
         "samples": SAMPLES,
-        "pictures": {"count": pictures.count, "fingerprint": pictures.fingerprint},
+        "pictures": {"count": pictures.count, "fingerprint": pictures.digest},
         "versions": {
-            name: sorted({manifest["versions"].get(name, "–") for manifest in manifests}) for name in ("jax", "torch", "python")
+            name: sorted({versions.get(name, "–") for versions in map(_versions, every)}) for name in ("jax", "torch", "python")
         },
         "real": {name: float(f"{value:.6g}") for name, value in real.items()},
         "runs": [_measured(cell, real) for cell in every],
     }
     write_json(out, study)
+
+
+def _versions(cell: Cell) -> dict[str, str]:
+    manifest = read_json(cell.run.manifest)
+    versions: dict[str, str] = (manifest["starts"][-1]["environment"] if "starts" in manifest else manifest)["versions"]
+    return versions
 
 
 def _check_alike(every: list[Cell]) -> None:
@@ -211,7 +219,7 @@ def _check_alike(every: list[Cell]) -> None:
     for cell in every:
         settings = {key: value for key, value in identity(read_config(cell.run)).items() if key not in MAY_DIFFER}
         settings["train.steps"] = read_config(cell.run).train.steps
-        settings["pictures"] = read_json(cell.run.manifest)["data"]["fingerprint"]
+        settings["images"] = read_data_record(cell.run.data).digest
         first, expected = seen.setdefault(cell.experiment, (cell, settings))
         differing = [
             f"{key} is {settings[key]!r} and was {expected[key]!r}" for key in expected if settings[key] != expected[key]

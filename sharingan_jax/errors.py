@@ -1,8 +1,31 @@
-"""The one exception a user is meant to read."""
+"""The exceptions that a user is meant to read."""
+
+import signal
+import sys
+from pathlib import Path
 
 
 class UserError(Exception):
-    """What the user asked for cannot be done; the message is one line: the setting or file, its value, the rule, the next move.
+    """The user asked for something that cannot be done. One line: the setting or file, its value, the rule, what to do.
 
-    `main.py` prints the message without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with code 2.
     """
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM stopped the work, after everything was saved. The same call continues it.
+
+    It is a KeyboardInterrupt, so that it also stops the script or the notebook cell that was running.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; the same command continues from here")
+        self.exit_code = 128 + number
+
+
+def command_line() -> str:
+    """Return how the program was started, for messages that name a command: `sharingan-jax` or `python main.py`."""
+    script = Path(sys.argv[0] if sys.argv else "")
+    if script.name == "main.py":
+        return "python main.py"
+    return "python -m sharingan_jax" if script.parts[-2:] == ("sharingan_jax", "__main__.py") else "sharingan-jax"

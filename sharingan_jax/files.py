@@ -1,18 +1,24 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and JSON read into typed values."""
 
 import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from sharingan_jax.errors import UserError
 
+T = TypeVar("T")
+PUT_BACK = "put the file back as it was, or use another --workdir"
+
 
 def make_folder(folder: Path) -> None:
-    """Makes `folder` and those above it where they are missing. Raises UserError where a file is in the way, else OSError."""
+    """Make `folder` and the folders above it, if missing. Raises UserError if a file is in the way, else OSError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -21,8 +27,8 @@ def make_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Puts the file's name into an OSError that has none: the system gives none for a write that finds the disk full."""
+def name_in_errors(path: Path) -> Iterator[None]:
+    """Add the file's name to an OSError that has none, such as that of a write that finds the disk full."""
     try:
         yield
     except OSError as error:
@@ -32,16 +38,16 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Makes `path` hold what `write` puts into the binary file it is given, or leaves `path` as it was.
+    """Make `path` hold what `write` puts into the binary file it is given, or leave `path` as it was.
 
     The bytes go to a hidden sibling first, reach the disk, and are then renamed over `path`, so that neither a crash nor a
-    full disk leaves half a file under the name a reader opens. Missing parent folders are made. Raises OSError and what
+    full disk leaves half a file under the name that a reader opens. Makes missing parent folders. Raises OSError, and what
     `make_folder` raises.
     """
     make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with naming(path), os.fdopen(handle, "wb") as file:
+        with name_in_errors(path), os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -53,10 +59,66 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` as UTF-8, atomically."""
+    """Write `text` as UTF-8, atomically."""
     write_atomically(path, lambda file: file.write(text.encode("utf-8")))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON with a final newline, atomically; raises ValueError on NaN or infinity."""
+    """Write `value` as indented JSON with a final newline, atomically. Raises ValueError on NaN or infinity."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises UserError naming the file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a JSON object, got {_kind_of(value)}")
+    return value
+
+
+def read_as(kind: type[T], value: Any, *, path: Path, key: str = "") -> T:
+    """Return a JSON value as an instance of `kind`: a dataclass of plain values, or a plain type.
+
+    Object keys that the dataclass does not have are ignored. Raises UserError naming `path` and the key that does not fit.
+    """
+    result: T = _converted(kind, value, path, key)
+    return result
+
+
+def _converted(kind: Any, value: Any, path: Path, key: str) -> Any:
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if origin is types.UnionType:
+        return None if value is None else _converted(inner[0], value, path, key)
+    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
+        hints = typing.get_type_hints(kind)
+        prefix = f"{key}." if key else ""
+        missing = [f.name for f in fields(kind) if f.name not in value and f.default is MISSING]
+        if missing:
+            raise UserError(f"{path}: {prefix}{missing[0]} is missing; {PUT_BACK}")
+        present = [f.name for f in fields(kind) if f.name in value]
+        return kind(**{name: _converted(hints[name], value[name], path, prefix + name) for name in present})
+    if origin is tuple and isinstance(value, list):
+        return tuple(_converted(inner[0], item, path, f"{key}[{i}]") for i, item in enumerate(value))
+    if origin in (dict, Mapping) and isinstance(value, dict):
+        return {name: _converted(inner[1], item, path, f"{key}.{name}") for name, item in value.items()}
+    plain = (int, float) if kind is float else kind if isinstance(kind, type) and origin is None else ()
+    if isinstance(value, plain) and (kind is bool or not isinstance(value, bool)):
+        return value
+    raise UserError(f"{path}: {key}: expected {_name_of(kind)}, got {_kind_of(value)}; {PUT_BACK}")
+
+
+_KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def _name_of(kind: Any) -> str:
+    origin = typing.get_origin(kind) or kind
+    return _KINDS.get({tuple: list, Mapping: dict}.get(origin, origin), "an object")
+
+
+def _kind_of(value: Any) -> str:
+    return "null" if value is None else _KINDS.get(type(value), type(value).__name__)

@@ -29,7 +29,7 @@ import main
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.schema import Config
 from sharingan_jax.data.pipeline import import_tensorflow
-from sharingan_jax.run.folder import RunDir
+from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.metrics import read_metrics
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -131,13 +131,18 @@ def whole_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def figures_of(workdir: Path) -> list[dict[str, Any]]:
     """A run's records without what differs from start to start: when they were made."""
-    return [{**record, "time": None} for record in read_metrics(RunDir(workdir))]
+    return [{**record, "time": None} for record in read_metrics(RunFolder(workdir))]
 
 
 def manifest_of(workdir: Path) -> dict[str, Any]:
     """What a run says of itself."""
     manifest: dict[str, Any] = json.loads((workdir / "manifest.json").read_text())
     return manifest
+
+
+def environments_of(workdir: Path) -> list[dict[str, Any]]:
+    """The environment of each of a run's starts, as its manifest has it."""
+    return [start["environment"] for start in manifest_of(workdir)["starts"]]
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:

@@ -180,12 +180,12 @@ FAULTS = {
         f"{FAULTS_TEST}::test_an_archive_writes_nothing_outside_itself",
     ),
     "bomb": Fault(
-        "a picture of absurd size",
-        "a picture of more pixels than Pillow's bound",
-        "too many pixels to be a picture for this",
+        "an image of absurd size",
+        "an image with more pixels than Pillow's limit",
+        "expected an image of at most … pixels, got",
         "2",
         "all; it is refused before it is decoded",
-        "tests/data/test_pictures.py::test_a_picture_of_absurd_size_is_refused_before_it_is_decoded",
+        "tests/data/test_decode.py::test_an_image_of_absurd_size_is_refused_before_it_is_decoded",
     ),
     "soak": Fault(
         "thousands of steps",

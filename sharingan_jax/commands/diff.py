@@ -6,8 +6,10 @@ from typing import Any
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.config.schema import to_dict
 from sharingan_jax.errors import UserError
-from sharingan_jax.run.diff import differing_conditions, differing_pictures, differing_settings, first_difference
-from sharingan_jax.run.folder import RunDir, read_config, read_manifest
+from sharingan_jax.run.continuation import read_existing
+from sharingan_jax.run.diff import differing_environments, differing_images, differing_settings, first_difference
+from sharingan_jax.run.folder import RunFolder, read_config
+from sharingan_jax.run.manifest import Manifest
 from sharingan_jax.run.metrics import read_metrics
 
 DESCRIPTION = """\
@@ -27,18 +29,15 @@ def run(arguments: list[str]) -> int:
     flags, overrides = parser.parse(arguments)
     if overrides:
         raise UserError(f"--config.{overrides[0][0]}: diff takes runs as they are")
-    manifests, records = zip(*(_read(RunDir(folder)) for folder in flags.runs), strict=True)
-    _tell("settings", differing_settings(*manifests))
-    _tell("pictures", differing_pictures(*manifests))
-    _tell("conditions", differing_conditions(*manifests))
-    same_figures = _tell_figures(*records)
-    same_end = _tell_end(*manifests)
+    runs = [read_existing(RunFolder(folder)) for folder in flags.runs]
+    configs = [to_dict(read_config(run.folder)) for run in runs]
+    _tell("settings", differing_settings(*configs))
+    _tell("images", differing_images(*(run.data for run in runs)))
+    environments = [run.manifest.starts[-1].environment for run in runs if run.manifest and run.manifest.starts]
+    _tell("environment", differing_environments(*environments) if len(environments) == 2 else ["one run has not started yet"])
+    same_figures = _tell_figures(*(read_metrics(run.folder) for run in runs))
+    same_end = _tell_end(*(run.manifest for run in runs))
     return 0 if same_figures and same_end else 1
-
-
-def _read(run: RunDir) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    settings = to_dict(read_config(run))
-    return {**read_manifest(run.manifest), "config": settings}, read_metrics(run)
 
 
 def _tell(title: str, found: list[str]) -> None:
@@ -64,14 +63,14 @@ def _tell_figures(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> boo
     return False
 
 
-def _tell_end(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    if "digest" not in one or "digest" not in other:
+def _tell_end(one: Manifest | None, other: Manifest | None) -> bool:
+    if one is None or other is None or one.digest is None or other.digest is None:
         print("digests: not both runs have come to an end")
         return True
-    if one.get("step") != other.get("step"):
-        print(f"digests: of other steps, {one.get('step')} and {other.get('step')}")
+    if one.step != other.step:
+        print(f"digests: of other steps, {one.step} and {other.step}")
         return True
-    same: bool = one["digest"] == other["digest"]
-    words = "the same" if same else f"{one['digest'][:16]} | {other['digest'][:16]}"
-    print(f"digests: {words} after step {one['step']}")
+    same = one.digest == other.digest
+    words = "the same" if same else f"{one.digest[:16]} | {other.digest[:16]}"
+    print(f"digests: {words} after step {one.step}")
     return same

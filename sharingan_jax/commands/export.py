@@ -61,32 +61,33 @@ def _pytorch(flags: Namespace) -> None:
     from sharingan_jax.gan.state import digest
     from sharingan_jax.interop.state_dict import to_tensors
     from sharingan_jax.interop.torch_files import write_pth, write_safetensors
-    from sharingan_jax.run.load import read_saved_run
+    from sharingan_jax.run.load import load_run
 
-    saved = read_saved_run(flags.workdir, step=flags.step)
-    tensors = to_tensors(saved.config, saved.state)
+    run = load_run(flags.workdir)
+    state = run.state(flags.step)
+    tensors = to_tensors(run.config, state)
     if flags.out.suffix == ".pth":
         write_pth(flags.out, tensors)
     else:
-        write_safetensors(flags.out, tensors, {"step": str(saved.step), "digest": digest(saved.state)})
-    print(f"{len(tensors)} tensors of step {saved.step} in {flags.out}")
+        write_safetensors(flags.out, tensors, {"step": str(int(state.step)), "digest": digest(state)})
+    print(f"{len(tensors)} tensors of step {int(state.step)} in {flags.out}")
 
 
 def _trace(flags: Namespace) -> None:
     import numpy as np
 
-    from sharingan_jax.devices.environment import settle_environment
+    from sharingan_jax.devices.environment import pin_environment
     from sharingan_jax.files import write_atomically
-    from sharingan_jax.run.folder import RunDir, read_config
+    from sharingan_jax.run.folder import RunFolder, read_config
     from sharingan_jax.run.metrics import read_metrics
 
-    settle_environment(read_config(RunDir(flags.workdir)), recorded=0)
+    pin_environment(read_config(RunFolder(flags.workdir)), recorded=0)
 
     from sharingan_jax.interop.trace import compare_with_records, record_trace, run_beginning
 
     beginning = run_beginning(flags.workdir)
     trace = record_trace(beginning, steps=flags.steps or 10)
-    recorded, differing = compare_with_records(trace, read_metrics(beginning.run))
+    recorded, differing = compare_with_records(trace, read_metrics(beginning.folder))
     write_atomically(flags.out, lambda file: np.savez_compressed(file, **trace))  # type: ignore[arg-type]
     first, last = trace["step"][[0, -1]]
     if differing:
@@ -101,9 +102,10 @@ def _trace(flags: Namespace) -> None:
 def _stablehlo(flags: Namespace) -> None:
     from sharingan_jax.files import write_atomically
     from sharingan_jax.interop.stablehlo import export_sampler
-    from sharingan_jax.run.load import read_saved_run
+    from sharingan_jax.run.load import load_run
 
-    saved = read_saved_run(flags.workdir, step=flags.step)
-    content = export_sampler(saved, statistics=flags.statistics or "batch")
+    run = load_run(flags.workdir)
+    state = run.state(flags.step)
+    content = export_sampler(run.config, state, statistics=flags.statistics or "batch")
     write_atomically(flags.out, lambda file: file.write(content))
-    print(f"the sampler of step {saved.step} in {flags.out}, {len(content) / 1e6:.1f} MB")
+    print(f"the sampler of step {int(state.step)} in {flags.out}, {len(content) / 1e6:.1f} MB")

@@ -32,9 +32,9 @@ def run(arguments: list[str]) -> int:
     config = load_config(flags.config, overrides)
 
     from sharingan_jax.interop.torch_import import begin_run, import_state
-    from sharingan_jax.run.folder import RunDir
+    from sharingan_jax.run.folder import RunFolder
 
-    run_dir = RunDir(flags.workdir)
+    run_dir = RunFolder(flags.workdir)
     if run_dir.config.exists() or run_dir.checkpoints.exists():
         raise UserError(f"--workdir={flags.workdir} holds a run already; give a new folder")
     if flags.workdir.resolve() == Path.cwd():

@@ -23,11 +23,14 @@ in [-1, 1] (.npy), or a walk from latent to latent (.gif).
 
 Batch norm uses the statistics of the pictures drawn together, as the original does, so a picture depends a little on its
 company; --statistics running uses those kept in training, and each picture stands for itself. Sampling changes no run.
+
+A grid's contrast is stretched over all of its pictures, as in the original. A folder's files, walks, and a single picture
+(--num 1) are not stretched: their values -1 and 1 are black and white.
 """
 
 FORMS = (".png", ".npy", ".gif", "")
 GROUP = 500  # Pictures drawn at once: at 64 pixels about a gigabyte of activations.
-WALK_FRAMES = 12  # Between two latents: a second of film.
+WALK_FRAMES = 12  # Images from one latent to the next: one second of GIF (images.WALK_FPS).
 
 
 def run(arguments: list[str]) -> int:
@@ -43,6 +46,7 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("--seed", type=int, metavar="S", help="of the latents; default: 0")
     parser.add_argument("--latents", type=Path, metavar="Z.npy", help="use these latents, [N, nz], in place of drawn ones")
+    parser.add_argument("--columns", type=int, metavar="N", help="images in a row of grid.png; default: as the run's grids")
     parser.add_argument(
         "--interpolate", action="store_true", help="walk from latent to latent, in any form of --out; .gif always walks"
     )
@@ -57,6 +61,10 @@ def run(arguments: list[str]) -> int:
     for name in ("num", "seed"):
         if flags.latents and getattr(flags, name) is not None:
             raise UserError(f"--{name} and --latents are two ways to say the same; give one of them")
+    if flags.columns is not None and flags.columns < 1:
+        raise UserError(f"--columns={flags.columns}: expected at least 1")
+    if flags.columns is not None and flags.out.suffix.lower() != ".png":
+        raise UserError(f"--columns={flags.columns}: expected --out=grid.png, got --out={flags.out}. Leave out --columns.")
     if num < 1 + walks:
         raise UserError(f"--num={num} must be at least {1 + walks}" + (": a walk needs two ends" if walks else ""))
 
@@ -74,16 +82,17 @@ def run(arguments: list[str]) -> int:
         z = walk(z, frames=WALK_FRAMES)
     if len(z) > GROUP and flags.statistics != "running":
         print(f"{len(z)} pictures are drawn in groups of at most {GROUP}: batch statistics are each group's own")
-    _write(flags.out, sampler.draw(z, group=GROUP))
+    columns = flags.columns or (WALK_FRAMES if walks else sampler.columns)
+    _write(flags.out, sampler.draw(z, group=GROUP), columns=columns)
     print(f"{len(z)} pictures of {sampler.origin} in {flags.out}")
     return 0
 
 
 def _sampler(flags: Namespace) -> "Sampler":
     if flags.model is None:
-        from sharingan_jax.run.sampling import restore_sampler
+        from sharingan_jax.run.load import load_run
 
-        return restore_sampler(flags.workdir, step=flags.step, statistics=flags.statistics or "batch")
+        return load_run(flags.workdir).sampler(flags.step, statistics=flags.statistics or "batch")
     for name in ("step", "statistics"):
         if getattr(flags, name) is not None:
             raise UserError(f"--{name} goes with --workdir: the file in --model is of one step and one kind of statistics")
@@ -92,19 +101,19 @@ def _sampler(flags: Namespace) -> "Sampler":
     return load_sampler(flags.model)
 
 
-def _write(out: Path, fake: "np.ndarray[Any, Any]") -> None:
+def _write(out: Path, fake: "np.ndarray[Any, Any]", *, columns: int) -> None:
     import numpy as np
 
     from sharingan_jax.files import write_atomically
-    from sharingan_jax.reporting.grids import make_grid, save_gif, save_png, to_u8
+    from sharingan_jax.reporting.grids import make_grid, save_png, save_walk_gif, to_u8
 
     match out.suffix.lower():
         case ".npy":
             write_atomically(out, lambda file: np.save(file, fake))
         case ".png":
-            save_png(out, make_grid(fake))
+            save_png(out, make_grid(fake, columns=columns))
         case ".gif":
-            save_gif(out, to_u8(fake))
+            save_walk_gif(out, to_u8(fake))
         case "":
             for i, picture in enumerate(to_u8(fake)):
                 save_png(out / f"{i:05d}.png", picture)

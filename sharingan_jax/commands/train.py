@@ -1,28 +1,14 @@
 """`main.py [train]`: train a configuration in a run folder, or continue the run that is there."""
 
-import argparse
-import contextlib
-import os
-import signal
-import sys
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import Any
 
-from sharingan_jax.commands.arguments import Parser, add_process_flags, join_processes, lost_processes_told
+from sharingan_jax.commands.arguments import Parser, add_process_flags, join_processes
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.schema import Config
-from sharingan_jax.data.dataset import Pictures
-from sharingan_jax.devices.compile_cache import keep_compiled
-from sharingan_jax.devices.environment import settle_environment
-from sharingan_jax.devices.processes import Processes
-from sharingan_jax.errors import UserError
-from sharingan_jax.run.diff import differing_pictures
-from sharingan_jax.run.folder import RunDir, describe_pictures, read_manifest, recorded_threads
-from sharingan_jax.training.signals import StopRequest
-
-if TYPE_CHECKING:
-    from sharingan_jax.training.setup import Prepared
+from sharingan_jax.run.manifest import DataRecord, read_data_record
+from sharingan_jax.training.seeds import prepare, train_seeds
 
 DESCRIPTION = """\
 Trains a configuration. Every setting of configs/default.py can be changed on the command line:
@@ -67,104 +53,29 @@ def run(arguments: list[str]) -> int:
     add_process_flags(parser)
     flags, overrides = parser.parse(arguments)
     config = load_config(flags.config, overrides)
-    folders = {seed: _folder(flags, config, seed) for seed in range(config.seed, config.seed + config.train.seeds)}
-    config = settle_environment(config, recorded=_threads_of(config, folders.values()))
-    keep_compiled()
-
-    from sharingan_jax.data.sources.load import (
-        load_pictures,  # JAX takes a second to import: a mistyped setting does not wait for it.
-    )
-    from sharingan_jax.training.setup import prepare_seeds
-
-    processes = join_processes(flags)
-    with contextlib.ExitStack() as stack:
-        stream = sys.stdout if processes.is_first else stack.enter_context(Path(os.devnull).open("w"))
-        pictures = load_pictures(config.data)
-        if pictures.skipped:
-            print(f"{config.data.path}: {len(pictures.skipped)} files are not pictures and were skipped", file=stream)
-        if not any(key.startswith("data.") for key, _ in overrides):
-            _check_pictures_of(flags.config, config, pictures)
-        groups = prepare_seeds(config, pictures, folders.__getitem__, processes=processes)
-        if flags.dry_run:
-            from sharingan_jax.commands.dry_run import describe
-
-            processes.first_does(lambda: print(describe(groups)))
-            return 0
-        with lost_processes_told(processes):
-            exit_code = _train(groups, processes, stream=stream)
-        if exit_code:
-            print(f"stopped by {signal.Signals(exit_code - 128).name}; the same command continues from here", file=stream)
-    return exit_code
-
-
-def _folder(flags: argparse.Namespace, config: Config, seed: int) -> RunDir:
-    if flags.workdir and config.train.seeds == 1:
-        return RunDir(flags.workdir)
-    return RunDir((flags.workdir or Path("runs") / flags.config.stem) / f"seed-{seed}")
-
-
-def _threads_of(config: Config, folders: Iterable[RunDir]) -> int:
-    """The threads that the runs began with; 0 where none has begun. Raises UserError where they began with several numbers."""
-    recorded = {threads: folder.root for folder in folders if (threads := recorded_threads(folder))}
-    if len(recorded) > 1 and not config.train.host_threads:
-        said = " and ".join(f"{root} with {threads}" for threads, root in recorded.items())
-        raise UserError(
-            f"{said} threads: one start has one number, which enters roundings; start them apart, or say"
-            f" --config.train.host_threads={min(recorded)}"
-        )
-    return min(recorded, default=0)
-
-
-def _train(groups: "list[list[Prepared]]", processes: Processes, *, stream: TextIO) -> int:
-    """Trains group after group; the exit code of the one that was stopped, or 0.
-
-    Raises the UserErrors of runs that stopped by themselves as one, after all others have ended; each is told when it comes.
-    """
-    from sharingan_jax.training.loop import Outcome, train_group
-
-    count = sum(map(len, groups))
-    failures: dict[int, UserError] = {}
-    with StopRequest() as stop:
-        for number, group in enumerate(groups):
-            seeds = [ready.config.seed for ready in group]
-            asked = stop.agreed or (stop.signal if processes.count == 1 else 0)
-            if asked and number:  # It came when the last step of the group before was done.
-                return 128 + asked
-            if count > 1:
-                first = sum(map(len, groups[:number])) + 1
-                which = f"{first}" if len(group) == 1 else f"{first} to {first + len(group) - 1}"
-                print(f"seed {', '.join(map(str, seeds))} ({which} of {count})", file=stream, flush=True)
-            outcomes: list[Outcome | UserError]
-            try:
-                outcomes = train_group(group, stop=stop, stream=stream)
-            except UserError as error:
-                outcomes = [error] * len(group)
-            for seed, outcome in zip(seeds, outcomes, strict=True):
-                if isinstance(outcome, UserError):
-                    failures[seed] = outcome
-                    if count > 1:
-                        print(f"seed {seed}: {outcome}", file=stream, flush=True)
-            stopped = [outcome.exit_code for outcome in outcomes if isinstance(outcome, Outcome) and outcome.exit_code]
-            if stopped:
-                return stopped[0]
-    if failures:
-        raise _as_one(failures, count=count)
+    workdir = flags.workdir or Path("runs") / flags.config.stem
+    if flags.workdir is None and config.train.seeds == 1:
+        workdir = workdir / f"seed-{config.seed}"
+    call: dict[str, Any] = {"join": partial(join_processes, flags), "expected_data": _expected_data(flags.config, overrides)}
+    if flags.dry_run:
+        return _dry_run(config, workdir, call)
+    train_seeds(config, workdir, **call)
     return 0
 
 
-def _as_one(failures: dict[int, UserError], *, count: int) -> UserError:
-    first, seeds = next(iter(failures.values())), ", ".join(map(str, failures))
-    return (
-        first if count == 1 else UserError(f"{len(failures)} of {count} seeds are not done: {seeds}; the first of them: {first}")
-    )
+def _dry_run(config: Config, workdir: Path, call: dict[str, Any]) -> int:
+    groups = prepare(config, workdir, **call)
+
+    from sharingan_jax.commands.dry_run import describe
+
+    if groups[0][0].processes.is_primary:
+        print(describe(groups))
+    return 0
 
 
-def _check_pictures_of(path: Path, config: Config, pictures: Pictures) -> None:
-    """Raises UserError where `path` is the manifest of a run on other pictures than these."""
-    noted = read_manifest(path) if path.suffix == ".json" else {}
-    changed = differing_pictures(noted, {"data": describe_pictures(config, pictures)}) if "versions" in noted else []
-    if changed:
-        raise UserError(
-            f"--config={path}: that run's pictures were others (first: then, second: now): {'; '.join(changed)};"
-            " put them back, or say --config.data.path=DIR for a run on those in DIR"
-        )
+def _expected_data(path: Path, overrides: list[tuple[str, str]]) -> DataRecord | None:
+    """Return the images of the run whose manifest is the configuration, unless others are asked for."""
+    if path.name != "manifest.json" or any(key.startswith("data.") for key, _ in overrides):
+        return None
+    record = path.with_name("data.json")
+    return read_data_record(record) if record.is_file() else None

@@ -1,21 +1,13 @@
 """`main.py verify`: do a run again, from what it noted of itself, and say whether it is the same to the bit."""
 
-import sys
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.config.load import load_config
-from sharingan_jax.config.parse import parse
-from sharingan_jax.config.schema import identity_changes
-from sharingan_jax.devices.environment import settle_environment
-from sharingan_jax.errors import UserError
-from sharingan_jax.run.diff import differing_pictures
-from sharingan_jax.run.folder import RunDir, describe_pictures, read_config, read_manifest
-
-if TYPE_CHECKING:
-    from sharingan_jax.training.verify import Verdict
+from sharingan_jax.errors import Stopped, UserError
+from sharingan_jax.run.folder import RunFolder
+from sharingan_jax.training.verify import Verdict, verify
 
 DESCRIPTION = """\
 Does a run again in a scratch folder, with its settings, pictures, threads and number of devices, and holds every figure of
@@ -46,71 +38,46 @@ def run(arguments: list[str]) -> int:
             raise UserError(
                 f"--config.{key}: verifying takes its settings from the run in --workdir; only {others} may be others"
             )
-    place = RunDir(flags.workdir)
-    _check_settings(place)
-    config = load_config(place.config, overrides)
-    config = settle_environment(config, recorded=config.train.host_threads)
-
-    from sharingan_jax.data.sources.load import load_pictures
-    from sharingan_jax.training.verify import StoppedError, choose_span, verify, with_devices_of
-
-    if not any(key == "train.devices" for key, _ in overrides):
-        config = with_devices_of(place, config)
-    span = choose_span(place, start=flags.start, end=flags.end)
-    pictures = load_pictures(config.data)
-    changed = differing_pictures(read_manifest(place.manifest), {"data": describe_pictures(config, pictures)})
-    if changed:
-        print("not the same: the pictures have changed since the run (first: then, second: now):")
-        _list(changed)
-        return 1
-    with tempfile.TemporaryDirectory(prefix="sharingan-jax-verify-") as scratch:
-        try:
-            verdict = verify(place, config, pictures, span, scratch=Path(scratch), stream=sys.stderr)
-        except StoppedError as stopped:
-            print("stopped before its end: nothing is verified")
-            return stopped.exit_code
+    changed_devices = any(key == "train.devices" for key, _ in overrides)
+    config = load_config(RunFolder(flags.workdir).config, overrides) if overrides else None
+    try:
+        verdict = verify(flags.workdir, start=flags.start, end=flags.end, config=config, keep_devices=not changed_devices)
+    except Stopped as stopped:
+        print("stopped before its end: nothing is verified")
+        return stopped.exit_code
     _tell(verdict)
     return 0 if verdict.same else 1
 
 
-def _check_settings(run: RunDir) -> None:
-    """Raises UserError where the folder is no run's, or where its two files do not tell of the same settings."""
-    config, manifest = read_config(run), read_manifest(run.manifest)
-    if "config" not in manifest:  # Of a run that was imported and has not trained yet.
-        return
-    changed = identity_changes(parse(manifest["config"]), config)
-    if changed:
-        raise UserError(
-            f"{run.config} does not have the settings of {run.manifest.name}: {'; '.join(changed)}; one of them was changed since"
-            " the run: put it back"
-        )
-
-
-def _tell(verdict: "Verdict") -> None:
+def _tell(verdict: Verdict) -> None:
     first, last = verdict.span.start + 1, verdict.span.end
+    if verdict.images:
+        print("not the same: the images have changed since the run (first: then, second: now):")
+        _list(verdict.images)
+        return
     if verdict.same:
         steps = ", ".join(map(str, verdict.compared))
         print(f"the same to the bit: the figures of steps {first} to {last}, the tensors after {steps}; digest {verdict.digest}")
     else:
         print(f"not the same: steps {first} to {last}")
-    if verdict.figures:
-        print(f"figures differ from step {verdict.figures[0]} on (then | now):")
-        _list(verdict.figures[1])
+    if verdict.metrics:
+        print(f"figures differ from step {verdict.metrics[0]} on (then | now):")
+        _list(verdict.metrics[1])
     if verdict.tensors:
         print(f"tensors differ in the checkpoint of step {verdict.tensors[0]}:")
         _list(verdict.tensors[1])
     if verdict.digests:
         print(f"the digest after step {last} was noted as {verdict.digests[0]} and is {verdict.digests[1]}")
-    if verdict.conditions:
+    if verdict.environment:
         print("changed since the run (then | now):")
-        _list(verdict.conditions)
+        _list(verdict.environment)
     elif not verdict.same:
         print("nothing that the run noted has changed since: neither versions, device, threads nor code")
-    if verdict.span.start < verdict.noted_from:
-        print(f"(it noted nothing of the steps up to {verdict.noted_from}, which may have run under others)")
+    if verdict.span.start < verdict.recorded_from:
+        print(f"(it noted nothing of the steps up to {verdict.recorded_from}, which may have run under others)")
 
 
-def _list(lines: list[str]) -> None:
+def _list(lines: Sequence[str]) -> None:
     for line in lines[:MOST_NAMED]:
         print(f"  {line}")
     if len(lines) > MOST_NAMED:

@@ -32,7 +32,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a readable JSON configuration: {error}") from None
     if not isinstance(settings, dict):
         raise UserError(f"{path}: holds a {type(settings).__name__}, and a configuration is an object of settings")
-    if "versions" in settings:  # A manifest: its settings are one part of it.
+    if "config" in settings and "status" in settings:  # A manifest: its settings are one part of it.
         return _settings_in_manifest(path, settings)
     return settings
 
@@ -45,15 +45,7 @@ def _settings_in_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, Any
     settings = manifest.get("config")
     if not isinstance(settings, dict):
         raise UserError(f"{path}: has no settings in it; use the config.json beside it")
-    _settle_devices(settings, manifest.get("device"))
     return settings
-
-
-def _settle_devices(settings: dict[str, Any], device: Any) -> None:
-    """Runs noted the number of their devices before they settled it in their settings; it decides their roundings."""
-    training, count = settings.get("train"), device.get("count") if isinstance(device, dict) else None
-    if isinstance(training, dict) and training.get("devices") == 0 and isinstance(count, int):
-        training["devices"] = count
 
 
 def _run_file(path: Path) -> dict[str, Any]:

@@ -119,6 +119,7 @@ class OptimConfig:
 class SampleConfig:
     every: int = _rule(at_least=1, identity=False)
     num: int = _rule(at_least=1)
+    columns: int = _rule(at_least=1, identity=False)
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,3 @@
-"""Images: where they come from, how they are decoded, and which of them each step sees.
+"""Images: sources, decoding, and the order in which training steps see them.
 
-A source ends as an `ImageDataset`; `order` decides each batch from (seed, step)."""
+Every source returns an `ImageDataset`; `order` chooses each batch from (seed, step)."""

@@ -1,20 +1,27 @@
-"""Pictures decoded and fitted as the reference does it, one at a time and as a set."""
+"""What every source of images provides: `ImageDataset`, and `ArrayDataset` for images held in memory."""
 
 import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+BLOCK = 1024
+"""Images that `ImageDataset.digest` gathers at a time."""
 
-@dataclass(frozen=True)
-class Pictures:
-    """`images` uint8 [N, S, S, C]; for each its name and the SHA-256 of its source; class labels int64 [N] where known.
 
-    `skipped` names the files that were no pictures.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageDataset(ABC):
+    """N images of one shape, each with its name and the SHA-256 of its source; class labels int64 [N] if the source has them.
+
+    Code outside this package reads images only through these members. So a new place for images (an archive, a cache, a device)
+    is a new subclass that implements `image_shape` and `gather`. Override `tensorflow_gather` too if TensorFlow itself can
+    gather the images. `skipped` names the files that are not images.
     """
 
-    images: np.ndarray
     names: tuple[str, ...]
     digests: tuple[str, ...]
     labels: np.ndarray | None = None
@@ -23,18 +30,61 @@ class Pictures:
 
     @property
     def count(self) -> int:
-        return len(self.images)
+        """N, the number of images."""
+        return len(self.names)
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of each image."""
+
+    @abstractmethod
+    def gather(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Return the images at `indices` [...], uint8 [..., H, W, C]."""
+
+    def tensorflow_gather(self, tf: Any) -> Callable[[Any], Any]:
+        """Return `gather` as a function of TensorFlow tensors, int64 [K, B] to uint8 [K, B, H, W, C], for `pipeline.batches`."""
+
+        def gather(indices: Any) -> Any:
+            images = tf.numpy_function(self.gather, [indices], tf.uint8)
+            return tf.ensure_shape(images, (*indices.shape, *self.image_shape))
+
+        return gather
+
+    def preview(self, n: int) -> np.ndarray:
+        """Return the first n images, uint8 [min(n, N), H, W, C]."""
+        return self.gather(range(min(n, self.count)))
 
     @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 over shape, names, source digests and the decoded bytes; the folder's own place does not enter."""
-        total = hashlib.sha256(f"{self.images.shape}\n".encode())
+    def digest(self) -> str:
+        """SHA-256 over the shape (N, H, W, C), names, source digests and decoded bytes. A folder's location does not enter."""
+        total = hashlib.sha256(f"{(self.count, *self.image_shape)}\n".encode())
         for name, digest in zip(self.names, self.digests, strict=True):
             total.update(f"{name}\0{digest}\n".encode())
-        total.update(np.ascontiguousarray(self.images).tobytes())
+        for first in range(0, self.count, BLOCK):
+            total.update(self.gather(range(first, min(first + BLOCK, self.count))).tobytes())
         return total.hexdigest()
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArrayDataset(ImageDataset):
+    """Images in memory: `images` uint8 [N, H, W, C]."""
+
+    images: np.ndarray
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    def gather(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        return self.images[np.asarray(indices, np.int64)]
+
+    def tensorflow_gather(self, tf: Any) -> Callable[[Any], Any]:
+        images = tf.constant(self.images)
+        return lambda indices: tf.gather(images, indices)
+
+
 def array_digests(images: np.ndarray) -> tuple[str, ...]:
-    """SHA-256 of each picture's decoded bytes, for sources that have no files."""
+    """Return the SHA-256 of each image's decoded bytes, for sources without files."""
     return tuple(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() for image in images)

@@ -1,4 +1,4 @@
-"""Decode an image file and fit it as the reference does."""
+"""Decode an image file, then resize and crop it as the reference does."""
 
 import warnings
 from pathlib import Path
@@ -9,37 +9,48 @@ from PIL import Image
 from sharingan_jax.errors import UserError
 
 MODES = {1: "L", 3: "RGB"}
+"""Pillow's mode for each number of channels."""
 
 
-def load_picture(path: Path, *, size: int, channels: int = 3) -> np.ndarray:
-    """The picture in a file, uint8 [size, size, channels]. Raises UserError naming the file and the reason."""
+def load_image(path: Path, *, size: int, channels: int = 3) -> np.ndarray:
+    """Return the image in a file, uint8 [size, size, channels]. Raise UserError with the file and the reason."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Odd metadata and unusual palettes are not the user's to mend.
+            warnings.simplefilter("ignore")  # Users need not repair odd metadata or unusual palettes.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return fit_picture(image, size=size, channels=channels)
+                return fit_image(image, size=size, channels=channels)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: too many pixels to be a picture for this: {error}; make it smaller, or move it away") from None
+        raise UserError(
+            f"{path}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels, got: {_reason(error)}."
+            " Make it smaller, or move it out of the folder."
+        ) from None
     except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
-        raise UserError(f"{path}: a broken picture: {error}; mend it, or move it out of the folder") from None
+        raise UserError(
+            f"{path}: expected an image that Pillow can read, got: {_reason(error)}."
+            " Repair the file, or move it out of the folder."
+        ) from None
 
 
-def fit_picture(image: Image.Image, *, size: int, channels: int = 3) -> np.ndarray:
-    """A decoded picture, resized and cropped as the reference does, uint8 [size, size, channels].
+def fit_image(image: Image.Image, *, size: int, channels: int = 3) -> np.ndarray:
+    """Resize and crop a decoded image as the reference does, uint8 [size, size, channels].
 
-    The shorter side becomes `size` (bilinear, antialiased), the longer int(size · long / short); then the centre is cut out
-    at offset int(round((side − size) / 2)), Python's round, as in torchvision's Resize and CenterCrop. Raises Pillow's
-    DecompressionBombError where a long, thin picture would become one of more pixels than Pillow's bound.
+    The shorter side becomes `size` (bilinear, antialiased), the longer int(size · long / short). The centre is then cut out at
+    offset int(round((side − size) / 2)), with Python's round. Torch: torchvision's Resize and CenterCrop.
+    Raise Pillow's DecompressionBombError if the resized image of a long, thin one would exceed Pillow's limit of pixels.
     """
     image = image.convert(MODES[channels])
     width, height = image.size
-    fitted = (size, int(size * height / width)) if width <= height else (int(size * width / height), size)
-    most = Image.MAX_IMAGE_PIXELS
-    if most is not None and fitted[0] * fitted[1] > most:
-        raise Image.DecompressionBombError(f"{width}×{height} would become {fitted[0]}×{fitted[1]} before it is cropped")
-    if fitted != image.size:
-        image = image.resize(fitted, Image.Resampling.BILINEAR)
-    left, top = (round((side - size) / 2) for side in fitted)
+    resized = (size, int(size * height / width)) if width <= height else (int(size * width / height), size)
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and resized[0] * resized[1] > limit:
+        raise Image.DecompressionBombError(f"{width}×{height} would become {resized[0]}×{resized[1]} before it is cropped")
+    if resized != image.size:
+        image = image.resize(resized, Image.Resampling.BILINEAR)
+    left, top = (round((side - size) / 2) for side in resized)
     image = image.crop((left, top, left + size, top + size))
     return np.asarray(image, np.uint8).reshape(size, size, channels)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rstrip(".") or type(error).__name__

@@ -1,4 +1,4 @@
-"""What decides a run's roundings beside its settings and pictures: versions, compiler flags, host threads, this code's commit."""
+"""Pin and describe what decides rounding besides settings and images: versions, compiler flags, host threads, the commit."""
 
 import importlib.util
 import os
@@ -28,17 +28,17 @@ PACKAGES = (
     "tensorflow-datasets",
     "ml-collections",
 )
-MOST_THREADS = 1024  # As much as train.host_threads may be.
+MAX_THREADS = 1024  # As much as train.host_threads may be.
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"  # Also stops autotuning from choosing by timing.
-SETTLED = {"JAX_ENABLE_X64": "false", "JAX_THREEFRY_PARTITIONABLE": "true", "JAX_RANDOM_SEED_OFFSET": "0"}
-"""JAX's settings from outside that would make other weights and latents of a seed: they are the same in every run."""
+PINNED = {"JAX_ENABLE_X64": "false", "JAX_THREEFRY_PARTITIONABLE": "true", "JAX_RANDOM_SEED_OFFSET": "0"}
+"""Settings of JAX that change the weights and latents of a seed. They are the same in every run, whatever the shell has."""
 UNIMPORTANT = ("CACHE", "PLATFORM", "LOG", "TRACEBACK", "COORDINATOR", "PROCESS")
-"""In the names of JAX's variables that change no number, or whose part in a run is noted otherwise."""
-THREADS = "NPROC"  # The environment variable by which XLA sizes its thread pool on a CPU; it reads it once, at its start.
+"""Words in the names of JAX's variables that change no number, or that are recorded elsewhere."""
+THREADS = "NPROC"  # XLA sizes its thread pool on a CPU by this environment variable, which it reads once, when it starts.
 
 
 def describe_environment() -> dict[str, Any]:
-    """All of it, as `manifest.json` keeps it."""
+    """Return the parts of a manifest's environment that are the same for all runs of this process."""
     versions = {"sharingan_jax": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         versions[name] = _version_of(name)
@@ -56,84 +56,93 @@ def describe_environment() -> dict[str, Any]:
 
 
 def host_threads() -> int:
-    """The size of XLA's thread pool on the CPU in this process, which enters a run's roundings there."""
+    """Return the size of XLA's thread pool on the CPU in this process, which enters a run's rounding there."""
     set_to = os.environ.get(THREADS, "")
     if set_to.isdecimal() and int(set_to) > 0:
         return int(set_to)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_THREADS)
+    return min(cores, MAX_THREADS)
 
 
 def describe_processor() -> dict[str, str]:
-    """The processor's name and a digest of what instructions it has: XLA makes other code, with other roundings, for others."""
+    """Return the processor's name and a digest of its instructions, for which XLA makes different code."""
     try:
         lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
     except OSError:
         lines = []
-    told = {name.strip().lower(): value.strip() for name, _, value in reversed(lines)}
-    instructions = told.get("flags") or told.get("features") or ""
+    values = {name.strip().lower(): value.strip() for name, _, value in reversed(lines)}
+    instructions = values.get("flags") or values.get("features") or ""
     return {
-        "name": told.get("model name") or platform.processor(),
+        "name": values.get("model name") or platform.processor(),
         "instructions": sha256(instructions.encode()).hexdigest()[:12],
     }
 
 
-def settle_jax() -> None:
-    """Puts JAX's settings that a seed's meaning depends on where they belong, whatever the shell has. Before JAX is imported."""
-    os.environ.update(SETTLED)
+def pin_jax() -> None:
+    """Pin the settings of JAX on which the meaning of a seed depends.
 
-
-def fix_host_threads(count: int) -> None:
-    """Makes XLA's thread pool `count` threads large, also on a machine with fewer or more cores.
-
-    Raises UserError in a process where JAX has been imported already and has, or may have, another number.
+    Raises UserError if JAX has been imported with another value: changing it now would change the caller's own computations.
     """
-    if count == host_threads():
-        os.environ[THREADS] = str(count)  # What happened to be the number of cores is now said.
+    os.environ.update(PINNED)
+    if "jax" not in sys.modules:
         return
-    if "jax" in sys.modules:
-        raise UserError(
-            f"train.host_threads={count}, and this process has begun with {host_threads()}; start a new one, or set"
-            f" {THREADS}={count} before its start"
-        )
-    os.environ[THREADS] = str(count)
+    import jax
+
+    for name, value in PINNED.items():
+        found = str(getattr(jax.config, name.lower(), value)).lower()
+        if found != value:
+            raise UserError(
+                f"{name.lower()}={found}: expected {value}, as in every run. Start a new process, or call"
+                f" jax.config.update({name.lower()!r}, {value.capitalize()}) before training."
+            )
 
 
-def settle_environment(config: Config, *, recorded: int) -> Config:
-    """`config` with train.host_threads as the number this process now has: the one it asks for, else `recorded`, that of the
-    run it continues, else as many as there are cores; and with train.deterministic, JAX's GPUs made so. Before JAX is imported.
+def pin_environment(config: Config, *, recorded: int) -> Config:
+    """Pin the host threads, and on a GPU deterministic operations, before JAX starts. Return `config` with the host threads.
 
-    Raises what `fix_host_threads` raises.
+    The number of threads is the one that `config` asks for, else `recorded` (of the run that is continued; 0: none), else the
+    number of cores. Raises UserError if JAX has started in this process with other values.
     """
     count = config.train.host_threads or recorded or host_threads()
-    fix_host_threads(count)
+    if count != host_threads() and _jax_has_started():
+        raise UserError(
+            f"train.host_threads={count}, but JAX has started in this process with {host_threads()}. Start a new process, or set"
+            f" the environment variable {THREADS}={count} before its start."
+        )
+    os.environ[THREADS] = str(count)
     if config.train.deterministic and has_gpu_plugin():
-        _add_xla_flag(DETERMINISTIC)
+        flags = os.environ.get("XLA_FLAGS", "")
+        if DETERMINISTIC.partition("=")[0] not in flags:  # Else the user has set it one way or the other.
+            if _jax_has_started():
+                raise UserError(
+                    f"train.deterministic=True, but JAX has started in this process without {DETERMINISTIC}. Start a new process"
+                    " and train before other code uses JAX, or set train.deterministic=False."
+                )
+            os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC}".strip()
     return replace(config, train=replace(config.train, host_threads=count))
 
 
 def has_gpu_plugin() -> bool:
-    """Whether JAX's support for GPUs is installed; found without importing JAX."""
+    """Return whether JAX's support for GPUs is installed, without importing JAX."""
     spec = importlib.util.find_spec("jax_plugins")
     places = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
     return any("cuda" in module.name or "rocm" in module.name for module in pkgutil.iter_modules(list(places)))
 
 
-def _add_xla_flag(flag: str) -> None:
-    """Adds a compiler flag for JAX's start, unless the user has set it one way or the other."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    if flag.partition("=")[0] not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
+def _jax_has_started() -> bool:
+    """Return whether JAX has looked for devices, after which threads and compiler flags are fixed."""
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    return bridge is not None and bool(bridge.backends_are_initialized())
 
 
 def _jax_variables() -> str:
-    """The other variables by which JAX was told something, as `NAME=value`, in order."""
-    names = [name for name in os.environ if name.startswith("JAX_") and name not in SETTLED]
+    """Return the other variables that change JAX's settings, as `NAME=value`, in order."""
+    names = [name for name in os.environ if name.startswith("JAX_") and name not in PINNED]
     return " ".join(f"{name}={os.environ[name]}" for name in sorted(names) if not any(word in name for word in UNIMPORTANT))
 
 
 def _version_of(name: str) -> str:
-    for distribution in (name, f"{name}-cpu"):  # tensorflow comes under two names.
+    for distribution in (name, f"{name}-cpu"):  # TensorFlow has two names.
         try:
             return metadata.version(distribution)
         except metadata.PackageNotFoundError:
@@ -142,7 +151,7 @@ def _version_of(name: str) -> str:
 
 
 def _git_state(folder: Path) -> dict[str, Any] | None:
-    """The commit that `folder` is checked out at, and whether files differ from it; None where it is no checkout's top."""
+    """Return the commit of the checkout `folder`, and whether files differ from it; None if it is not the top of a checkout."""
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(folder), *words]
@@ -150,7 +159,7 @@ def _git_state(folder: Path) -> dict[str, Any] | None:
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != folder.resolve():
-            return None  # Installed into an environment that lies in somebody else's repository.
+            return None  # Installed into an environment that lies in another repository.
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,8 +1,9 @@
 """Several processes as one run: how they find each other, what they agree on, and what only the first of them does."""
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +25,10 @@ class Processes:
     count: int = 1
 
     @property
-    def is_first(self) -> bool:
+    def is_primary(self) -> bool:
         return self.index == 0
 
-    def first_does(self, action: Callable[[], object]) -> None:
+    def on_primary(self, action: Callable[[], object]) -> None:
         """Does `action` in the first process; returns, or raises what it raised (elsewhere as UserError), in all of them.
 
         Every process has to call it at the same place of the run.
@@ -37,15 +38,15 @@ class Processes:
             action()
             return b""
 
-        self.bytes_of_first(without_a_result)
+        self.bytes_from_primary(without_a_result)
 
-    def bytes_of_first(self, action: Callable[[], bytes]) -> bytes:
-        """What `action` returns in the first process, in all of them; raises as `first_does` does."""
+    def bytes_from_primary(self, action: Callable[[], bytes]) -> bytes:
+        """What `action` returns in the first process, in all of them; raises as `on_primary` does."""
         if self.count == 1:
             return action()
         failure: Exception | None = None
         result = b""
-        if self.is_first:
+        if self.is_primary:
             try:
                 result = b"+" + action()
             except Exception as error:  # Whatever it is, the others must not wait for what will not come.
@@ -65,7 +66,7 @@ class Processes:
         if self.count == 1:
             return
         own = json.dumps(describe())
-        firsts = self.bytes_of_first(own.encode)
+        firsts = self.bytes_from_primary(own.encode)
         found = differences(json.loads(firsts), json.loads(own))
         others = [index for index, differs in enumerate(_gather(bool(found))) if differs]
         if found:
@@ -139,3 +140,20 @@ def _gather(value: bool) -> list[bool]:
     from jax.experimental import multihost_utils
 
     return [bool(one) for one in np.asarray(multihost_utils.process_allgather(np.uint8(value))).reshape(-1)]
+
+
+@contextlib.contextmanager
+def report_lost_processes(processes: Processes) -> Iterator[None]:
+    """Raise UserError in place of what JAX raises when another process of the run has ended without telling this one."""
+    import jax
+
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if processes.count == 1:
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"another of the {processes.count} processes has ended, and says why: {reason[:200]}; the same command in each"
+            " continues from the last checkpoint"
+        ) from error

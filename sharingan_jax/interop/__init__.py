@@ -1,3 +1,3 @@
-"""PyTorch weights in and out, replay traces, and portable StableHLO samplers.
+"""Exchange with other programs: PyTorch weights in and out, replay traces, StableHLO samplers.
 
-`tensor_table` names every tensor on both sides."""
+`tensor_table` names every tensor here and in the PyTorch original."""

@@ -1,4 +1,4 @@
-"""A training state as named PyTorch tensors, and back."""
+"""Convert a training state to named PyTorch tensors, and back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ COUNTER = "num_batches_tracked"
 
 @dataclass(frozen=True)
 class AdamState:
-    """PyTorch's Adam of one network: updates done, and both moments [a parameter each], in the order of `parameters()`."""
+    """PyTorch's Adam of one network: number of updates, and both moments, one array per parameter in `parameters()` order."""
 
     count: int
     first: list[np.ndarray]
@@ -33,9 +33,10 @@ class AdamState:
 
 
 def to_tensors(config: Config, state: TrainState) -> Tensors:
-    """Both networks under the original's names and in its layouts; `load_state_dict(strict=True)` takes each one's part.
+    """Return both networks with the original's names and layouts; `load_state_dict(strict=True)` accepts each network's part.
 
-    Batch norm's counters, which nothing computes with, are the training passes that `state.step` steps took.
+    Batch norm's counters, which enter no computation, are the training passes of `state.step` steps: one per step for G; two
+    per step, and one more at each update of G, for D.
     """
     step = int(state.step)
     gen = _net_tensors(gen_table(config), state.gen, passes=step)
@@ -44,7 +45,7 @@ def to_tensors(config: Config, state: TrainState) -> Tensors:
 
 
 def moment_tensors(config: Config, state: TrainState) -> Tensors:
-    """Adam's moments, `<name>.exp_avg` and `<name>.exp_avg_sq` for each parameter's name in the original."""
+    """Return Adam's moments as `<name>.exp_avg` and `<name>.exp_avg_sq`, for each parameter's name in the original."""
     tensors: Tensors = {}
     for table, net in ((gen_table(config), state.gen), (disc_table(config), state.disc)):
         for ours, theirs in (("mu", "exp_avg"), ("nu", "exp_avg_sq")):
@@ -60,15 +61,15 @@ def moment_tensors(config: Config, state: TrainState) -> Tensors:
 def from_tensors(
     config: Config, gan: Gan, tensors: Mapping[str, np.ndarray], *, gen_adam: AdamState | None, disc_adam: AdamState | None
 ) -> TrainState:
-    """The state that holds `tensors` (of both networks, under the original's names) and, where given, Adam's states.
+    """Return the state with `tensors` (of both networks, with the original's names) and Adam's states, if given.
 
-    The step is the number of D's updates, which a step makes one of; without Adam's states it is 0 and the moments are zero.
-    Raises UserError with every tensor that is missing, unexpected or of another shape, by name and with both shapes.
+    The step is the number of D's updates, since each step makes one. Without Adam's states the step and the moments are 0.
+    Raise UserError with the name and shapes of every tensor that is missing, unexpected or of another shape.
     """
     abstract = jax.eval_shape(lambda: init_state(gan, seed=config.seed))
-    complaint = mismatches(config, abstract, tensors)
-    if complaint:
-        raise UserError(complaint)
+    found = mismatches(config, abstract, tensors)
+    if found:
+        raise UserError(f"expected the tensors of this configuration, got others ({found})")
     gen = _net_state(gen_table(config), gan.gen_optimizer, tensors, gen_adam)
     disc = _net_state(disc_table(config), gan.disc_optimizer, tensors, disc_adam)
     ema = init_ema(gen.params, half_life=gan.ema_half_life)
@@ -76,9 +77,9 @@ def from_tensors(
 
 
 def mismatches(config: Config, abstract: TrainState, tensors: Mapping[str, np.ndarray]) -> str:
-    """What keeps `tensors` from being the networks of `config`, in words; "" where nothing does.
+    """Return, in words, how `tensors` differ from the tensors of the networks of `config`; "" if they fit.
 
-    `abstract` is a state of that configuration, its leaves of the right shapes.
+    `abstract` is a state of that configuration; only the shapes of its leaves are used.
     """
     expected = expected_shapes(config, abstract)
     counters = {name.replace("running_var", COUNTER) for name in expected if name.endswith("running_var")}
@@ -86,7 +87,7 @@ def mismatches(config: Config, abstract: TrainState, tensors: Mapping[str, np.nd
     missing = [f"{name} {list(shape)}" for name, shape in expected.items() if name not in found]
     unexpected = [f"{name} {list(shape)}" for name, shape in found.items() if name not in expected]
     misshaped = [
-        f"{name} is {list(found[name])} and the configuration's is {list(shape)}"
+        f"{name} {list(found[name])} in place of {list(shape)}"
         for name, shape in expected.items()
         if name in found and found[name] != shape
     ]
@@ -95,7 +96,7 @@ def mismatches(config: Config, abstract: TrainState, tensors: Mapping[str, np.nd
 
 
 def expected_shapes(config: Config, abstract: TrainState) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor of a configuration's two networks, by the original's names."""
+    """Return the shape of every tensor of a configuration's two networks, by the original's names."""
     shapes = {}
     for table, net in ((gen_table(config), abstract.gen), (disc_table(config), abstract.disc)):
         for row in table:
@@ -105,7 +106,7 @@ def expected_shapes(config: Config, abstract: TrainState) -> dict[str, tuple[int
 
 
 def parameter_shapes(table: list[Tensor], shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """The shapes of a network's parameters in the order of `parameters()`, which is Adam's."""
+    """Return the shapes of a network's parameters in the order of `parameters()`, which is also Adam's."""
     return [shapes[row.name] for row in table if not row.is_buffer]
 
 

@@ -1,7 +1,7 @@
-"""The one table of names: every array of a pair of networks here, and the tensor it is in the PyTorch original.
+"""The table of names: every array of the two networks here, and its tensor in the PyTorch original.
 
-The original's networks are `nn.Sequential`s under the names `gen` and `dis`; a layer's number counts activations too. At 64
-pixels, with spectral normalisation and batch norm after the activation:
+The original's networks are `nn.Sequential`s called `gen` and `dis`; the index of a layer counts activations too. At 64 pixels,
+with spectral normalisation and batch norm after the activation:
 
     to4/kernel   gen.0.weight_orig      to32/kernel  dis.0.weight_orig
     to4/u, v     gen.0.weight_u, _v     to32/u, v    dis.0.weight_u, _v
@@ -24,10 +24,12 @@ from sharingan_jax.model.dcgan import stage_sides
 from sharingan_jax.model.layers import KERNEL_SIZE
 
 Layout = Literal["conv", "transposed", "rows", "vector"]
-"""How an array lies here and there.
+"""How the axes of an array correspond.
 
-`"conv"`: a kernel [4, 4, in, out] here, [out, in, 4, 4] there; `"transposed"`: [in, out, 4, 4] there; `"rows"`: v, whose entries
-run over (row, column, in) here and (in, row, column) there; `"vector"`: the same in both.
+- "conv": a kernel [4, 4, in, out] here, [out, in, 4, 4] in PyTorch;
+- "transposed": a kernel [4, 4, in, out] here, [in, out, 4, 4] in PyTorch;
+- "rows": v, whose entries run over (row, column, in) here and (in, row, column) in PyTorch;
+- "vector": the same in both.
 """
 
 _AXES = {"conv": (3, 2, 0, 1), "transposed": (2, 3, 0, 1)}
@@ -35,7 +37,7 @@ _AXES = {"conv": (3, 2, 0, 1), "transposed": (2, 3, 0, 1)}
 
 @dataclass(frozen=True)
 class Tensor:
-    """One row: `layer/array` here, `name` there. A buffer is what no gradient reaches."""
+    """One row of the table: `layer/array` here, `name` in PyTorch. A buffer is an array without a gradient."""
 
     layer: str
     array: str
@@ -44,7 +46,7 @@ class Tensor:
     is_buffer: bool
 
     def to_torch(self, array: np.ndarray) -> np.ndarray:
-        """The array as it lies there, contiguous."""
+        """Return our array in PyTorch's layout, contiguous."""
         match self.layout:
             case "conv" | "transposed":
                 array = array.transpose(_AXES[self.layout])
@@ -53,7 +55,7 @@ class Tensor:
         return np.ascontiguousarray(array)
 
     def from_torch(self, tensor: np.ndarray) -> np.ndarray:
-        """The tensor as it lies here, contiguous."""
+        """Return PyTorch's tensor in our layout, contiguous."""
         match self.layout:
             case "conv" | "transposed":
                 tensor = tensor.transpose(np.argsort(_AXES[self.layout]))
@@ -63,7 +65,7 @@ class Tensor:
 
 
 def gen_table(config: Config) -> list[Tensor]:
-    """The generator's rows, in the order of the original's `parameters()` with each layer's buffers behind its parameters."""
+    """Return the generator's rows, in the order of the original's `parameters()`; a layer's buffers follow its parameters."""
     sides = stage_sides(config.data.size)
     rows: list[Tensor] = []
     for i, side in enumerate(sides):
@@ -75,7 +77,7 @@ def gen_table(config: Config) -> list[Tensor]:
 
 
 def disc_table(config: Config) -> list[Tensor]:
-    """The discriminator's rows, ordered as the generator's. Its first layer has no batch norm, its last no spectral norm."""
+    """Return the discriminator's rows in the same order. Its first layer has no batch norm, its last no spectral norm."""
     sides = stage_sides(config.data.size)[-2::-1]
     rows: list[Tensor] = []
     for i, side in enumerate(sides):

@@ -1,4 +1,4 @@
-"""PyTorch's Adam, as its `state_dict()` holds it: which network it is of, its moments, and the settings it ran with."""
+"""Read the `state_dict()` of PyTorch's Adam: its network, its moments, and its settings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,23 +14,24 @@ Shapes = list[tuple[int, ...]]
 
 
 def is_adam(part: Mapping[str, Any]) -> bool:
-    """Whether this is an optimizer's state dict, Adam's or another's."""
+    """Return whether this is the state dict of an optimizer, Adam or another."""
     return set(part) >= {"state", "param_groups"}
 
 
 def read_adam(
     part: Mapping[str, Any], parameters: Mapping[str, Shapes], *, where: str
 ) -> tuple[str, AdamState, dict[str, float]] | None:
-    """(network, state, settings) of an optimizer's state dict; None where it has not stepped yet.
+    """Return (network, state, settings) from an optimizer's state dict; None if it has not made a step yet.
 
-    `parameters` are the shapes of the parameters of `gen` and `dis`, in order. Raises UserError where it is not plain Adam with
-    one setting for all, has left out a parameter, is of neither network, or holds what Adam cannot have come to.
+    `parameters` are the shapes of the parameters of `gen` and `dis`, in order. Raise UserError if the optimizer is not plain
+    Adam with one setting for all parameters, lacks a parameter, fits neither network, or has values that Adam cannot produce.
     """
     try:
         return _read_adam(part, parameters, where=where)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"--from={where}: not an optimizer's state as PyTorch writes it: {type(error).__name__}: {error}"
+            f"--from={where}: expected an optimizer's state as PyTorch writes it, got {type(error).__name__}: {error}."
+            " Give the file that the training wrote."
         ) from None
 
 
@@ -41,22 +42,31 @@ def _read_adam(
     entries = [part["state"].get(index) for group in groups for index in group["params"]]
     if not part["state"]:
         return None
-    # RAdam's states look like Adam's; its groups do not.
+    # RAdam has states like Adam's, but other groups.
     if not all(entry and set(entry) == STATE_KEYS for entry in entries) or not all("amsgrad" in group for group in groups):
-        raise UserError(f"--from={where}: an optimizer that is not plain Adam, or that has left out a parameter")
+        raise UserError(
+            f"--from={where}: expected plain Adam with a state for every parameter, got another optimizer or missing states."
+            " Give the weights alone to start with fresh moments."
+        )
     settings = _settings(groups, where=where)
     steps = {float(entry["step"]) for entry in entries}
     if len(steps) != 1 or not all(step >= 1 and step == int(step) for step in steps):
-        raise UserError(f"--from={where}: Adam's step is {sorted(steps)}, and was to be one whole number for all parameters")
+        raise UserError(
+            f"--from={where}: expected one step of Adam for all parameters, at least 1 and whole, got {sorted(steps)}."
+            " Give another checkpoint, or the weights alone."
+        )
     first, second = ([_float_array(entry[key]) for entry in entries] for key in ("exp_avg", "exp_avg_sq"))
     if not all(np.isfinite(array).all() for array in [*first, *second]) or any((array < 0).any() for array in second):
-        raise UserError(f"--from={where}: Adam's moments are not all finite, or a second one is negative")
+        raise UserError(
+            f"--from={where}: expected finite moments of Adam and second moments of at least 0, got others."
+            " Give another checkpoint, or the weights alone."
+        )
     shapes = [array.shape for array in first]
     nets = [net for net, expected in parameters.items() if shapes == expected == [array.shape for array in second]]
     if not nets:
         raise UserError(
-            f"--from={where}: Adam's moments have the shapes of neither network's parameters:"
-            f" {', '.join(str(list(shape)) for shape in shapes)}"
+            f"--from={where}: expected Adam's moments in the shapes of G's or D's parameters, got"
+            f" {', '.join(str(list(shape)) for shape in shapes)}. Use the configuration that the checkpoint belongs to."
         )
     return nets[0], AdamState(int(steps.pop()), first, second), settings
 
@@ -65,7 +75,8 @@ def _settings(groups: list[Mapping[str, Any]], *, where: str) -> dict[str, float
     settings = [(float(group["lr"]), *map(float, group["betas"]), float(group["eps"])) for group in groups]
     if len(set(settings)) != 1 or any(group.get(name) for group in groups for name in NOT_BUILT):
         raise UserError(
-            f"--from={where}: Adam with parameter groups that differ, {' or '.join(NOT_BUILT)}, which are not built here"
+            f"--from={where}: expected Adam with the same settings for all parameters and without {', '.join(NOT_BUILT)},"
+            " got others. Give the weights alone to start with fresh moments."
         )
     lr, b1, b2, eps = settings[0]
     return {"lr": lr, "b1": b1, "b2": b2, "eps": eps}

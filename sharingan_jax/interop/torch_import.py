@@ -1,4 +1,4 @@
-"""A PyTorch run's files as a training state of ours."""
+"""Start or continue a run from PyTorch files."""
 
 import math
 import os
@@ -13,99 +13,120 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from sharingan_jax.config.schema import AdamConfig, Config, settings_of
-from sharingan_jax.devices.environment import describe_environment
+from sharingan_jax.config.schema import AdamConfig, Config, settings_of, to_dict
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import make_folder, write_json
+from sharingan_jax.files import make_folder
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState, digest
 from sharingan_jax.interop.state_dict import COUNTER, expected_shapes, from_tensors, mismatches, parameter_shapes
 from sharingan_jax.interop.tensor_table import disc_table, gen_table
 from sharingan_jax.interop.torch_files import TorchContents, read_torch_file
-from sharingan_jax.run.checkpoints import Checkpoints
-from sharingan_jax.run.folder import RunDir, config_fingerprint, write_config
+from sharingan_jax.run.checkpoints import CheckpointManager
+from sharingan_jax.run.folder import RunFolder, write_config
+from sharingan_jax.run.manifest import Imported, Manifest, config_digest, write_manifest
 
 
 def import_state(config: Config, paths: Sequence[Path]) -> TrainState:
-    """The state of both networks that `paths` hold together, and of Adam where they hold that.
+    """Return the state of both networks, and of Adam if the files have it, from all files in `paths` together.
 
-    Raises UserError, naming the tensors with both shapes, where they are not the networks of `config`, and the settings where
-    Adam ran with others.
+    Raise UserError with names and shapes if the tensors do not fit the networks of `config`, and with the settings if Adam ran
+    with others.
     """
     gan = build_gan(config)
     abstract = jax.eval_shape(lambda: init_state(gan, seed=config.seed))
     shapes = expected_shapes(config, abstract)
     parameters = {"gen": parameter_shapes(gen_table(config), shapes), "dis": parameter_shapes(disc_table(config), shapes)}
-    whole = TorchContents()
+    contents = TorchContents()
     for path in paths:
-        whole.merge(read_torch_file(path, shapes=shapes, parameters=parameters), where=str(path))
+        contents.merge(read_torch_file(path, shapes=shapes, parameters=parameters), where=str(path))
     names = ", ".join(map(str, paths))
-    complaint = mismatches(config, abstract, whole.tensors)
-    if complaint:
-        raise UserError(f"--from={names}: {complaint}{_what_would_fit(config, whole)}")
-    _check_numbers(whole, names=names)
-    _check_counts(config, whole, names=names)
+    found = mismatches(config, abstract, contents.tensors)
+    if found:
+        raise UserError(
+            f"--from={names}: expected the tensors of this configuration, got others ({found})."
+            f" {_fitting_settings(config, contents)}"
+        )
+    _check_numbers(contents, names=names)
+    _check_counts(config, contents, names=names)
     for net, adam in (("gen", config.optim.gen), ("dis", config.optim.disc)):
-        if net in whole.adam_settings:
-            _check_settings(adam, whole.adam_settings[net], key="optim.gen" if net == "gen" else "optim.disc", names=names)
-    return from_tensors(config, gan, whole.tensors, gen_adam=whole.adam.get("gen"), disc_adam=whole.adam.get("dis"))
+        if net in contents.adam_settings:
+            _check_settings(adam, contents.adam_settings[net], key="optim.gen" if net == "gen" else "optim.disc", names=names)
+    return from_tensors(config, gan, contents.tensors, gen_adam=contents.adam.get("gen"), disc_adam=contents.adam.get("dis"))
 
 
-def begin_run(run: RunDir, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
-    """Writes the folder of a run that begins with `state`: its settings, where it is from, and a checkpoint.
+def begin_run(run: RunFolder, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
+    """Write the folder of a run that starts from `state`: its settings, the files of its weights, and a checkpoint.
 
-    It is made whole beside its place and then moved there, so that a start that is broken off leaves no half of a run. `run.root`
-    is not there yet, or an empty folder.
+    The folder is written under another name and then renamed, so that an interrupted import leaves no incomplete run.
+    `run.root` does not exist yet, or is an empty folder.
     """
     root = run.root.resolve()
     make_folder(root.parent)
-    being_made = RunDir(Path(tempfile.mkdtemp(prefix=f".{root.name}.importing-", dir=root.parent)))
+    new = RunFolder(Path(tempfile.mkdtemp(prefix=f".{root.name}.importing-", dir=root.parent)))
     try:
-        _write_beginning(being_made, config, state, paths)
+        _write_folder(new, config, state, paths)
         if root.is_dir():
             root.rmdir()
-        os.rename(being_made.root, root)
+        os.rename(new.root, root)
     except BaseException:
-        shutil.rmtree(being_made.root, ignore_errors=True)
+        shutil.rmtree(new.root, ignore_errors=True)
         raise
 
 
-def _write_beginning(run: RunDir, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
+def _write_folder(run: RunFolder, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
     make_folder(run.checkpoints)
-    os.chmod(run.root, 0o755)  # mkdtemp's 0o700 would hide the run from the group it is shared with.
+    os.chmod(run.root, 0o755)  # mkdtemp's 0o700 would hide the run from other users.
     files = {str(path): sha256(path.read_bytes()).hexdigest() for path in paths}
-    imported = {"step": int(state.step), "files": files, "digest": digest(state)}
-    with Checkpoints(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
-        checkpoints.save(state, {"config": config_fingerprint(config), "imported": files})
+    step = int(state.step)
+    with CheckpointManager(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
+        checkpoints.save(state, {"config": config_digest(config)})
         checkpoints.wait()
-    write_json(run.manifest, {"status": "imported", "step": int(state.step), "imported": imported, **describe_environment()})
+    manifest = Manifest(
+        status="imported",
+        seed=config.seed,
+        step=step,
+        total_steps=step,
+        config=to_dict(config),
+        config_digest=config_digest(config),
+        imported=Imported(step, files, digest(state)),
+    )
+    write_manifest(run.manifest, manifest)
     write_config(run, config)
 
 
 def _check_numbers(contents: TorchContents, *, names: str) -> None:
     for name, array in contents.tensors.items():
         if not name.endswith(COUNTER) and array.dtype.kind != "f":
-            raise UserError(f"--from={names}: {name} is of {array.dtype}, and weights are floating-point numbers")
+            raise UserError(
+                f"--from={names}: expected weights in floating point, got {name} of type {array.dtype}."
+                " Give the file that the training wrote."
+            )
     with np.errstate(over="ignore"):
-        unfinished = [name for name, array in contents.tensors.items() if not np.isfinite(array.astype(np.float32)).all()]
-    if unfinished:
-        raise UserError(f"--from={names}: not all numbers of {', '.join(unfinished)} are finite, or fit a float32")
+        not_finite = [name for name, array in contents.tensors.items() if not np.isfinite(array.astype(np.float32)).all()]
+    if not_finite:
+        raise UserError(
+            f"--from={names}: expected finite numbers that fit a float32, got others in {', '.join(not_finite)}."
+            " Give another checkpoint."
+        )
 
 
 def _check_counts(config: Config, contents: TorchContents, *, names: str) -> None:
     if len(contents.adam) == 1:
-        raise UserError(f"--from={names}: holds Adam's state of {next(iter(contents.adam))} alone; give both, or neither")
+        raise UserError(
+            f"--from={names}: expected Adam's state of both networks or of none, got only that of {next(iter(contents.adam))}."
+            " Give the missing file, or the weights alone."
+        )
     if contents.adam:
         gen, disc = contents.adam["gen"].count, contents.adam["dis"].count
         if gen != disc // config.train.n_critic:
             raise UserError(
-                f"--from={names}: Adam of G has stepped {gen} times and that of D {disc} times, and with"
-                f" train.n_critic={config.train.n_critic} it was to be {disc // config.train.n_critic}"
+                f"--from={names}: expected {disc // config.train.n_critic} updates of G after {disc} updates of D with"
+                f" train.n_critic={config.train.n_critic}, got {gen}. Set train.n_critic as in the training that wrote the file."
             )
 
 
-def _what_would_fit(config: Config, contents: TorchContents) -> str:
-    """Return the settings that the tensors fit, as the end of an error's line, or "" if no settings fit."""
+def _fitting_settings(config: Config, contents: TorchContents) -> str:
+    """Return a sentence with the settings that fit the tensors, or with what else to do."""
     model = config.model
     for position, gen_norm, disc_norm in product(("post_activation", "pre_activation"), (True, False), (True, False)):
         gen = replace(model.gen, norm_position=position, spectral_norm=gen_norm)
@@ -116,16 +137,19 @@ def _what_would_fit(config: Config, contents: TorchContents) -> str:
         if not mismatches(other, abstract, contents.tensors):
             pairs = zip(settings_of(config), settings_of(other), strict=True)
             flags = [f"--config.{key}={value}" for (key, was, _), (_, value, _) in pairs if value != was]
-            return f"; it fits with {' '.join(flags)}"
-    return ""
+            return f"Use {' '.join(flags)}, which fits."
+    return "Use the configuration that the files belong to."
 
 
 def _check_settings(adam: AdamConfig, theirs: dict[str, float], *, key: str, names: str) -> None:
     ours = {"b1": adam.b1, "b2": adam.b2, "eps": adam.eps}
-    if adam.schedule == "constant" and adam.warmup_steps == 0:  # Under a schedule PyTorch's lr is that of its last update.
+    if adam.schedule == "constant" and adam.warmup_steps == 0:  # With a schedule, PyTorch stores the lr of the last update.
         ours = {"lr": adam.lr, **ours}
-    differing = [name for name in ours if not math.isclose(ours[name], theirs[name], rel_tol=1e-6)]  # A float32 lr is the same.
+    # An lr stored as float32 counts as equal.
+    differing = [name for name in ours if not math.isclose(ours[name], theirs[name], rel_tol=1e-6)]
     if differing:
         flags = " ".join(f"--config.{key}.{name}={theirs[name]!r}" for name in differing)
-        found = ", ".join(f"{key}.{name}={theirs[name]!r} and the configuration's is {ours[name]!r}" for name in differing)
-        raise UserError(f"--from={names}: ran with {found}; to continue it, use {flags}")
+        found = ", ".join(f"{key}.{name}={theirs[name]!r} in place of {ours[name]!r}" for name in differing)
+        raise UserError(
+            f"--from={names}: expected Adam with this configuration's settings, got {found}. Use {flags} to continue it."
+        )

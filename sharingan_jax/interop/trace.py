@@ -1,4 +1,4 @@
-"""A replay kit: the first steps of a run, run again, with all that goes in and comes out, for a check in any framework."""
+"""Record a trace: a run's first steps run again, with every input and output, to check them in any framework."""
 
 import math
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ import numpy as np
 from jax import Array, lax
 
 from sharingan_jax.config.schema import Config
-from sharingan_jax.data.dataset import Pictures
+from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.order import BatchPlan
-from sharingan_jax.data.sources.load import load_pictures
+from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.errors import UserError
@@ -22,62 +22,65 @@ from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import Metrics, scale_images, train_step
 from sharingan_jax.interop.state_dict import moment_tensors, to_tensors
 from sharingan_jax.rng import draw_latents
-from sharingan_jax.run.continuation import check_same_run
-from sharingan_jax.run.folder import RunDir, read_config, read_imported
-from sharingan_jax.run.load import read_saved_run
+from sharingan_jax.run.continuation import check_continuation, read_existing
+from sharingan_jax.run.folder import RunFolder, read_config
+from sharingan_jax.run.load import load_run
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """A run as it was before its first step here: the state it drew, or the one that was imported."""
+    """A run before its first step here, with the state that it drew or imported."""
 
-    run: RunDir
+    folder: RunFolder
     config: Config
     gan: Gan
-    pictures: Pictures
+    dataset: ImageDataset
     state: TrainState
 
 
 def run_beginning(workdir: Path) -> Beginning:
-    """The beginning of the run in `workdir`. Raises UserError where its pictures are gone or others, or where it was imported
-    and its first checkpoint is no longer kept."""
-    run = RunDir(workdir)
-    config = read_config(run)
-    pictures = load_pictures(config.data)
-    check_same_run(run, config, pictures)
-    imported = read_imported(run)
-    if imported:
-        if not (run.checkpoints / str(imported["step"])).is_dir():
-            raise UserError(
-                f"--workdir={workdir} was imported, and its first checkpoint is kept no longer; import the files again into a"
-                " new folder, and trace that"
-            )
-        saved = read_saved_run(workdir, step=imported["step"])
-        return Beginning(run, config, saved.gan, pictures, saved.state)
+    """Return the run in `workdir` before its first step.
+
+    Raise UserError if its images have changed, or if the run was imported and no longer has its first checkpoint.
+    """
+    folder = RunFolder(workdir)
+    config = read_config(folder)
+    dataset = load_dataset_from_config(config.data)
+    existing = read_existing(folder)
+    check_continuation(existing, config, dataset)
     trainer = Trainer(config, make_mesh(1, batch_sizes={1}))
-    return Beginning(run, config, trainer.gan, pictures, trainer.init(config.seed))
+    if existing.imported:
+        if existing.imported.step not in existing.steps:
+            raise UserError(
+                f"--workdir={workdir}: expected the checkpoint of the imported step {existing.imported.step}, got later ones"
+                " only. Import the files into a new folder and trace that run."
+            )
+        return Beginning(folder, config, trainer.gan, dataset, load_run(workdir).state(existing.imported.step))
+    return Beginning(folder, config, trainer.gan, dataset, trainer.init(config.seed))
 
 
 def record_trace(beginning: Beginning, *, steps: int) -> dict[str, np.ndarray]:
-    """The run's first K = `steps` steps as arrays by name:
+    """Return the run's first K = `steps` steps as arrays by name:
 
-    - `initial/<name>`, `final/<name>`: every tensor of both networks under the original's names and in PyTorch's layouts, and
+    - `initial/<name>`, `final/<name>`: every tensor of both networks with the original's names and PyTorch's layouts, and
       Adam's moments as `<name>.exp_avg` and `<name>.exp_avg_sq`;
-    - `real` float32 [K, B, H, W, C] in [−1, 1] and `z` float32 [K, B, nz], as the steps saw them; `step` int64 [K];
-    - `loss_d, loss_g, d_real, d_fake_before, d_fake_after, grad_norm_d, grad_norm_g`: float32 [K], NaN where not taken.
+    - `real` float32 [K, B, H, W, C] in [−1, 1] and `z` float32 [K, B, nz], the inputs of the steps; `step` int64 [K];
+    - `loss_d, loss_g, d_real, d_fake_before, d_fake_after, grad_norm_d, grad_norm_g`: float32 [K], NaN if a step has none.
 
-    Raises UserError where the steps' batches are of different sizes.
+    Raise UserError if the batches of these steps have different sizes.
     """
-    config, pictures, state = beginning.config, beginning.pictures, beginning.state
+    config, dataset, state = beginning.config, beginning.dataset, beginning.state
     first = int(state.step) + 1
-    plan = BatchPlan(pictures.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
+    plan = BatchPlan(dataset.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
     sizes = [plan.size_of(step) for step in range(first, first + steps)]
     if len(set(sizes)) > 1:
         whole = next(k for k, size in enumerate(sizes) if size != sizes[0])
         raise UserError(
-            f"--steps={steps}: step {first + whole} has a batch of {sizes[whole]}, not {sizes[0]}; use --steps={whole}"
+            f"--steps={steps}: expected batches of one size, got {sizes[whole]} images at step {first + whole} after batches of"
+            f" {sizes[0]}. Use --steps={whole}."
         )
-    real_u8 = np.stack([pictures.images[plan.indices(step)] for step in range(first, first + steps)])
+    indices = np.stack([plan.indices(step) for step in range(first, first + steps)])  # [K, B]
+    real_u8 = dataset.gather(indices)  # [K, B, H, W, C]
     start = jax.device_get(state)
     end, seen, metrics = jax.device_get(_traced(beginning.gan, state, real_u8, precision=config.train.precision))
     trace = {f"initial/{name}": array for name, array in (to_tensors(config, start) | moment_tensors(config, start)).items()}
@@ -86,16 +89,16 @@ def record_trace(beginning: Beginning, *, steps: int) -> dict[str, np.ndarray]:
 
 
 def compare_with_records(trace: dict[str, np.ndarray], records: list[dict[str, Any]]) -> tuple[int, list[int]]:
-    """Of the traced steps, how many have a record (a line of metrics.jsonl), and those with a figure that is another float."""
-    places = {int(step): i for i, step in enumerate(trace["step"])}
-    recorded = [record for record in records if record["step"] in places]
+    """Return how many traced steps have a record (a line of metrics.jsonl), and the steps with a metric that is another float."""
+    index_of = {int(step): i for i, step in enumerate(trace["step"])}
+    recorded = [record for record in records if record["step"] in index_of]
     differing = []
     for record in recorded:
-        i = places[record["step"]]
-        figures = {name: value for name, value in record.items() if name not in ("step", "epoch", "time")}
-        again = {name: float(trace[name][i]) for name in figures}
-        # What was not taken at a step is None in its record and NaN in the trace.
-        if any(value != (None if math.isnan(again[name]) else again[name]) for name, value in figures.items()):
+        i = index_of[record["step"]]
+        metrics = {name: value for name, value in record.items() if name not in ("step", "epoch", "time")}
+        again = {name: float(trace[name][i]) for name in metrics}
+        # A metric that a step does not have is None in its record and NaN in the trace.
+        if any(value != (None if math.isnan(again[name]) else again[name]) for name, value in metrics.items()):
             differing.append(record["step"])
     return len(recorded), differing
 

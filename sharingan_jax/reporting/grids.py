@@ -1,6 +1,7 @@
-"""Arrays of pictures as grids, files and films."""
+"""Image arrays as sample grids, PNG files and GIFs."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,77 +13,142 @@ from sharingan_jax.files import write_atomically
 if TYPE_CHECKING:
     from PIL import Image
 
-FRAME_MS = 250
-LAST_FRAME_MS = 2000
+GRID_SIDE = 400  # pixels of a grid's longer side in a figure or a GIF, at least
+WALK_SIDE = 256  # pixels a side of a walk's images, at most
+WALK_FPS = 12  # images a second
+TRAINING_FRAME_MS = 500
+TRAINING_LAST_MS = 2000
 PALETTE_FRAMES = 8
 
 
 def make_grid(images: np.ndarray, *, columns: int = 8, padding: int = 2, pad_value: float = 0.0) -> np.ndarray:
-    """A grid of pictures [N, H, W, C] (C 1 or 3), filled left to right, min–max normalised over all of them: uint8 [H', W', 3].
+    """Return images [N, H, W, C] (C 1 or 3) as one grid, uint8 [H', W', 3], filled left to right.
 
-    Torch: `torchvision.utils.make_grid(images, nrow=8, padding=2, normalize=True)` as `save_image` rounds it. The original's
-    grids are made so: black and white in them are the darkest and lightest values of the batch, not −1 and 1.
-    Raises ValueError on values that are not finite.
+    The grid is min–max normalised over all N images, as the reference's grids are: black and white are the darkest and the
+    lightest value of the batch, not −1 and 1. A single image has no batch: it is returned as `to_u8` gives it, without a frame.
+    Torch: `torchvision.utils.make_grid(images, nrow=8, padding=2, normalize=True)` for N > 1, rounded as by `save_image`.
+    Raise ValueError if a value is not finite.
     """
     if not np.isfinite(images).all():
-        raise ValueError("a grid of pictures that are not finite")
+        raise ValueError("make_grid: the images hold values that are not finite")
+    count, height, width, channels = images.shape
+    if count == 1:
+        return _as_rgb(to_u8(images[0]))
     low, high = float(images.min()), float(images.max())
     scaled = (np.clip(images, low, high) - low) / max(high - low, 1e-5)
-    count, height, width, channels = scaled.shape
     columns = min(columns, count)
     rows = -(-count // columns)
     grid = np.full((rows * (height + padding) + padding, columns * (width + padding) + padding, channels), pad_value, np.float64)
-    for i, picture in enumerate(scaled):
+    for i, image in enumerate(scaled):
         top, left = padding + i // columns * (height + padding), padding + i % columns * (width + padding)
-        grid[top : top + height, left : left + width] = picture
-    grid_u8 = np.clip(np.floor(grid * 255 + 0.5), 0, 255).astype(np.uint8)
-    return np.broadcast_to(grid_u8, (*grid_u8.shape[:2], 3)).copy()
+        grid[top : top + height, left : left + width] = image
+    return _as_rgb(np.clip(np.floor(grid * 255 + 0.5), 0, 255).astype(np.uint8))
 
 
 def to_u8(images: np.ndarray) -> np.ndarray:
-    """Values in [−1, 1], of any shape, to uint8 by rounding; what lies outside is clamped."""
+    """Return values in [−1, 1], of any shape, as uint8 by rounding. Values outside of that range are clamped."""
     return np.clip(np.round((images + 1.0) * 127.5), 0, 255).astype(np.uint8)
 
 
+def enlarge(image_u8: np.ndarray, factor: int) -> np.ndarray:
+    """Return uint8 [H, W, C] with each pixel repeated `factor` times in both directions: [H·factor, W·factor, C]."""
+    return image_u8.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def enlarge_grid(grid_u8: np.ndarray) -> np.ndarray:
+    """Enlarge a grid by the smallest whole factor that makes its longer side at least GRID_SIDE pixels."""
+    return enlarge(grid_u8, -(-GRID_SIDE // max(grid_u8.shape[:2])))
+
+
+def add_caption(image_u8: np.ndarray, text: str) -> np.ndarray:
+    """Put a white strip with `text`, centred, on top of uint8 [H, W, 3]. The image is widened if the text is wider than it.
+
+    The strip is a tenth of GRID_SIDE high, so its letters are readable in every grid that `enlarge_grid` returns.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    strip = GRID_SIDE // 10
+    font = ImageFont.load_default(size=strip // 2)
+    height, width, _ = image_u8.shape
+    canvas_width = max(width, math.ceil(font.getlength(text)) + strip // 2)
+    canvas = Image.new("RGB", (canvas_width, strip + height), "white")
+    ImageDraw.Draw(canvas).text((canvas_width / 2, strip / 2), text, fill="black", font=font, anchor="mm")
+    canvas.paste(Image.fromarray(image_u8), ((canvas_width - width) // 2, strip))
+    return np.asarray(canvas)
+
+
 def save_png(path: Path, image_u8: np.ndarray) -> None:
-    """Writes uint8 [H, W, 3] or [H, W, 1] as a PNG."""
+    """Write uint8 [H, W, 3] or [H, W, 1] as a PNG."""
     write_atomically(path, lambda file: as_image(image_u8).save(file, "PNG"))
 
 
-def save_gif(path: Path, frames: Iterable[Path | np.ndarray], *, frame_ms: int = FRAME_MS, last_ms: int = LAST_FRAME_MS) -> None:
-    """Writes a film that repeats for ever, its last frame shown for longer; frames are uint8 [H, W, 3] or PNG files.
+def save_training_gif(path: Path, grids: Mapping[int, Path]) -> None:
+    """Write a run's sample grids, the PNG file of each step, as a GIF: half a second a grid, two seconds for the last one.
 
-    Frames of other sizes than the last one's (a run whose samples were counted otherwise before) are left out. All
-    share one palette, of frames from the whole film, so that colours do not flicker.
+    Each frame is enlarged to a visible size and its step stands above it. Grids that differ in size from the last one are
+    left out: they were made with another `sample.columns`. Raise UserError, naming the file, if a PNG cannot be read.
+    """
+    read = {step: _read_png(grids[step]) for step in sorted(grids)}
+    last = read[max(read)]
+    shown = [add_caption(enlarge_grid(grid), f"step {step}") for step, grid in read.items() if grid.shape == last.shape]
+    # Captions of different lengths widen narrow grids differently; in a GIF all frames are of one size.
+    width = max(frame.shape[1] for frame in shown)
+    save_gif(path, [_widen(frame, width) for frame in shown], [TRAINING_FRAME_MS] * (len(shown) - 1) + [TRAINING_LAST_MS])
+
+
+def save_walk_gif(path: Path, images_u8: np.ndarray) -> None:
+    """Write images uint8 [N, H, W, C] as a GIF of WALK_FPS images a second, enlarged to at most WALK_SIDE pixels a side.
+
+    A GIF counts time in hundredths of a second, so images are shown for 80 or 90 ms: 12 of them take one second exactly.
+    """
+    factor = max(1, WALK_SIDE // max(images_u8.shape[1:3]))
+    hundredths = np.arange(len(images_u8) + 1) * 100 // WALK_FPS
+    save_gif(path, [enlarge(image, factor) for image in images_u8], (np.diff(hundredths) * 10).tolist())
+
+
+def save_gif(path: Path, frames: Sequence[np.ndarray], durations_ms: Sequence[int]) -> None:
+    """Write frames, each uint8 [H, W, 1 or 3] and of one size, as a GIF that repeats for ever.
+
+    All frames share one palette, taken from frames of the whole GIF, so that colours do not flicker. It holds black and
+    white, and nothing close to them: Pillow looks up a pixel's colour to 4 levels of 256, and would show white as light grey.
     """
     from PIL import Image
 
-    images = [_opened(frame) for frame in frames]
-    images = [image for image in images if image.size == images[-1].size]
+    images = [as_image(frame).convert("RGB") for frame in frames]
     chosen = images[:: -(-len(images) // PALETTE_FRAMES)]
-    together = np.concatenate([np.asarray(image) for image in chosen])
-    palette = Image.fromarray(together).quantize(256, method=Image.Quantize.MEDIANCUT)
+    sample = np.concatenate([np.asarray(image) for image in chosen])
+    palette = Image.fromarray(sample).quantize(254, method=Image.Quantize.MEDIANCUT)
+    colours = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
+    colours[(colours >= 244).all(axis=1)] = 255
+    colours[(colours <= 5).all(axis=1)] = 0
+    palette.putpalette(bytes([0, 0, 0, 255, 255, 255]) + colours[:254].tobytes())
     first, *rest = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    durations = [frame_ms] * len(rest) + [last_ms]
-    write_atomically(
-        path, lambda file: first.save(file, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
-    )
+    options = {"save_all": True, "append_images": rest, "duration": list(durations_ms), "loop": 0, "optimize": False}
+    write_atomically(path, lambda file: first.save(file, "GIF", **options))
 
 
 def as_image(image_u8: np.ndarray) -> "Image.Image":
-    """uint8 [H, W, 1 or 3] as a Pillow image."""
+    """Return uint8 [H, W, 1 or 3] as a Pillow image."""
     from PIL import Image
 
     return Image.fromarray(image_u8[..., 0] if image_u8.shape[-1] == 1 else image_u8)
 
 
-def _opened(frame: Path | np.ndarray) -> "Image.Image":
+def _as_rgb(image_u8: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(image_u8, (*image_u8.shape[:2], 3)).copy()
+
+
+def _widen(image_u8: np.ndarray, width: int) -> np.ndarray:
+    """Add white columns on both sides up to `width`."""
+    missing = width - image_u8.shape[1]
+    return np.pad(image_u8, ((0, 0), (missing // 2, missing - missing // 2), (0, 0)), constant_values=255)
+
+
+def _read_png(path: Path) -> np.ndarray:
     from PIL import Image
 
-    if isinstance(frame, Path):
-        try:
-            with Image.open(frame) as image:
-                return image.convert("RGB")
-        except (OSError, ValueError, SyntaxError) as error:
-            raise UserError(f"{frame}: a broken picture: {error}; move it away, and start again") from None
-    return as_image(frame).convert("RGB")
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path}: not a readable PNG: {error}. Move it away and start again.") from None

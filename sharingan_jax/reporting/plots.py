@@ -1,4 +1,4 @@
-"""Figures: a run's curves, and real pictures beside generated ones."""
+"""Plots of a run: its curves, and real next to generated images."""
 
 from itertools import groupby
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 
 from sharingan_jax.files import write_atomically
 from sharingan_jax.gan.metrics import METRICS
-from sharingan_jax.reporting.grids import make_grid
+from sharingan_jax.reporting.grids import add_caption, enlarge_grid, make_grid, save_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette: told apart by colour-blind readers too.
 MOST_POINTS = 4000
+WINDOWS = 40  # A running mean takes this part of a curve's points.
+PANEL_GAP = 20  # pixels
 
 
 def loss_figure(path: Path, records: list[dict[str, Any]], *, title: str) -> None:
-    """Writes the curves of `records` (lines of metrics.jsonl, at least one): losses, D's answers, gradient norms, over steps.
+    """Plot `records` (lines of metrics.jsonl, at least one) over steps: losses, D's mean probabilities, gradient norms.
 
-    Thin lines are single steps, bold ones running means.
+    Thin lines are single steps, thick lines running means over 1/40 of the run. The figure says so, with the number of steps.
     """
     figure = _new_figure(9, 8.5)
     losses, answers, norms = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
@@ -38,19 +40,25 @@ def loss_figure(path: Path, records: list[dict[str, Any]], *, title: str) -> Non
     norms.set_xlabel("step")
     for axes in (losses, answers, norms):
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize=8, frameon=False, borderaxespad=0.2)
-    figure.suptitle(title)
+    figure.suptitle(f"{title}\n{_line_key(len(records))}", fontsize=10)
     _save(figure, path)
 
 
 def real_vs_fake_figure(path: Path, real_u8: np.ndarray, fake: np.ndarray, *, columns: int = 5) -> None:
-    """Writes two grids side by side: real pictures uint8 [N, H, W, C], generated ones [M, H, W, C] in [−1, 1]; padding 5."""
-    figure = _new_figure(10, 5.4)
-    grids = (("real", real_u8.astype(np.float32) / 127.5 - 1.0), ("generated", fake))
-    for axes, (title, images) in zip(figure.subplots(1, 2), grids, strict=True):
-        axes.imshow(make_grid(images, columns=columns, padding=5, pad_value=1.0), interpolation="nearest")
-        axes.set_title(title)
-        axes.set_axis_off()
-    _save(figure, path)
+    """Write two grids side by side: real images uint8 [N, H, W, C] and generated images [M, H, W, C] in [−1, 1].
+
+    Each grid is made by `make_grid` with white padding of 5, and enlarged by a whole factor, so each image pixel is a square.
+    """
+    pair = (("real", real_u8.astype(np.float32) / 127.5 - 1.0), ("generated", fake))
+    grids = [(title, make_grid(images, columns=columns, padding=5, pad_value=1.0)) for title, images in pair]
+    panels = [add_caption(enlarge_grid(grid), title) for title, grid in grids]
+    height = max(panel.shape[0] for panel in panels)
+    width = max(panel.shape[1] for panel in panels)
+    canvas = np.full((height + PANEL_GAP, 2 * width + 3 * PANEL_GAP, 3), 255, np.uint8)
+    for i, panel in enumerate(panels):
+        left = PANEL_GAP + i * (width + PANEL_GAP)
+        canvas[: panel.shape[0], left : left + panel.shape[1]] = panel
+    save_png(path, canvas)
 
 
 def _new_figure(width: float, height: float) -> "Figure":
@@ -68,7 +76,7 @@ def _curve(axes: "Axes", records: list[dict[str, Any]], name: str, *, label: str
     if not points:
         return
     steps, values = (np.array(column, np.float64) for column in zip(*points, strict=True))
-    smooth = _running_mean(values, width=max(1, len(values) // 40))
+    smooth = _running_mean(values, width=_window(len(values)))
     every = -(-len(values) // MOST_POINTS)
     marker = "o" if len(values) == 1 else ""
     axes.plot(steps[::every], values[::every], color=colour, alpha=0.3, linewidth=0.7)
@@ -77,7 +85,16 @@ def _curve(axes: "Axes", records: list[dict[str, Any]], name: str, *, label: str
     axes.margins(x=0.01)
 
 
+def _window(points: int) -> int:
+    return max(1, points // WINDOWS)
+
+
+def _line_key(steps: int) -> str:
+    window = _window(steps)
+    return "lines: single steps" if window == 1 else f"thin lines: single steps; thick lines: running mean over {window} steps"
+
+
 def _running_mean(values: np.ndarray, *, width: int) -> np.ndarray:
-    """The mean over `width` neighbours, fewer at the ends."""
+    """Return the mean over `width` neighbours, over fewer of them at both ends."""
     kernel = np.ones(width)
     return np.convolve(values, kernel, "same") / np.convolve(np.ones_like(values), kernel, "same")

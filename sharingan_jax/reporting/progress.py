@@ -1,57 +1,78 @@
-"""What a person sees of a run, or of several side by side, while it goes: a bar on a terminal, a line now and then in a log."""
+"""What a person sees while a run, or several stacked ones, train: a bar on a terminal, a line now and then in a log."""
 
 import statistics
+import threading
+import time
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, TextIO
 
-from sharingan_jax.gan.metrics import METRICS
+from sharingan_jax.gan.metrics import LOSS_UNIT, METRICS
 
 Record = dict[str, Any]
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {rate_fmt} left {remaining}  {desc}"
+COLOUR = "red"
 
 
 class Progress:
     """Shows records (lines of metrics.jsonl) as they come, in order. Use as a context manager.
 
-    On a terminal: a bar with rate, time left and both losses. Elsewhere a line every `every` steps and at the last, in the
-    original's words with the rate and the time left behind them.
+    On a terminal and in a notebook: a bar with rate, time left and both losses, and until the first record an elapsed clock.
+    Elsewhere: a line every `every` steps and at the last, in the original's words with the rate and the time left after them.
+    `verb` says what the steps are for: "training", or "repeating" in a verification, which writes nothing to look at.
     """
 
-    def __init__(self, *, total_steps: int, first_step: int, batches_per_epoch: int, every: int, stream: TextIO) -> None:
+    def __init__(
+        self, *, total_steps: int, first_step: int, batches_per_epoch: int, every: int, stream: TextIO, verb: str = "training"
+    ) -> None:
+        self.verb = verb
         self._total = total_steps
         self._batches = batches_per_epoch
         self._every = every
         self._stream = stream
         self._line_before = (first_step - 1, 0.0)
         self._bar: Any = None
-        if stream.isatty():
+        self._first_record = threading.Event()
+        self._clock: threading.Thread | None = None
+        if is_interactive(stream):
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=total_steps, initial=first_step - 1, unit="step", file=stream, dynamic_ncols=True, smoothing=0.1
+                total=total_steps,
+                initial=first_step - 1,
+                unit="step",
+                file=stream,
+                dynamic_ncols=stream.isatty(),
+                ncols=None if stream.isatty() else 80,
+                smoothing=0.1,
+                bar_format=BAR,
+                colour=COLOUR,
             )
-            self._bar.set_postfix_str("compiling")  # Nothing moves for the first half minute, and a reader should know why.
+            self._bar.set_description_str("compiling 0:00")
+            self._clock = threading.Thread(target=self._show_clock, name="progress", daemon=True)
+            self._clock.start()
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop_clock()
         if self._bar is not None:
             self._bar.close()
 
     def say(self, message: str) -> None:
-        """Prints a line without breaking the bar."""
+        """Print a line without breaking the bar."""
         if self._bar is not None:
             self._bar.write(message, file=self._stream)
         else:
             print(message, file=self._stream, flush=True)
 
     def update(self, *records: Record) -> None:
-        """Takes the next step's record of each run; of several it shows each figure's median with the smallest and largest."""
+        """Show the next step's record of each run; of several runs each metric's median with the smallest and largest."""
         step = records[0]["step"]
         if self._bar is not None:
-            losses = f"loss_d {_figure(records, 'loss_d')} loss_g {_figure(records, 'loss_g')}"
-            self._bar.set_postfix_str(losses, refresh=False)
+            self._stop_clock()
+            self._bar.set_description_str(_losses(records), refresh=False)
             self._bar.update(1)
         elif step % self._every == 0 or step == self._total:
             print(self._line(records), file=self._stream, flush=True)
@@ -66,42 +87,41 @@ class Progress:
         return (
             f"[{record['epoch']}/{epochs}][{(step - 1) % self._batches + 1}/{self._batches}]"
             f"  {_metrics(records)}"
-            f"  step {step}/{self._total}  {rate:.2f} steps/s  left {_duration((self._total - step) / rate)}"
+            f"  step {step}/{self._total}  {rate:.2f} steps/s  left {duration((self._total - step) / rate)}"
         )
 
+    def _show_clock(self) -> None:
+        start = time.monotonic()
+        while not self._first_record.wait(1.0):
+            self._bar.set_description_str(f"compiling {duration(time.monotonic() - start)}")
 
-class Chorus:
-    """Gathers the records of several runs that come one run after another, and shows a step when all have told of it."""
+    def _stop_clock(self) -> None:
+        if self._clock is not None and not self._first_record.is_set():
+            self._first_record.set()
+            self._clock.join()
 
-    def __init__(self, progress: Progress, *, voices: int) -> None:
-        self._progress = progress
-        self._several = voices > 1
-        self._waiting: dict[int, list[Record]] = {voice: [] for voice in range(voices)}
 
-    def add(self, voice: int, record: Record) -> None:
-        """Takes the next record of one of the runs, which are numbered from 0."""
-        self._waiting[voice].append(record)
-        self._show()
+def is_interactive(stream: TextIO) -> bool:
+    """Return whether a person watches the stream: a terminal, or the output of a notebook's cell."""
+    return stream.isatty() or type(stream).__module__.partition(".")[0] == "ipykernel"
 
-    def leave(self, voice: int, message: str) -> None:
-        """One run has stopped: the others no longer wait for it, and `message` says why (of one alone its error does)."""
-        del self._waiting[voice]
-        if self._several:
-            self._progress.say(message)
-        self._show()
 
-    def _show(self) -> None:
-        while self._waiting and all(self._waiting.values()):
-            self._progress.update(*(records.pop(0) for records in self._waiting.values()))
+def _losses(records: Sequence[Record]) -> str:
+    """Return both losses in at most 22 characters, the medians if there are several runs."""
+    shown = []
+    for metric in (metric for metric in METRICS if metric.unit == LOSS_UNIT):
+        values = [record[metric.name] for record in records]
+        shown.append(f"{metric.label} {'-' if values[0] is None else f'{statistics.median(values):.4g}'}")
+    return " ".join(shown)
 
 
 def _metrics(records: Sequence[Record]) -> str:
     """Return the metrics of a step as the original prints them: `Loss_D: …  Loss_G: …  D(x): …  D(G(z)): … / …`."""
     logged = groupby((metric for metric in METRICS if metric.log_label), key=lambda metric: metric.log_label)
-    return "  ".join(f"{label}: {' / '.join(_figure(records, metric.name) for metric in same)}" for label, same in logged)
+    return "  ".join(f"{label}: {' / '.join(_metric(records, metric.name) for metric in same)}" for label, same in logged)
 
 
-def _figure(records: Sequence[Record], name: str) -> str:
+def _metric(records: Sequence[Record], name: str) -> str:
     values = [record[name] for record in records]
     if values[0] is None:
         return "-"
@@ -110,7 +130,8 @@ def _figure(records: Sequence[Record], name: str) -> str:
     return f"{statistics.median(values):.4f} ({min(values):.4f}–{max(values):.4f})"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return seconds as a clock shows them: 0:07, 1:01, 1:02:05."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

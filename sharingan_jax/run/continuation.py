@@ -1,43 +1,153 @@
-"""Decide whether a start may continue the run in a folder."""
+"""Decide whether a start may continue the run in a folder. Every refusal is raised here."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sharingan_jax.config.schema import Config, identity_changes
-from sharingan_jax.data.dataset import Pictures
+from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.errors import UserError
-from sharingan_jax.run.diff import differing_pictures
-from sharingan_jax.run.folder import RunDir, describe_pictures, read_config, read_imported, read_manifest
+from sharingan_jax.run.diff import differing_images
+from sharingan_jax.run.folder import RunFolder, read_config
+from sharingan_jax.run.manifest import (
+    DataRecord,
+    Imported,
+    Manifest,
+    config_digest,
+    describe_data,
+    read_data_record,
+    read_manifest,
+)
+from sharingan_jax.run.metrics import Record
 
 
-def check_same_run(run: RunDir, config: Config, pictures: Pictures) -> None:
-    """Raises UserError, naming keys or files, where `run` began with other settings or pictures; returns where it is new."""
-    if run.root.exists() and not run.root.is_dir():
-        raise UserError(f"--workdir={run.root} is a file; give the name of a folder")
-    if config.data.source == "folder" and run.root.resolve().is_relative_to(Path(config.data.path).resolve()):
+@dataclass(frozen=True)
+class Existing:
+    """A run's folder as a start finds it, read once. In a new folder everything is None or empty.
+
+    `steps` are those of its checkpoints, which may still turn out damaged; `data` is None for a run that has not trained yet.
+    """
+
+    folder: RunFolder
+    config: Config | None
+    manifest: Manifest | None
+    data: DataRecord | None
+    steps: tuple[int, ...]
+    seed_folders: tuple[Path, ...]
+
+    @property
+    def imported(self) -> Imported | None:
+        """Where the first weights came from, if they were imported."""
+        return self.manifest.imported if self.manifest else None
+
+    @property
+    def first_step(self) -> int:
+        """The run's first step: 1, or the one after the imported state's."""
+        return self.imported.step + 1 if self.imported else 1
+
+    @property
+    def host_threads(self) -> int:
+        """The host threads that the run started with; 0 for a new run."""
+        return self.config.train.host_threads if self.config else 0
+
+    @property
+    def initial_devices(self) -> int:
+        """How many devices made the run's first steps; 0 for a new run."""
+        return self.manifest.initial_devices if self.manifest else 0
+
+
+def read_existing(folder: RunFolder) -> Existing:
+    """Read what a folder says of its run. Raises UserError naming the file that cannot be read or believed."""
+    if folder.root.exists() and not folder.root.is_dir():
+        raise UserError(f"--workdir={folder.root} is a file; give the name of a folder")
+    if not folder.config.is_file():
+        return Existing(folder, None, None, None, (), folder.seed_folders())
+    manifest = read_manifest(folder.manifest) if folder.manifest.is_file() else None
+    data = read_data_record(folder.data) if folder.data.is_file() else None
+    return Existing(folder, read_config(folder), manifest, data, folder.checkpoint_steps(), ())
+
+
+def check_continuation(existing: Existing, config: Config, dataset: ImageDataset, *, total_steps: int | None = None) -> None:
+    """Raise UserError, naming what differs, if a start with `config` on `dataset` may not continue the run.
+
+    A new folder is accepted unless it lies among the images or holds the runs of several seeds. With `total_steps`, a run that
+    is past that step is refused as well.
+    """
+    root = existing.folder.root
+    if config.data.source == "folder" and root.resolve().is_relative_to(Path(config.data.path).resolve()):
         raise UserError(
-            f"--workdir={run.root} lies inside data.path={config.data.path}, and its grids would be pictures to train on at the"
+            f"--workdir={root} lies inside data.path={config.data.path}, and its grids would be images to train on at the"
             " next start; use a --workdir outside it"
         )
-    if not run.config.is_file():
-        inside = sorted(path.parent for path in run.root.glob("seed-*/config.json"))
-        if inside:
-            raise UserError(
-                f"--workdir={run.root} holds runs of several seeds; for one of them use --workdir={inside[0]}, for several"
-                " train.seeds above 1"
-            )
+    if existing.seed_folders:
+        raise UserError(
+            f"--workdir={root} holds runs of several seeds; for one of them use --workdir={existing.seed_folders[0]}, for several"
+            " train.seeds above 1"
+        )
+    if existing.config is None:
         return
-    changed = identity_changes(read_config(run), config)
+    changed = identity_changes(existing.config, config)
     if changed:
         raise UserError(
-            f"--workdir={run.root} holds another run: {'; '.join(changed)}; use the settings it began with, or another --workdir"
+            f"--workdir={root} holds another run: {'; '.join(changed)}; use the settings it started with, or another --workdir"
         )
-    if run.manifest.is_file():
-        data = read_manifest(run.manifest).get("data", {})
-        began_with = data.get("fingerprint")
-        has_trained = began_with is not None or read_imported(run) is None
-        if has_trained and began_with != pictures.fingerprint:
-            found = differing_pictures({"data": data}, {"data": describe_pictures(config, pictures)})
+    trained_on = existing.manifest.data if existing.manifest else None
+    if trained_on is not None and trained_on.digest != dataset.digest:
+        found = differing_images(existing.data, describe_data(config, dataset))
+        raise UserError(
+            f"--workdir={root}: the images have changed since the run started (first: then, second: now): {'; '.join(found)};"
+            " put them back, or use another --workdir"
+        )
+    if total_steps is not None and existing.steps and existing.steps[-1] > total_steps:
+        raise UserError(
+            f"--workdir={root} is at step {existing.steps[-1]}, past train.steps={total_steps};"
+            f" ask for more than {existing.steps[-1]}, or use another --workdir"
+        )
+
+
+def common_host_threads(several: Sequence[Existing]) -> int:
+    """Return the host threads that the runs started with; 0 if all are new. Raises UserError if they differ."""
+    recorded = {existing.host_threads: existing.folder.root for existing in several if existing.host_threads}
+    if len(recorded) > 1:
+        found = " and ".join(f"{root} with {threads}" for threads, root in recorded.items())
+        raise UserError(
+            f"{found} threads: one start has one number of threads, which enters rounding. Start them one by one, or set"
+            f" --config.train.host_threads={min(recorded)}"
+        )
+    return min(recorded, default=0)
+
+
+CHECKPOINT_PARTS = {"config": "settings", "data": "images"}
+
+
+def checkpoint_metadata(config: Config, dataset: ImageDataset) -> dict[str, str]:
+    """Return what a checkpoint records of the run it belongs to: the digests of settings and images."""
+    return {"config": config_digest(config), "data": dataset.digest}
+
+
+def check_checkpoint(folder: RunFolder, step: int, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    """Raise UserError if a checkpoint's metadata are those of another run. Keys that it does not have are ignored."""
+    for name, now in expected.items():
+        if found.get(name, now) != now:
             raise UserError(
-                f"--workdir={run.root}: the pictures have changed since the run began (first: then, second: now):"
-                f" {'; '.join(found)}; put them back, or use another --workdir"
+                f"--workdir={folder.root}: the checkpoint of step {step} is of other {CHECKPOINT_PARTS[name]}; use those it was"
+                " made with, or another --workdir"
             )
+
+
+def records_up_to(existing: Existing, records: Sequence[Record], last_step: int) -> list[Record]:
+    """Return the records that a start after `last_step` keeps; later steps are about to be made again.
+
+    Raises UserError if a step up to `last_step` has no record, or if records are out of order.
+    """
+    kept = [record for record in records if record["step"] <= last_step]
+    expected = range(existing.first_step, last_step + 1)
+    steps = [record["step"] for record in kept]
+    if steps != list(expected):
+        lost = sorted(set(expected) - set(steps))
+        what = f"has no record of step {lost[0]}" if lost else "has records that are not in order"
+        raise UserError(
+            f"{existing.folder.metrics} {what}, and the last checkpoint is of step {last_step}; put the file back as it"
+            " was, or use another --workdir"
+        )
+    return kept

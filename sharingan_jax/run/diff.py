@@ -1,49 +1,35 @@
-"""Two runs compared by what they wrote of themselves: settings, pictures, conditions, figures. Nothing is computed again."""
+"""Compare two runs by what they recorded: settings, images, environment, metrics. Nothing is computed again."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-Manifest = Mapping[str, Any]
-CONDITIONS = (
-    "device",
-    "seeds_at_once",
-    "seeds_devices",
-    "convolution",
-    "host_threads",
-    "xla_flags",
-    "jax_variables",
-    "versions",
-    "git",
-    "platform",
-    "machine",
-    "processor",
-    "byteorder",
-)
-"""The parts of a manifest that may decide roundings."""
+from sharingan_jax.run.manifest import DataRecord, Environment
+
 MOST_NAMED = 10
 
 
-def differing_settings(one: Manifest, other: Manifest) -> list[str]:
-    """Settings that differ, as `key: value | value`."""
-    return _differing(one.get("config", {}), other.get("config", {}))
+def differing_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the settings (nested, as `config.json` has them) that differ, as `key: value | value`."""
+    return _differing(one, other)
 
 
-def differing_conditions(one: Manifest, other: Manifest) -> list[str]:
-    """Versions, devices and the like that differ, as `name: value | value`. What only one of them noted cannot be said to."""
-    ours, theirs = (dict(_flat({name: run[name] for name in CONDITIONS if name in run})) for run in (one, other))
-    noted = [name for name in ours if name in theirs]
-    return _differing({name: ours[name] for name in noted}, {name: theirs[name] for name in noted})
+def differing_environments(one: Environment, other: Environment) -> list[str]:
+    """Return versions, devices and the like that differ, as `name: value | value`. A version that only one has is ignored."""
+    ours, theirs = (dict(_flat(asdict(environment))) for environment in (one, other))
+    both = [name for name in ours if name in theirs]
+    return _differing({name: ours[name] for name in both}, {name: theirs[name] for name in both})
 
 
-def differing_pictures(one: Manifest, other: Manifest) -> list[str]:
-    """What of the data differs: files only in one, files of other contents, or the whole's fingerprint alone."""
-    parts = one.get("data", {}), other.get("data", {})
-    if parts[0].get("fingerprint") == parts[1].get("fingerprint"):
+def differing_images(one: DataRecord | None, other: DataRecord | None) -> list[str]:
+    """Return how two data sets differ: files that only one has, files with other contents, or only other pixels."""
+    if one is None or other is None:
+        return [] if one is other else ["data.json is missing in one of the two"]
+    if one.digest == other.digest:
         return []
-    files: tuple[dict[str, str], ...] = tuple(part.get("files", {}) for part in parts)
-    found = [f"{name}: only in the first" for name in files[0] if name not in files[1]]
-    found += [f"{name}: only in the second" for name in files[1] if name not in files[0]]
-    found += [f"{name}: other contents" for name in files[0] if files[1].get(name, files[0][name]) != files[0][name]]
+    found = [f"{name}: only in the first" for name in one.files if name not in other.files]
+    found += [f"{name}: only in the second" for name in other.files if name not in one.files]
+    found += [f"{name}: other contents" for name in one.files if other.files.get(name, one.files[name]) != one.files[name]]
     if not found:
         found = ["the same files, made into other pixels (data.size, data.channels, or Pillow's version)"]
     more = len(found) - MOST_NAMED
@@ -51,17 +37,17 @@ def differing_pictures(one: Manifest, other: Manifest) -> list[str]:
 
 
 def first_difference(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> tuple[int, list[str]] | None:
-    """The first step that both have records of and whose figures are not the same floats, with those figures; None where all are.
+    """Return the first step that both have a record of and whose metrics are not the same floats, with those metrics.
 
-    `time` is not compared.
+    Returns None if all are the same. `time` is not compared.
     """
     others = {record["step"]: record for record in other}
     for record in one:
         if record["step"] in others:
-            figures = [
+            metrics = [
                 {name: value for name, value in line.items() if name != "time"} for line in (record, others[record["step"]])
             ]
-            found = _differing(*figures)
+            found = _differing(*metrics)
             if found:
                 return record["step"], found
     return None

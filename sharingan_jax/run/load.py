@@ -1,47 +1,136 @@
-"""A run's saved state, read back whole from its folder and from nothing else."""
+"""A run read back from its folder: settings, metrics, checkpoints, and its generator as a function."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
-from jax.sharding import Mesh
+import numpy as np
 
 from sharingan_jax.config.schema import Config
 from sharingan_jax.devices.mesh import make_mesh
+from sharingan_jax.devices.trainer import jit_sample
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.gan import Gan, build_gan, init_state
 from sharingan_jax.gan.state import TrainState
-from sharingan_jax.gan.system import System, build_system, init_state
-from sharingan_jax.run.checkpoints import Checkpoints
-from sharingan_jax.run.folder import RunDir, read_config
+from sharingan_jax.reporting.grids import as_image, make_grid, to_u8
+from sharingan_jax.run.checkpoints import CheckpointManager
+from sharingan_jax.run.folder import RunFolder, read_config
+from sharingan_jax.run.manifest import Manifest, read_manifest
+from sharingan_jax.run.metrics import read_metrics
+from sharingan_jax.run.sampling import Sampler, draw_run_latents
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Statistics = Literal["batch", "running"]
 
 
-@dataclass(frozen=True)
-class SavedRun:
-    """A run's folder, settings and networks, and its state at `step`, on one device."""
+class Run:
+    """A run's folder, read when asked. Reading changes nothing in it.
 
-    run: RunDir
-    config: Config
-    system: System
-    mesh: Mesh
-    step: int
-    state: TrainState
+    `load_run` and `train` return one. What has been read is kept: load the run again to see what a later start has added.
+    """
 
+    def __init__(self, path: Path | str) -> None:
+        self.folder = RunFolder(Path(path).expanduser())
+        self.config: Config = read_config(self.folder)
 
-def read_saved_run(workdir: Path, *, step: int | None) -> SavedRun:
-    """The run in `workdir` at one of its checkpoints, the last where `step` is None. Raises UserError where there is none."""
-    run = RunDir(workdir)
-    config = read_config(run)
-    none_yet = UserError(
-        f"--workdir={workdir}: no checkpoint there yet; the first comes at step {config.checkpoint.every}, or at Ctrl-C"
-    )
-    if not run.checkpoints.is_dir():
-        raise none_yet
-    mesh = make_mesh(1, batch_sizes={1})
-    system = build_system(config)
-    with Checkpoints(run.checkpoints, keep=config.checkpoint.keep, read_only=True) as checkpoints:
-        if not checkpoints.steps:
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.folder.root
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the run recorded about itself: status, digest, data, environments. Raises UserError if it cannot be read."""
+        return read_manifest(self.folder.manifest)
+
+    @property
+    def status(self) -> str:
+        """imported, running, complete, stopped or failed."""
+        return self.manifest.status
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The steps that have a checkpoint, in order."""
+        return self.folder.checkpoint_steps()
+
+    @cached_property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Each metric as an array [steps] by name, with `step` (int64), `epoch` and `time` (seconds since the start).
+
+        float64; NaN at steps that did not take the metric. Raises UserError if `metrics.jsonl` cannot be read.
+        """
+        records = read_metrics(self.folder)
+        names = list(records[0]) if records else []
+        columns = {name: [np.nan if record[name] is None else record[name] for record in records] for name in names}
+        whole = ("step", "epoch")
+        return {name: np.array(values, np.int64 if name in whole else np.float64) for name, values in columns.items()}
+
+    @cached_property
+    def gan(self) -> Gan:
+        """The run's networks as pure functions."""
+        return build_gan(self.config)
+
+    def state(self, step: int | None = None) -> TrainState:
+        """Return the training state after `step` (default: the last checkpoint), on one device.
+
+        Raises UserError if there is no such checkpoint, or if it is damaged.
+        """
+        none_yet = UserError(
+            f"--workdir={self.path}: no checkpoint there yet; the first comes at step {self.config.checkpoint.every}, or"
+            " at Ctrl-C"
+        )
+        if not self.folder.checkpoints.is_dir():
             raise none_yet
-        chosen = checkpoints.steps[-1] if step is None else step
-        like = jax.eval_shape(lambda: init_state(system, seed=config.seed))
-        state = checkpoints.restore(chosen, like=like)
-    return SavedRun(run, config, system, mesh, chosen, state)
+        like = jax.eval_shape(lambda: init_state(self.gan, seed=self.config.seed))
+        with CheckpointManager(self.folder.checkpoints, keep=self.config.checkpoint.keep, read_only=True) as checkpoints:
+            if not checkpoints.steps:
+                raise none_yet
+            return checkpoints.restore(checkpoints.steps[-1] if step is None else step, like=like)
+
+    def sampler(self, step: int | None = None, *, statistics: Statistics = "batch") -> Sampler:
+        """Return the generator of a checkpoint (default: the last). Raises UserError as `state` does."""
+        state = self.state(step)
+        sample = jit_sample(
+            self.gan, statistics=statistics, precision=self.config.train.precision, mesh=make_mesh(1, batch_sizes={1})
+        )
+        columns = self.config.sample.columns
+        return Sampler(f"step {int(state.step)}", self.config.model.nz, lambda z: sample(state.gen, z), columns)
+
+    def generator(self, step: int | None = None, *, statistics: Statistics = "batch") -> Callable[[Any], np.ndarray]:
+        """Return the generator of a checkpoint as a function: float32 [N, nz] -> float32 [N, H, W, C] in [−1, 1].
+
+        With `statistics="batch"` batch norm uses the statistics of the latents passed together, as in training, so each image
+        depends slightly on the others. With `"running"` it uses those kept in training. Raises UserError as `state` does.
+        """
+        sampler = self.sampler(step, statistics=statistics)
+        return lambda z: np.asarray(sampler.generate(np.asarray(z, np.float32)))
+
+    def sample(self, num: int = 25, *, seed: int = 0, step: int | None = None, statistics: Statistics = "batch") -> np.ndarray:
+        """Return `num` images from latents drawn with `seed`, uint8 [num, H, W, C].
+
+        With the run's own seed and `num` = sample.num, these are the latents of its sample grids. More than 500 images are drawn
+        in groups of nearly equal size, each with its own batch statistics. Raises UserError as `state` does.
+        """
+        z = draw_run_latents(seed, count=num, nz=self.config.model.nz)
+        return to_u8(self.sampler(step, statistics=statistics).draw(z))
+
+    def show(self, num: int = 25, *, seed: int = 0, step: int | None = None) -> "Image.Image":
+        """Return a grid of `num` samples as a Pillow image; a notebook displays it."""
+        images_u8 = self.sample(num, seed=seed, step=step)
+        return as_image(make_grid(images_u8 / np.float32(127.5) - 1.0, columns=self.config.sample.columns))
+
+
+def load_run(path: Path | str) -> Run:
+    """Load the run in a folder. Raises UserError if it is not a run's folder."""
+    folder = RunFolder(Path(path).expanduser())
+    seeds = folder.seed_folders()
+    if seeds and not folder.config.is_file():
+        raise UserError(f"{folder.root} holds the runs {', '.join(place.name for place in seeds)}: use one, such as {seeds[0]}")
+    return Run(folder.root)

@@ -1,75 +1,172 @@
-"""`manifest.json`: what a run says of itself, written before its first step and again at its end."""
+"""`manifest.json`, what a run records about itself, and `data.json`, the images it was trained on."""
 
-import contextlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+from sharingan_jax.config.schema import Config, identity
+from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import write_json
-from sharingan_jax.run.diff import CONDITIONS
-from sharingan_jax.run.folder import RunDir, read_manifest
+from sharingan_jax.files import read_as, read_json, write_json
+
+FORMAT = 1
+"""The layout of both files. Raise it when a key changes its meaning: runs of another format are then refused."""
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """What decided the roundings of the steps after `after_step`, as far as those of the next: versions, device and the like."""
+class Device:
+    """The devices that a run's program used: `count` of one kind, in all its processes together."""
+
+    platform: str
+    kind: str
+    count: int
+    processes: int
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What decides rounding besides settings and images: devices, versions, compiler flags, threads, this code's commit.
+
+    `stacked_seeds` runs shared one program, on `stacked_devices` devices; a run trained alone has 1 and 1.
+    """
+
+    device: Device
+    stacked_seeds: int
+    stacked_devices: int
+    conv_impl: str
+    host_threads: int
+    xla_flags: str
+    jax_variables: str
+    versions: dict[str, str]
+    git: dict[str, Any] | None
+    platform: str
+    machine: str
+    processor: dict[str, str]
+    byteorder: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start of a run: it made the steps after `after_step`, up to the next start, in this environment."""
 
     after_step: int
-    noted: Mapping[str, Any]
+    environment: Environment
 
 
-def begin_manifest(run: RunDir, facts: Mapping[str, Any], *, after_step: int) -> None:
-    """Notes a start: `facts` of the run as it is now, and under which conditions the steps after `after_step` are made.
+@dataclass(frozen=True)
+class DataSummary:
+    """The images of a run: how many, from which source, how many files were skipped, and the digest of all."""
 
-    Conditions of steps made before stay, those of steps that are made again do not.
+    source: str
+    count: int
+    digest: str
+    skipped: int
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """`data.json`: the summary with the name and SHA-256 of each image's source, and the names of the skipped files."""
+
+    source: str
+    count: int
+    digest: str
+    skipped: tuple[str, ...]
+    files: dict[str, str]
+    format: int = FORMAT
+
+    @property
+    def summary(self) -> DataSummary:
+        return DataSummary(self.source, self.count, self.digest, len(self.skipped))
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Where a run's first weights came from: files and their SHA-256, the step they are of, the digest of the state."""
+
+    step: int
+    files: dict[str, str]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`manifest.json`. `status` is imported, running, complete, stopped or failed; `digest` is None until a start has ended.
+
+    `starts` has one entry for each change of environment, not for each start: a start in the same environment adds none.
     """
-    before = read_manifest(run.manifest) if run.manifest.is_file() else {}
-    kept = {"wall_seconds": before.get("wall_seconds", 0.0)}
-    if before.get("imported"):
-        kept["imported"] = before["imported"]
-    starts = [{"after_step": one.after_step, **one.noted} for one in conditions_of(before) if one.after_step < after_step]
-    now = {name: facts[name] for name in CONDITIONS}
-    if not starts or {**starts[-1], **now} != starts[-1]:
-        starts.append({"after_step": after_step, **now})
-    write_json(run.manifest, {**facts, **kept, "status": "running", "starts": starts})
+
+    status: str
+    seed: int
+    step: int
+    total_steps: int
+    config: dict[str, Any]
+    config_digest: str
+    data: DataSummary | None = None
+    starts: tuple[Start, ...] = ()
+    imported: Imported | None = None
+    digest: str | None = None
+    images_seen: int = 0
+    wall_seconds: float = 0.0
+    stopped_by: str | None = None
+    format: int = FORMAT
+
+    @property
+    def initial_devices(self) -> int:
+        """How many devices made the run's first steps; 0 for a run that has made none."""
+        return self.starts[0].environment.device.count if self.starts else 0
+
+    def initial_stacked_devices(self, *, seeds: int) -> int:
+        """Return how many devices the run first shared with others when it was one of `seeds` stacked runs; 0 if it never was."""
+        stacked = (start.environment for start in self.starts if start.environment.stacked_seeds == seeds)
+        return next((environment.stacked_devices for environment in stacked), 0)
+
+    def with_start(self, start: Start) -> "Manifest":
+        """Return the manifest with another start. Environments of steps that are about to be made again are dropped."""
+        kept = tuple(earlier for earlier in self.starts if earlier.after_step < start.after_step)
+        if kept and kept[-1].environment == start.environment:
+            return replace(self, starts=kept)
+        return replace(self, starts=(*kept, start))
 
 
-def fail_manifest(run: RunDir) -> None:
-    """Notes that the run has failed; where not even that can be written, nothing."""
-    with contextlib.suppress(OSError, UserError):  # A full disk or a folder that is gone may be what has ended it.
-        write_json(run.manifest, {**read_manifest(run.manifest), "status": "failed"})
+def read_manifest(path: Path) -> Manifest:
+    """Return a run's manifest. Raises UserError naming the file and the key that is not what it should be."""
+    return read_as(Manifest, _checked_format(path), path=path)
 
 
-def end_manifest(run: RunDir, *, status: str, step: int, digest: str, images_seen: int, seconds: float) -> None:
-    """Notes how a start ended that ended of itself; `seconds` it took are added to those of the starts before."""
-    manifest = read_manifest(run.manifest)
-    wall_seconds = round(manifest["wall_seconds"] + seconds, 1)
-    ending = {"status": status, "step": step, "digest": digest, "images_seen": images_seen, "wall_seconds": wall_seconds}
-    write_json(run.manifest, {**manifest, **ending})
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write `manifest.json`, atomically."""
+    write_json(path, asdict(manifest))
 
 
-def devices_begun_on(run: RunDir) -> int:
-    """How many devices the run's first steps were made on; 0 for a run that has not begun."""
-    noted = conditions_of(read_manifest(run.manifest)) if run.manifest.is_file() else []
-    return int(noted[0].noted.get("device", {}).get("count", 0)) if noted else 0
+def read_data_record(path: Path) -> DataRecord:
+    """Return what `data.json` holds. Raises UserError naming the file and the key that is not what it should be."""
+    return read_as(DataRecord, _checked_format(path), path=path)
 
 
-def seeds_begun_on(run: RunDir, *, seeds: int) -> int:
-    """How many devices the run's first steps beside others were made on, where it was one of `seeds`; 0 where it was not."""
-    noted = conditions_of(read_manifest(run.manifest)) if run.manifest.is_file() else []
-    beside = [one.noted for one in noted if one.noted.get("seeds_at_once") == seeds]
-    count = beside[0].get("seeds_devices") if beside else 0
-    return count if isinstance(count, int) else 0
+def write_data_record(path: Path, record: DataRecord) -> None:
+    """Write `data.json`, atomically."""
+    write_json(path, asdict(record))
 
 
-def conditions_of(manifest: Mapping[str, Any]) -> list[Conditions]:
-    """A run's conditions in the order of its steps: one where all its starts had the same, none where it noted none.
+def describe_data(config: Config, dataset: ImageDataset) -> DataRecord:
+    """Return what `data.json` holds for a data set."""
+    files = dict(zip(dataset.names, dataset.digests, strict=True))
+    return DataRecord(config.data.source, dataset.count, dataset.digest, dataset.skipped, files)
 
-    What was written before there was such a list tells of the last start alone.
-    """
-    starts = manifest.get("starts")
-    if starts is None:
-        noted = {name: manifest[name] for name in CONDITIONS if name in manifest}
-        starts = [{"after_step": manifest.get("started_at_step", 0), **noted}] if "device" in manifest else []
-    return [Conditions(int(one["after_step"]), {name: one[name] for name in CONDITIONS if name in one}) for one in starts]
+
+def config_digest(config: Config) -> str:
+    """Return the SHA-256 over the settings that make a run what it is."""
+    return sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
+
+
+def _checked_format(path: Path) -> Mapping[str, Any]:
+    value = read_json(path)
+    if value.get("format") != FORMAT:
+        raise UserError(
+            f"{path}: format={value.get('format')!r}: expected {FORMAT}. The file was written by another version of this"
+            " project, or is not a run's; use that version, or another --workdir"
+        )
+    return value

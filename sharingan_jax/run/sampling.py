@@ -1,44 +1,45 @@
-"""A trained generator, from a run's folder, as a function of latents."""
+"""Latents for a trained generator, and images drawn from them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import jax
 import numpy as np
 
-from sharingan_jax.devices.trainer import jit_sample
 from sharingan_jax.errors import UserError
 from sharingan_jax.rng import fixed_latents, seed_key
-from sharingan_jax.run.load import read_saved_run
+
+GROUP = 500  # Images drawn at once: at 64 pixels about a gigabyte of activations.
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A trained generator; `origin` says which, in words. `generate` takes float32 [B, nz] to [B, H, W, C] in [−1, 1]."""
+    """A trained generator; `origin` says which one it is. `generate` takes float32 [B, nz] to [B, H, W, C] in [−1, 1].
+
+    `columns` is the number of images in a row of a grid: the run's sample.columns, if the run is known.
+    """
 
     origin: str
     nz: int
-    generate: Callable[[np.ndarray], jax.Array]
+    generate: Callable[[np.ndarray], Any]
+    columns: int = 5
 
-    def draw(self, z: np.ndarray, *, group: int) -> np.ndarray:
-        """Pictures float32 [N, H, W, C] in [−1, 1] for latents [N, nz], in groups of nearly equal size and at most `group`."""
+    def draw(self, z: np.ndarray, *, group: int = GROUP) -> np.ndarray:
+        """Return images float32 [N, H, W, C] in [−1, 1] for latents [N, nz], in groups of nearly equal size, at most `group`."""
         parts = np.array_split(z, -(-len(z) // group))
         return np.concatenate([np.asarray(self.generate(part)) for part in parts])
 
 
-def restore_sampler(workdir: Path, *, step: int | None, statistics: Literal["batch", "running"]) -> Sampler:
-    """The generator of a run's checkpoint, the last where `step` is None. Raises UserError where there is none."""
-    saved = read_saved_run(workdir, step=step)
-    sample = jit_sample(saved.system, statistics=statistics, precision=saved.config.train.precision, mesh=saved.mesh)
-    return Sampler(f"step {saved.step}", nz=saved.system.nz, generate=lambda z: sample(saved.state.gen, z))
-
-
 def draw_run_latents(seed: int, *, count: int, nz: int) -> np.ndarray:
-    """Latents N(0, 1), float32 [count, nz]: with a run's own seed and `count` = sample.num, those of its sample grids."""
+    """Draw latents N(0, 1), float32 [count, nz]: with a run's own seed and `count` = sample.num, those of its sample grids.
+
+    Raises UserError if `seed` is not in 0 to 2³¹ − 1, or `count` below 1.
+    """
     if not 0 <= seed < 2**31:
-        raise UserError(f"--seed={seed} must be at least 0 and below {2**31}")
+        raise UserError(f"--seed={seed}: expected 0 to {2**31 - 1}")
+    if count < 1:
+        raise UserError(f"--num={count}: expected at least 1")
     return np.asarray(fixed_latents(seed_key(seed), count=count, nz=nz))
 
 

@@ -1,113 +1,246 @@
-"""What comes back from the device, made into lines, events, progress and grids, one dispatch late."""
+"""What comes back from the device, written one chunk late: records, TensorBoard events, progress, sample grids, checkpoints."""
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.metrics import GEN_METRICS
+from sharingan_jax.gan.state import TrainState, digest, first_non_finite
+from sharingan_jax.reporting.grids import make_grid, save_png, save_training_gif
+from sharingan_jax.reporting.plots import loss_figure, real_vs_fake_figure
+from sharingan_jax.reporting.progress import Progress
 from sharingan_jax.reporting.tensorboard import EventWriter
-from sharingan_jax.run.folder import RunDir
-from sharingan_jax.run.metrics import append_metrics
-from sharingan_jax.training import outputs
+from sharingan_jax.rng import fixed_latents
+from sharingan_jax.run.checkpoints import SharedCheckpoints
+from sharingan_jax.run.continuation import records_up_to
+from sharingan_jax.run.folder import write_config
+from sharingan_jax.run.manifest import Environment, Manifest, Start, describe_data, write_data_record, write_manifest
+from sharingan_jax.run.metrics import Record, append_metrics, read_metrics, write_metrics
+from sharingan_jax.training.setup import RunSetup, new_manifest
 
-GEN_METRICS = ("loss_g", "d_fake_after", "grad_norm_g")
 ADVICE = "lower optim.disc.lr and optim.gen.lr, optim.disc.clip_norm=5 or model.disc_spectral_norm=True may keep it finite"
 
 
 class NonFiniteError(UserError):
-    """A figure of a step is a NaN or an infinity."""
+    """A metric, an array of the state or an image is a NaN or an infinity."""
+
+
+@dataclass
+class OpenRun:
+    """A run while it trains: its setup, what it has open, and what changes: state (numpy arrays), manifest, failure.
+
+    `manifest` is None until this start has written to the run's folder. Only the primary process writes.
+    """
+
+    setup: RunSetup
+    check_folder: Callable[[], None]
+    checkpoints: SharedCheckpoints
+    state: TrainState
+    manifest: Manifest | None = None
+    events: EventWriter | None = None
+    failure: UserError | None = None
+
+    @property
+    def step(self) -> int:
+        """The last step done."""
+        return int(self.state.step)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last step that was asked for is done."""
+        return self.step == self.setup.schedule.total_steps
+
+    def start(self, environment: Environment) -> None:
+        """Write config, data and manifest before the next step, so that even a crashed run is documented.
+
+        Records of steps that are about to be made again are dropped. Raises UserError if an earlier step has no record.
+        """
+        setup, folder, step = self.setup, self.setup.folder, self.step
+        manifest = self.manifest or new_manifest(setup, step=step)
+        self.manifest = replace(manifest, step=step, status="running").with_start(Start(step, environment))
+
+        def write(manifest: Manifest = self.manifest) -> None:
+            write_metrics(folder, records_up_to(setup.existing, read_metrics(folder), step))
+            write_config(folder, setup.config)
+            write_data_record(folder.data, describe_data(setup.config, setup.dataset))
+            write_manifest(folder.manifest, manifest)
+
+        setup.processes.on_primary(write)
+
+    def finish(self, *, seconds: float) -> str:
+        """Write the manifest and the plots of a run that is complete or stopped; return the state's digest.
+
+        `seconds` that this start took are added to those of the starts before.
+        """
+        assert self.manifest is not None
+        setup = self.setup
+        setup.processes.on_primary(self.check_folder)
+        images, final = self.sample(), digest(self.state)
+        ended = replace(
+            self.manifest,
+            status="complete" if self.is_complete else "stopped",
+            step=self.step,
+            digest=final,
+            images_seen=setup.plan.images_seen(self.step),
+            wall_seconds=round(self.manifest.wall_seconds + seconds, 1),
+        )
+
+        def write() -> None:
+            write_manifest(setup.folder.manifest, ended)
+            save_summaries(setup, images, step=self.step)
+
+        setup.processes.on_primary(write)
+        self.manifest = ended
+        return final
+
+    def fail(self, failure: UserError | None = None) -> None:
+        """Mark the run as failed in its manifest. `failure` ends this run alone; None if the error ends all of them.
+
+        Raises UserError if the folder is gone: that is what the user has to know, whatever it led to.
+        """
+        self.failure = self.failure or failure
+        self.check_folder()
+        if self.manifest is not None and self.setup.processes.is_primary:
+            with contextlib.suppress(OSError):  # A full disk may be what has ended it.
+                write_manifest(self.setup.folder.manifest, replace(self.manifest, status="failed"))
+
+    def sample(self) -> np.ndarray:
+        """Return images of the run's fixed latents, float32 [N, H, W, C] in [−1, 1]. Raises NonFiniteError."""
+        config = self.setup.config
+        z = np.asarray(fixed_latents(self.state.key, count=config.sample.num, nz=config.model.nz))
+        images = np.asarray(self.setup.trainer.sample(self.state.gen, z))
+        if not np.isfinite(images).all():
+            raise NonFiniteError(f"step {self.step}: G's images are not finite after it, so the run has stopped; {ADVICE}")
+        return images
+
+    def write(self, state: TrainState, *, stopping: bool) -> None:
+        """Write the sample grid and the checkpoint of a step, if due. The metrics up to it are on disk already.
+
+        Raises NonFiniteError if an array is not finite. The losses of a step are of the weights before it, and show it only one
+        step later.
+        """
+        self.state = state
+        schedule, step = self.setup.schedule, self.step
+        name = first_non_finite(state)
+        if name:
+            raise NonFiniteError(
+                f"step {step}: {name} is not finite after it, so the run has stopped; {ADVICE}; the checkpoints before"
+                " it are whole"
+            )
+        if schedule.samples_at(step):
+            images = self.sample()
+            self.setup.processes.on_primary(lambda: self._write_grid(step, images))
+        if schedule.saves_at(step) or stopping:
+            self.checkpoints.save(state)
+
+    def _write_grid(self, step: int, images: np.ndarray) -> None:
+        grid = save_sample(self.setup, step, images)
+        if self.events:
+            self.events.image("samples", grid, step)
 
 
 class Recorder:
-    """Turns metrics into records and writes them, one dispatch late, so that the device never waits for the host.
+    """Writes the metrics of runs that train together, one chunk late, so that the device never waits for the host.
 
-    One that does not write (`writes=False`, of a run's second process and those after it) only finds what is not finite.
-    `check_folder` is called before each writing, and raises where the run's folder is gone; `show` is given each record.
+    `to_host` turns what `run_steps` returned into each run's metrics, name -> [K].
     """
 
     def __init__(
-        self,
-        run: RunDir,
-        plan: BatchPlan,
-        *,
-        n_critic: int,
-        writes: bool,
-        check_folder: Callable[[], None],
-        events: EventWriter | None,
-        show: Callable[[dict[str, Any]], None],
+        self, runs: Sequence[OpenRun], progress: Progress, *, to_host: Callable[[Any], list[dict[str, np.ndarray]]]
     ) -> None:
-        self._run = run
-        self._plan = plan
-        self._n_critic = n_critic
-        self._writes = writes
-        self._check_folder = check_folder
-        self._events = events
-        self._show = show
-        self._pending: tuple[int, Callable[[], Mapping[str, np.ndarray]]] | None = None
+        self._runs = runs
+        self._progress = progress
+        self._to_host = to_host
+        self._queued: tuple[int, Any] | None = None
         self._start = time.monotonic()
         self._written_at = 0.0
+        self.failed: dict[int, NonFiniteError] = {}
+        """The error of each run, by its place, that had a value that is not finite. Nothing more is written of it."""
 
-    def take(self, first_step: int, read: Callable[[], Mapping[str, np.ndarray]]) -> None:
-        """Notes what reads the metrics [K] of the steps from `first_step`, and writes those noted before."""
+    def queue(self, first_step: int, metrics: Any) -> None:
+        """Queue the metrics of the chunk that starts at `first_step`, and write the previous chunk: see `flush`."""
         self.flush()
-        self._pending = (first_step, read)
+        self._queued = (first_step, metrics)
 
     def flush(self) -> None:
-        """Writes what is noted; raises NonFiniteError where a figure is not finite, after writing the steps before it."""
-        if self._pending is None:
+        """Write the queued chunk. Of a run with a value that is not finite, write the steps before it, and add it to `failed`."""
+        if self._queued is None:
             return
-        first_step, read = self._pending
-        self._pending = None
-        columns = {name: values.tolist() for name, values in read().items()}
+        (first_step, metrics), self._queued = self._queued, None
+        of_runs = self._to_host(metrics)
         now = time.monotonic() - self._start
-        length = len(columns["loss_d"])
-        records, failure = [], None
-        for i in range(length):
-            # A dispatch tells when it ended, not when each of its steps did: its time is shared out evenly.
-            seconds = self._written_at + (now - self._written_at) * (i + 1) / length
-            record = self._record(first_step + i, seconds, {name: values[i] for name, values in columns.items()})
-            failure = _first_non_finite(record)
-            if failure:
-                break
-            records.append(record)
+        shown: list[list[Record]] = []
+        for index, (run, columns) in enumerate(zip(self._runs, of_runs, strict=True)):
+            if run.failure is not None or index in self.failed:
+                continue
+            records, failure = self._records(run, first_step, columns, now=now)
+            self._append(run, records)
+            if failure is not None:
+                self.failed[index] = failure
+            if failure is None or len(self._runs) == 1:
+                shown.append(records)
         self._written_at = now
-        if self._writes:
-            self._write(records)
-        if failure:
-            raise NonFiniteError(self._failure_message(first_step + len(records), *failure))
+        for of_step in zip(*shown, strict=True):
+            self._progress.update(*of_step)
 
-    def sample(self, step: int, images: np.ndarray) -> None:
-        """Writes the grid of a step's pictures, float32 [N, H, W, C] in [−1, 1]."""
-        grid = outputs.save_sample(self._run, step, images)
-        if self._events:
-            self._events.image("samples", grid, step)
+    def _records(
+        self, run: OpenRun, first_step: int, columns: Mapping[str, np.ndarray], *, now: float
+    ) -> tuple[list[Record], NonFiniteError | None]:
+        plan, n_critic = run.setup.plan, run.setup.config.train.n_critic
+        lists = {name: values.tolist() for name, values in columns.items()}
+        length = len(next(iter(lists.values())))
+        records: list[Record] = []
+        for i in range(length):
+            step = first_step + i
+            # A chunk has one time at which it ended, not one a step: its time is shared out evenly.
+            seconds = self._written_at + (now - self._written_at) * (i + 1) / length
+            taken = step % n_critic == 0
+            values = {name: None if name in GEN_METRICS and not taken else column[i] for name, column in lists.items()}
+            for name, value in values.items():
+                if value is not None and not math.isfinite(value):
+                    return records, NonFiniteError(
+                        f"step {step}: {name} is {value}, so the run has stopped; what was saved before it is whole,"
+                        f" in {run.setup.folder.checkpoints}; {ADVICE}"
+                    )
+            records.append({"step": step, "epoch": plan.epoch_of(step), "time": round(seconds, 4), **values})
+        return records, None
 
-    def _record(self, step: int, seconds: float, values: dict[str, float]) -> dict[str, Any]:
-        taken = step % self._n_critic == 0
-        shown = {name: None if name in GEN_METRICS and not taken else value for name, value in values.items()}
-        return {"step": step, "epoch": self._plan.epoch_of(step), "time": round(seconds, 4), **shown}
-
-    def _write(self, records: list[dict[str, Any]]) -> None:
-        self._check_folder()
-        append_metrics(self._run, records)
-        if self._events:
-            self._events.scalars(records)
-        for record in records:
-            self._show(record)
-
-    def _failure_message(self, step: int, name: str, value: float) -> str:
-        return (
-            f"step {step}: {name} is {value}, so the run has stopped; what was saved before it is whole,"
-            f" in {self._run.checkpoints}; {ADVICE}"
-        )
+    def _append(self, run: OpenRun, records: list[Record]) -> None:
+        if run.setup.processes.is_primary:
+            run.check_folder()
+            append_metrics(run.setup.folder, records)
+            if run.events:
+                run.events.scalars(records)
 
 
-def _first_non_finite(record: dict[str, Any]) -> tuple[str, float] | None:
-    for name, value in record.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            return name, value
-    return None
+def save_sample(setup: RunSetup, step: int, images: np.ndarray) -> np.ndarray:
+    """Write the grid of images [N, H, W, C] in [−1, 1] as that step's sample. Return it, uint8 [H', W', 3]."""
+    grid = make_grid(images, columns=setup.config.sample.columns)
+    save_png(setup.folder.sample(step), grid)
+    return grid
+
+
+def save_summaries(setup: RunSetup, images: np.ndarray, *, step: int) -> None:
+    """Write `losses.png`, `real_vs_fake.png` and `training.gif` as of `step`; images [N, H, W, C] in [−1, 1]."""
+    folder, columns = setup.folder, setup.config.sample.columns
+    records = read_metrics(folder)
+    if records:
+        loss_figure(folder.root / "losses.png", records, title=f"{folder.root.absolute().parent.name}/{folder.root.name}")
+    real_u8 = setup.dataset.preview(len(images))
+    real_vs_fake_figure(folder.root / "real_vs_fake.png", real_u8, images, columns=columns)
+    grids = folder.sample_files(step)
+    if grids:
+        save_training_gif(folder.root / "training.gif", grids)
+
+
+def open_events(setup: RunSetup, *, resume_step: int) -> contextlib.AbstractContextManager[EventWriter | None]:
+    """Return the run's TensorBoard writer, or nothing if it has none or this is not the primary process."""
+    if not setup.config.log.tensorboard or not setup.processes.is_primary:
+        return contextlib.nullcontext()
+    return EventWriter(setup.folder.events, resume_step=resume_step)

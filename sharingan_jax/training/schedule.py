@@ -12,13 +12,13 @@ from sharingan_jax.errors import UserError
 class Schedule:
     """Steps 1 to `total_steps`; those that are multiples of `sample_every` or `checkpoint_every`, and the last, end a dispatch.
 
-    A dispatch holds `steps_per_call` steps where they fit before the next such step and have batches of one size, else one
+    A dispatch holds `steps_per_dispatch` steps where they fit before the next such step and have batches of one size, else one
     step: so there are two compiled programs (three with a partial batch), however a run is cut up by stops.
     """
 
     plan: BatchPlan
     total_steps: int
-    steps_per_call: int
+    steps_per_dispatch: int
     sample_every: int
     checkpoint_every: int
 
@@ -27,7 +27,7 @@ class Schedule:
         end = self.total_steps if until is None else until
         step = first_step
         while step <= end:
-            length = self.steps_per_call if self._fits(step, end=end) else 1
+            length = self.steps_per_dispatch if self._fits(step, end=end) else 1
             yield step, length
             step += length
 
@@ -37,11 +37,15 @@ class Schedule:
     def saves_at(self, step: int) -> bool:
         return step % self.checkpoint_every == 0 or step == self.total_steps
 
+    def writes_at(self, step: int) -> bool:
+        """Return whether a sample grid or a checkpoint is due after this step."""
+        return self.samples_at(step) or self.saves_at(step)
+
     def _fits(self, first: int, *, end: int) -> bool:
-        last = first + self.steps_per_call - 1
+        last = first + self.steps_per_dispatch - 1
         ends_inside = any((last - 1) // every > (first - 1) // every for every in (self.sample_every, self.checkpoint_every))
         an_epoch = self.plan.batches_per_epoch
-        changes_size = self.plan.has_partial_batch and self.steps_per_call > 1 and last // an_epoch > (first - 1) // an_epoch
+        changes_size = self.plan.has_partial_batch and self.steps_per_dispatch > 1 and last // an_epoch > (first - 1) // an_epoch
         return last <= end and not ends_inside and not changes_size
 
 
@@ -56,13 +60,13 @@ def make_schedule(config: Config, plan: BatchPlan) -> Schedule:
         raise UserError(
             f"config: train.epochs={config.train.epochs} makes {total_steps} steps; at most {2**31 - 1} can be counted"
         )
-    steps_per_call = min(config.train.steps_per_call, config.sample.every, config.checkpoint.every, total_steps)
+    steps_per_dispatch = min(config.train.steps_per_dispatch, config.sample.every, config.checkpoint.every, total_steps)
     if plan.has_partial_batch:
-        steps_per_call = max(1, min(steps_per_call, plan.batches_per_epoch - 1))
+        steps_per_dispatch = max(1, min(steps_per_dispatch, plan.batches_per_epoch - 1))
     return Schedule(
         plan=plan,
         total_steps=total_steps,
-        steps_per_call=steps_per_call,
+        steps_per_dispatch=steps_per_dispatch,
         sample_every=config.sample.every,
         checkpoint_every=config.checkpoint.every,
     )

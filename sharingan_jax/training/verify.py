@@ -1,33 +1,35 @@
-"""A run done again, whole or between two of its checkpoints, and held against what it wrote: figures, digests, tensors."""
+"""Repeat a run, whole or between two of its checkpoints, and compare everything with what it wrote."""
 
 import shutil
+import sys
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-import jax
 import numpy as np
 
-from sharingan_jax.config.schema import Config
-from sharingan_jax.data.dataset import Pictures
-from sharingan_jax.errors import UserError
-from sharingan_jax.files import make_folder, write_json
-from sharingan_jax.gan.state import TrainState, named_arrays
-from sharingan_jax.run.checkpoints import Checkpoints
-from sharingan_jax.run.diff import differing_conditions, first_difference
-from sharingan_jax.run.folder import RunDir, read_imported, read_manifest, write_config
-from sharingan_jax.run.load import read_saved_run
-from sharingan_jax.run.manifest import conditions_of
-from sharingan_jax.run.metrics import append_metrics, read_metrics
-from sharingan_jax.training import loop
-from sharingan_jax.training.setup import prepare
+from sharingan_jax.config.parse import parse
+from sharingan_jax.config.schema import Config, identity_changes
+from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.devices.environment import pin_environment, pin_jax
+from sharingan_jax.errors import Stopped, UserError
+from sharingan_jax.files import make_folder
+from sharingan_jax.run.continuation import Existing, read_existing
+from sharingan_jax.run.diff import differing_environments, differing_images, first_difference
+from sharingan_jax.run.folder import RunFolder, write_config
+from sharingan_jax.run.manifest import Manifest, describe_data, read_manifest, write_manifest
+from sharingan_jax.run.metrics import Record, append_metrics, read_metrics
+
+if TYPE_CHECKING:
+    from sharingan_jax.gan.state import TrainState
 
 NEVER = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Span:
-    """The steps done again: those after `start` (a checkpoint's, or 0) up to and with `end` (a checkpoint's)."""
+    """The steps that are repeated: those after `start` (a checkpoint's step, or 0) up to `end` (a checkpoint's step)."""
 
     start: int
     end: int
@@ -35,40 +37,98 @@ class Span:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came out. `figures` and `tensors` name the first step that differs and what of it; `digests` are those of the end,
-    noted and found, where they differ. All three are None where the run is the same to the bit."""
+    """The result of a verification.
+
+    `images` says how the images have changed since; nothing was repeated then. `metrics` and `tensors` name the first step that
+    differs, and what differs there. `digests` are the recorded and the found digest of the end, if they differ. `environment`
+    lists what has changed since, and `recorded_from` is the step from which the run recorded its environment.
+    """
 
     span: Span
-    digest: str
-    compared: list[int]
-    figures: tuple[int, list[str]] | None
-    tensors: tuple[int, list[str]] | None
-    digests: tuple[str, str] | None
-    conditions: list[str]
-    noted_from: int
+    digest: str = ""
+    compared: tuple[int, ...] = ()
+    images: tuple[str, ...] = ()
+    metrics: tuple[int, list[str]] | None = None
+    tensors: tuple[int, list[str]] | None = None
+    digests: tuple[str, str] | None = None
+    environment: tuple[str, ...] = ()
+    recorded_from: int = 0
 
     @property
     def same(self) -> bool:
-        return self.figures is None and self.tensors is None and self.digests is None
+        """Whether the repeated steps gave the same bits as the run."""
+        return not self.images and self.metrics is None and self.tensors is None and self.digests is None
 
 
-class StoppedError(Exception):
-    """The run was not done again to its end: a signal came."""
+def verify(
+    workdir: Path | str,
+    *,
+    start: int | None = None,
+    end: int | None = None,
+    config: Config | None = None,
+    keep_devices: bool = True,
+    stream: TextIO | None = None,
+) -> Verdict:
+    """Repeat the steps of a run from `start` to `end` in a scratch folder and compare. The run itself is only read.
 
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(exit_code)
-        self.exit_code = exit_code
+    The defaults are the whole run. `config` are the run's settings with another place of the images, or other devices
+    (`keep_devices=False`). Raises UserError if the run's own records or checkpoints of these steps are not whole, or if the run
+    cannot be repeated, and Stopped at a signal.
+    """
+    existing = read_existing(RunFolder(Path(workdir).expanduser()))
+    recorded = _check_settings(existing)
+    config = config or recorded
+    pin_jax()
+    config = pin_environment(config, recorded=config.train.host_threads)
+
+    from sharingan_jax.data.sources.load import load_dataset_from_config  # JAX starts only when the environment is pinned.
+
+    if keep_devices:
+        config = _with_devices_of(existing, config)
+    span = choose_span(existing, start=start, end=end)
+    dataset = load_dataset_from_config(config.data)
+    changed = differing_images(existing.data, describe_data(config, dataset)) if existing.data else []
+    if changed:
+        return Verdict(span, images=tuple(changed))
+    with tempfile.TemporaryDirectory(prefix="sharingan-jax-verify-") as scratch:
+        return repeat(existing, config, dataset, span, scratch=Path(scratch), stream=stream)
 
 
-def choose_span(run: RunDir, *, start: int | None, end: int | None) -> Span:
-    """The span asked for, or the longest there is. Raises UserError where its ends are not checkpoints of the run."""
-    imported = read_imported(run)
-    first = int(imported["step"]) if imported else 0
-    with Checkpoints(run.checkpoints, keep=1, read_only=True) as checkpoints:
-        steps = checkpoints.steps
-    starts = sorted({*([] if imported and first not in steps else [first]), *steps})
-    if not steps or not starts or steps == [first]:
-        raise UserError(f"--workdir={run.root}: has made no step that there is a checkpoint of, so there is nothing to verify")
+def _check_settings(existing: Existing) -> Config:
+    """Return the run's settings. Raises UserError if the folder is not a run's, or if its two files disagree."""
+    folder = existing.folder
+    if existing.seed_folders:
+        names = ", ".join(place.name for place in existing.seed_folders)
+        raise UserError(f"--workdir={folder.root} holds the runs {names}: use one, such as {existing.seed_folders[0]}")
+    if existing.config is None or existing.manifest is None:
+        missing = folder.manifest.name if existing.config else folder.config.name
+        raise UserError(f"--workdir={folder.root}: no {missing} there; expected a run's folder")
+    changed = identity_changes(parse(existing.manifest.config), existing.config)
+    if changed:
+        raise UserError(
+            f"{folder.config} does not have the settings of {folder.manifest.name}: {'; '.join(changed)}; one of them was changed"
+            " since the run: put it back"
+        )
+    return existing.config
+
+
+def _with_devices_of(existing: Existing, config: Config) -> Config:
+    """Return `config` for as many devices as the run last had, if there are that many now; else for as many as fit."""
+    import jax
+
+    starts = existing.manifest.starts if existing.manifest else ()
+    count = starts[-1].environment.device.count if starts else 0
+    return replace(config, train=replace(config.train, devices=count if 0 < count <= jax.device_count() else 0))
+
+
+def choose_span(existing: Existing, *, start: int | None, end: int | None) -> Span:
+    """Return the span asked for, or the longest there is. Raises UserError if its ends are not checkpoints of the run."""
+    first, steps = existing.first_step - 1, existing.steps
+    starts = sorted({*([] if existing.imported and first not in steps else [first]), *steps})
+    if not steps or not starts or steps == (first,):
+        raise UserError(
+            f"--workdir={existing.folder.root}: has made no step that there is a checkpoint of, so there is nothing to verify"
+        )
     span = Span(starts[0] if start is None else start, steps[-1] if end is None else end)
     for flag, step, choices in (("--from", span.start, starts), ("--to", span.end, steps)):
         if step not in choices:
@@ -78,14 +138,18 @@ def choose_span(run: RunDir, *, start: int | None, end: int | None) -> Span:
     return span
 
 
-def verify(run: RunDir, config: Config, pictures: Pictures, span: Span, *, scratch: Path, stream: TextIO) -> Verdict:
-    """Does the steps of `span` again in `scratch`, an empty folder, and compares. The run itself is only read.
+def repeat(
+    existing: Existing, config: Config, dataset: ImageDataset, span: Span, *, scratch: Path, stream: TextIO | None
+) -> Verdict:
+    """Repeat the steps of `span` in `scratch`, an empty folder, and compare. See `verify`."""
+    from sharingan_jax.training.loop import train_group
+    from sharingan_jax.training.setup import setup_run
+    from sharingan_jax.training.signals import StopRequest
 
-    Raises UserError where the run's own records or checkpoints of the span are not whole, and StoppedError at a signal.
-    """
-    recorded = _records_of(run, span)
-    steps = _check_ends(run, span)
-    again = RunDir(scratch)
+    assert existing.manifest is not None
+    recorded = _records_of(existing, span)
+    steps = _check_ends(existing, span)
+    again = RunFolder(scratch)
     quiet = replace(
         config,
         train=replace(config.train, steps=span.end),
@@ -93,89 +157,94 @@ def verify(run: RunDir, config: Config, pictures: Pictures, span: Span, *, scrat
         checkpoint=replace(config.checkpoint, keep=NEVER),
         log=replace(config.log, tensorboard=False),
     )
-    _begin(run, again, quiet, start=span.start)
-    outcome = loop.train(prepare(quiet, pictures, again), stream=stream)
-    if outcome.exit_code:
-        raise StoppedError(outcome.exit_code)
-    anew = [record for record in read_metrics(again) if record["step"] > span.start]
-    manifest = read_manifest(run.manifest)
+    _write_beginning(existing, again, quiet, start=span.start)
+    setup = setup_run(quiet, dataset, read_existing(again))
+    out = stream or sys.stderr
+    print(f"repeating steps {span.start + 1} to {span.end} of {existing.folder.root} in a scratch folder", file=out, flush=True)
+    with StopRequest() as stop:
+        (result,) = train_group([setup], stop=stop, stream=out, verb="repeating")
+    if isinstance(result, UserError):
+        raise result
+    if result.signal:
+        raise Stopped(result.signal)
+    repeated = [record for record in read_metrics(again) if record["step"] > span.start]
+    manifest = existing.manifest
     compared = [step for step in steps if (again.checkpoints / str(step)).is_dir()]
-    digest_then = manifest.get("digest") if manifest.get("step") == span.end else None
-    noted = conditions_of(manifest)
+    digest_then = manifest.digest if manifest.step == span.end else None
     return Verdict(
         span=span,
-        digest=outcome.digest,
-        compared=compared,
-        figures=first_difference(recorded, anew),
-        tensors=_first_tensors(run, again, compared),
-        digests=(digest_then, outcome.digest) if digest_then not in (None, outcome.digest) else None,
-        conditions=_changed_conditions(manifest, read_manifest(again.manifest), span),
-        noted_from=noted[0].after_step if noted else span.end,
+        digest=result.digest,
+        compared=tuple(compared),
+        metrics=first_difference(recorded, repeated),
+        tensors=_first_tensors(existing.folder, again, compared),
+        digests=(digest_then, result.digest) if digest_then not in (None, result.digest) else None,
+        environment=tuple(_changed_environment(manifest, read_manifest(again.manifest), span)),
+        recorded_from=manifest.starts[0].after_step if manifest.starts else span.end,
     )
 
 
-def _changed_conditions(then: dict[str, Any], now: dict[str, Any], span: Span) -> list[str]:
-    """What differs between the conditions under which the run made the steps of `span` and those of now, each named once.
+def _changed_environment(then: Manifest, now: Manifest, span: Span) -> list[str]:
+    """Return what differs between the environments that made the steps of `span` and the one of now, each named once.
 
-    Where the run had several, the steps stand behind: `versions.jax: 0.10.1 | 0.10.2 (steps 41 to 80)`.
+    If the run had several, the steps are added: `versions.jax: 0.10.1 | 0.10.2 (steps 41 to 80)`.
     """
-    noted = conditions_of(then)
-    ends = [later.after_step for later in noted[1:]] + [span.end]
+    ends = [later.after_step for later in then.starts[1:]] + [span.end]
     found: list[str] = []
-    for one, end in zip(noted, ends, strict=True):
-        first, last = max(one.after_step, span.start) + 1, min(end, span.end)
+    for start, end in zip(then.starts, ends, strict=True):
+        first, last = max(start.after_step, span.start) + 1, min(end, span.end)
         if first <= last:
-            steps = f" (steps {first} to {last})" if len(noted) > 1 else ""
-            found += [line + steps for line in differing_conditions(one.noted, now)]
+            steps = f" (steps {first} to {last})" if len(then.starts) > 1 else ""
+            found += [line + steps for line in differing_environments(start.environment, now.starts[-1].environment)]
     return found
 
 
-def _records_of(run: RunDir, span: Span) -> list[dict[str, Any]]:
-    recorded = [record for record in read_metrics(run) if span.start < record["step"] <= span.end]
+def _records_of(existing: Existing, span: Span) -> list[Record]:
+    recorded = [record for record in read_metrics(existing.folder) if span.start < record["step"] <= span.end]
     lost = sorted(set(range(span.start + 1, span.end + 1)) - {record["step"] for record in recorded})
     if lost:
-        raise UserError(f"{run.metrics} has no record of step {lost[0]}, so there is nothing to hold its figures against")
+        raise UserError(f"{existing.folder.metrics} has no record of step {lost[0]}, so there is nothing to compare with")
     return recorded
 
 
-def _check_ends(run: RunDir, span: Span) -> list[int]:
-    """The run's checkpoints in the span. Raises UserError where that at either end of it is damaged."""
-    with Checkpoints(run.checkpoints, keep=1, read_only=True) as checkpoints:
-        steps = checkpoints.steps
+def _check_ends(existing: Existing, span: Span) -> list[int]:
+    """Return the run's checkpoints in the span. Raises UserError if the one at either end of it is damaged."""
+    from sharingan_jax.run.load import Run
+
+    run = Run(existing.folder.root)
     for step in (span.start, span.end):
-        if step in steps:
-            read_saved_run(run.root, step=step)
-    return [step for step in steps if span.start < step <= span.end]
+        if step in existing.steps:
+            run.state(step)
+    return [step for step in existing.steps if span.start < step <= span.end]
 
 
-def with_devices_of(run: RunDir, config: Config) -> Config:
-    """`config` for as many devices as the run last had, where there are so many now; else for as many as fit."""
-    count = int(read_manifest(run.manifest).get("device", {}).get("count", 0))
-    return replace(config, train=replace(config.train, devices=count if 0 < count <= jax.device_count() else 0))
-
-
-def _begin(run: RunDir, again: RunDir, config: Config, *, start: int) -> None:
+def _write_beginning(existing: Existing, again: RunFolder, config: Config, *, start: int) -> None:
+    """Write into the scratch folder what a run has before the step after `start`."""
+    assert existing.manifest is not None
     make_folder(again.checkpoints)
     write_config(again, config)
-    imported = read_imported(run)
-    if imported:
-        write_json(again.manifest, {"imported": imported})
-    if start or imported:
-        shutil.copytree(run.checkpoints / str(start), again.checkpoints / str(start))
-        append_metrics(again, [record for record in read_metrics(run) if record["step"] <= start])
+    write_manifest(again.manifest, replace(existing.manifest, starts=(), digest=None, wall_seconds=0.0))
+    if start or existing.imported:
+        shutil.copytree(existing.folder.checkpoints / str(start), again.checkpoints / str(start))
+        append_metrics(again, [record for record in read_metrics(existing.folder) if record["step"] <= start])
 
 
-def _first_tensors(run: RunDir, again: RunDir, steps: list[int]) -> tuple[int, list[str]] | None:
-    """The first of `steps` after which tensors differ, with those; None where there is none."""
+def _first_tensors(folder: RunFolder, again: RunFolder, steps: list[int]) -> tuple[int, list[str]] | None:
+    """Return the first of `steps` after which tensors differ, with those tensors; None if there is none."""
+    from sharingan_jax.run.load import Run
+
     for step in steps:
-        found = differing_tensors(*(read_saved_run(place.root, step=step).state for place in (run, again)))
+        found = differing_tensors(*(Run(place.root).state(step) for place in (folder, again)))
         if found:
             return step, found
     return None
 
 
-def differing_tensors(one: TrainState, other: TrainState) -> list[str]:
-    """The arrays of two states that are not the same bits, as `name: by up to x`, in the order of the state."""
+def differing_tensors(one: "TrainState", other: "TrainState") -> list[str]:
+    """Return the arrays of two states that are not the same bits, as `name: by up to x`, in the order of the state."""
+    import jax
+
+    from sharingan_jax.gan.state import named_arrays
+
     found = []
     for (name, ours), theirs in zip(named_arrays(one).items(), jax.tree.leaves(other), strict=True):
         a, b = np.asarray(ours), np.asarray(theirs)

@@ -19,7 +19,7 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.model.convolutions import convolutions
-from sharingan_jax.run.load import read_saved_run
+from sharingan_jax.run.load import load_run
 
 BFLOAT16 = "--config.model.dtype=bfloat16"
 # All batches and dispatches of one size: one program to compile.
@@ -146,8 +146,8 @@ def test_a_run_in_bfloat16_stops_and_goes_on_to_the_same_bits(run: Path, picture
     assert main.main(train_arguments(pictures, tmp_path, *EVEN, BFLOAT16, "--config.train.steps=8")) == 0
     assert manifest_of(tmp_path)["digest"] == manifest_of(run)["digest"]
     assert figures_of(tmp_path) == figures_of(run)
-    saved = read_saved_run(run, step=None)
-    assert {np.asarray(leaf).dtype.name for leaf in jax.tree.leaves((saved.state.gen, saved.state.disc))} == {"float32", "int32"}
+    state = load_run(run).state()
+    assert {np.asarray(leaf).dtype.name for leaf in jax.tree.leaves((state.gen, state.disc))} == {"float32", "int32"}
 
 
 def test_its_sampler_and_its_weights_leave_as_float32(run: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from conftest import ROOT, train_arguments
 from PIL import Image
 
 import main
+from sharingan_jax.reporting.grids import to_u8
 from sharingan_jax.run.sampling import draw_run_latents
 
 
@@ -86,7 +87,7 @@ def test_a_dry_run_of_a_begun_run_says_where_it_would_go_on(run: Path, capsys: p
         (["--config.train.steps"], "--config.train.steps needs a value: --config.train.steps=VALUE"),
         (["--config.train.devices=9"], "config: train.devices=9 and this machine has 8"),
         (["--config.train.devices=8"], "use --config.train.devices=5, or a batch of 24"),
-        (["--config.train.batch_size=101"], "100 pictures are fewer than train.batch_size=101"),
+        (["--config.train.batch_size=101"], "train.batch_size=101: expected at most 100, the number of images"),
         (["sample"], "the following arguments are required: --out"),
         (["sample", "--workdir", "nowhere", "--out", "x.png"], "--workdir=nowhere: no config.json there"),
     ],
@@ -123,6 +124,27 @@ def test_samples_come_as_array_grid_folder_and_film(run: Path, tmp_path: Path) -
     assert _sample(run, "--num", "3", "--out", str(tmp_path / "walk.gif")) == 0
     with Image.open(tmp_path / "walk.gif") as film:
         assert film.n_frames == 36  # type: ignore[attr-defined]
+        assert film.size == (256, 256)  # 32 pixels, enlarged 8 times
+
+
+def test_a_png_of_one_image_is_the_image_itself(run: Path, tmp_path: Path) -> None:
+    for name in ("one.npy", "one.png"):
+        assert _sample(run, "--num", "1", "--out", str(tmp_path / name)) == 0
+    with Image.open(tmp_path / "one.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), to_u8(np.load(tmp_path / "one.npy")[0]))
+
+
+@pytest.mark.parametrize(
+    ("more", "rows", "columns"),
+    [([], 2, 5), (["--columns", "3"], 3, 3), (["--columns", "8"], 2, 8), (["--interpolate"], 9, 12)],
+)
+def test_a_grid_has_the_columns_of_the_run_or_those_asked_for(
+    run: Path, tmp_path: Path, more: list[str], rows: int, columns: int
+) -> None:
+    """A walk's rows go from one latent to the next."""
+    assert _sample(run, "--num", "9", *more, "--out", str(tmp_path / "grid.png")) == 0
+    with Image.open(tmp_path / "grid.png") as image:
+        assert image.size == (columns * 34 + 2, rows * 34 + 2)
 
 
 def test_the_same_latents_give_the_same_pictures_and_another_step_others(run: Path, tmp_path: Path) -> None:
@@ -172,6 +194,8 @@ def test_sampling_changes_nothing_in_the_run(run: Path, tmp_path: Path) -> None:
         (["--latents", "one.npy", "--out", "x.gif"], "--latents=one.npy: holds one latent, and a walk needs two ends"),
         (["--latents", "one.npy", "--num", "2", "--out", "x.png"], "--num and --latents are two ways to say the same"),
         (["--latents", "object.npy", "--out", "x.png"], "--latents=object.npy: not a readable .npy array"),
+        (["--columns", "0", "--out", "x.png"], "--columns=0: expected at least 1"),
+        (["--columns", "5", "--out", "x.gif"], "--columns=5: expected --out=grid.png, got --out=x.gif. Leave out --columns."),
         (["--config.seed=1", "--out", "x.png"], "--config.seed: sampling takes its settings from the run"),
     ],
 )

@@ -21,18 +21,18 @@ from conftest import ROOT, contents_of, manifest_of, train_arguments
 from faults import FAULTS
 
 import main
-from sharingan_jax.run.folder import RunDir
-from sharingan_jax.run.load import read_saved_run
+from sharingan_jax.run.folder import RunFolder
+from sharingan_jax.run.load import load_run
 from sharingan_jax.run.metrics import read_metrics
-from sharingan_jax.training import outputs, recorder
+from sharingan_jax.training import recorder
 
 STEPS = 12
 
 
 def _check_readable(workdir: Path) -> None:
     """What is there is whole: each record, the last checkpoint (by its digest), and a record of every step up to it."""
-    saved = read_saved_run(workdir, step=None).step
-    steps = [record["step"] for record in read_metrics(RunDir(workdir))]
+    saved = int(load_run(workdir).state().step)
+    steps = [record["step"] for record in read_metrics(RunFolder(workdir))]
     assert steps == list(range(1, len(steps) + 1))
     assert len(steps) >= saved
 
@@ -99,7 +99,7 @@ def test_a_folder_that_is_taken_away_is_not_made_again(
     workdir, away = tmp_path / "run", tmp_path / "away"
     append = recorder.append_metrics
 
-    def append_and_move(run: RunDir, records: list[dict[str, Any]]) -> None:
+    def append_and_move(run: RunFolder, records: list[dict[str, Any]]) -> None:
         append(run, records)
         if records[-1]["step"] == 8 and not away.exists():
             run.root.rename(away)
@@ -157,8 +157,8 @@ def test_a_clock_that_goes_backwards_changes_nothing(
             os.utime(path, (1e9 - 3600 * age,) * 2)  # The newer, the older.
     monkeypatch.undo()
     assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
-    assert read_saved_run(workdir, step=None).step == STEPS
-    times = [record["time"] for record in read_metrics(RunDir(workdir))]
+    assert int(load_run(workdir).state().step) == STEPS
+    times = [record["time"] for record in read_metrics(RunFolder(workdir))]
     assert all(list(part) == sorted(part) for part in (times[:8], times[8:]))
     assert times[0] > 0
 
@@ -257,13 +257,13 @@ def test_a_long_run_leaves_nothing_behind(pictures: Path, tmp_path: Path, monkey
     workdir = tmp_path / "run"
     more = ["--config.train.steps_per_dispatch=20", "--config.train.batch_size=10", "--config.log.every=1000"]
     more += ["--config.sample.every=60", "--config.checkpoint.every=60"]
-    save, noted = outputs.save_sample, []
+    save, noted = recorder.save_sample, []
 
     def save_and_note(*arguments: Any) -> np.ndarray:
         noted.append(_taken())
         return save(*arguments)
 
-    monkeypatch.setattr(outputs, "save_sample", save_and_note)
+    monkeypatch.setattr(recorder, "save_sample", save_and_note)
     assert main.main(train_arguments(pictures, workdir, *more, "--config.train.steps=60")) == 0
     before = _taken()
     assert str(main.main(train_arguments(pictures, workdir, *more, "--config.train.steps=1200"))) == FAULTS["soak"].code

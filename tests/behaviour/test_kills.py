@@ -18,8 +18,8 @@ from faults import FAULTS
 from PIL import Image
 
 import main
-from sharingan_jax.run.folder import RunDir
-from sharingan_jax.run.load import read_saved_run
+from sharingan_jax.run.folder import RunFolder
+from sharingan_jax.run.load import load_run
 from sharingan_jax.run.metrics import read_metrics
 
 STEPS = 40
@@ -40,11 +40,11 @@ def _check_whole(workdir: Path) -> None:
             for frame in range(getattr(image, "n_frames", 1)):
                 image.seek(frame)
                 image.load()
-    steps = [record["step"] for record in read_metrics(RunDir(workdir))]
+    steps = [record["step"] for record in read_metrics(RunFolder(workdir))]
     assert steps == list(range(1, len(steps) + 1))
     saved = sorted(int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit())
     if saved:
-        assert read_saved_run(workdir, step=saved[-1]).step == saved[-1]  # Its digest is checked on the way.
+        assert int(load_run(workdir).state(saved[-1]).step) == saved[-1]  # Its digest is checked on the way.
         assert len(steps) >= saved[-1]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, figures_of, manifest_of
+from conftest import ROOT, TINY, environments_of, figures_of, manifest_of
 from faults import FAULTS
 
 import main
@@ -59,8 +59,8 @@ def test_two_processes_stop_together_and_one_goes_on_and_back(tmp_path: Path) ->
     stopped = manifest_of(workdir)
     step = stopped["step"]
     assert stopped["status"] == "stopped"
-    assert stopped["device"]["count"] == 8
-    assert stopped["device"]["processes"] == 2
+    assert environments_of(workdir)[-1]["device"]["count"] == 8
+    assert environments_of(workdir)[-1]["device"]["processes"] == 2
     assert [record["step"] for record in figures_of(workdir)] == list(range(1, step + 1))
     assert FAULTS["process-signal"].is_shown_in(ends[0][0])
     assert "Loss_D" not in ends[1][0]
@@ -70,7 +70,7 @@ def test_two_processes_stop_together_and_one_goes_on_and_back(tmp_path: Path) ->
     assert main.main([*arguments, f"--config.train.steps={step + 1}", "--config.train.devices=1"]) == 0
     assert main.main([*arguments, f"--config.train.steps={step + 2}"]) == 0
     assert [record["step"] for record in figures_of(workdir)] == list(range(1, step + 3))
-    assert [start["device"]["count"] for start in manifest_of(workdir)["starts"]] == [8, 1, 8]
+    assert [environment["device"]["count"] for environment in environments_of(workdir)] == [8, 1, 8]
     assert [start["after_step"] for start in manifest_of(workdir)["starts"]] == [0, step, step + 1]
 
     assert main.main([*SETTINGS, "--workdir", str(whole), "--config.train.steps=6"]) == 0
@@ -91,7 +91,7 @@ def test_when_one_of_two_dies_the_other_ends_and_the_run_goes_on(tmp_path: Path)
     more = f"--config.train.steps={len(figures_of(workdir)) + 2}"
     assert main.main([*SETTINGS, "--workdir", str(workdir), more]) == 0
     assert manifest_of(workdir)["status"] == "complete"
-    assert [start["device"]["processes"] for start in manifest_of(workdir)["starts"]] == [2, 1]
+    assert [environment["device"]["processes"] for environment in environments_of(workdir)] == [2, 1]
     assert FAULTS["process-lost"].code == "not 0, within a minute"
 
 

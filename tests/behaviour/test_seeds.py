@@ -5,22 +5,20 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from conftest import figures_of, manifest_of, train_arguments
+from conftest import environments_of, figures_of, manifest_of, train_arguments
 
 import main
-from sharingan_jax.devices.stacked_seeds import Together
+from sharingan_jax.devices.stacked_seeds import StackedTrainer
 from sharingan_jax.gan.step import Metrics
-from sharingan_jax.run.folder import RunDir
-from sharingan_jax.run.lock import held
-from sharingan_jax.training import loop
-from sharingan_jax.training import setup as prepared
+from sharingan_jax.run.folder import RunFolder
+from sharingan_jax.run.lock import lock_folder
+from sharingan_jax.training.recorder import OpenRun
 
 # All batches and dispatches of one size: one program to compile for each number of seeds at once.
 EVEN = ["--config.data.last_batch=drop", "--config.train.steps_per_dispatch=2"]
@@ -76,14 +74,14 @@ def test_each_folder_is_a_whole_run_that_can_be_sampled_and_goes_on_alone(pictur
         for name in ("losses.png", "real_vs_fake.png", "training.gif", "metrics.jsonl", "events", "samples/step_000012.png"):
             assert (folder / name).exists(), (folder, name)
         assert manifest_of(folder)["status"] == "complete"
-        assert manifest_of(folder)["seeds_at_once"] == 3
-        assert manifest_of(folder)["device"]["count"] == 1
+        assert environments_of(folder)[-1]["stacked_seeds"] == 3
+        assert environments_of(folder)[-1]["device"]["count"] == 1
         assert manifest_of(folder)["config"]["train"]["seeds"] == 1
     one = tmp_path / "seed-1"
     shutil.copytree(three / "seed-1", one)
     assert main.main(["sample", "--workdir", str(one), "--num", "4", "--out", str(tmp_path / "grid.png")]) == 0
     assert main.main(train_arguments(pictures, one, *EVEN, "--config.seed=1", "--config.train.steps=16")) == 0
-    assert [start["seeds_at_once"] for start in manifest_of(one)["starts"]] == [3, 1]
+    assert [environment["stacked_seeds"] for environment in environments_of(one)] == [3, 1]
 
 
 def test_a_stop_and_a_start_leave_the_same_bits(pictures: Path, three: Path, tmp_path: Path) -> None:
@@ -104,9 +102,9 @@ def test_one_that_is_behind_catches_up_and_the_others_bits_are_the_same(pictures
     for folder in _seeds(workdir):
         assert [record["step"] for record in figures_of(folder)] == list(range(1, 15))
         assert manifest_of(folder)["status"] == "complete"
-    starts = [(start["after_step"], start["seeds_at_once"]) for start in manifest_of(workdir / "seed-1")["starts"]]
+    starts = [(start["after_step"], start["environment"]["stacked_seeds"]) for start in manifest_of(workdir / "seed-1")["starts"]]
     assert starts == [(0, 3), (4, 1), (12, 3)]
-    assert [start["seeds_at_once"] for start in manifest_of(workdir / "seed-0")["starts"]] == [3]
+    assert [environment["stacked_seeds"] for environment in environments_of(workdir / "seed-0")] == [3]
     assert main.main(train_arguments(pictures, tmp_path / "even", *SIDE_BY_SIDE, "--config.train.steps=14")) == 0
     for seed in (0, 2):
         assert _digests(workdir)[seed] == _digests(tmp_path / "even")[seed]
@@ -115,26 +113,21 @@ def test_one_that_is_behind_catches_up_and_the_others_bits_are_the_same(pictures
 def test_verify_of_one_that_had_others_beside_it_says_so(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main.main(["verify", "--workdir", str(three / "seed-0")])
     told = capsys.readouterr().out
-    assert code == 0 or "seeds_at_once: 3 | 1" in told, told
+    assert code == 0 or "stacked_seeds: 3 | 1" in told, told
 
 
-def _spoiled_after(step: int, spoilt: int, side_by_side: Callable[..., Together]) -> Callable[..., Together]:
-    """`side_by_side` whose seed number `spoilt` has a NaN for loss_d at the last step of each dispatch from `step` on."""
+def _spoiled_after(step: int, spoilt: int) -> Callable[..., tuple[Any, Metrics]]:
+    """`run_steps` whose seed number `spoilt` has a NaN for loss_d at the last step of each chunk from `step` on."""
+    run_steps, done = StackedTrainer.run_steps, 0
 
-    def spoiled(*args: Any, **kwargs: Any) -> Together:
-        together = side_by_side(*args, **kwargs)
-        done = 0
-
-        def chunk(state: Any, real_u8: Any) -> tuple[Any, Metrics]:
-            nonlocal done
-            state, metrics = together.chunk(state, real_u8)
-            done += metrics["loss_d"].shape[1]
-            loss = np.array(metrics["loss_d"])
-            if done >= step:
-                loss[spoilt, -1] = np.nan
-            return state, {**metrics, "loss_d": jax.numpy.asarray(loss)}
-
-        return replace(together, chunk=chunk)
+    def spoiled(trainer: StackedTrainer, state: Any, images_u8: Any) -> tuple[Any, Metrics]:
+        nonlocal done
+        state, metrics = run_steps(trainer, state, images_u8)
+        done += metrics["loss_d"].shape[1]
+        loss = np.array(metrics["loss_d"])
+        if done >= step:
+            loss[spoilt, -1] = np.nan
+        return state, {**metrics, "loss_d": jax.numpy.asarray(loss)}
 
     return spoiled
 
@@ -143,12 +136,12 @@ def _spoiled_after(step: int, spoilt: int, side_by_side: Callable[..., Together]
 def test_one_whose_loss_is_not_finite_stops_and_the_others_go_on(
     spoilt: int, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepared, "side_by_side", _spoiled_after(6, spoilt, prepared.side_by_side))
+    monkeypatch.setattr(StackedTrainer, "run_steps", _spoiled_after(6, spoilt))
     more = [*SIDE_BY_SIDE, "--config.log.every=1"]
     assert main.main(train_arguments(pictures, tmp_path / "runs", *more)) == 2
     told = capsys.readouterr()
     assert "loss_d is nan" in told.err
-    assert f"1 of 3 seeds are not done: {spoilt};" in told.err
+    assert f"1 of 3 seeds failed: {spoilt};" in told.err
     assert f"seed-{spoilt}: step 6: loss_d is nan" in told.out
     shown = [line.split("  step ")[1].split("/")[0] for line in told.out.splitlines() if "steps/s" in line]
     assert shown == [str(step) for step in range(1, 13)]
@@ -162,13 +155,13 @@ def test_one_whose_loss_is_not_finite_stops_and_the_others_go_on(
 def test_a_stop_after_a_seeds_last_step_leaves_the_next_ones_alone(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish = loop._finish
+    finish = OpenRun.finish
 
     def stopped_meanwhile(*args: Any, **kwargs: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return finish(*args, **kwargs)
 
-    monkeypatch.setattr(loop, "_finish", stopped_meanwhile)
+    monkeypatch.setattr(OpenRun, "finish", stopped_meanwhile)
     assert main.main(train_arguments(pictures, tmp_path / "runs", *EVEN, "--config.train.seeds=3")) == 143
     assert [folder.name for folder in _seeds(tmp_path / "runs")] == ["seed-0"]
     assert "stopped by SIGTERM" in capsys.readouterr().out
@@ -179,11 +172,11 @@ def test_one_after_another_each_that_fails_is_named_and_the_others_are_trained(
 ) -> None:
     arguments = train_arguments(pictures, tmp_path / "runs", *EVEN, "--config.train.seeds=3")
     assert main.main([*arguments, "--config.train.steps=2"]) == 0
-    with held(RunDir(tmp_path / "runs" / "seed-1")):
+    with lock_folder(RunFolder(tmp_path / "runs" / "seed-1")):
         assert main.main([*arguments, "--config.train.steps=4"]) == 2
     told = capsys.readouterr()
     assert "seed 1: --workdir" in told.out
-    assert "1 of 3 seeds are not done: 1;" in told.err
+    assert "1 of 3 seeds failed: 1;" in told.err
     assert [len(figures_of(folder)) for folder in _seeds(tmp_path / "runs")] == [4, 2, 4]
 
 
@@ -199,12 +192,12 @@ def test_the_devices_that_share_seeds_are_noted_and_taken_again(
     assert train(tmp_path / "two", 2, 2) == 0
     shutil.copytree(tmp_path / "two", tmp_path / "one")
     assert train(tmp_path / "two", 4, 0) == 0
-    assert "which rounds otherwise" not in capsys.readouterr().out
-    assert [start["seeds_devices"] for start in manifest_of(tmp_path / "two" / "seed-1")["starts"]] == [2]
-    assert manifest_of(tmp_path / "two" / "seed-1")["device"]["count"] == 1
+    assert "which rounds differently" not in capsys.readouterr().out
+    assert [environment["stacked_devices"] for environment in environments_of(tmp_path / "two" / "seed-1")] == [2]
+    assert environments_of(tmp_path / "two" / "seed-1")[-1]["device"]["count"] == 1
     assert train(tmp_path / "one", 4, 1) == 0
-    assert "it began on 2 devices and goes on with 1, which rounds otherwise" in capsys.readouterr().out
-    assert [start["seeds_devices"] for start in manifest_of(tmp_path / "one" / "seed-1")["starts"]] == [2, 1]
+    assert "it started on 2 devices and continues on 1, which rounds differently" in capsys.readouterr().out
+    assert [environment["stacked_devices"] for environment in environments_of(tmp_path / "one" / "seed-1")] == [2, 1]
 
 
 def test_a_dry_run_names_every_folder_and_writes_nothing(
@@ -220,7 +213,7 @@ def test_a_dry_run_names_every_folder_and_writes_nothing(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--config.train.seeds=2", "--config.train.stacked_seeds=3"], "seeds_at_once=3 with train.seeds=2; use at most 2"),
+        (["--config.train.seeds=2", "--config.train.stacked_seeds=3"], "stacked_seeds=3 with train.seeds=2; use at most 2"),
         (["--config.train.seeds=0"], "train.seeds=0 must be at least 1"),
         (["--config.seed=2147483647", "--config.train.seeds=2"], "goes past 2147483647; begin at 2147483646"),
         (["--config.train.seeds=3", "--config.train.stacked_seeds=3", "--config.train.devices=2"], "--config.train.devices=1"),
@@ -250,4 +243,4 @@ def test_seeds_that_began_with_other_numbers_of_threads_do_not_go_on_in_one_star
     settings["train"]["host_threads"] += 1
     (workdir / "seed-1" / "config.json").write_text(json.dumps(settings))
     assert main.main(train_arguments(pictures, workdir, *SIDE_BY_SIDE, "--config.train.steps=14")) == 2
-    assert "start them apart, or say --config.train.host_threads=" in capsys.readouterr().err
+    assert "Start them one by one, or set --config.train.host_threads=" in capsys.readouterr().err

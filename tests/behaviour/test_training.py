@@ -15,16 +15,19 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, manifest_of, smoke_config, train_arguments
+from conftest import ROOT, environments_of, manifest_of, smoke_config, train_arguments
 from faults import FAULTS
 from PIL import Image
 
 import main
+from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.errors import UserError
-from sharingan_jax.gan.gan import build_gan, init_state
-from sharingan_jax.run.folder import RunDir
-from sharingan_jax.run.lock import held
-from sharingan_jax.training import loop
+from sharingan_jax.run.checkpoints import SharedCheckpoints
+from sharingan_jax.run.continuation import read_existing
+from sharingan_jax.run.folder import RunFolder
+from sharingan_jax.run.lock import lock_folder
+from sharingan_jax.training.recorder import OpenRun
+from sharingan_jax.training.setup import setup_run
 
 STEPS = 12
 
@@ -67,17 +70,20 @@ def test_the_manifest_says_what_the_run_was(whole_run: Path, pictures: Path) -> 
     assert manifest["step"] == STEPS
     assert manifest["seed"] == 0
     assert len(manifest["digest"]) == 64
-    assert manifest["device"]["count"] == 1
-    assert manifest["versions"]["jax"]
-    assert manifest["versions"]["tensorflow"] != "not installed"
+    (environment,) = environments_of(whole_run)
+    assert environment["device"]["count"] == 1
+    assert environment["versions"]["jax"]
+    assert environment["versions"]["tensorflow"] != "not installed"
     assert manifest["images_seen"] == 4 * 20  # Four epochs of 8, 8 and 4 pictures.
     assert manifest["wall_seconds"] > 0
-    assert manifest["host_threads"] == manifest["config"]["train"]["host_threads"] > 0
-    assert manifest["xla_flags"] == os.environ["XLA_FLAGS"]
-    assert manifest["git"] is None or len(manifest["git"]["commit"]) == 40
+    assert environment["host_threads"] == manifest["config"]["train"]["host_threads"] > 0
+    assert environment["xla_flags"] == os.environ["XLA_FLAGS"]
+    assert environment["git"] is None or len(environment["git"]["commit"]) == 40
     assert manifest["data"]["count"] == 20
     assert manifest["data"]["skipped"] == 1
-    assert sorted(manifest["data"]["files"]) == sorted(path.name for path in pictures.glob("*.png"))
+    assert sorted(json.loads((whole_run / "data.json").read_text())["files"]) == sorted(
+        path.name for path in pictures.glob("*.png")
+    )
 
 
 def test_a_manifest_alone_runs_the_run_again(whole_run: Path, tmp_path: Path) -> None:
@@ -139,7 +145,7 @@ def test_eight_devices_are_one_from_the_command_line_too(pictures: Path, tmp_pat
     for devices in (1, 8):
         more = [f"--config.train.devices={devices}", "--config.data.last_batch=drop", "--config.train.steps=4"]
         assert main.main(train_arguments(pictures, tmp_path / str(devices), *more)) == 0
-        assert manifest_of(tmp_path / str(devices))["device"]["count"] == devices
+        assert environments_of(tmp_path / str(devices))[-1]["device"]["count"] == devices
     for one, eight in zip(_metrics(tmp_path / "1"), _metrics(tmp_path / "8"), strict=True):
         # Rounding grows from step to step: 1e-7 at the first, still below a thousandth at the fourth.
         np.testing.assert_allclose(eight["loss_d"], one["loss_d"], rtol=1e-3)
@@ -263,7 +269,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is(
 def test_a_second_start_in_a_folder_that_trains_is_refused(
     pictures: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with held(RunDir(whole_run)):
+    with lock_folder(RunFolder(whole_run)):
         assert main.main(train_arguments(pictures, whole_run)) == 2
     assert FAULTS["second-start"].is_shown_in(capsys.readouterr().err)
 
@@ -273,18 +279,24 @@ def test_pictures_that_are_not_finite_stop_the_run_by_name(
 ) -> None:
     more = ["--config.optim.gen.lr=1e38", "--config.sample.every=1", "--config.checkpoint.every=1"]
     assert main.main(train_arguments(pictures, tmp_path / "run", *more)) == 2
-    assert "step 1: G's pictures are not finite after it" in capsys.readouterr().err
+    assert "step 1: G's images are not finite after it" in capsys.readouterr().err
     assert manifest_of(tmp_path / "run")["status"] == "failed"
     assert not [path for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()]
 
 
-def test_weights_that_are_not_finite_are_named_before_they_are_saved() -> None:
-    gan = build_gan(smoke_config(model__gen__width="4", model__disc__width="4", model__conv_impl="direct"))
-    state = jax.jit(lambda: init_state(gan, seed=0))()
-    loop._check_finite(state, 7)
-    params = {**state.disc.params, "to1": {"kernel": state.disc.params["to1"]["kernel"].at[0, 0, 0, 0].set(np.inf)}}
+def test_weights_that_are_not_finite_are_named_before_they_are_saved(pictures: Path, tmp_path: Path) -> None:
+    config = smoke_config(data__source="folder", data__path=str(pictures), train__batch_size="8")
+    setup = setup_run(config, load_dataset_from_config(config.data), read_existing(RunFolder(tmp_path / "run")))
+    state = jax.device_get(setup.trainer.init(0))
+    checkpoints = SharedCheckpoints(setup.folder, setup.processes, keep=1, identity={})
+    run = OpenRun(setup, lambda: None, checkpoints, state)
+    run.write(replace(state, step=np.int32(7)), stopping=False)
+    kernel = state.disc.params["to1"]["kernel"].copy()
+    kernel[0, 0, 0, 0] = np.inf
+    broken = replace(state, step=np.int32(7), disc=replace(state.disc, params={**state.disc.params, "to1": {"kernel": kernel}}))
     with pytest.raises(UserError, match=r"step 7: disc\.params\.to1\.kernel is not finite after it"):
-        loop._check_finite(replace(state, disc=replace(state.disc, params=params)), 7)
+        run.write(broken, stopping=True)
+    assert not setup.folder.checkpoints.exists()
 
 
 def test_other_files_among_the_samples_are_passed_over(pictures: Path, whole_run: Path, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_what_does_not_move_numbers_is_no_part_of_a_runs_identity() -> None:
     assert set(known_keys()) - keys == {
         "data.path", "data.data_dir", "train.epochs", "train.steps", "train.steps_per_dispatch", "train.devices",
         "train.host_threads", "train.deterministic", "train.seeds", "train.stacked_seeds",
-        "sample.every", "checkpoint.every", "checkpoint.keep", "log.every", "log.tensorboard",
+        "sample.every", "sample.columns", "checkpoint.every", "checkpoint.keep", "log.every", "log.tensorboard",
     }  # fmt: skip
 
 

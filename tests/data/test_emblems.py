@@ -1,4 +1,4 @@
-"""The embedded pictures: the same bytes everywhere, all different, each of a known class."""
+"""The embedded emblems: the same bytes everywhere, all different, each of a known class."""
 
 import hashlib
 
@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from sharingan_jax.data.emblems.draw import CLASSES, draw_emblem, draw_emblems, fill_polygon
 
-# From this code on x86-64, with Pillow 11.3 and 13.0 (Python 3.11) and 12.0 (Python 3.13), numpy 2.4 and 2.5.
+# Recorded from this code on x86-64, with Pillow 11.3 and 13.0 (Python 3.11) and 12.0 (Python 3.13), numpy 2.4 and 2.5.
 DIGEST = "fed0cb6302801a0c024dc9a5a8fcf65aeb6796644cc00cbd9f6846e61c26a87c"
 
 
-def test_the_hundred_are_the_same_bytes_on_every_machine() -> None:
+def test_the_hundred_emblems_are_the_same_bytes_on_every_machine() -> None:
     images, labels = draw_emblems()
     assert images.shape == (100, 64, 64, 3)
     assert images.dtype == np.uint8
@@ -21,19 +21,19 @@ def test_the_hundred_are_the_same_bytes_on_every_machine() -> None:
     assert labels.tolist() == [i % len(CLASSES) for i in range(100)]
 
 
-def test_a_picture_does_not_depend_on_how_many_are_drawn() -> None:
+def test_an_emblem_does_not_depend_on_how_many_are_drawn() -> None:
     few, _ = draw_emblems(7)
     np.testing.assert_array_equal(few[6], draw_emblem(6))
 
 
-def test_there_are_twenty_classes_evenly_used() -> None:
+def test_each_of_twenty_classes_has_five_emblems() -> None:
     _, labels = draw_emblems()
     assert len(set(CLASSES)) == 20
     assert set(np.bincount(labels)) == {5}
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
-def test_each_is_a_red_and_black_disc_on_white(size: int) -> None:
+def test_each_emblem_is_a_red_and_black_disc_on_white(size: int) -> None:
     for image in draw_emblems(20, size=size)[0].astype(int):
         red, green, blue = np.moveaxis(image, -1, 0)
         assert image.shape == (size, size, 3)
@@ -42,7 +42,7 @@ def test_each_is_a_red_and_black_disc_on_white(size: int) -> None:
         assert np.mean(image.max(-1) < 80) > 0.03
 
 
-def test_no_two_are_alike_even_when_turned_by_right_angles() -> None:
+def test_no_two_emblems_look_alike_even_when_rotated_by_right_angles() -> None:
     images, _ = draw_emblems()
     flat = images.astype(np.float64).reshape(100, -1)
     for turns in range(4):
@@ -53,7 +53,7 @@ def test_no_two_are_alike_even_when_turned_by_right_angles() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=3, max_size=6, unique=True))
-def test_a_polygon_holds_the_centres_that_a_ray_leaves_an_odd_number_of_times(points: list[tuple[int, int]]) -> None:
+def test_a_polygon_contains_the_centres_whose_ray_crosses_it_an_odd_number_of_times(points: list[tuple[int, int]]) -> None:
     corners = np.array(points)
     inside = fill_polygon(corners)
     for y, x in np.ndindex(inside.shape):

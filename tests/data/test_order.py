@@ -1,4 +1,4 @@
-"""Which pictures a step sees: permutations, purity, and the rules for an epoch's last batch."""
+"""Which images a step sees: permutations, purity, and the rules for an epoch's last batch."""
 
 import numpy as np
 import pytest
@@ -17,8 +17,8 @@ def test_an_epoch_is_a_permutation(count: int, seed: int, epoch: int) -> None:
     assert sorted(epoch_permutation(count, seed=seed, epoch=epoch)) == list(range(count))
 
 
-def test_the_order_is_the_one_it_has_always_been() -> None:
-    # Recorded from this function on 2026-11-24 (numpy 2.4.6): runs are told apart by it, so it never changes.
+def test_the_order_never_changes() -> None:
+    # Recorded from this function on 2026-11-24 (numpy 2.4.6). Every run depends on it.
     assert epoch_permutation(10, seed=0, epoch=0).tolist() == GOLDEN_FIRST
     assert epoch_permutation(10, seed=7, epoch=3).tolist() == GOLDEN_OTHER
 
@@ -28,7 +28,7 @@ GOLDEN_OTHER = [2, 5, 9, 7, 3, 0, 6, 8, 4, 1]
 
 
 @given(count=COUNTS, batch=st.integers(1, 60), rule=RULES, epoch=st.integers(0, 5))
-def test_an_epoch_shows_each_picture_as_often_as_its_rule_says(count: int, batch: int, rule: str, epoch: int) -> None:
+def test_an_epoch_shows_each_image_as_often_as_its_rule_says(count: int, batch: int, rule: str, epoch: int) -> None:
     batch = min(batch, count)
     plan = BatchPlan(count, batch_size=batch, seed=3, last_batch=rule)
     steps = range(epoch * plan.batches_per_epoch + 1, (epoch + 1) * plan.batches_per_epoch + 1)
@@ -48,7 +48,7 @@ def test_an_epoch_shows_each_picture_as_often_as_its_rule_says(count: int, batch
             assert {len(indices) for indices in batches} == {batch}
 
 
-def test_a_step_depends_on_seed_and_step_alone() -> None:
+def test_a_batch_depends_only_on_seed_and_step() -> None:
     first, second = (BatchPlan(100, batch_size=25, seed=5, last_batch="keep") for _ in range(2))
     for step in (9, 2, 400, 9):
         np.testing.assert_array_equal(first.indices(step), second.indices(step))
@@ -57,13 +57,17 @@ def test_a_step_depends_on_seed_and_step_alone() -> None:
     assert not np.array_equal(first.indices(1), first.indices(5))
 
 
-def test_fewer_pictures_than_a_batch_is_refused_with_what_to_do() -> None:
-    with pytest.raises(UserError, match=r"12 pictures are fewer than train\.batch_size=25; use --config\.train\.batch_size=12"):
+def test_fewer_images_than_a_batch_are_refused_with_the_largest_batch_size() -> None:
+    message = (
+        r"^train\.batch_size=25: expected at most 12, the number of images\. "
+        r"Use --config\.train\.batch_size=12 or smaller, or add images\.$"
+    )
+    with pytest.raises(UserError, match=message):
         BatchPlan(12, batch_size=25, seed=0, last_batch="keep")
 
 
 @given(count=COUNTS, batch=st.integers(1, 60), rule=RULES, steps=st.integers(0, 40))
-def test_images_seen_is_the_sum_of_the_batches(count: int, batch: int, rule: str, steps: int) -> None:
+def test_images_seen_is_the_sum_of_the_batch_sizes(count: int, batch: int, rule: str, steps: int) -> None:
     if count >= batch:
         plan = BatchPlan(count, batch_size=batch, seed=0, last_batch=rule)
         assert plan.images_seen(steps) == sum(plan.size_of(step) for step in range(1, steps + 1))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 from conftest import ROOT, smoke_config
 
@@ -17,16 +18,30 @@ def test_threads_are_what_is_asked_for_else_what_is_recorded_else_the_cores(monk
     monkeypatch.delenv("NPROC", raising=False)
     cores = environment.host_threads()
     assert cores == len(os.sched_getaffinity(0))
-    assert environment.settle_environment(smoke_config(), recorded=0).train.host_threads == cores
+    assert environment.pin_environment(smoke_config(), recorded=0).train.host_threads == cores
     assert os.environ["NPROC"] == str(cores)
     asked = smoke_config(train__host_threads=str(cores))
-    assert environment.settle_environment(asked, recorded=cores + 1).train.host_threads == cores
+    assert environment.pin_environment(asked, recorded=cores + 1).train.host_threads == cores
 
 
-def test_another_number_after_jax_was_imported_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_number_after_jax_has_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NPROC", "3")
-    with pytest.raises(UserError, match=r"train\.host_threads=5, and this process has begun with 3"):
-        environment.settle_environment(smoke_config(), recorded=5)
+    jax.devices()
+    with pytest.raises(UserError, match=r"train\.host_threads=5, but JAX has started in this process with 3"):
+        environment.pin_environment(smoke_config(), recorded=5)
+
+
+def test_a_gpu_flag_that_comes_too_late_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "has_gpu_plugin", lambda: True)
+    jax.devices()
+    with pytest.raises(UserError, match=r"JAX has started in this process without --xla_gpu_deterministic_ops=true"):
+        environment.pin_environment(smoke_config(), recorded=0)
+
+
+def test_a_jax_with_other_settings_is_refused_by_name() -> None:
+    with jax.enable_x64(True), pytest.raises(UserError, match=r"jax_enable_x64=true: expected false, as in every run"):
+        environment.pin_jax()
+    environment.pin_jax()
 
 
 @pytest.mark.parametrize(
@@ -47,10 +62,11 @@ def test_gpus_are_made_deterministic_where_there_may_be_one(
         (tmp_path / "jax_plugins" / name / "__init__.py").touch()
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "jax_plugins", raising=False)
+    monkeypatch.setattr(environment, "_jax_has_started", lambda: False)
     monkeypatch.setenv("XLA_FLAGS", before)
     monkeypatch.setenv("NPROC", "2")
     config = smoke_config(train__deterministic=asked, train__host_threads="2")
-    environment.settle_environment(config, recorded=0)
+    environment.pin_environment(config, recorded=0)
     assert os.environ["XLA_FLAGS"] == after
 
 

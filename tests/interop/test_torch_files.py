@@ -1,4 +1,4 @@
-"""Weights to PyTorch's own modules and back: names, layouts, pictures, Adam, and what is said of files that do not fit."""
+"""Weights to PyTorch's modules and back: names, layouts, images, Adam, and the errors for files that do not fit."""
 
 import copy
 from collections.abc import Callable
@@ -66,7 +66,7 @@ def test_the_table_has_the_originals_names() -> None:
 
 
 @pytest.mark.parametrize("layout", ["conv", "transposed", "rows", "vector"])
-def test_every_layout_comes_back_as_it_was(layout: Any) -> None:
+def test_every_layout_survives_the_way_to_pytorch_and_back(layout: Any) -> None:
     from sharingan_jax.interop.tensor_table import Tensor
 
     array = np.arange(4 * 4 * 3 * 5 if layout in ("conv", "transposed") else 48)
@@ -75,14 +75,14 @@ def test_every_layout_comes_back_as_it_was(layout: Any) -> None:
     np.testing.assert_array_equal(row.from_torch(row.to_torch(array)), array)
 
 
-def test_batch_norms_counters_are_the_passes_taken(exported: Path) -> None:
+def test_batch_norms_counters_are_the_training_passes(exported: Path) -> None:
     tensors = safetensors.numpy.load_file(exported)
     assert int(tensors["gen.2.num_batches_tracked"]) == 4
     assert int(tensors["dis.4.num_batches_tracked"]) == 12
 
 
 @pytest.mark.parametrize("ending", [".safetensors", ".pth"])
-def test_pytorchs_modules_take_an_export_and_draw_the_same_pictures(run: Path, tmp_path: Path, ending: str) -> None:
+def test_pytorchs_modules_load_an_export_and_draw_the_same_images(run: Path, tmp_path: Path, ending: str) -> None:
     torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
     import pytorch_oracle as oracle
     import safetensors.torch
@@ -105,7 +105,7 @@ def test_pytorchs_modules_take_an_export_and_draw_the_same_pictures(run: Path, t
         np.testing.assert_allclose(ours, fake.numpy(), atol=1e-5, err_msg=statistics)
 
 
-def test_an_export_imported_is_the_same_tensors_and_pictures(run: Path, exported: Path, tmp_path: Path) -> None:
+def test_an_imported_export_has_the_same_tensors_and_images(run: Path, exported: Path, tmp_path: Path) -> None:
     assert _import(tmp_path / "run", files=[exported]) == 0
     again = _export(tmp_path / "run", tmp_path / "again.safetensors")
     for name, array in safetensors.numpy.load_file(exported).items():
@@ -116,7 +116,7 @@ def test_an_export_imported_is_the_same_tensors_and_pictures(run: Path, exported
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
 
 
-def test_an_imported_run_trains_on_and_remembers_where_it_is_from(
+def test_an_imported_run_continues_and_records_the_files_it_came_from(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import json
@@ -133,13 +133,13 @@ def test_an_imported_run_trains_on_and_remembers_where_it_is_from(
     assert json.loads((tmp_path / "other" / "manifest.json").read_text())["digest"] != manifest["digest"]
 
 
-def test_a_pytorch_run_goes_on_here_from_its_checkpoint_with_adams_moments(tmp_path: Path) -> None:
+def test_a_pytorch_run_continues_here_from_its_checkpoint_with_adams_moments(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
     import pytorch_oracle as oracle
     from replay import replay_ours
 
     from sharingan_jax.interop.state_dict import moment_tensors, to_tensors
-    from sharingan_jax.run.load import read_saved_run
+    from sharingan_jax.run.load import load_run
 
     torch.manual_seed(1)
     config = small_config("default")
@@ -151,25 +151,26 @@ def test_a_pytorch_run_goes_on_here_from_its_checkpoint_with_adams_moments(tmp_p
     checkpoint["netG"] = {f"module.{name}": tensor for name, tensor in training.gen.state_dict().items()}  # of DataParallel
     torch.save(checkpoint, tmp_path / "last.pth.tar")
     assert _import(tmp_path / "run", files=[tmp_path / "last.pth.tar"]) == 0
-    saved = read_saved_run(tmp_path / "run", step=3)
-    ours = to_tensors(saved.config, saved.state) | moment_tensors(saved.config, saved.state)
+    run = load_run(tmp_path / "run")
+    state = run.state(3)
+    ours = to_tensors(run.config, state) | moment_tensors(run.config, state)
     theirs = training.tensors()
     assert max(relative_differences(ours, theirs).values()) == 0.0
-    assert [int(optax.tree.get(net.opt, "count")) for net in (saved.state.gen, saved.state.disc)] == [3, 3]
+    assert [int(optax.tree.get(net.opt, "count")) for net in (state.gen, state.disc)] == [3, 3]
     assert _train(tmp_path / "run", "--config.train.steps=5") == 0
-    # The step that follows is PyTorch's next one: Adam's moments and count are in it.
+    # The next step equals PyTorch's, which depends on Adam's moments and count.
     real, z = batch(4)
     figures = training.step(oracle.as_torch(real).float(), torch.tensor(z).float())
-    ours_after, our_figures = replay_ours(config, saved.state, steps=1, dtype="float32", first=4)
+    ours_after, our_figures = replay_ours(config, state, steps=1, dtype="float32", first=4)
     np.testing.assert_allclose(our_figures["loss_g"][0], figures["loss_g"], rtol=1e-4)
     distance = relative_differences(
         {name: array for name, array in ours_after.items() if name.endswith("weight_orig")},
         {name: array for name, array in training.tensors().items() if name.endswith("weight_orig")},
     )
-    assert max(distance.values()) < 1e-5, distance  # A count or a moment that is not Adam's moves weights by 3e-4 and more.
+    assert max(distance.values()) < 1e-5, distance  # A wrong count or moment moves weights by 3e-4 or more.
 
 
-def test_the_dcgan_tutorials_names_are_read_from_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_names_of_the_dcgan_tutorial_are_read_from_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
     torch.manual_seed(1)
     training = make_oracle(small_config("baseline", **PRE_ACTIVATION), None, dtype="float32")
@@ -179,7 +180,7 @@ def test_the_dcgan_tutorials_names_are_read_from_two_files(tmp_path: Path, capsy
         torch.save({f"main.{name.removeprefix(prefix)}": tensor for name, tensor in net.state_dict().items()}, files[-1])
     assert _import(tmp_path / "run", files=files, config="baseline") == 2
     flags = ["--config.model.gen.norm_position=pre_activation", "--config.model.disc.norm_position=pre_activation"]
-    assert capsys.readouterr().err.endswith(f"; it fits with {' '.join(flags)}\n")
+    assert capsys.readouterr().err.endswith(f"). Use {' '.join(flags)}, which fits.\n")
     assert _import(tmp_path / "run", *flags, files=files, config="baseline") == 0
     exported = _export(tmp_path / "run", tmp_path / "again.safetensors")
     for name, array in training.networks().items():
@@ -187,7 +188,7 @@ def test_the_dcgan_tutorials_names_are_read_from_two_files(tmp_path: Path, capsy
             np.testing.assert_array_equal(exported[name], array, err_msg=name)
 
 
-def test_tensors_that_do_not_fit_are_named_with_both_shapes(
+def test_the_error_for_tensors_that_do_not_fit_names_them_with_both_shapes(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tensors = safetensors.numpy.load_file(exported)
@@ -199,21 +200,21 @@ def test_tensors_that_do_not_fit_are_named_with_both_shapes(
     assert _import(tmp_path / "run", files=[path]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "missing: dis.4.bias [4]; unexpected: dis.99.weight [2, 3]" in error
-    assert "of another shape: gen.3.weight_orig is [16, 7, 4, 4] and the configuration's is [16, 8, 4, 4]" in error
+    assert "got others (missing: dis.4.bias [4]; unexpected: dis.99.weight [2, 3]; of another shape:" in error
+    assert "; of another shape: gen.3.weight_orig [16, 7, 4, 4] in place of [16, 8, 4, 4]). Use the configuration" in error
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("none.pth", None, "none.pth: no such file"),
-        ("weights.zip", b"x", "weights.zip: .zip is not a form there is; use one of .safetensors, .pth"),
-        ("torn.safetensors", b"torn", "torn.safetensors: not a readable .safetensors file"),
-        ("torn.pth", b"torn", "torn.pth: "),
+        ("none.pth", None, "none.pth: no such file. Give a PyTorch file (.safetensors, .pth"),
+        ("weights.zip", b"x", "weights.zip: expected a name ending in .safetensors, .pth, .pt, .tar, .ckpt, .bin, got .zip."),
+        ("torn.safetensors", b"torn", "torn.safetensors: expected a .safetensors file, got one that does not parse: "),
+        ("torn.pth", b"torn", "torn.pth: expected a file that torch.load(weights_only=True) reads, got: "),
     ],
 )
-def test_a_file_that_is_none_is_one_line(
+def test_a_file_that_cannot_be_read_is_a_one_line_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None, message: str
 ) -> None:
     if content is not None:
@@ -234,7 +235,7 @@ def test_adam_with_other_settings_is_refused_with_the_flags_that_fit(tmp_path: P
     training.step(oracle.as_torch(real).float(), torch.tensor(z).float())
     torch.save(training.checkpoint(), tmp_path / "last.pth")
     assert _import(tmp_path / "run", "--config.optim.disc.lr=1e-4", files=[tmp_path / "last.pth"]) == 2
-    assert "use --config.optim.disc.lr=0.0002" in capsys.readouterr().err
+    assert "got optim.disc.lr=0.0002 in place of 0.0001. Use --config.optim.disc.lr=0.0002 to continue" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -260,30 +261,36 @@ def _group(checkpoint: Any) -> Any:
 
 
 ODD_ADAMS: dict[str, tuple[Callable[[Any], object], str]] = {
-    "a NaN moment": (lambda c: _state(c)["exp_avg"].fill_(float("nan")), "moments are not all finite"),
-    "a negative second moment": (lambda c: _state(c)["exp_avg_sq"].sub_(9), "or a second one is negative"),
-    "two steps": (lambda c: _state(c)["step"].add_(1), "Adam's step is [2.0, 3.0]"),
-    "a step that is no number": (lambda c: [_state(c, i)["step"].fill_(float("nan")) for i in range(13)], "was to be one whole"),
-    "another optimizer's state": (lambda c: _state(c).update(mu_product=1.0), "not plain Adam"),
-    "another optimizer's group": (lambda c: _group(c).pop("amsgrad"), "not plain Adam"),
-    "maximize": (lambda c: _group(c).update(maximize=True), "maximize, which are not built here"),
-    "no betas": (lambda c: _group(c).pop("betas"), "not an optimizer's state as PyTorch writes it: KeyError: 'betas'"),
+    "a NaN moment": (lambda c: _state(c)["exp_avg"].fill_(float("nan")), "expected finite moments of Adam"),
+    "a negative second moment": (lambda c: _state(c)["exp_avg_sq"].sub_(9), "and second moments of at least 0, got others"),
+    "two steps": (
+        lambda c: _state(c)["step"].add_(1),
+        "expected one step of Adam for all parameters, at least 1 and whole, got [2.0, 3.0]",
+    ),
+    "a step that is no number": (
+        lambda c: [_state(c, i)["step"].fill_(float("nan")) for i in range(13)],
+        "expected one step of Adam for all parameters, at least 1 and whole, got [nan",
+    ),
+    "another optimizer's state": (lambda c: _state(c).update(mu_product=1.0), "expected plain Adam with a state for every"),
+    "another optimizer's group": (lambda c: _group(c).pop("amsgrad"), "expected plain Adam with a state for every"),
+    "maximize": (lambda c: _group(c).update(maximize=True), "without weight_decay, amsgrad, maximize, got others"),
+    "no betas": (lambda c: _group(c).pop("betas"), "expected an optimizer's state as PyTorch writes it, got KeyError: 'betas'"),
     "networks apart": (
         lambda c: [state["step"].add_(5) for state in c["optimizerG"]["state"].values()],
-        "Adam of G has stepped 7 times and that of D 2 times",
+        "expected 2 updates of G after 2 updates of D with train.n_critic=1, got 7",
     ),
-    "one network's": (lambda c: c.pop("optimizerD"), "holds Adam's state of gen alone"),
+    "one network's": (lambda c: c.pop("optimizerD"), "expected Adam's state of both networks or of none, got only that of gen"),
     "weights of whole numbers": (
         lambda c: c["netG"].update({"gen.0.weight_orig": c["netG"]["gen.0.weight_orig"].int()}),
-        "is of int32",
+        "expected weights in floating point, got gen.0.weight_orig of type int32",
     ),
     "weights past float32": (
         lambda c: c["netG"].update({"gen.0.weight_orig": c["netG"]["gen.0.weight_orig"].double() * 1e60}),
-        "are finite, or fit a float32",
+        "expected finite numbers that fit a float32, got others in gen.0.weight_orig",
     ),
     "a sparse tensor": (
         lambda c: c["netG"].update({"gen.0.weight_orig": c["netG"]["gen.0.weight_orig"].to_sparse()}),
-        "cannot be read as numbers",
+        "gen.0.weight_orig: expected a dense tensor of real numbers, got: ",
     ),
     "a counter of no layer": (
         lambda c: c["netG"].update({"gen.99.num_batches_tracked": c["netG"]["gen.0.weight_orig"]}),
@@ -293,7 +300,7 @@ ODD_ADAMS: dict[str, tuple[Callable[[Any], object], str]] = {
 
 
 @pytest.mark.parametrize("oddity", ODD_ADAMS)
-def test_a_checkpoint_that_is_odd_is_refused_in_one_line(
+def test_an_odd_checkpoint_is_refused_with_one_line(
     trained_two_steps: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], oddity: str
 ) -> None:
     torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
@@ -320,7 +327,7 @@ def test_optimizers_in_a_list_and_learning_rates_in_tensors_are_read(
     assert "step 2, with Adam's moments" in capsys.readouterr().out
 
 
-def test_an_import_that_was_broken_off_leaves_no_run(
+def test_an_interrupted_import_leaves_no_run(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
@@ -335,13 +342,13 @@ def _out_of_disk(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_folder_with_other_files_is_left_alone(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_with_other_files_is_refused(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert _import(tmp_path, files=[exported]) == 2
     assert "is there and is not an empty folder" in capsys.readouterr().err
 
 
-def test_an_empty_folder_may_be_named_and_the_one_one_is_in_may_not(
+def test_an_empty_folder_is_accepted_and_the_current_folder_is_refused(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -352,11 +359,13 @@ def test_an_empty_folder_may_be_named_and_the_one_one_is_in_may_not(
     assert "is the folder you are in; give a new one" in capsys.readouterr().err
 
 
-def test_a_network_given_twice_is_refused(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_network_in_two_files_is_refused(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _import(tmp_path / "run", files=[exported, exported]) == 2
-    assert " is in another state dict too; give files that hold each network once" in capsys.readouterr().err
+    first = next(iter(safetensors.numpy.load_file(exported)))
+    message = f": expected each network once, got {first} in two state dicts. Give files with each network once.\n"
+    assert capsys.readouterr().err.endswith(message)
 
 
-def test_a_folder_with_a_run_is_left_alone(run: Path, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_with_a_run_is_refused(run: Path, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _import(run, files=[exported]) == 2
     assert "holds a run already; give a new folder" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The replay kit holds a run's own steps; the exported sampler draws its pictures from one file."""
+"""A trace has a run's own steps; the exported sampler draws its images from one file."""
 
 import json
 import shutil
@@ -43,15 +43,15 @@ def trace(run: Path) -> dict[str, np.ndarray]:
         return {name: file[name] for name in file.files}
 
 
-def test_a_trace_has_the_runs_pictures_and_figures(run: Path, trace: dict[str, np.ndarray]) -> None:
+def test_a_trace_has_the_runs_images_and_metrics(run: Path, trace: dict[str, np.ndarray]) -> None:
     assert trace["real"].shape == (STEPS, 25, 64, 64, 3)
     assert trace["z"].shape == (STEPS, 25, NZ)
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][:STEPS]
     for name in FIGURES:
         np.testing.assert_allclose(trace[name], [record[name] for record in records], rtol=1e-6, err_msg=name)
     emblems = draw_emblems(size=64)[0] / 127.5 - 1
-    seen = trace["real"].reshape(-1, 64, 64, 3)  # One epoch: every picture once.
-    nearest = [int(np.argmin([np.abs(picture - emblem).max() for emblem in emblems])) for picture in seen]
+    seen = trace["real"].reshape(-1, 64, 64, 3)  # One epoch: every image once.
+    nearest = [int(np.argmin([np.abs(image - emblem).max() for emblem in emblems])) for image in seen]
     assert sorted(nearest) == list(range(100))
 
 
@@ -72,14 +72,16 @@ def test_a_trace_alone_replays_in_pytorch(trace: dict[str, np.ndarray]) -> None:
     final = training.tensors()
     assert {f"final/{name}" for name in final} == {name for name in trace if name.startswith("final/")}
     for name, array in final.items():
-        # Float32: single weights part by whole Adam steps of 2e-4, statistics and vectors by what follows from those; so a
-        # tensor is held to a part of the way that it went.
+        # In float32, single weights may differ by whole Adam steps of 2e-4, and statistics and vectors follow them. So the
+        # difference of a tensor is compared with the distance that the tensor moved.
         moved = np.linalg.norm(array - trace.get(f"initial/{name}", np.zeros_like(array)))
         assert moved > 0, name
         assert np.linalg.norm(trace[f"final/{name}"] - array) < 0.1 * moved, name
 
 
-def test_a_trace_says_what_its_figures_were_held_against(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trace_reports_how_its_metrics_compare_with_the_runs(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     copy, out = tmp_path / "copy", str(tmp_path / "trace.npz")
     shutil.copytree(run, copy)
     trace = ["export", "--workdir", str(copy), "--format", "trace", "--steps", "8", "--out", out]
@@ -104,10 +106,13 @@ def test_a_trace_over_batches_of_two_sizes_is_refused(tmp_path: Path, capsys: py
     assert main.main(["--config", str(ROOT / "configs/default.py"), "--workdir", str(tmp_path / "run"), *WIDTHS, *more]) == 0
     out = ["--out", str(tmp_path / "trace.npz")]
     assert main.main(["export", "--workdir", str(tmp_path / "run"), "--format", "trace", "--steps", "3", *out]) == 2
-    assert "--steps=3: step 2 has a batch of 40, not 60; use --steps=1" in capsys.readouterr().err
+    assert (
+        "--steps=3: expected batches of one size, got 40 images at step 2 after batches of 60. Use --steps=1."
+        in capsys.readouterr().err
+    )
 
 
-def test_the_exported_sampler_draws_the_runs_pictures_for_any_number_of_latents(run: Path, tmp_path: Path) -> None:
+def test_the_exported_sampler_draws_the_runs_images_for_any_number_of_latents(run: Path, tmp_path: Path) -> None:
     for statistics in ("batch", "running"):
         model = tmp_path / f"{statistics}.stablehlo"
         more = ["--statistics", statistics, "--out", str(model)]
@@ -117,16 +122,22 @@ def test_the_exported_sampler_draws_the_runs_pictures_for_any_number_of_latents(
             assert main.main(["sample", "--model", str(model), "--num", num, "--out", str(files[0])]) == 0
             more = ["--num", num, "--statistics", statistics, "--out", str(files[1])]
             assert main.main(["sample", "--workdir", str(run), *more]) == 0
-            pictures = [np.load(file) for file in files]
-            assert pictures[0].shape == (int(num), 64, 64, 3)
-            np.testing.assert_allclose(*pictures, atol=1e-5)
+            images = [np.load(file) for file in files]
+            assert images[0].shape == (int(num), 64, 64, 3)
+            np.testing.assert_allclose(*images, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sample", "--model", "none.stablehlo", "--out", "x.png"], "none.stablehlo: no such file"),
-        (["sample", "--model", "torn.stablehlo", "--out", "x.png"], "torn.stablehlo: not a file that `main.py export"),
+        (
+            ["sample", "--model", "none.stablehlo", "--out", "x.png"],
+            "none.stablehlo: no such file. Write one with `export --format stablehlo`.",
+        ),
+        (
+            ["sample", "--model", "torn.stablehlo", "--out", "x.png"],
+            "torn.stablehlo: expected a file written by `export --format stablehlo`, got one that does not parse",
+        ),
         (["sample", "--model", "x", "--step", "3", "--out", "x.png"], "--step goes with --workdir"),
         (["sample", "--out", "x.png"], "one of the arguments --workdir --model is required"),
         (["export", "--workdir", "x", "--format", "pytorch", "--out", "x.npz"], "makes .safetensors or .pth files"),
@@ -135,7 +146,7 @@ def test_the_exported_sampler_draws_the_runs_pictures_for_any_number_of_latents(
         (["export", "--workdir", "x", "--format", "tracer", "--out", "x.npz"], "invalid choice: 'tracer'"),
     ],
 )
-def test_a_mistake_is_one_line(
+def test_a_mistake_is_a_one_line_error(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

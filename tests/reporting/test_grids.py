@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sharingan_jax.reporting.grids import make_grid, save_gif, save_png, to_u8
+from sharingan_jax.errors import UserError
+from sharingan_jax.reporting.grids import (
+    add_caption,
+    enlarge_grid,
+    make_grid,
+    save_png,
+    save_training_gif,
+    save_walk_gif,
+    to_u8,
+)  # fmt: skip
 
 
 def test_a_grid_is_filled_left_to_right_and_normalised_over_all() -> None:
@@ -26,6 +35,12 @@ def test_the_default_grid_has_eight_a_row_and_two_pixels_between() -> None:
 
 def test_equal_values_do_not_divide_by_zero() -> None:
     assert not make_grid(np.full((2, 4, 4, 3), 0.3)).any()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_single_image_has_no_frame_and_no_contrast_of_its_own(channels: int) -> None:
+    image = np.random.default_rng(0).uniform(-0.2, 0.3, (1, 8, 8, channels))
+    np.testing.assert_array_equal(make_grid(image), np.broadcast_to(to_u8(image[0]), (8, 8, 3)))
 
 
 def test_pictures_that_are_not_finite_are_refused() -> None:
@@ -52,22 +67,90 @@ def test_a_png_holds_the_same_pixels_and_the_same_bytes_each_time(tmp_path: Path
     save_png(tmp_path / "grey.png", image[..., :1])
 
 
-def test_a_film_repeats_and_rests_on_its_last_frame(tmp_path: Path) -> None:
-    frames = np.zeros((3, 8, 8, 3), np.uint8)
-    frames[1], frames[2] = 100, 200
-    save_png(tmp_path / "first.png", frames[0])
-    save_gif(tmp_path / "film.gif", [tmp_path / "first.png", frames[1], frames[2]], frame_ms=100, last_ms=900)
-    with Image.open(tmp_path / "film.gif") as film:
-        shown = []
-        for i in range(film.n_frames):  # type: ignore[attr-defined]
-            film.seek(i)
-            shown.append((int(np.asarray(film.convert("RGB"))[0, 0, 0]), film.info["duration"]))
-        assert film.info["loop"] == 0
-    assert [duration for _, duration in shown] == [100, 100, 900]
-    assert [value for value, _ in shown] == pytest.approx([0, 100, 200], abs=40)  # One palette of few colours serves all.
+def _frames(path: Path) -> list[tuple[np.ndarray, int]]:
+    """Each frame of a GIF as uint8 [H, W, 3], and its milliseconds."""
+    with Image.open(path) as gif:
+        assert gif.info["loop"] == 0  # for ever
+        frames = []
+        for i in range(gif.n_frames):  # type: ignore[attr-defined]
+            gif.seek(i)
+            frames.append((np.asarray(gif.convert("RGB")), gif.info["duration"]))
+        return frames
 
 
-def test_frames_of_another_size_are_left_out(tmp_path: Path) -> None:
-    save_gif(tmp_path / "film.gif", [np.zeros((4, 4, 3), np.uint8), np.zeros((8, 8, 3), np.uint8)])
-    with Image.open(tmp_path / "film.gif") as film:
-        assert film.size == (8, 8)
+def _grids(folder: Path, values: dict[int, int], *, side: int = 150) -> dict[int, Path]:
+    grids = {step: folder / f"step_{step:06d}.png" for step in values}
+    for step, path in grids.items():
+        save_png(path, np.full((side, side, 3), values[step], np.uint8))
+    return grids
+
+
+def test_a_training_gif_repeats_and_rests_on_its_last_frame(tmp_path: Path) -> None:
+    save_training_gif(tmp_path / "training.gif", _grids(tmp_path, {300: 200, 100: 0, 200: 100}))
+    frames = _frames(tmp_path / "training.gif")
+    assert [duration for _, duration in frames] == [500, 500, 2000]
+    # In the order of steps. One palette of few colours serves all.
+    assert [int(frame[-1, 0, 0]) for frame, _ in frames] == pytest.approx([0, 100, 200], abs=40)
+
+
+def test_a_training_gif_is_enlarged_by_a_whole_factor_and_has_a_strip_for_the_step(tmp_path: Path) -> None:
+    save_training_gif(tmp_path / "training.gif", _grids(tmp_path, {100: 0, 200: 0}))
+    (first, _), (second, _) = _frames(tmp_path / "training.gif")
+    assert first.shape == (40 + 450, 450, 3)  # 3 · 150, the first multiple of 150 that is at least 400
+    assert not first[40:].any()
+    assert first[:40].max() == 255
+    assert (first[:40] < 128).any()
+    assert (first[:40] != second[:40]).any()  # "step 100", "step 200"
+
+
+def test_a_training_gif_leaves_out_grids_of_another_size(tmp_path: Path) -> None:
+    grids = _grids(tmp_path, {100: 0}, side=90) | _grids(tmp_path, {200: 0})
+    save_training_gif(tmp_path / "training.gif", grids)
+    assert [frame.shape for frame, _ in _frames(tmp_path / "training.gif")] == [(490, 450, 3)]
+
+
+def test_a_training_gif_names_a_grid_that_cannot_be_read(tmp_path: Path) -> None:
+    grids = _grids(tmp_path, {100: 0, 200: 0})
+    grids[200].write_bytes(grids[200].read_bytes()[:40])
+    with pytest.raises(UserError, match=r"step_000200\.png: not a readable PNG"):
+        save_training_gif(tmp_path / "training.gif", grids)
+
+
+@pytest.mark.parametrize(("side", "shown"), [(32, 256), (64, 256), (128, 256)])
+def test_a_walk_shows_twelve_images_a_second_without_a_halt_at_256_pixels(tmp_path: Path, side: int, shown: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (24, side, side, 3), np.uint8)
+    save_walk_gif(tmp_path / "walk.gif", images)
+    frames = _frames(tmp_path / "walk.gif")
+    durations = [duration for _, duration in frames]
+    assert len(durations) == 24
+    assert set(durations) == {80, 90}
+    assert sum(durations[:12]) == sum(durations[12:]) == 1000
+    assert {frame.shape for frame, _ in frames} == {(shown, shown, 3)}
+
+
+def test_a_gif_of_grey_images_keeps_their_values(tmp_path: Path) -> None:
+    images = np.zeros((2, 32, 32, 1), np.uint8)
+    images[0, :16], images[1, 16:] = 255, 255
+    save_walk_gif(tmp_path / "walk.gif", images)
+    for (frame, _), image in zip(_frames(tmp_path / "walk.gif"), images, strict=True):
+        np.testing.assert_array_equal(frame[::8, ::8], np.broadcast_to(image, (32, 32, 3)))
+
+
+@pytest.mark.parametrize(("side", "enlarged"), [(32, 416), (172, 516), (332, 664), (400, 400), (652, 652)])
+def test_a_grid_is_enlarged_by_the_smallest_whole_factor_to_at_least_400_pixels(side: int, enlarged: int) -> None:
+    grid = np.random.default_rng(0).integers(0, 256, (side, side // 2, 3), np.uint8)
+    large = enlarge_grid(grid)
+    assert large.shape[0] == enlarged
+    factor = enlarged // side
+    np.testing.assert_array_equal(large[factor - 1 :: factor, ::factor], grid)
+
+
+def test_a_caption_stands_above_an_unchanged_image_and_widens_a_narrow_one() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (50, 420, 3), np.uint8)
+    np.testing.assert_array_equal(add_caption(image, "step 100")[40:], image)
+    narrow = add_caption(image[:, :10], "step 100000")
+    assert narrow.shape[0] == 90
+    assert narrow.shape[1] > 100
+    left = (narrow.shape[1] - 10) // 2
+    np.testing.assert_array_equal(narrow[40:, left : left + 10], image[:, :10])
+    assert (narrow[:40, [0, -1]] == 255).all()  # No letter is cut off.

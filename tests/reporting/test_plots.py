@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharingan_jax.reporting.plots import _running_mean, loss_figure, real_vs_fake_figure
+from sharingan_jax.reporting.grids import enlarge_grid, make_grid
+from sharingan_jax.reporting.plots import _line_key, _running_mean, loss_figure, real_vs_fake_figure
 
 
 def _records(count: int, *, n_critic: int = 1) -> list[dict[str, Any]]:
@@ -40,10 +41,30 @@ def test_a_running_mean_takes_fewer_neighbours_at_the_ends() -> None:
     np.testing.assert_allclose(_running_mean(np.array([1.0, 2.0, 6.0, 3.0]), width=3), [1.5, 3.0, 11 / 3, 4.5])
 
 
+def test_the_figure_says_over_how_many_steps_the_thick_lines_are_means() -> None:
+    assert _line_key(800) == "thin lines: single steps; thick lines: running mean over 20 steps"
+    assert _line_key(79) == "lines: single steps"
+
+
 @pytest.mark.parametrize("channels", [1, 3])
-def test_real_and_generated_pictures_stand_side_by_side(tmp_path: Path, channels: int) -> None:
+@pytest.mark.parametrize("count", [1, 4, 25])
+def test_real_and_generated_images_stand_side_by_side_without_a_band(tmp_path: Path, channels: int, count: int) -> None:
     rng = np.random.default_rng(0)
-    real = rng.integers(0, 256, (25, 16, 16, channels), np.uint8)
-    real_vs_fake_figure(tmp_path / "pair.png", real, rng.uniform(-1, 1, (25, 16, 16, channels)))
+    real = rng.integers(0, 256, (count, 16, 16, channels), np.uint8)
+    fake = rng.uniform(-1, 1, (count, 16, 16, channels))
+    real_vs_fake_figure(tmp_path / "pair.png", real, fake, columns=5)
+    # 21 pixels a cell and 5 more: 1 image 16 x 16, 4 images 26 x 89, 25 images 110 x 110; enlarged to at least 400.
+    height, width = {1: (400, 400), 4: (5 * 26, 5 * 89), 25: (4 * 110, 4 * 110)}[count]
     with Image.open(tmp_path / "pair.png") as image:
-        assert image.size == (1100, 594)
+        pixels = np.asarray(image)
+    assert pixels.shape == (40 + height + 20, 2 * width + 3 * 20, 3)
+    for i, images in enumerate((real / 127.5 - 1.0, fake)):
+        left = 20 + i * (width + 20)
+        grid = enlarge_grid(make_grid(images, columns=5, padding=5, pad_value=1.0))
+        np.testing.assert_array_equal(pixels[40 : 40 + height, left : left + width], grid)
+
+
+def test_fewer_real_than_generated_images_get_a_panel_of_the_same_pixels(tmp_path: Path) -> None:
+    real_vs_fake_figure(tmp_path / "pair.png", np.zeros((2, 16, 16, 3), np.uint8), np.zeros((25, 16, 16, 3)), columns=5)
+    with Image.open(tmp_path / "pair.png") as image:
+        assert image.size == (2 * 440 + 60, 40 + 440 + 20)

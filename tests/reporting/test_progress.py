@@ -2,9 +2,12 @@
 
 import io
 import re
+import time
 from typing import Any
 
-from sharingan_jax.reporting.progress import Chorus, Progress, _duration
+import pytest
+
+from sharingan_jax.reporting.progress import Progress, duration
 
 
 def _record(step: int, **changes: Any) -> dict[str, Any]:
@@ -47,30 +50,33 @@ def test_a_figure_that_was_not_taken_is_a_dash() -> None:
 
 def test_a_terminal_has_a_bar_with_both_losses() -> None:
     shown = _show(_Terminal(), steps=range(31, 61))
-    assert "loss_d 1.2500 loss_g 2.5000" in shown
+    assert "D 1.25 G 2.5" in shown
     assert "60/60" in shown
-    assert shown.index("compiling") < shown.index("loss_d")
+    assert shown.index("compiling 0:00") < shown.index("D 1.25")
     assert "a word" in shown
     assert "Loss_D" not in shown
 
 
 def test_durations_are_written_as_clocks_do() -> None:
-    assert [_duration(seconds) for seconds in (0, 61.4, 3725)] == ["0:00", "1:01", "1:02:05"]
+    assert [duration(seconds) for seconds in (0, 61.4, 3725)] == ["0:00", "1:01", "1:02:05"]
 
 
-def test_of_several_runs_a_step_is_shown_once_when_all_that_go_on_have_told_of_it() -> None:
+def test_of_several_runs_the_median_is_shown_with_the_smallest_and_largest() -> None:
     stream = io.StringIO()
     with Progress(total_steps=4, first_step=1, batches_per_epoch=4, every=1, stream=stream) as progress:
-        chorus = Chorus(progress, voices=3)
-        for voice, loss in enumerate((1.0, 2.0, 4.0)):
-            chorus.add(voice, _record(1, loss_d=loss))
-        chorus.add(0, _record(2, loss_d=9.0))
-        chorus.leave(0, "the first has stopped")
-        for step in (2, 3, 4):
-            for voice, loss in ((1, 2.0), (2, 4.0)):
-                chorus.add(voice, _record(step, loss_d=loss))
-    lines = stream.getvalue().splitlines()
-    assert lines[0].startswith("[1/1][1/4]  Loss_D: 2.0000 (1.0000–4.0000)")
-    assert lines[1] == "the first has stopped"
-    assert [line.split("  step ")[1][:3] for line in lines[2:]] == ["2/4", "3/4", "4/4"]
-    assert "Loss_D: 3.0000 (2.0000–4.0000)" in lines[2]
+        progress.update(*(_record(1, loss_d=loss) for loss in (1.0, 2.0, 4.0)))
+    assert stream.getvalue().startswith("[1/1][1/4]  Loss_D: 2.0000 (1.0000–4.0000)")
+
+
+def test_the_bar_is_whole_at_80_columns_and_its_clock_moves_until_the_first_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = _Terminal()
+    with Progress(total_steps=123_456, first_step=1, batches_per_epoch=4, every=1, stream=stream) as progress:
+        time.sleep(1.3)
+        progress.update(_record(1, loss_d=101.2345, loss_g=0.0012345))
+        progress._bar.refresh()
+    shown = re.sub(r"\x1b\[[\d;]*[A-Za-z]", "", stream.getvalue())
+    assert "compiling 0:01" in shown
+    lines = [line for line in re.split(r"[\r\n]", shown) if "123456" in line]
+    assert all(len(line) <= 80 for line in lines), lines
+    assert lines[-1].rstrip().endswith("D 101.2 G 0.001234")

@@ -12,9 +12,9 @@ from conftest import smoke_config
 
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState, digest
-from sharingan_jax.run.checkpoints import Checkpoints, DamagedCheckpointError
+from sharingan_jax.run.checkpoints import CheckpointManager, DamagedCheckpointError
 
-FACTS = {"config": "0123", "data": "4567"}
+IDENTITY = {"config": "0123", "data": "4567"}
 
 
 def _remove(path: Path) -> None:
@@ -43,8 +43,8 @@ def state() -> TrainState:
 
 def _write(folder: Path, state: TrainState) -> list[str]:
     """Writes a checkpoint of `state`; returns the names of its files."""
-    with Checkpoints(folder, keep=1) as checkpoints:
-        checkpoints.save(state, dict(FACTS))
+    with CheckpointManager(folder, keep=1) as checkpoints:
+        checkpoints.save(state, dict(IDENTITY))
         checkpoints.wait()
     return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
 
@@ -61,33 +61,35 @@ def test_no_damage_to_one_file_passes_for_what_was_written(
         shutil.copytree(tmp_path / "whole", folder)
         damage(folder / name)
         try:
-            with Checkpoints(folder, keep=1, read_only=True) as checkpoints:
+            with CheckpointManager(folder, keep=1, read_only=True) as checkpoints:
                 if checkpoints.steps:
-                    facts, read = checkpoints.facts(0), checkpoints.restore(0, like=state)
+                    identity, read = checkpoints.identity(0), checkpoints.restore(0, like=state)
                     assert digest(read) == digest(state), name
-                    assert {key: facts[key] for key in FACTS} == FACTS, name
+                    assert {key: identity[key] for key in IDENTITY} == IDENTITY, name
         except DamagedCheckpointError:
             noticed.add(name)
     assert noticed >= listed
     assert len(listed) >= 3  # The arrays, what leads to them, and what the checkpoint says of itself.
 
 
-def test_a_checkpoint_of_before_there_were_lists_of_files_is_read(state: TrainState, tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_list_of_files_is_damaged(state: TrainState, tmp_path: Path) -> None:
     assert "0/files.json" in _write(tmp_path, state)
     (tmp_path / "0" / "files.json").unlink()
-    with Checkpoints(tmp_path, keep=1, read_only=True) as checkpoints:
-        assert checkpoints.facts(0)["config"] == "0123"
-        assert digest(checkpoints.restore(0, like=state)) == digest(state)
+    with (
+        CheckpointManager(tmp_path, keep=1, read_only=True) as checkpoints,
+        pytest.raises(DamagedCheckpointError, match=r"step 0 is damaged: .*files\.json"),
+    ):
+        checkpoints.restore(0, like=state)
 
 
 def test_each_checkpoint_lists_its_own_files(state: TrainState, tmp_path: Path) -> None:
-    with Checkpoints(tmp_path, keep=3) as checkpoints:
+    with CheckpointManager(tmp_path, keep=3) as checkpoints:
         for step in (1, 2, 3):
-            checkpoints.save(replace(state, step=np.int32(step)), dict(FACTS))
+            checkpoints.save(replace(state, step=np.int32(step)), dict(IDENTITY))
     last = ("files.json", "_CHECKPOINT_METADATA", "commit_success.txt")
     for step in (1, 2, 3):
         place = tmp_path / str(step)
         names = json.loads((place / "files.json").read_text())
         there = [path.relative_to(place) for path in place.rglob("*") if path.is_file() and path.name not in last]
         assert sorted(names) == sorted(path.as_posix() for path in there)
-        assert "facts/metadata" in names
+        assert "identity/metadata" in names

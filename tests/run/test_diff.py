@@ -1,36 +1,42 @@
-"""Two runs compared by what they wrote of themselves."""
+"""Two runs compared by what they recorded."""
 
-from sharingan_jax.run.diff import differing_conditions, differing_pictures, differing_settings, first_difference
+from dataclasses import replace
 
-ONE = {
-    "config": {"seed": 0, "train": {"batch_size": 25, "steps": 4}},
-    "data": {"fingerprint": "aa", "files": {"a.png": "1", "b.png": "2", "c.png": "3"}},
-    "versions": {"jax": "0.10.2"},
-    "host_threads": 2,
-}
+from sharingan_jax.run.diff import differing_environments, differing_images, differing_settings, first_difference
+from sharingan_jax.run.manifest import DataRecord, Device, Environment
+
+SETTINGS = {"seed": 0, "train": {"batch_size": 25, "steps": 4}}
+IMAGES = DataRecord("folder", 3, "aa", (), {"a.png": "1", "b.png": "2", "c.png": "3"})
+ENVIRONMENT = Environment(
+    device=Device("cpu", "cpu", 1, 1), stacked_seeds=1, stacked_devices=1, conv_impl="winograd", host_threads=2, xla_flags="",
+    jax_variables="", versions={"jax": "0.10.2"}, git=None, platform="linux", machine="x86_64", processor={"name": "some"},
+    byteorder="little",
+)  # fmt: skip
 
 
 def test_settings_that_differ_are_named_with_both_values() -> None:
-    other = {**ONE, "config": {"seed": 1, "train": {"batch_size": 25, "steps": 8}}}
-    assert differing_settings(ONE, other) == ["seed: 0 | 1", "train.steps: 4 | 8"]
-    assert differing_settings(ONE, ONE) == []
+    other = {"seed": 1, "train": {"batch_size": 25, "steps": 8}}
+    assert differing_settings(SETTINGS, other) == ["seed: 0 | 1", "train.steps: 4 | 8"]
+    assert differing_settings(SETTINGS, SETTINGS) == []
 
 
-def test_conditions_that_differ_are_named_and_what_one_did_not_note_is_not() -> None:
-    other = {**ONE, "versions": {"jax": "0.9.0", "optax": "0.2.8"}, "host_threads": 4}
-    assert differing_conditions(ONE, other) == ["host_threads: 2 | 4", "versions.jax: 0.10.2 | 0.9.0"]
+def test_environments_that_differ_are_named_and_a_version_that_only_one_recorded_is_not() -> None:
+    other = replace(ENVIRONMENT, versions={"jax": "0.9.0", "optax": "0.2.8"}, host_threads=4)
+    assert differing_environments(ENVIRONMENT, other) == ["host_threads: 2 | 4", "versions.jax: 0.10.2 | 0.9.0"]
+    assert differing_environments(ENVIRONMENT, ENVIRONMENT) == []
 
 
-def test_pictures_that_differ_are_named() -> None:
-    other = {**ONE, "data": {"fingerprint": "bb", "files": {"a.png": "1", "b.png": "9", "d.png": "4"}}}
-    assert differing_pictures(ONE, other) == ["c.png: only in the first", "d.png: only in the second", "b.png: other contents"]
-    pixels = {**ONE, "data": {"fingerprint": "bb", "files": ONE["data"]["files"]}}
-    assert "other pixels" in differing_pictures(ONE, pixels)[0]
-    many = {**ONE, "data": {"fingerprint": "bb", "files": {f"{i}.png": "0" for i in range(30)}}}
-    assert differing_pictures(ONE, many)[-1] == "and 23 more"
+def test_images_that_differ_are_named() -> None:
+    other = replace(IMAGES, digest="bb", files={"a.png": "1", "b.png": "9", "d.png": "4"})
+    assert differing_images(IMAGES, other) == ["c.png: only in the first", "d.png: only in the second", "b.png: other contents"]
+    assert "other pixels" in differing_images(IMAGES, replace(IMAGES, digest="bb"))[0]
+    many = replace(IMAGES, digest="bb", files={f"{i}.png": "0" for i in range(30)})
+    assert differing_images(IMAGES, many)[-1] == "and 23 more"
+    assert differing_images(IMAGES, IMAGES) == differing_images(None, None) == []
+    assert differing_images(None, IMAGES) == ["data.json is missing in one of the two"]
 
 
-def test_figures_part_at_the_first_step_whose_floats_differ() -> None:
+def test_metrics_part_at_the_first_step_whose_floats_differ() -> None:
     one = [{"step": step, "time": 1.0, "loss_d": step / 3, "loss_g": None} for step in (1, 2, 3)]
     other = [{**record, "time": 2.0} for record in one]
     assert first_difference(one, other) is None

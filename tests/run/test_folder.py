@@ -1,50 +1,97 @@
-"""What a run's folder says is believed only where it can be true; what is not is named with its file."""
+"""What a run's folder says is believed only if it can be true; what is not is named with its file."""
 
 import json
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import smoke_config
+from conftest import contents_of, smoke_config, train_arguments
+from test_diff import ENVIRONMENT, IMAGES
 
-from sharingan_jax.data.dataset import Pictures
+import main
+from sharingan_jax.data.dataset import ArrayDataset
 from sharingan_jax.errors import UserError
-from sharingan_jax.run.continuation import check_same_run
-from sharingan_jax.run.folder import RunDir, read_json, read_manifest
-from sharingan_jax.run.lock import held
-from sharingan_jax.run.metrics import FIGURES, read_metrics
+from sharingan_jax.files import read_json
+from sharingan_jax.gan.metrics import METRIC_NAMES
+from sharingan_jax.run.continuation import check_continuation, read_existing
+from sharingan_jax.run.folder import RunFolder
+from sharingan_jax.run.lock import lock_folder
+from sharingan_jax.run.manifest import DataSummary, Imported, Manifest, Start, read_data_record, read_manifest, write_manifest
+from sharingan_jax.run.metrics import read_metrics
 
-RECORD = {"step": 1, "epoch": 1, "time": 0.5, **dict.fromkeys(FIGURES, 0.5)}
+RECORD = {"step": 1, "epoch": 1, "time": 0.5, **dict.fromkeys(METRIC_NAMES, 0.5)}
 DEEP = "[" * 100_000
+MANIFEST = Manifest(
+    status="complete", seed=0, step=4, total_steps=4, config={}, config_digest="cc", data=DataSummary("folder", 3, "aa", 0),
+    starts=(Start(0, ENVIRONMENT),), imported=Imported(0, {"G.pth": "ab"}, "cd"), digest="dd", images_seen=12, wall_seconds=1.5,
+)  # fmt: skip
+
+
+def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "manifest.json", MANIFEST)
+    assert read_manifest(tmp_path / "manifest.json") == MANIFEST
 
 
 @pytest.mark.parametrize(
     ("part", "value"),
     [
         ("data", []),
-        ("data", {"files": [1]}),
-        ("data", {"fingerprint": 5}),
-        ("data", {"files": {"a.png": 5}}),
-        ("device", 5),
-        ("device", {"count": "x"}),
-        ("imported", "x"),
-        ("imported", {"step": "x"}),
+        ("data.digest", 5),
+        ("data.count", "x"),
         ("starts", 5),
-        ("starts", [{}]),
-        ("starts", [{"after_step": 0, "device": 5}]),
+        ("starts[0]", 5),
+        ("starts[0].after_step", None),
+        ("starts[0].environment.device", 5),
+        ("starts[0].environment.device.count", "x"),
+        ("starts[0].environment.versions.jax", 5),
+        ("imported", "x"),
+        ("imported.step", "x"),
+        ("imported.files.G.pth", 5),
         ("digest", 5),
         ("step", "x"),
+        ("step", True),
         ("config", 5),
+        ("wall_seconds", "long"),
     ],
 )
-def test_a_manifest_that_cannot_be_one_is_refused_by_part(part: str, value: Any, tmp_path: Path) -> None:
+def test_a_manifest_that_cannot_be_one_is_refused_by_key(part: str, value: Any, tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
-    path.write_text(json.dumps({part: value}))
-    with pytest.raises(UserError, match=rf"manifest\.json: {part}.*; put the file back as it was"):
+    manifest = json.loads(json.dumps(asdict(MANIFEST)))
+    place: Any = manifest
+    *parents, last = part.replace("[0]", ".0").replace("G.pth", "G/pth").split(".")
+    for name in parents:
+        place = place[int(name)] if name.isdigit() else place[name]
+    place[int(last) if last.isdigit() else last.replace("/", ".")] = value
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(UserError) as refusal:
         read_manifest(path)
-    path.write_text("{}")
-    assert read_manifest(path) == {}
+    assert str(refusal.value).startswith(f"{path}: {part}: expected ")
+    assert "put the file back as it was" in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["status", "step", "config"])
+def test_a_manifest_without_a_key_is_refused_by_its_name(name: str, tmp_path: Path) -> None:
+    manifest = {key: value for key, value in asdict(MANIFEST).items() if key != name}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=rf"manifest\.json: {name} is missing; put the file back as it was"):
+        read_manifest(tmp_path / "manifest.json")
+
+
+@pytest.mark.parametrize("read", [read_manifest, read_data_record])
+def test_a_file_of_another_format_is_refused(read: Any, tmp_path: Path) -> None:
+    (tmp_path / "file.json").write_text(json.dumps({**asdict(MANIFEST), **asdict(IMAGES), "format": 7}))
+    with pytest.raises(UserError, match=r"file\.json: format=7: expected 1\."):
+        read(tmp_path / "file.json")
+
+
+def test_a_start_in_the_same_environment_adds_none_and_one_that_repeats_steps_replaces(tmp_path: Path) -> None:
+    other = Start(6, ENVIRONMENT.__class__(**{**vars(ENVIRONMENT), "host_threads": 4}))
+    both = MANIFEST.with_start(Start(4, ENVIRONMENT)).with_start(other)
+    assert [start.after_step for start in both.starts] == [0, 6]
+    assert [start.after_step for start in both.with_start(Start(3, ENVIRONMENT)).starts] == [0]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +99,7 @@ def test_a_manifest_that_cannot_be_one_is_refused_by_part(part: str, value: Any,
     ['{"step": 1}', json.dumps({**RECORD, "loss_d": "x"}), json.dumps({**RECORD, "step": "1"}), "[]", DEEP, '{"step": NaN}'],
 )
 def test_a_line_that_is_no_record_is_named(line: str, tmp_path: Path) -> None:
-    run = RunDir(tmp_path)
+    run = RunFolder(tmp_path)
     whole = json.dumps(RECORD)
     run.metrics.write_text(f"{whole}\n{line}\n{whole}\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: .*; put the file back as it was"):
@@ -72,14 +119,36 @@ def test_the_lock_leads_to_no_other_file(tmp_path: Path) -> None:
     precious.write_text("precious")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").symlink_to(precious)
-    with pytest.raises(OSError, match=r"\.lock"), held(RunDir(tmp_path / "run")):
+    with pytest.raises(OSError, match=r"\.lock"), lock_folder(RunFolder(tmp_path / "run")):
         pass
     assert precious.read_text() == "precious"
 
 
-def test_a_run_does_not_lie_among_its_pictures(tmp_path: Path) -> None:
+def test_a_run_does_not_lie_among_its_images(tmp_path: Path) -> None:
     config = smoke_config(data__source="folder", data__path=str(tmp_path))
-    pictures = Pictures(np.zeros((1, 32, 32, 3), np.uint8), ("a.png",), ("0" * 64,))
+    dataset = ArrayDataset(images=np.zeros((1, 32, 32, 3), np.uint8), names=("a.png",), digests=("0" * 64,))
     with pytest.raises(UserError, match=r"lies inside data\.path=.*; use a --workdir outside it"):
-        check_same_run(RunDir(tmp_path / "runs" / "one"), config, pictures)
-    check_same_run(RunDir(tmp_path.parent / "elsewhere"), config, pictures)
+        check_continuation(read_existing(RunFolder(tmp_path / "runs" / "one")), config, dataset)
+    check_continuation(read_existing(RunFolder(tmp_path.parent / "elsewhere")), config, dataset)
+
+
+def test_a_start_reads_each_file_of_a_run_once(
+    pictures: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    workdir = tmp_path / "run"
+    shutil.copytree(whole_run, workdir)
+    read: Counter[str] = Counter()
+    read_text, read_bytes = Path.read_text, Path.read_bytes
+
+    def counted(path: Path, read_it: Any, *args: Any, **kwargs: Any) -> Any:
+        if path.parent == workdir:
+            read[path.name] += 1
+        return read_it(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", lambda path, *args, **kwargs: counted(path, read_text, *args, **kwargs))
+    monkeypatch.setattr(Path, "read_bytes", lambda path, *args, **kwargs: counted(path, read_bytes, *args, **kwargs))
+    assert main.main(train_arguments(pictures, workdir, "--dry-run")) == 0
+    assert read == {"config.json": 1, "manifest.json": 1, "data.json": 1}
+    assert contents_of(workdir) == contents_of(whole_run)

@@ -1,3 +1,3 @@
 """The 100 embedded images, drawn by our own code.
 
-`draw` fills polygons in whole numbers; `motifs` holds the shapes."""
+`draw` fills polygons in integer arithmetic; `motifs` has the shapes."""

@@ -1,7 +1,7 @@
-"""The embedded pictures: a hundred emblems in the spirit of the original's, drawn by this file and `motifs.py`.
+"""Draw the embedded images: a hundred emblems in the style of the original's, from the shapes in `motifs.py`.
 
-A picture is a pure function of its number and its size, the same bytes on every machine: every choice comes from a hash, every
-shape is a polygon filled in whole numbers on a canvas eight times as large, and Pillow averages that down in whole numbers too.
+An emblem is a pure function of its index and size, with the same bytes on every machine: a hash makes every choice, every shape
+is a polygon filled in integer arithmetic on a canvas eight times as large, and Pillow averages it down in integers too.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from PIL import Image
 from sharingan_jax.data.emblems.motifs import MOTIFS, Canvas, Colour, Knobs
 
 CLASSES: tuple[str, ...] = tuple(MOTIFS)
-"""The names of the motifs; picture i shows CLASSES[i % len(CLASSES)]."""
+"""Names of the motifs; emblem i shows CLASSES[i % len(CLASSES)]."""
 
 OVERSAMPLING = 8
 WHITE: Colour = (255, 255, 255)
@@ -21,25 +21,25 @@ REDS: tuple[Colour, ...] = ((226, 22, 30), (206, 24, 30), (238, 40, 40), (186, 2
 
 
 def draw_emblems(count: int = 100, *, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """The first `count` emblems, uint8 [N, size, size, 3], and their classes, int64 [N], indices into CLASSES."""
+    """Return the first N = `count` emblems, uint8 [N, size, size, 3], and their classes, int64 [N], indices into CLASSES."""
     labels = np.arange(count, dtype=np.int64) % len(CLASSES)
     return np.stack([draw_emblem(i, size=size) for i in range(count)]), labels
 
 
 @cache
 def draw_emblem(index: int, *, size: int = 64) -> np.ndarray:
-    """Emblem `index` (from 0) drawn at `size` pixels a side: uint8 [size, size, 3], read-only."""
+    """Draw emblem `index` (from 0), uint8 [size, size, 3], read-only."""
     choose = _knobs(index)
     canvas = _RasterCanvas(size * OVERSAMPLING, radius=choose("radius", 0.84, 0.95), turn=choose("turn", 0.0, 360.0))
     _draw_iris(canvas, choose)
     MOTIFS[CLASSES[index % len(CLASSES)]](canvas, choose)
-    picture = np.asarray(canvas.image.reduce(OVERSAMPLING))
-    picture.setflags(write=False)
-    return picture
+    image = np.asarray(canvas.image.reduce(OVERSAMPLING))
+    image.setflags(write=False)
+    return image
 
 
 def _knobs(index: int) -> Knobs:
-    """`choose(name, low, high)`: a number for this picture, uniform between the two, that depends on (index, name) alone."""
+    """Return `choose(name, low, high)`: a number in [low, high), uniform over emblems, from (index, name) alone."""
 
     def choose(name: str, low: float, high: float) -> float:
         word = hashlib.blake2b(f"emblem {index} {name}".encode(), digest_size=8).digest()
@@ -49,7 +49,7 @@ def _knobs(index: int) -> Knobs:
 
 
 def _draw_iris(canvas: Canvas, choose: Knobs) -> None:
-    """Black rim and red iris, flat, or darker toward the rim."""
+    """Draw a black rim and a red iris, either flat or darker towards the rim."""
     red = REDS[int(choose("red", 0, len(REDS)))]
     rim = choose("rim", 0.05, 0.09)
     canvas.red = red
@@ -63,7 +63,7 @@ def _draw_iris(canvas: Canvas, choose: Knobs) -> None:
 
 
 class _RasterCanvas(Canvas):
-    """The unit disc, turned, on an array of pixels; each pixel is a place in the list of colours used."""
+    """The unit disc, rotated, on an array of pixels; a pixel holds an index into the list of colours used."""
 
     def __init__(self, side: int, *, radius: float, turn: float) -> None:
         self._pixels = np.zeros((side, side), np.uint8)
@@ -90,21 +90,21 @@ class _RasterCanvas(Canvas):
 
 
 def fill_polygon(corners: np.ndarray) -> np.ndarray:
-    """The pixels whose centres lie inside a polygon [P, 2] of whole numbers (x, y) from 0, by the even–odd rule: bool [H, W].
+    """Return the pixels whose centres lie inside a polygon [P, 2] of integers (x, y) from 0, by the even–odd rule: bool [H, W].
 
-    In whole numbers throughout. Pillow's own polygons differ between its releases (11.1 and 11.2 give other edges), and a
-    floating-point division may round otherwise on another processor.
+    All arithmetic is in integers. Pillow's own polygons differ between its releases (11.1 and 11.2 draw different edges), and
+    floating-point division may round differently on another processor.
     """
     width, height = corners.max(0)
     ends = np.roll(corners, -1, axis=0)
     downward = (corners[:, 1] < ends[:, 1])[:, None]
     (x0, y0), (x1, y1) = np.where(downward, corners, ends).T, np.where(downward, ends, corners).T
     drop = y1 - y0
-    edge = np.repeat(np.arange(len(corners)), drop)  # Each edge once for every row it crosses.
+    edge = np.repeat(np.arange(len(corners)), drop)  # Each edge, once for every row it crosses.
     rows = np.arange(len(edge)) - np.repeat(np.cumsum(drop) - drop, drop) + y0[edge]
-    # The row y has its centre at y + 1/2, the column x at x + 1/2; all is multiplied by twice the edge's drop to stay whole.
+    # Row y has its centre at y + 1/2, column x at x + 1/2; multiplying by twice the edge's drop keeps everything an integer.
     crossing = 2 * (x0 * drop)[edge] + (2 * (rows - y0[edge]) + 1) * (x1 - x0)[edge]
-    first_right = -((drop[edge] - crossing) // (2 * drop[edge]))  # The first column whose centre is not left of the crossing.
+    first_right = -((drop[edge] - crossing) // (2 * drop[edge]))  # First column whose centre is not left of the crossing.
     flips = np.zeros((height, width + 1), np.uint8)
     np.add.at(flips, (rows, np.clip(first_right, 0, width)), 1)
     return np.bitwise_xor.accumulate(flips & 1, axis=1)[:, :width].astype(bool)

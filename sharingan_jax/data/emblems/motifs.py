@@ -1,4 +1,4 @@
-"""The emblems' motifs, in black and red on the unit disc: each a function of a canvas and of chosen numbers."""
+"""The motifs of the emblems, in black and red on the unit disc. Each is a function of a canvas and a source of numbers."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -13,26 +13,27 @@ JOINT_POINTS = 24
 
 
 class Canvas:
-    """The unit disc as a surface to fill polygons on; x to the right, y down."""
+    """The unit disc as a surface for polygons; x points right, y down."""
 
     black: Colour = BLACK
     red: Colour = (220, 24, 30)
 
     def fill(self, points: np.ndarray, colour: Colour) -> None:
-        """Fills the polygon [P, 2]."""
+        """Fill the polygon [P, 2]."""
         raise NotImplementedError
 
     def disc(self, x: float, y: float, radius: float, colour: Colour) -> None:
+        """Fill a disc."""
         self.fill(_circle(x, y, radius), colour)
 
     def ring(self, x: float, y: float, radius: float, width: float) -> None:
-        """A black circle line of the given width; what lies within it stays."""
+        """Draw a black circle with a line of the given width; its inside stays as it is."""
         closed = [0, *range(CIRCLE_POINTS - 1, -1, -1)]
         outer, inner = _circle(x, y, radius + width / 2), _circle(x, y, radius - width / 2)
         self.fill(np.concatenate([outer, outer[:1], inner[closed]]), self.black)
 
     def line(self, points: np.ndarray, width: float) -> None:
-        """A black line of the given width along [P, 2], with round ends and joints."""
+        """Draw a black line of the given width along [P, 2], with round ends and joints."""
         for a, b in pairwise(points):
             across = _normal(b - a) * width / 2
             self.fill(np.stack([a + across, b + across, b - across, a - across]), self.black)
@@ -63,14 +64,14 @@ def _pupil(canvas: Canvas, choose: Knobs, *, low: float = 0.13, high: float = 0.
 
 
 def _eye(canvas: Canvas, choose: Knobs) -> None:
-    """A black pupil in a red ring, for motifs that are black in the middle."""
+    """Draw a black pupil in a red ring, for motifs with a black middle."""
     size = choose("eye", 0.18, 0.24)
     canvas.disc(0, 0, size, canvas.red)
     canvas.disc(0, 0, size * 0.55, canvas.black)
 
 
 def _blade(start: float, *, inner: float, outer: float, width: float, curl: float, taper: float = 0.8) -> np.ndarray:
-    """A curved blade from radius `inner`, `width` radians wide, to a point at `outer`, swept by `curl` radians."""
+    """Return a curved blade [P, 2] from radius `inner`, `width` radians wide, to a point at `outer`, swept by `curl` radians."""
     t = np.linspace(0, 1, 33)
     radius = inner + (outer - inner) * t
     middle = start + curl * t**1.3
@@ -79,7 +80,7 @@ def _blade(start: float, *, inner: float, outer: float, width: float, curl: floa
 
 
 def _tomoe(canvas: Canvas, start: float, *, orbit: float, head: float, sweep: float) -> None:
-    """A comma: a round head at angle `start` on an orbit and a tail that trails off along it."""
+    """Draw a comma: a round head at angle `start` on an orbit, and a tail that thins out along the orbit."""
     t = np.linspace(0, 1, 33)
     middle = orbit + 0.55 * head * t**1.5
     half = head * (1 - t) ** 0.75
@@ -275,4 +276,4 @@ MOTIFS: dict[str, Callable[[Canvas, Knobs], None]] = {
     "shuriken": _shuriken,
     "trefoil": _trefoil,
 }
-"""Class name to motif."""
+"""Class name to motif. Names enter the dataset's digest, and the texts given to `choose` enter its hash: never change them."""

@@ -1,3 +1,3 @@
-"""One module a source of images; `load` picks it from the settings.
+"""One module per source of images; `load` chooses the source.
 
-A new source is a module here and a case in `load`."""
+To add a source, write a module here and a case in `load`."""

@@ -1,18 +1,17 @@
-"""The 100 embedded emblems as a data set."""
+"""The 100 embedded emblems as a dataset."""
 
 import numpy as np
 from PIL import Image
 
-from sharingan_jax.data.dataset import Pictures, array_digests
-from sharingan_jax.data.decode import fit_picture
+from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, array_digests
+from sharingan_jax.data.decode import fit_image
+from sharingan_jax.data.emblems.draw import CLASSES, draw_emblems
 
 
-def emblem_pictures(*, size: int, channels: int) -> Pictures:
-    """The 100 embedded emblems, drawn at `size`."""
-    from sharingan_jax.data.emblems.draw import CLASSES, draw_emblems
-
+def emblem_dataset(*, size: int, channels: int) -> ImageDataset:
+    """Draw the 100 emblems, uint8 [100, size, size, channels], with their motifs as class labels."""
     images, labels = draw_emblems(size=size)
     if channels == 1:
-        images = np.stack([fit_picture(Image.fromarray(image), size=size, channels=1) for image in images])
+        images = np.stack([fit_image(Image.fromarray(image), size=size, channels=1) for image in images])
     names = tuple(f"{i:03d}-{CLASSES[label]}" for i, label in enumerate(labels))
-    return Pictures(images, names, array_digests(images), labels=labels, classes=CLASSES)
+    return ArrayDataset(images=images, names=names, digests=array_digests(images), labels=labels, classes=CLASSES)

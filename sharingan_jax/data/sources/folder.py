@@ -7,46 +7,47 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sharingan_jax.data.dataset import Pictures
-from sharingan_jax.data.decode import load_picture
+from sharingan_jax.data.dataset import ArrayDataset, ImageDataset
+from sharingan_jax.data.decode import load_image
 from sharingan_jax.errors import UserError
 
-NOT_PICTURES = frozenset({"PDF", "PALM", "BUFR", "GRIB", "HDF5", "IPTC", "MPEG"})
-"""Formats whose endings Pillow knows and whose pixels it cannot read: it writes the first two and only recognises the others."""
+NOT_IMAGES = frozenset({"PDF", "PALM", "BUFR", "GRIB", "HDF5", "IPTC", "MPEG"})
+"""Formats whose endings Pillow knows but whose pixels it cannot read: it only writes the first two and recognises the others."""
 
 
-def folder_pictures(folder: Path, *, size: int, channels: int) -> Pictures:
-    """The pictures below a folder, in the byte order of their relative names.
+def folder_dataset(folder: Path, *, size: int, channels: int) -> ImageDataset:
+    """Load the images below a folder (`~` expands), in the byte order of their relative names.
 
-    A picture is a file with the ending of a format that Pillow reads; one that does not decode is an error that names it. All
-    else is skipped and counted. Hidden files and folders are passed over.
+    A file is an image if Pillow reads the format of its ending; other files are listed in `skipped`. Hidden files and folders
+    are ignored. Raise UserError if the folder has no images, or with the name of an image that does not decode.
     """
-    if not folder.exists():
-        raise UserError(f"config: data.path={folder} does not exist; give the folder that holds the pictures")
+    folder = Path(os.path.expanduser(folder))
     if not folder.is_dir():
-        raise UserError(f"config: data.path={folder} is a file; give the folder that holds the pictures")
-    endings = {ending for ending, kind in Image.registered_extensions().items() if kind not in NOT_PICTURES}
-    pictures: list[str] = []
+        found = "a file" if folder.exists() else "nothing there"
+        raise UserError(f"data.path={folder}: expected a folder, got {found}. Give the folder that holds your images.")
+    endings = {ending for ending, kind in Image.registered_extensions().items() if kind not in NOT_IMAGES}
+    names: list[str] = []
     skipped: list[str] = []
     for name in _relative_names(folder):
-        (pictures if Path(name).suffix.lower() in endings else skipped).append(name)
-    if not pictures:
+        (names if Path(name).suffix.lower() in endings else skipped).append(name)
+    if not names:
         raise UserError(
-            f"config: data.path={folder} holds no pictures ({len(skipped)} other files); give a folder with .png, .jpg, ... files"
+            f"data.path={folder}: expected a folder of images, got no images and {len(skipped)} other files."
+            " Give a folder with .png, .jpg, ... files."
         )
-    images = [load_picture(folder / name, size=size, channels=channels) for name in pictures]
-    digests = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in pictures]
-    return Pictures(np.stack(images), tuple(pictures), tuple(digests), skipped=tuple(skipped))
+    images = np.stack([load_image(folder / name, size=size, channels=channels) for name in names])
+    digests = tuple(hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names)
+    return ArrayDataset(images=images, names=tuple(names), digests=digests, skipped=tuple(skipped))
 
 
 def _relative_names(folder: Path) -> list[str]:
-    def refuse(error: OSError) -> None:
-        raise error  # A folder that may not be read would otherwise be passed over, and its pictures with it.
+    def fail(error: OSError) -> None:
+        raise error  # By default os.walk ignores an unreadable folder, and its images would be missing without a word.
 
     names: list[str] = []
     seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        if os.path.realpath(parent) in seen:  # A link that leads back to where it came from.
+    for parent, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        if os.path.realpath(parent) in seen:  # A link back to a folder above it, or a second link to the same folder.
             folders.clear()
             continue
         seen.add(os.path.realpath(parent))

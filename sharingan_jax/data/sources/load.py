@@ -1,22 +1,55 @@
-"""Where pictures come from: a folder, the embedded emblems, or tensorflow-datasets; each as one array with its digests."""
+"""Load images from a folder, the embedded emblems, or tensorflow-datasets."""
 
 from pathlib import Path
 
 from sharingan_jax.config.schema import DataConfig
-from sharingan_jax.data.dataset import Pictures
-from sharingan_jax.data.sources.emblems import emblem_pictures
-from sharingan_jax.data.sources.folder import folder_pictures
+from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.data.decode import MODES
+from sharingan_jax.errors import UserError
 
 
-def load_pictures(data: DataConfig) -> Pictures:
-    """All pictures of a configured source. Raises UserError, one line, on whatever stands in the way."""
-    match data.source:
-        case "folder":
-            return folder_pictures(Path(data.path), size=data.size, channels=data.channels)
+def load_dataset(
+    source: str | Path, *, size: int = 64, channels: int = 3, split: str = "train", data_dir: str = ""
+) -> ImageDataset:
+    """Load images as uint8 [N, size, size, channels], resized and cropped as the reference does.
+
+    `source` is "emblems", the path of a folder (`~` expands), or "tfds:NAME" for a tensorflow-datasets set. Only the last one
+    reads `split` and `data_dir` (the folder of tensorflow-datasets; "" is its default). A folder that is called
+    "emblems" is "./emblems" or a Path. Raise UserError, one line, if the source cannot be loaded.
+    """
+    if source == "":
+        raise UserError('data.path="": expected a folder, got an empty text. Give the folder that holds your images.')
+    if source == "emblems":
+        kind, name = "emblems", ""
+    elif isinstance(source, str) and source.startswith("tfds:"):
+        kind, name = "tfds", source.removeprefix("tfds:")
+    else:
+        kind, name = "folder", str(source)
+    return _load(kind, name, size=size, channels=channels, split=split, data_dir=data_dir)
+
+
+def load_dataset_from_config(data: DataConfig) -> ImageDataset:
+    """Load the images that `config.data` describes. Raise UserError, one line, if the source cannot be loaded."""
+    name = data.path or data.name  # `config/parse.py` refuses both at once.
+    return _load(data.source, name, size=data.size, channels=data.channels, split=data.split, data_dir=data.data_dir)
+
+
+def _load(source: str, name: str, *, size: int, channels: int, split: str, data_dir: str) -> ImageDataset:
+    if size < 1:
+        raise UserError(f"data.size={size}: expected at least 1 pixel. Use 64, the size of the reference.")
+    if channels not in MODES:
+        raise UserError(f"data.channels={channels}: expected 1 (grey) or 3 (colour). Use 3.")
+    match source:  # Each source is imported only when it is used.
         case "emblems":
-            return emblem_pictures(size=data.size, channels=data.channels)
-        case "tfds":
-            from sharingan_jax.data.sources.tfds import tfds_pictures
+            from sharingan_jax.data.sources.emblems import emblem_dataset
 
-            return tfds_pictures(data.name, split=data.split, data_dir=data.data_dir, size=data.size, channels=data.channels)
-    raise ValueError(f"no source {data.source!r}")
+            return emblem_dataset(size=size, channels=channels)
+        case "folder":
+            from sharingan_jax.data.sources.folder import folder_dataset
+
+            return folder_dataset(Path(name), size=size, channels=channels)
+        case "tfds":
+            from sharingan_jax.data.sources.tfds import tfds_dataset
+
+            return tfds_dataset(name, split=split, data_dir=data_dir, size=size, channels=channels)
+    raise ValueError(f"no source {source!r}")

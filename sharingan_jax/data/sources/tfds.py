@@ -1,4 +1,4 @@
-"""Any tensorflow-datasets image set as `Pictures`."""
+"""Any image set of tensorflow-datasets."""
 
 import difflib
 import warnings
@@ -7,37 +7,37 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sharingan_jax.data.dataset import Pictures, array_digests
-from sharingan_jax.data.decode import fit_picture
+from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, array_digests
+from sharingan_jax.data.decode import fit_image
 from sharingan_jax.data.pipeline import import_tensorflow
 from sharingan_jax.errors import UserError
 
 
-def tfds_pictures(name: str, *, split: str, data_dir: str, size: int, channels: int) -> Pictures:
-    """The feature `image` of a split, each picture resized and cropped as the reference does, in the set's stored order.
+def tfds_dataset(name: str, *, split: str, data_dir: str, size: int, channels: int) -> ImageDataset:
+    """Load the feature `image` of a split, resized and cropped as the reference does, in the set's stored order.
 
-    The set is prepared below `data_dir` ("": the package's own default) where it is not there yet. Class labels come along
-    where the set has a feature `label`. Raises UserError on an unknown name or split, or a set without pictures.
+    A set that is not prepared yet is first downloaded and prepared below `data_dir` ("": tensorflow-datasets' default). Class
+    labels come from the feature `label`, if there is one. Raise UserError on an unknown name or split, or a set without images.
     """
     import_tensorflow()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Its own dependencies' deprecations are no news to our users.
+        warnings.simplefilter("ignore")  # Users cannot act on the deprecations of its dependencies.
         import tensorflow_datasets as tfds
 
         builder = _builder(tfds, name, data_dir=data_dir)
         features = builder.info.features
         if not isinstance(features, tfds.features.FeaturesDict) or "image" not in features:
-            raise UserError(f"config: data.name={name} has no feature `image`; use a set of pictures")
-        dataset = _read(tfds, builder, name=name, split=split)
-        examples = [(example["image"], example.get("label", -1)) for example in tfds.as_numpy(dataset)]
+            raise UserError(f"data.name={name}: expected a set with a feature `image`, got one without. Use an image set.")
+        stream = _read(tfds, builder, name=name, split=split)
+        examples = [(example["image"], example.get("label", -1)) for example in tfds.as_numpy(stream)]
     if not examples:
-        raise UserError(f"config: data.split={split} of {name} is empty; give a split that holds pictures")
-    images = np.stack([fit_picture(_image(array), size=size, channels=channels) for array, _ in examples])
+        raise UserError(f"data.split={split}: expected images, got an empty split of {name}. Give another split.")
+    images = np.stack([fit_image(_image(array), size=size, channels=channels) for array, _ in examples])
     names = tuple(f"{name}/{split}/{i:06d}" for i in range(len(images)))
     label = dict(features).get("label")
     classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) and label.names else ()
     labels = np.array([label for _, label in examples], np.int64) if classes else None
-    return Pictures(images, names, array_digests(images), labels=labels, classes=classes)
+    return ArrayDataset(images=images, names=names, digests=array_digests(images), labels=labels, classes=classes)
 
 
 def _builder(tfds: Any, name: str, *, data_dir: str) -> Any:
@@ -45,25 +45,33 @@ def _builder(tfds: Any, name: str, *, data_dir: str) -> Any:
         return tfds.builder(name, data_dir=data_dir or None)
     except tfds.core.DatasetNotFoundError:
         nearest = difflib.get_close_matches(name, tfds.list_builders(), n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else "tensorflow.org/datasets/catalog lists them"
-        where = f" in data.data_dir={data_dir}" if data_dir else ""
-        raise UserError(f"config: data.name={name} is not a tensorflow-datasets set, nor a prepared one{where}; {hint}") from None
+        hint = f"Did you mean {nearest[0]}?" if nearest else "See the list on tensorflow.org/datasets/catalog."
+        where = f" (data.data_dir={data_dir})" if data_dir else ""
+        raise UserError(f"data.name={name}: expected a tensorflow-datasets set{where}, got an unknown name. {hint}") from None
     except (ValueError, TypeError, AttributeError, OSError, ImportError, AssertionError) as error:
-        raise UserError(f"config: data.name={name} cannot be opened: {_first_line(error)}") from None
+        raise UserError(
+            f"data.name={name}: expected a set that tensorflow-datasets can open, got: {_first_line(error)}."
+            " Check the name and data.data_dir."
+        ) from None
 
 
 def _read(tfds: Any, builder: Any, *, name: str, split: str) -> Any:
     try:
         builder.download_and_prepare()
-    except Exception as error:  # A builder is its author's program, and downloads fail in as many ways as there are hosts.
-        raise UserError(f"config: data.name={name} could not be prepared: {_first_line(error)}") from error
-    # One file after another, so that the order is the stored one and every start sees the same.
+    except Exception as error:  # A builder is arbitrary code, and downloads fail in many ways.
+        raise UserError(
+            f"data.name={name}: expected a set that can be prepared, got: {_first_line(error)}."
+            " Prepare it with tensorflow-datasets first, or use another set."
+        ) from error
+    # Read one file after another, so that every start sees the stored order.
     in_order = tfds.ReadConfig(interleave_cycle_length=1)
     try:
         return builder.as_dataset(split=split, shuffle_files=False, read_config=in_order)
     except (ValueError, KeyError, AssertionError) as error:
         splits = ", ".join(builder.info.splits)
-        raise UserError(f"config: data.split={split} is not a split of {name}; it has {splits} ({_first_line(error)})") from None
+        raise UserError(
+            f"data.split={split}: expected a split of {name} (it has {splits}), got: {_first_line(error)}. Use one of these."
+        ) from None
 
 
 def _image(array: np.ndarray) -> Image.Image:
@@ -72,4 +80,4 @@ def _image(array: np.ndarray) -> Image.Image:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return lines[0][:200].rstrip(".") if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Each of the original's hundred pictures becomes the same bytes as by the reference's own sequence."""
+"""Each of the original's hundred images becomes the same bytes as with the reference's own transforms."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharingan_jax.data.decode import load_picture
-from sharingan_jax.data.sources.folder import folder_pictures
+from sharingan_jax.data.decode import load_image
+from sharingan_jax.data.sources.folder import folder_dataset
 from sharingan_jax.gan.step import scale_images
 
 
-def _by_the_reference(path: Path, size: int) -> np.ndarray:
-    """Pillow alone, written from the reference: the shorter side to `size`, then the centre."""
+def _resized_and_cropped(path: Path, size: int) -> np.ndarray:
+    """Pillow alone, written from the reference: resize the shorter side to `size`, then cut out the centre."""
     image = Image.open(path).convert("RGB")
     short, long = min(image.size), max(image.size)
     sides = {short: size, long: int(size * long / short)}
@@ -22,21 +22,21 @@ def _by_the_reference(path: Path, size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
-def test_all_hundred_are_byte_equal_to_the_reference(sharingan_folder: Path, size: int) -> None:
-    pictures = folder_pictures(sharingan_folder, size=size, channels=3)
-    assert pictures.count == 100
-    for name, image in zip(pictures.names, pictures.images, strict=True):
-        np.testing.assert_array_equal(image, _by_the_reference(sharingan_folder / name, size), err_msg=name)
+def test_all_hundred_images_are_byte_equal_to_the_reference(sharingan_folder: Path, size: int) -> None:
+    dataset = folder_dataset(sharingan_folder, size=size, channels=3)
+    assert dataset.count == 100
+    for name, image in zip(dataset.names, dataset.preview(100), strict=True):
+        np.testing.assert_array_equal(image, _resized_and_cropped(sharingan_folder / name, size), err_msg=name)
 
 
-def test_all_hundred_are_byte_equal_to_torchvisions_transforms(sharingan_folder: Path) -> None:
+def test_all_hundred_images_are_byte_equal_to_torchvisions_transforms(sharingan_folder: Path) -> None:
     transforms = pytest.importorskip("torchvision.transforms", reason="torchvision is not installed", exc_type=Exception)
     sequence = transforms.Compose([
         transforms.Resize(64), transforms.CenterCrop(64), transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3),
     ])  # fmt: skip
     for path in sorted(sharingan_folder.iterdir()):
         theirs = sequence(Image.open(path).convert("RGB")).numpy().transpose(1, 2, 0)
-        ours = load_picture(path, size=64)
+        ours = load_image(path, size=64)
         np.testing.assert_array_equal(ours, np.round((theirs + 1) * 127.5), err_msg=path.name)
-        # (x / 255 − 0.5) / 0.5 and x / 127.5 − 1 are the same number, rounded at other places.
+        # (x / 255 − 0.5) / 0.5 and x / 127.5 − 1 are the same number, rounded at different places.
         np.testing.assert_allclose(scale_images(ours), theirs, atol=1.2e-7, err_msg=path.name)

@@ -1,0 +1,148 @@
+"""Train one run, or several seeds: from settings to finished runs. The command `train` and the Python API call these."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from sharingan_jax.config.schema import Config
+from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.devices.compile_cache import keep_compiled
+from sharingan_jax.devices.environment import pin_environment, pin_jax
+from sharingan_jax.devices.processes import Processes, report_lost_processes, stay_alone
+from sharingan_jax.errors import Stopped, UserError
+from sharingan_jax.run.continuation import common_host_threads, read_existing
+from sharingan_jax.run.diff import differing_images
+from sharingan_jax.run.folder import RunFolder
+from sharingan_jax.run.manifest import DataRecord, describe_data
+from sharingan_jax.training.signals import StopRequest
+
+if TYPE_CHECKING:
+    from sharingan_jax.run.load import Run
+    from sharingan_jax.training.setup import RunSetup
+
+
+def train(config: Config, workdir: Path | str, *, stream: TextIO | None = None) -> "Run":
+    """Train a run in the folder `workdir`, or continue the run that is there, and return it.
+
+    Before JAX starts, this pins the environment that decides rounding (host threads, compiler flags), so that a run started from
+    Python is as reproducible as one from the command line. Progress goes to `stream` (default: standard output). Raises
+    UserError if the run cannot be made, continued or kept finite, and Stopped if Ctrl-C or SIGTERM stopped it, after saving.
+    """
+    if config.train.seeds != 1:
+        raise UserError(f"config: train.seeds={config.train.seeds}: train() makes one run. Use train_seeds() for several.")
+    (run,) = train_seeds(config, workdir, stream=stream)
+    return run
+
+
+def train_seeds(
+    config: Config,
+    workdir: Path | str,
+    *,
+    join: Callable[[], Processes] = stay_alone,
+    expected_data: DataRecord | None = None,
+    stream: TextIO | None = None,
+) -> "list[Run]":
+    """Train `train.seeds` runs, from seed `seed` on, and return them. Several lie in `workdir`/seed-0, seed-1, ...
+
+    A run whose values are not finite does not stop the others. `join` meets the other processes of a run of several;
+    `expected_data` are the images that the settings were recorded with, which others do not replace silently. Raises what
+    `train` raises. If some of several seeds have failed, the error names them, after the others are done.
+    """
+    from sharingan_jax.run.load import load_run
+
+    groups = prepare(config, workdir, join=join, expected_data=expected_data, stream=stream)
+    processes = groups[0][0].processes
+    with contextlib.ExitStack() as stack:
+        out = stream or sys.stdout
+        if not processes.is_primary:
+            out = stack.enter_context(Path(os.devnull).open("w"))
+        with report_lost_processes(processes):
+            _train_groups(groups, stream=out)
+    return [load_run(setup.folder.root) for group in groups for setup in group]
+
+
+def prepare(
+    config: Config,
+    workdir: Path | str,
+    *,
+    join: Callable[[], Processes] = stay_alone,
+    expected_data: DataRecord | None = None,
+    stream: TextIO | None = None,
+) -> "list[list[RunSetup]]":
+    """Check all that can be checked before anything is written. Return the runs in groups that share a program.
+
+    The arguments are those of `train_seeds`. This pins the environment, so it must come before JAX starts. Raises UserError.
+    """
+    root = Path(workdir).expanduser()
+    seeds = range(config.seed, config.seed + config.train.seeds)
+    folders = [RunFolder(root)] if len(seeds) == 1 else [RunFolder(root / f"seed-{seed}") for seed in seeds]
+    several = [read_existing(folder) for folder in folders]
+    pin_jax()
+    config = pin_environment(config, recorded=0 if config.train.host_threads else common_host_threads(several))
+    keep_compiled()
+
+    from sharingan_jax.data.sources.load import load_dataset_from_config  # JAX takes a second to import; so does this.
+    from sharingan_jax.training.setup import setup_seeds
+
+    processes = join()
+    dataset = load_dataset_from_config(config.data)
+    if dataset.skipped and processes.is_primary:
+        print(f"{config.data.path}: {len(dataset.skipped)} files are not images and were skipped", file=stream or sys.stdout)
+    _check_expected(expected_data, config, dataset)
+    return setup_seeds(config, dataset, several, processes=processes)
+
+
+def _check_expected(expected: DataRecord | None, config: Config, dataset: ImageDataset) -> None:
+    changed = differing_images(expected, describe_data(config, dataset)) if expected else []
+    if changed:
+        raise UserError(
+            f"the manifest's run had other images (first: then, second: now): {'; '.join(changed)}; put them back, or use"
+            " --config.data.path=DIR for a run on those in DIR"
+        )
+
+
+def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, stream: TextIO) -> None:
+    """Train group after group. Raises Stopped, or the UserErrors of runs that failed as one, after all others have ended."""
+    from sharingan_jax.training.announce import describe_end, describe_start
+    from sharingan_jax.training.loop import TrainResult, train_group
+
+    count, processes = sum(map(len, groups)), groups[0][0].processes
+    failures: dict[int, UserError] = {}
+    print(describe_start(groups[0][0], seeds=count), file=stream, flush=True)
+    with StopRequest() as stop:
+        for number, group in enumerate(groups):
+            seeds = [setup.config.seed for setup in group]
+            if number and (stop.agreed or (stop.signal and processes.count == 1)):
+                raise Stopped(stop.agreed or int(stop.signal or 0))  # It came after the last step of the group before.
+            if count > 1:
+                first = sum(map(len, groups[:number])) + 1
+                which = f"{first}" if len(group) == 1 else f"{first} to {first + len(group) - 1}"
+                print(f"seed {', '.join(map(str, seeds))} ({which} of {count})", file=stream, flush=True)
+            results: list[TrainResult | UserError]
+            began = time.monotonic()
+            try:
+                results = train_group(group, stop=stop, stream=stream)
+            except UserError as error:
+                results = [error] * len(group)
+            for seed, result in zip(seeds, results, strict=True):
+                if isinstance(result, UserError):
+                    failures[seed] = result
+                    if count > 1:
+                        print(f"seed {seed}: {result}", file=stream, flush=True)
+            ended = [result.run for result in results if isinstance(result, TrainResult) and result.run.manifest]
+            if ended:
+                print(describe_end(ended, seconds=time.monotonic() - began), file=stream, flush=True)
+            signals = [result.signal for result in results if isinstance(result, TrainResult) and result.signal]
+            if signals:
+                raise Stopped(signals[0])
+    if failures:
+        raise _as_one(failures, count=count)
+
+
+def _as_one(failures: dict[int, UserError], *, count: int) -> UserError:
+    first, seeds = next(iter(failures.values())), ", ".join(map(str, failures))
+    return first if count == 1 else UserError(f"{len(failures)} of {count} seeds failed: {seeds}; the first of them: {first}")
