@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
     model.disc_spectral_norm = True  # on all of the discriminator's layers but the last (post)
     model.batch_norm = "after"  # the activation (post), or before it (DCGAN)
     model.batch_norm_groups = 1  # parts of a batch with statistics of their own; the post's DataParallel: as many as its devices
-    model.convolution = "auto"  # winograd (fastest on a CPU), direct (the backend's own), auto chooses by backend
+    model.convolution = "auto"  # winograd (fastest on a CPU), patches (a GPU), direct (XLA's own, a TPU), auto chooses by backend
     model.dtype = "float32"  # of activations and of what convolutions take: float32 (post), bfloat16; all else is float32
 
     config.loss = loss = ConfigDict()

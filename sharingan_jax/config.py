@@ -68,7 +68,7 @@ class ModelConfig:
     disc_spectral_norm: bool = _rule()
     batch_norm: str = _rule(choices=("after", "before"))
     batch_norm_groups: int = _rule(at_least=1, before=1)
-    convolution: str = _rule(choices=("auto", "winograd", "direct"))
+    convolution: str = _rule(choices=("auto", "winograd", "direct", "patches"))
     dtype: str = _rule(choices=("float32", "bfloat16"), before="float32")
 
 
