@@ -25,6 +25,7 @@ import numpy as np
 from benchmarks.flops import step_operations
 from sharingan_jax.config import Config
 from sharingan_jax.config_files import load_config
+from sharingan_jax.convolutions import fastest_form
 from sharingan_jax.parallel import jit_chunk, make_mesh
 from sharingan_jax.state import TrainState, build_system, init_state
 from sharingan_jax.together import jit_side_by_side, seeds_mesh
@@ -157,7 +158,9 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[25, 64, 128, 256, 512])
     parser.add_argument("--sizes", type=int, nargs="*", default=[32, 128], choices=(32, 64, 128))
     parser.add_argument("--seeds", type=int, nargs="*", default=[2, 4, 8])
-    parser.add_argument("--forms", nargs="+", default=["winograd" if on_cpu else "direct"], choices=("winograd", "direct"))
+    parser.add_argument(
+        "--forms", nargs="+", default=[fastest_form(jax.default_backend())], choices=("winograd", "direct", "patches")
+    )
     parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=("float32", "bfloat16"))
     parser.add_argument("--precision", default="highest", choices=("highest", "high", "default"), help="train.precision")
     parser.add_argument("--steps", type=int, default=2 if on_cpu else 50, help="steps a dispatch")

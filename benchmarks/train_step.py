@@ -9,13 +9,14 @@
 Prints a Markdown table. Every round takes each system in turn, so that what else the machine does falls on all of them alike,
 and ratios are taken within a round. Needs torch (requirements-dev.txt). Weights, pictures and latents are the same for all;
 compiling is not counted. The PyTorch system is the tests' oracle, eager, as the original is; --compile adds one whose networks
-went through torch.compile (Inductor: it wants a C++ compiler; on a GPU in its mode "reduce-overhead").
+went through torch.compile (Inductor: it wants a C++ compiler). `benchmarks.gpu` has PyTorch's best on a GPU, CUDA graphs.
 
 Where JAX finds a GPU and torch one too, both run there, and torch's figures are not read in a step, which would wait for the GPU.
 In float32 both multiply in float32 proper, and with --tf32 both in TF32; in bfloat16 ours is model.dtype, theirs is autocast.
 """
 
 import argparse
+import importlib.util
 import platform
 import sys
 import time
@@ -41,8 +42,12 @@ from sharingan_jax.streams import draw_latents
 ROOT = Path(__file__).parents[1]
 ON_GPU = jax.default_backend() == "gpu" and torch.cuda.is_available()
 TORCH_DEVICE = "cuda" if ON_GPU else "cpu"
+if importlib.util.find_spec("triton"):
+    importlib.import_module("triton")  # Inductor needs it, and the oracle hides it unless it has been imported before.
 sys.path.insert(0, str(ROOT / "tests"))
 import pytorch_oracle as oracle  # noqa: E402
+
+from benchmarks import pytorch_graph  # noqa: E402
 
 Steps = Callable[[int], None]
 
@@ -69,18 +74,23 @@ def pytorch_steps(
     model, count = config.model, len(real_u8)
     programs = compile_programs(build_system(config), make_mesh(1, batch_sizes={count}), precision="highest")
     state = programs.init(0)
-    gen = oracle.Generator(nz=model.nz, ngf=model.ngf, normalised=model.gen_spectral_norm)
-    disc = oracle.Discriminator(ndf=model.ndf, normalised=model.disc_spectral_norm)
     tensors = to_tensors(config, state)
-    oracle.load(gen, tensors)
-    oracle.load(disc, tensors)
+    if through_compile:  # Compiled, the oracle's hook would read a weight that the next pass has overwritten.
+        sizes = {"nz": model.nz, "ngf": model.ngf, "ndf": model.ndf}
+        gen, disc, start = pytorch_graph.make_training(tensors, **sizes, clip_norm=config.optim.disc.clip_norm)
+    else:
+        gen = oracle.Generator(nz=model.nz, ngf=model.ngf, normalised=model.gen_spectral_norm)
+        disc = oracle.Discriminator(ndf=model.ndf, normalised=model.disc_spectral_norm)
+        oracle.load(gen, tensors)
+        oracle.load(disc, tensors)
+        start = partial(oracle.Training, gen, disc, beta=0.0, clip_norm=config.optim.disc.clip_norm)
     for net in (gen, disc):
         net.to(device=TORCH_DEVICE, memory_format=memory_format)
         if model.dtype == "bfloat16":
             net.forward = _autocast(net.forward)
         if through_compile:
-            net.compile(mode="reduce-overhead" if ON_GPU else None)
-    training = oracle.Training(gen, disc, beta=0.0, clip_norm=config.optim.disc.clip_norm)
+            net.compile()
+    training = start()
     real = torch.tensor(real_u8.transpose(0, 3, 1, 2).copy()).to(TORCH_DEVICE, memory_format=memory_format)
     z = torch.tensor(np.asarray(draw_latents(state.key, step=1, count=count, nz=model.nz))).to(TORCH_DEVICE)
 
@@ -134,8 +144,7 @@ def systems(config: Config, real_u8: np.ndarray, *, direct: bool, through_compil
     if through_compile:
         raced["PyTorch, compiled"] = partial(pytorch_steps, torch.contiguous_format, config, real_u8, through_compile=True)
     if direct:
-        other = "direct" if form == "winograd" else "winograd"
-        raced[f"ours, {other}"] = partial(our_steps, other, config, real_u8)
+        raced["ours, direct"] = partial(our_steps, "direct", config, real_u8)
     return raced
 
 
@@ -163,7 +172,7 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "default.py", help="default: configs/default.py")
     parser.add_argument("--batch", type=int, default=25, help="pictures a step; default: 25")
     parser.add_argument("--width", type=int, default=64, help="ngf and ndf; default: 64")
-    parser.add_argument("--direct", action="store_true", help="ours in the other form too; on a CPU that takes minutes")
+    parser.add_argument("--direct", action="store_true", help="ours by XLA's own convolutions too; on a CPU that takes minutes")
     parser.add_argument("--compile", action="store_true", help="PyTorch through torch.compile too")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="default: float32")
     parser.add_argument("--tf32", action="store_true", help="float32 products in TF32 on both sides, on a GPU")
