@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
         network.norm_position = "post_activation"  # post_activation (post) or pre_activation (DCGAN)
         network.spectral_norm = True  # on all layers of gen, and on all of disc but its last (post)
     model.ghost_batches = 1  # equal parts of a batch, each with its own batch norm statistics (post: the number of GPUs)
-    model.conv_impl = "auto"  # winograd (fastest on a CPU), direct (the backend's own), auto (chooses by backend)
+    model.conv_impl = "auto"  # winograd (fastest on a CPU), patches (on a GPU), direct (XLA's own, on a TPU), auto (by backend)
     model.dtype = "float32"  # of activations and convolution inputs: float32 (post) or bfloat16; everything else is float32
 
     config.loss = loss = ConfigDict()

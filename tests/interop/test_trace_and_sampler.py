@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-from replay import FIGURES, NZ, make_oracle, small_config
 
 import main
+from pytorch_reference.replay import FIGURES, NZ, make_oracle, small_config
 from sharingan_jax.data.emblems.draw import draw_emblems
 
 WIDTHS = [
@@ -57,7 +57,7 @@ def test_a_trace_has_the_runs_images_and_metrics(run: Path, trace: dict[str, np.
 
 def test_a_trace_alone_replays_in_pytorch(trace: dict[str, np.ndarray]) -> None:
     torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
-    import pytorch_oracle as oracle
+    from pytorch_reference import oracle
 
     networks = {
         name.removeprefix("initial/"): array
