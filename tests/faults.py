@@ -12,8 +12,8 @@ BEGIN, END = "<!-- faults: made by `python tests/faults.py` -->", "<!-- end of f
 
 @dataclass(frozen=True)
 class Fault:
-    """One row: `made` says how the test causes the fault, `seen` is text that the user sees (the test looks for each piece between
-    dots), `code` is the exit code, `kept` is what survives, and `test` is the test of this row."""
+    """One row: `made` says how the test causes the fault, `seen` is text that the user sees (the test looks for each piece
+    between dots), `code` is the exit code, `kept` is what survives, and `test` is the test of this row."""
 
     fault: str
     made: str

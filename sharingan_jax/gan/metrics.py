@@ -19,9 +19,11 @@ class Metric:
     unit: str
 
 
+LOSS_UNIT = "loss (nats)"
+
 METRICS = (
-    Metric("loss_d", "D", "Loss_D", "disc", "loss (nats)"),
-    Metric("loss_g", "G", "Loss_G", "gen", "loss (nats)"),
+    Metric("loss_d", "D", "Loss_D", "disc", LOSS_UNIT),
+    Metric("loss_g", "G", "Loss_G", "gen", LOSS_UNIT),
     Metric("d_real", "D(x)", "D(x)", "disc", "D's mean probability"),
     Metric("d_fake_before", "D(G(z)), before D's update", "D(G(z))", "disc", "D's mean probability"),
     Metric("d_fake_after", "D(G(z)), after it", "D(G(z))", "gen", "D's mean probability"),

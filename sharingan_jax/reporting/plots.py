@@ -1,11 +1,13 @@
 """Plots of a run: its curves, and real next to generated images."""
 
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sharingan_jax.files import write_atomically
+from sharingan_jax.gan.metrics import METRICS
 from sharingan_jax.reporting.grids import add_caption, enlarge_grid, make_grid, save_png
 
 if TYPE_CHECKING:
@@ -25,16 +27,16 @@ def loss_figure(path: Path, records: list[dict[str, Any]], *, title: str) -> Non
     """
     figure = _new_figure(9, 8.5)
     losses, answers, norms = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
-    _draw_losses(losses, records)
-    _curve(answers, records, "d_real", label="D(x)", colour=BLUE)
-    _curve(answers, records, "d_fake_before", label="D(G(z)), before D's update", colour=ORANGE)
-    _curve(answers, records, "d_fake_after", label="D(G(z)), after it", colour=GREEN)
+    units = [(unit, list(metrics)) for unit, metrics in groupby(METRICS, key=lambda metric: metric.unit)]
+    for axes, (unit, metrics) in zip((losses, answers, norms), units, strict=True):
+        axes.set_ylabel(unit)
+        for metric, colour in zip(metrics, (BLUE, ORANGE, GREEN), strict=False):
+            _curve(axes, records, metric.name, label=metric.label, colour=colour)
+    # Linear up to 1 and logarithmic beyond: a spike, or the β term's hundred, leaves the rest visible.
+    losses.set_yscale("symlog", linthresh=1.0)
+    losses.yaxis.set_major_formatter("{x:g}")
     answers.set_ylim(-0.03, 1.03)
-    answers.set_ylabel("D's mean probability")
-    _curve(norms, records, "grad_norm_d", label="D", colour=BLUE)
-    _curve(norms, records, "grad_norm_g", label="G", colour=ORANGE)
     norms.set_yscale("log")
-    norms.set_ylabel("gradient norm, unclipped")
     norms.set_xlabel("step")
     for axes in (losses, answers, norms):
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize=8, frameon=False, borderaxespad=0.2)
@@ -67,15 +69,6 @@ def _new_figure(width: float, height: float) -> "Figure":
 
 def _save(figure: "Figure", path: Path) -> None:
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=110, metadata={"Software": None}))
-
-
-def _draw_losses(axes: "Axes", records: list[dict[str, Any]]) -> None:
-    _curve(axes, records, "loss_d", label="D", colour=BLUE)
-    _curve(axes, records, "loss_g", label="G", colour=ORANGE)
-    # Linear up to 1 and logarithmic beyond: a spike, or the β term's hundred, leaves the rest to be seen.
-    axes.set_yscale("symlog", linthresh=1.0)
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_ylabel("loss (nats)")
 
 
 def _curve(axes: "Axes", records: list[dict[str, Any]], name: str, *, label: str, colour: str) -> None:

@@ -4,7 +4,10 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, TextIO
+
+from sharingan_jax.gan.metrics import LOSS_UNIT, METRICS
 
 Record = dict[str, Any]
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {rate_fmt} left {remaining}  {desc}"
@@ -83,8 +86,7 @@ class Progress:
         rate = (step - step_before) / max(now - time_before, 1e-9)
         return (
             f"[{record['epoch']}/{epochs}][{(step - 1) % self._batches + 1}/{self._batches}]"
-            f"  Loss_D: {_metric(records, 'loss_d')}  Loss_G: {_metric(records, 'loss_g')}  D(x): {_metric(records, 'd_real')}"
-            f"  D(G(z)): {_metric(records, 'd_fake_before')} / {_metric(records, 'd_fake_after')}"
+            f"  {_metrics(records)}"
             f"  step {step}/{self._total}  {rate:.2f} steps/s  left {duration((self._total - step) / rate)}"
         )
 
@@ -107,10 +109,16 @@ def is_interactive(stream: TextIO) -> bool:
 def _losses(records: Sequence[Record]) -> str:
     """Return both losses in at most 22 characters, the medians if there are several runs."""
     shown = []
-    for label, name in (("D", "loss_d"), ("G", "loss_g")):
-        values = [record[name] for record in records]
-        shown.append(f"{label} {'-' if values[0] is None else f'{statistics.median(values):.4g}'}")
+    for metric in (metric for metric in METRICS if metric.unit == LOSS_UNIT):
+        values = [record[metric.name] for record in records]
+        shown.append(f"{metric.label} {'-' if values[0] is None else f'{statistics.median(values):.4g}'}")
     return " ".join(shown)
+
+
+def _metrics(records: Sequence[Record]) -> str:
+    """Return the metrics of a step as the original prints them: `Loss_D: …  Loss_G: …  D(x): …  D(G(z)): … / …`."""
+    logged = groupby((metric for metric in METRICS if metric.log_label), key=lambda metric: metric.log_label)
+    return "  ".join(f"{label}: {' / '.join(_metric(records, metric.name) for metric in same)}" for label, same in logged)
 
 
 def _metric(records: Sequence[Record], name: str) -> str:

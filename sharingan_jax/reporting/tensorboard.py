@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from sharingan_jax.errors import UserError
-
-NOT_CURVES = ("step", "epoch", "time")
+from sharingan_jax.gan.metrics import METRIC_NAMES
 
 
 class EventWriter:
@@ -39,11 +38,11 @@ class EventWriter:
         return SummaryWriter(str(self._folder), purge_step=self._resume_step if self._folder.is_dir() else None)
 
     def scalars(self, records: Iterable[dict[str, Any]]) -> None:
-        """Adds each figure of each record (a line of metrics.jsonl) at its step; figures not taken are left out."""
+        """Add each metric of each record (a line of metrics.jsonl) at its step; a metric that is null has no point there."""
         for record in records:
-            for name, value in record.items():
-                if name not in NOT_CURVES and value is not None:
-                    self._writer.add_scalar(name, value, record["step"])
+            for name in METRIC_NAMES:
+                if record.get(name) is not None:
+                    self._writer.add_scalar(name, record[name], record["step"])
 
     def image(self, tag: str, image_u8: np.ndarray, step: int) -> None:
         """Adds a picture, uint8 [H, W, 3]."""

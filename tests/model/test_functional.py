@@ -37,7 +37,7 @@ def test_flax_tree_mode_gives_the_same_bits() -> None:
         "NNX_GRAPH_MODE": "false",
         "NNX_GRAPH_UPDATES": "false",
         "XLA_FLAGS": "",
-        "PYTHONPATH": "tests:.",
+        "PYTHONPATH": "tests:tests/model:.",
     }
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False", digest_after_two_steps()]

@@ -1,0 +1,172 @@
+"""The objective's places for what comes: penalties, augmentation, and losses of G that need the real images."""
+
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import smoke_config
+from jax import Array
+
+from sharingan_jax.config.schema import LossConfig
+from sharingan_jax.devices import trainer as trainer_module
+from sharingan_jax.devices.mesh import make_mesh, replicated
+from sharingan_jax.gan.gan import Gan, build_gan, init_state
+from sharingan_jax.gan.losses import LOSSES, AdversarialLoss
+from sharingan_jax.gan.metrics import GEN_METRICS, METRIC_NAMES
+from sharingan_jax.gan.objective import Objective, Score, build_objective, identity
+from sharingan_jax.gan.state import TrainState
+from sharingan_jax.gan.step import _update_disc, scale_images, train_step
+
+TINY = {
+    "model__gen__width": "4", "model__disc__width": "4", "model__nz": "8", "model__conv_impl": "direct",
+    "optim__disc__clip_norm": "0",
+}  # fmt: skip
+BATCH = 8
+REAL = np.random.default_rng(0).integers(0, 256, (BATCH, 32, 32, 3), np.uint8)
+Z = np.random.default_rng(1).standard_normal((BATCH, 8)).astype(np.float32)
+
+
+def _relativistic_disc(real_logits: Array, fake_logits: Array) -> Array:
+    return jnp.mean(jax.nn.softplus(fake_logits - real_logits))
+
+
+def _relativistic_gen(fake_logits: Array, real_logits: Array | None) -> Array:
+    assert real_logits is not None
+    return jnp.mean(jax.nn.softplus(real_logits - fake_logits))
+
+
+RELATIVISTIC = AdversarialLoss(_relativistic_disc, _relativistic_gen, gen_needs_real=True)
+"""Paper: Jolicoeur-Martineau 2019, "The relativistic discriminator"."""
+
+
+def _zero_centred_penalty(score: Score, real: Array, fake: Array) -> Array:
+    """Return ½ E‖∇D(real)‖². Paper: Mescheder et al. 2018, "Which Training Methods for GANs do actually Converge?", R₁."""
+    del fake
+    return 0.5 * jnp.mean(jnp.sum(jnp.square(jax.grad(lambda x: jnp.sum(score(x)))(real)), (1, 2, 3)))
+
+
+def _shift(images: Array, keys: Array) -> Array:
+    """Add to each image a number from its own key."""
+    return images + jax.vmap(lambda key: jax.random.uniform(key, (), images.dtype))(keys)[:, None, None, None]
+
+
+EVERYTHING = Objective(RELATIVISTIC, penalties=(_zero_centred_penalty,), augment=_shift)
+
+
+def _gan(objective: Objective, **changes: str) -> Gan:
+    return replace(build_gan(smoke_config(**TINY, **changes)), objective=objective)
+
+
+def _step(gan: Gan, state: TrainState) -> tuple[TrainState, dict[str, Array]]:
+    return jax.jit(lambda state: train_step(gan, state, scale_images(jnp.asarray(REAL)), jnp.asarray(Z)))(state)
+
+
+@pytest.fixture(scope="module")
+def plain() -> tuple[Gan, TrainState, TrainState, dict[str, Array]]:
+    """The default objective: the game, the state before the first step and after it, and its metrics."""
+    gan = _gan(Objective(LOSSES["bce"]))
+    state = jax.jit(lambda: init_state(gan, seed=0))()
+    return gan, state, *_step(gan, state)
+
+
+def test_the_choices_of_a_configuration_are_the_named_losses() -> None:
+    (rule,) = (entry.metadata["rule"] for entry in fields(LossConfig) if entry.name == "name")
+    assert rule.choices == tuple(LOSSES)
+
+
+def test_by_default_there_are_no_penalties_no_augmentation_and_no_pass_for_the_real_logits() -> None:
+    for name, loss in LOSSES.items():
+        assert build_objective(LossConfig(name=name, beta=0.0)) == Objective(loss, (), identity, ())
+        assert not loss.gen_needs_real
+
+
+def test_a_relativistic_generator_answers_the_updated_d_on_real_images_too() -> None:
+    gan = _gan(Objective(RELATIVISTIC))
+    state, real = jax.jit(lambda: init_state(gan, seed=0))(), scale_images(jnp.asarray(REAL))
+    after, metrics = _step(gan, state)
+
+    @jax.jit
+    def expected() -> tuple[Array, Any, Any]:
+        """G's loss, its gradient's norm and D's buffers, written down pass by pass from the initial state and the updated D."""
+        fake, pull, _ = jax.vjp(
+            lambda params: gan.gen.apply(params, state.gen.buffers, jnp.asarray(Z), mode="train"), state.gen.params, has_aux=True
+        )
+        _, buffers = gan.disc.apply(state.disc.params, state.disc.buffers, real, mode="train")
+        _, buffers = gan.disc.apply(state.disc.params, buffers, fake, mode="train")
+        real_logits, buffers = gan.disc.apply(after.disc.params, buffers, real, mode="train")
+
+        def loss_of(fake: Array) -> tuple[Array, Any]:
+            fake_logits, moved = gan.disc.apply(after.disc.params, buffers, fake, mode="train")
+            return jnp.mean(jnp.log1p(jnp.exp(real_logits - fake_logits))), moved
+
+        (loss, moved), grad = jax.value_and_grad(loss_of, has_aux=True)(fake)
+        return loss, optax.tree.norm(pull(grad)[0]), moved
+
+    loss, norm, buffers = expected()
+    np.testing.assert_allclose(metrics["loss_g"], loss, rtol=1e-4)
+    np.testing.assert_allclose(metrics["grad_norm_g"], norm, rtol=1e-3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), after.disc.buffers, buffers)
+
+
+def test_a_penalty_adds_to_ds_loss_and_gradient_and_moves_no_buffer(plain: Any) -> None:
+    gan, state, _, _ = plain
+    real, fake = scale_images(jnp.asarray(REAL)), scale_images(jnp.asarray(REAL[::-1]))
+    penalised = _gan(Objective(LOSSES["bce"], penalties=(_zero_centred_penalty,)))
+    (without, metrics), (with_penalty, metrics_penalty) = (
+        jax.jit(partial(_update_disc, game))(state.disc, real=real, fake=fake) for game in (gan, penalised)
+    )
+
+    def penalty(params: Any) -> Array:
+        return _zero_centred_penalty(lambda x: gan.disc.apply(params, state.disc.buffers, x, mode="train")[0], real, fake)
+
+    value, grads = jax.jit(jax.value_and_grad(penalty))(state.disc.params)
+    np.testing.assert_allclose(metrics_penalty["loss_d"] - metrics["loss_d"], value, rtol=1e-3, atol=1e-6)
+    # The first Adam step keeps half of the gradient, 1 − b1, as its first moment.
+    mu, mu_plain = (optax.tree.get(disc.opt, "mu") for disc in (with_penalty, without))
+    error = optax.tree.norm(jax.tree.map(lambda a, b, g: 2 * (a - b) - g, mu, mu_plain, grads))
+    assert error < 1e-3 * optax.tree.norm(grads)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), with_penalty.buffers, without.buffers)
+
+
+def test_augmentation_is_of_every_image_that_d_sees_and_gs_gradient_goes_through_it(plain: Any) -> None:
+    _, state, _, metrics = plain
+    inverted = _gan(Objective(LOSSES["bce"], augment=lambda images, keys: -images))
+    # A D with the opposite sign in its first layer answers inverted images as the given D answers images.
+    other = {**state.disc.params, "to16": {"kernel": -state.disc.params["to16"]["kernel"]}}
+    kernels = {"u": -state.disc.buffers["to16"]["u"], "v": state.disc.buffers["to16"]["v"]}
+    other_buffers = {**state.disc.buffers, "to16": kernels}
+    negated = replace(state, disc=replace(state.disc, params=other, buffers=other_buffers))
+    _, metrics_inverted = _step(inverted, negated)
+    for name in METRIC_NAMES:
+        np.testing.assert_allclose(metrics[name], metrics_inverted[name], rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("n_critic", ["1", "2"])
+def test_with_everything_on_eight_devices_are_one_in_float64(n_critic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"train__n_critic": n_critic, "train__ema_half_life": "20"}
+
+    def build(config: Any, *, axis_name: str | None = None) -> Gan:
+        return replace(build_gan(config, axis_name=axis_name), objective=EVERYTHING)
+
+    monkeypatch.setattr(trainer_module, "build_gan", build)
+    with jax.enable_x64(True):
+        results = []
+        for devices in (1, 8):
+            mesh, config = make_mesh(devices, batch_sizes={BATCH}), smoke_config(**TINY, **changes)
+            step: Any = jax.jit(trainer_module.sharded_step(config, mesh), out_shardings=replicated(mesh))
+            state = jax.tree.map(_as_float64, jax.jit(lambda config=config: init_state(build(config), seed=0))())
+            for _ in range(2):
+                state, metrics = step(state, jnp.asarray(REAL) / 127.5 - 1, jnp.asarray(Z, jnp.float64))
+            results.append(jax.device_get((state, metrics)))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), *results)
+        assert set(results[0][1]) == set(METRIC_NAMES)
+        assert all(np.isfinite(results[0][1][name]) for name in GEN_METRICS)
+
+
+def _as_float64(leaf: jax.Array) -> jax.Array:
+    return leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf
