@@ -9,8 +9,8 @@ from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # The checkout: `mkdocs` does not put the current folder there.
 
-from sharingan_jax.config import schema  # noqa: E402
-from sharingan_jax.config.reference import Setting, list_configurations, setting_reference  # noqa: E402
+from sharingan_jax.config import schema
+from sharingan_jax.config.reference import Setting, list_configurations, setting_reference
 
 GROUPS = {
     "": "The run",
