@@ -68,7 +68,7 @@ def test_the_five_experiments_are_the_posts() -> None:
         ("model.gen.width", "5000", "config: model.gen.width=5000 must be at least 1 and at most 4096"),
         ("optim.disc.eps", "0", "config: optim.disc.eps=0.0 must be above 0"),
         ("model.gen.arch", "dcgn", "config: model.gen.arch='dcgn' must be one of dcgan; did you mean dcgan?"),
-        ("model.disc.norm_position", "pre", "must be one of post_activation, pre_activation; did you mean pre_activation?"),
+        ("model.disc.norm_position", "pre_activ", "must be one of post_activation, pre_activation; did you mean pre_activation?"),
         ("train.ema_half_life", "-1", "config: train.ema_half_life=-1.0 must be at least 0"),
     ],
 )
