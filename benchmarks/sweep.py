@@ -30,6 +30,7 @@ from sharingan_jax.devices.stacked_seeds import jit_stacked_steps, seeds_mesh
 from sharingan_jax.devices.trainer import jit_steps
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState
+from sharingan_jax.model.convolutions import fastest_form
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = (
@@ -159,7 +160,9 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[25, 64, 128, 256, 512])
     parser.add_argument("--sizes", type=int, nargs="*", default=[32, 128], choices=(32, 64, 128))
     parser.add_argument("--seeds", type=int, nargs="*", default=[2, 4, 8])
-    parser.add_argument("--forms", nargs="+", default=["winograd" if on_cpu else "direct"], choices=("winograd", "direct"))
+    parser.add_argument(
+        "--forms", nargs="+", default=[fastest_form(jax.default_backend())], choices=("winograd", "direct", "patches")
+    )
     parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=("float32", "bfloat16"))
     parser.add_argument("--precision", default="highest", choices=("highest", "high", "default"), help="train.precision")
     parser.add_argument("--steps", type=int, default=2 if on_cpu else 50, help="steps a dispatch")

@@ -1,15 +1,18 @@
-"""Seconds long: a tiny network for a few steps through everything that a run does. Its pictures are noise.
+"""A tiny network for a few steps, through everything a run does. Draws noise.
 
-python main.py --config configs/smoke.py"""
+    python main.py --config smoke
+
+Time: 12 steps, seconds.
+"""
 
 from ml_collections import ConfigDict
 
-from configs import default
+from sharingan_jax.config import base_config
 
 
 def get_config() -> ConfigDict:
-    """The settings of a run."""
-    config = default.get_config()
+    """Return the settings of a run."""
+    config = base_config("default")
     config.data.size = 32
     config.model.nz = 16
     config.model.gen.width = 8

@@ -1,10 +1,17 @@
-"""The post's third experiment: spectral normalisation and clipping at 5, 200 epochs (800 steps): the default itself.
+"""The post's third experiment: spectral normalisation and clipping, the default.
 
-    python main.py --config configs/stabilised.py
+    python main.py --config stabilised
 
-The post saw clearly more varied motifs than the baseline's.
+Time: 800 steps, about 5 minutes on two CPU cores.
+
+The post saw clearly more varied motifs than in the baseline.
 """
 
-from configs.default import get_config
+from ml_collections import ConfigDict
 
-__all__ = ["get_config"]
+from sharingan_jax.config import base_config
+
+
+def get_config() -> ConfigDict:
+    """Return the settings of a run."""
+    return base_config("default")

@@ -20,12 +20,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from pytorch_reference import replay
 from sharingan_jax.files import write_atomically
 from sharingan_jax.model.convolutions import fastest_form
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-import replay  # noqa: E402
 
 EXPERIMENTS = ("baseline", "stabilised")
 B = 25

@@ -113,9 +113,9 @@ def _train_ours(cell: Cell, settings: list[tuple[str, str]]) -> int:
 
 
 def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> None:
-    sys.path.insert(0, str(ROOT / "tests"))
-    import pytorch_oracle as oracle
     import torch
+
+    from pytorch_reference import oracle
 
     config = load_config(_config_file(cell), settings)
     pictures = load_dataset_from_config(config.data)

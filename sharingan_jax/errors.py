@@ -1,4 +1,4 @@
-"""The exceptions that a user is meant to read."""
+"""Exceptions that a user is meant to read, and the words by which they name the program."""
 
 import signal
 import sys
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """The user asked for something that cannot be done. One line: the setting or file, its value, the rule, what to do.
+    """A request that cannot be met. The message is one line: the setting or file, its value, what is allowed, what to do next.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints the message without a traceback and exits with code 2.
     """
 
 

@@ -1,7 +1,8 @@
 """The comparisons that equality stands on can fail."""
 
 import numpy as np
-from replay import relative_differences
+
+from pytorch_reference.replay import relative_differences
 
 
 def test_a_difference_is_relative_to_the_largest_value_and_a_nan_is_the_largest_there_is() -> None:

@@ -1,29 +1,47 @@
-"""Command lines: argparse for a command's own flags, and `--config.any.key=value` beside them."""
+"""Command lines: argparse for a command's own flags, and `--config.any.key=value` for settings."""
 
 import argparse
 import contextlib
 import difflib
+import os
 from collections.abc import Iterator
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from sharingan_jax.devices.processes import Processes, join, started_together, stay_alone
-from sharingan_jax.errors import UserError
+from sharingan_jax.errors import UserError, command_line
+
+WIDTH = 80
+"""Columns of a help text, on a terminal of any width."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that raises UserError for `main` to print, and never guesses at shortened flags."""
+    """argparse that raises UserError for `main` to print, and takes no abbreviated flags.
 
-    def __init__(self, **kwargs: object) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)  # type: ignore[arg-type]
+    `{prog}` in the description stands for the program as it was started: `sharingan-jax` or `python main.py`.
+    """
+
+    def __init__(self, command: str, *, description: str, epilog: str = "") -> None:
+        super().__init__(
+            prog=f"{command_line()} {command}",
+            description=description.replace("{prog}", command_line()),
+            epilog=epilog.replace("{prog}", command_line()),
+            allow_abbrev=False,
+            formatter_class=_format_help,
+        )
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
+        raise UserError(f"{message}. See {self.prog} --help")
+
+    def add_path(self, flag: str, *, to: argparse._ActionsContainer | None = None, **options: Any) -> None:
+        """Add a flag that takes a file or a folder, `to` a group. An empty text is refused; `~` is the home folder."""
+        (to or self).add_argument(flag, type=lambda text: _path(flag, text), **options)
 
     def parse(self, arguments: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
-        """The command's flags, and the overrides `(dotted key, text)` in the order given."""
+        """Return the command's flags, and the overrides `(dotted key, text)` in the order given."""
         flags, rest = self.parse_known_args(arguments)
-        if getattr(flags, "unused", None) is not None:  # --help's placeholder, typed as it stands there.
-            raise UserError("--config.KEY: put a setting's name for KEY, such as --config.train.steps=400")
+        if getattr(flags, "unused", None) is not None:  # The placeholder of --help, typed literally.
+            raise UserError("--config.KEY: expected a setting's name for KEY, such as --config.train.steps=400")
         overrides = []
         while rest:
             word = rest.pop(0)
@@ -32,46 +50,64 @@ class Parser(argparse.ArgumentParser):
             key, equals, text = word.removeprefix("--config.").partition("=")
             if not equals:
                 if not rest or rest[0].startswith("--"):
-                    raise UserError(f"{word} needs a value: {word}=VALUE")
+                    raise UserError(f"{word}: expected a value. Write {word}=VALUE")
                 text = rest.pop(0)
             overrides.append((key, text))
         return flags, overrides
 
+    def parse_own(self, arguments: list[str], *, settings: str) -> argparse.Namespace:
+        """Return the flags of a command that takes no `--config.KEY`, since its `settings` come from elsewhere."""
+        flags, overrides = self.parse(arguments)
+        if overrides:
+            raise UserError(f"--config.{overrides[0][0]}: {self.prog} takes its settings from {settings}. Remove the flag.")
+        return flags
+
     def _refuse(self, word: str) -> NoReturn:
         known = [option for action in self._actions for option in action.option_strings]
         nearest = difflib.get_close_matches(word.partition("=")[0], known, n=1, cutoff=0.7)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"see {self.prog} --help"
-        raise UserError(f"{word} is not an argument of {self.prog}; {hint}")
+        hint = f"Did you mean {nearest[0]}?" if nearest else f"See {self.prog} --help"
+        raise UserError(f"{word}: not an argument of {self.prog}. {hint}")
+
+
+def _format_help(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, width=WIDTH, max_help_position=26)
+
+
+def _path(flag: str, text: str) -> Path:
+    if not text.strip():
+        raise UserError(f"{flag}={text}: expected the name of a file or folder, got an empty text.")
+    return Path(os.path.expanduser(text))
 
 
 def add_process_flags(parser: Parser) -> None:
-    """The flags by which one of several processes says which it is."""
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="of several processes: where the first one is to be found")
-    parser.add_argument("--processes", type=int, metavar="N", help="how many there are; default: as many as the launcher says")
-    parser.add_argument("--process", type=int, metavar="I", help="which this one is, from 0")
+    """Add the flags that tell one of several processes which one it is."""
+    group = parser.add_argument_group("several processes that train one run")
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0")
+    group.add_argument("--processes", type=int, metavar="N", help="number of processes; default: what the launcher says")
+    group.add_argument("--process", type=int, metavar="I", help="index of this process, from 0")
 
 
 def join_processes(flags: argparse.Namespace) -> Processes:
-    """Meets the other processes where flags or a launcher tell of some. Raises UserError where what is told makes no sense."""
+    """Join the other processes, if the flags or a launcher name any. Raise UserError if the flags contradict each other."""
     given = {"--coordinator": flags.coordinator, "--processes": flags.processes, "--process": flags.process}
     if all(value is None for value in given.values()):
         return join(coordinator=None, count=None, index=None) if started_together() else stay_alone()
     missing = [flag for flag, value in given.items() if value is None]
     if missing:
-        raise UserError(f"{', '.join(missing)} missing: of several processes each is given --coordinator, --processes, --process")
+        raise UserError(f"{', '.join(missing)}: missing. Give each process --coordinator, --processes and --process.")
     host, _, port = flags.coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UserError(f"--coordinator={flags.coordinator} is to be the first process's HOST:PORT, such as 10.0.0.1:1234")
+        raise UserError(f"--coordinator={flags.coordinator}: expected HOST:PORT of process 0, such as 10.0.0.1:1234")
     if flags.processes < 1 or not 0 <= flags.process < flags.processes:
         raise UserError(
-            f"--process={flags.process} with --processes={flags.processes}: they are numbered from 0 to {flags.processes - 1}"
+            f"--process={flags.process} with --processes={flags.processes}: expected a number from 0 to {flags.processes - 1}"
         )
     return join(coordinator=flags.coordinator, count=flags.processes, index=flags.process)
 
 
 @contextlib.contextmanager
 def lost_processes_told(processes: Processes) -> Iterator[None]:
-    """Raises UserError for what JAX raises where another process of the run has ended without a word to this one."""
+    """Raise UserError in place of JAX's error when another process of the run has ended."""
     import jax
 
     try:
@@ -81,6 +117,6 @@ def lost_processes_told(processes: Processes) -> Iterator[None]:
             raise
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"another of the {processes.count} processes has ended, and says why: {reason[:200]}; the same command in each"
-            " continues from the last checkpoint"
+            f"another of the {processes.count} processes has ended and says why: {reason[:200]}. Start the same command in each"
+            " to continue from the last checkpoint."
         ) from error

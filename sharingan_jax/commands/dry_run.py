@@ -1,4 +1,4 @@
-"""What a run would do, as text: the body of `--dry-run`."""
+"""Describe what a run would do: the text of `--dry-run`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,8 +26,8 @@ def describe(groups: Sequence[Sequence[RunSetup]]) -> str:
         f"networks     G {_count(state.gen.params):,} and D {_count(state.disc.params):,} parameters;"
         f" {trainer.gan.conv_impl} convolutions",
         f"devices      {devices} of {jax.device_count()} × {device.device_kind} ({device.platform})",
-        f"steps        {schedule.total_steps}: batches of {plan.batch_size}, {plan.batches_per_epoch} an epoch{partial_batch},"
-        f" {schedule.total_steps / plan.batches_per_epoch:g} epochs, {schedule.steps_per_dispatch} steps a dispatch",
+        f"steps        {schedule.total_steps}: batches of {plan.batch_size}, {plan.batches_per_epoch} per epoch{partial_batch},"
+        f" {schedule.total_steps / plan.batches_per_epoch:g} epochs, {schedule.steps_per_dispatch} steps per dispatch",
         f"writes       {setup.folder.root}: a sample every {schedule.sample_every} steps,"
         f" a checkpoint every {schedule.checkpoint_every}",
         f"starts       {_start(setup)}",

@@ -1,49 +1,48 @@
-"""`main.py import`: PyTorch's weights as the beginning, or the middle, of a run here."""
-
-from pathlib import Path
+"""`sharingan-jax import`: start a run, or continue one, from PyTorch weights."""
 
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.config.load import load_config
-from sharingan_jax.errors import UserError
 
 DESCRIPTION = """\
-Makes a run's folder from PyTorch files, for `sample`, `export` and, by the training command, to go on from:
+Make a run's folder from PyTorch files. `sample`, `export` and `train` then
+take this folder:
 
-  python main.py import --from networks.safetensors --config configs/default.py --workdir runs/imported
-  python main.py import --from G.pth D.pth --config configs/baseline.py --workdir runs/tutorial \\
-    --config.model.gen.norm_position=pre_activation --config.model.disc.norm_position=pre_activation
-  python main.py --config configs/default.py --workdir runs/imported
+  {prog} import --from FILE --config default --workdir DIR
+  {prog} train --config default --workdir DIR
 
-A file is a state dict with the original's names (gen.0.weight_orig), the PyTorch DCGAN tutorial's (main.0.weight) or bare ones
-(0.weight), or a training checkpoint: a dict that holds such state dicts, and Adam's of both networks, under whatever keys.
-With Adam's the run goes on at the step after its last; without them it begins at step 1 with these weights. Batch norm's
-counters (num_batches_tracked), with which nothing is computed, begin anew.
+For the PyTorch DCGAN tutorial's files, G.pth and D.pth together, add
+--config.model.gen.norm_position=pre_activation and the same for disc.
+
+A file is one of:
+- a state dict with the original's names (gen.0.weight_orig), the names of the
+  PyTorch DCGAN tutorial (main.0.weight) or bare names (0.weight);
+- a training checkpoint: a dict with such state dicts, and Adam's of both
+  networks, under any keys.
+
+With Adam's state the run continues after its last step. Without it the run
+starts at step 1 with these weights. Batch norm's counters, which enter no
+computation (num_batches_tracked), start from 0.
 """
 
 
+def make_parser() -> Parser:
+    """Return the parser."""
+    parser = Parser("import", description=DESCRIPTION)
+    parser.add_path("--from", dest="files", required=True, nargs="+", metavar="FILE", help="PyTorch files")
+    parser.add_argument("--config", required=True, metavar="NAME", help="the configuration that the weights belong to")
+    parser.add_path("--workdir", required=True, metavar="DIR", help="the run's folder, a new one")
+    parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting, as for train")
+    return parser
+
+
 def run(arguments: list[str]) -> int:
-    """Imports; returns the exit code."""
-    parser = Parser(prog="main.py import", description=DESCRIPTION)
-    parser.add_argument("--from", dest="files", type=Path, required=True, nargs="+", metavar="FILE", help="PyTorch files")
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration they belong to")
-    parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run's folder, a new one")
-    parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting, as when training")
-    flags, overrides = parser.parse(arguments)
+    """Import; return the exit code."""
+    flags, overrides = make_parser().parse(arguments)
     config = load_config(flags.config, overrides)
 
-    from sharingan_jax.interop.torch_import import begin_run, import_state
-    from sharingan_jax.run.folder import RunFolder
+    from sharingan_jax.interop.torch_import import import_weights
 
-    run_dir = RunFolder(flags.workdir)
-    if run_dir.config.exists() or run_dir.checkpoints.exists():
-        raise UserError(f"--workdir={flags.workdir} holds a run already; give a new folder")
-    if flags.workdir.resolve() == Path.cwd():
-        raise UserError(f"--workdir={flags.workdir} is the folder you are in; give a new one")
-    if flags.workdir.exists() and (not flags.workdir.is_dir() or any(flags.workdir.iterdir())):
-        raise UserError(f"--workdir={flags.workdir} is there and is not an empty folder; give a new one")
-    state = import_state(config, flags.files)
-    begin_run(run_dir, config, state, flags.files)
-    step = int(state.step)
-    adam = "with Adam's moments" if step else "without Adam's moments"
-    print(f"step {step}, {adam}, in {flags.workdir}; the training command with this --workdir goes on from here")
+    step = int(import_weights(flags.files, config, flags.workdir).step)
+    adam = "with Adam's state" if step else "without Adam's state"
+    print(f"step {step}, {adam}, in {flags.workdir}; train with this --workdir continues from here")
     return 0

@@ -1,58 +1,79 @@
-"""`main.py [train]`: train a configuration in a run folder, or continue the run that is there."""
+"""`sharingan-jax train`: train a configuration in a run's folder, or continue the run in it."""
 
+import textwrap
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sharingan_jax.commands.arguments import Parser, add_process_flags, join_processes
-from sharingan_jax.config.load import load_config
+from sharingan_jax.commands.arguments import WIDTH, Parser, add_process_flags, join_processes
+from sharingan_jax.config.load import find_config, load_config
+from sharingan_jax.config.reference import setting_reference
 from sharingan_jax.config.schema import Config
-from sharingan_jax.run.manifest import DataRecord, read_data_record
-from sharingan_jax.training.seeds import prepare, train_seeds
+
+if TYPE_CHECKING:
+    from sharingan_jax.run.manifest import DataRecord
 
 DESCRIPTION = """\
-Trains a configuration. Every setting of configs/default.py can be changed on the command line:
+Train a configuration, or continue the run in --workdir.
 
-  python main.py --config configs/default.py                              the published system, on the embedded pictures
-  python main.py --config configs/folder.py --config.data.path=pictures   your own pictures
-  python main.py --config configs/default.py --config.seed=1 --config.train.steps=400
-  python main.py --config configs/default.py --config.train.seeds=8       seeds 0 to 7, each in a folder of its own
-  python main.py --config runs/default/seed-0/manifest.json --workdir runs/again   a run again, from what it noted of itself
+  {prog} train --config default
+  {prog} train --config my_images --config.data.path=DIR
+  {prog} train --config default --config.train.steps=400
+  {prog} train --config default --config.train.seeds=8
 
-  python main.py --config configs/default.py --config.train.batch_size=24 --coordinator host0:1234 --processes 2 --process 0
-                                                                          one of two processes that train together
+The first is the published system on emblems drawn here, the second uses your
+own images, the last trains seeds 0 to 7, each in a folder of its own. Start
+the same command again to continue where it stopped, also with more steps.
+Ctrl-C and SIGTERM save before they stop; a second Ctrl-C stops at once.
 
-Under srun, under mpirun and on a TPU slice whose TPU_WORKER_HOSTNAMES names several hosts the processes find each other: the same
-command for each.
+To repeat a run from what it recorded, give its folder as the configuration:
 
-The same command again continues where it stopped, also with more steps asked for. Ctrl-C and SIGTERM save first; a second
-Ctrl-C leaves at once.
+  {prog} train --config runs/default/seed-0 --workdir again
 
-other commands:
-  python main.py sample --help        draw pictures from a trained run
-  python main.py export --help        PyTorch weights, a replay kit, or a portable sampler from a run
-  python main.py import --help        a run from PyTorch weights
-  python main.py verify --help        do a run again and hold it against what it wrote
-  python main.py diff --help          what differs between two runs
+Several processes train one run: give each the same command, the three flags
+below and an index of its own. Under srun and mpirun, and on a TPU slice of
+several hosts, start the command without these flags.
 """
 
 EPILOG = """\
-exit codes: 0 done; 2 the message says what to change; 130, 143 stopped by Ctrl-C, SIGTERM, and saved
+exit codes: 0 done; 2 the message says what to change; 130 or 143 stopped by
+Ctrl-C or SIGTERM, and saved
 """
 
 
-def run(arguments: list[str]) -> int:
-    """Trains; returns the exit code."""
-    parser = Parser(prog="main.py", description=DESCRIPTION, epilog=EPILOG)
+def make_parser() -> Parser:
+    """Return the parser. Its help lists every setting, with the default and the comment of `configs/default.py`."""
+    parser = Parser("train", description=DESCRIPTION, epilog=f"{_settings_help()}\n\n{EPILOG}")
     parser.add_argument(
-        "--config", type=Path, default=Path("configs/default.py"), metavar="FILE", help="default: configs/default.py"
+        "--config",
+        default="default",
+        metavar="NAME",
+        help="a configuration's name, a .py file, or a run's folder; default: default",
     )
-    parser.add_argument("--workdir", type=Path, metavar="DIR", help="the run's folder, or that of several seeds' folders")
-    parser.add_argument("--dry-run", action="store_true", help="check everything and print what would happen; write nothing")
-    parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting, such as --config.train.steps=400")
+    parser.add_path("--workdir", metavar="DIR", help="folder of the run, or of the seeds' runs; default: runs/NAME")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and say what would happen; write nothing")
+    parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting; the keys are below")
     add_process_flags(parser)
-    flags, overrides = parser.parse(arguments)
+    return parser
+
+
+def _settings_help() -> str:
+    """Return the settings, one paragraph each: `--config.KEY=DEFAULT`, then what it means."""
+    lines = ["settings, with their defaults (post: the 2020 blog post and its code):"]
+    for setting in setting_reference():
+        lines.append(f"  --config.{setting.key}={setting.default}")
+        lines += textwrap.wrap(setting.comment, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
+
+
+def run(arguments: list[str]) -> int:
+    """Train; return the exit code."""
+    flags, overrides = make_parser().parse(arguments)
+    flags.config = find_config(flags.config)
     config = load_config(flags.config, overrides)
+
+    from sharingan_jax.training.seeds import train_seeds  # Imports numpy: --help and mistakes do not wait for it.
+
     workdir = flags.workdir or Path("runs") / flags.config.stem
     if flags.workdir is None and config.train.seeds == 1:
         workdir = workdir / f"seed-{config.seed}"
@@ -64,6 +85,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _dry_run(config: Config, workdir: Path, call: dict[str, Any]) -> int:
+    from sharingan_jax.training.seeds import prepare
+
     groups = prepare(config, workdir, **call)
 
     from sharingan_jax.commands.dry_run import describe
@@ -73,9 +96,11 @@ def _dry_run(config: Config, workdir: Path, call: dict[str, Any]) -> int:
     return 0
 
 
-def _expected_data(path: Path, overrides: list[tuple[str, str]]) -> DataRecord | None:
+def _expected_data(path: Path, overrides: list[tuple[str, str]]) -> "DataRecord | None":
     """Return the images of the run whose manifest is the configuration, unless others are asked for."""
     if path.name != "manifest.json" or any(key.startswith("data.") for key, _ in overrides):
         return None
+    from sharingan_jax.run.manifest import read_data_record
+
     record = path.with_name("data.json")
     return read_data_record(record) if record.is_file() else None

@@ -70,7 +70,7 @@ class ModelConfig:
     gen: NetworkConfig
     disc: NetworkConfig
     ghost_batches: int = _rule(at_least=1)
-    conv_impl: str = _rule(choices=("auto", "winograd", "direct"))
+    conv_impl: str = _rule(choices=("auto", "winograd", "direct", "patches"))
     dtype: str = _rule(choices=("float32", "bfloat16"))
 
 

@@ -153,3 +153,22 @@ def _check_settings(adam: AdamConfig, theirs: dict[str, float], *, key: str, nam
         raise UserError(
             f"--from={names}: expected Adam with this configuration's settings, got {found}. Use {flags} to continue it."
         )
+
+
+def import_weights(files: str | Path | Sequence[str | Path], config: Config, workdir: str | Path) -> TrainState:
+    """Make a run's folder in `workdir` from PyTorch `files` that belong to `config`, and return the state it starts from.
+
+    Raise UserError if `workdir` is not new, if the tensors do not fit the networks of `config`, or if Adam ran with other
+    settings.
+    """
+    paths = [Path(os.path.expanduser(file)) for file in ([files] if isinstance(files, str | Path) else files)]
+    folder = RunFolder(Path(os.path.expanduser(workdir)))
+    if folder.config.exists() or folder.checkpoints.exists():
+        raise UserError(f"--workdir={workdir}: holds a run already. Give a new folder.")
+    if folder.root.resolve() == Path.cwd():
+        raise UserError(f"--workdir={workdir}: is the current folder. Give a new folder.")
+    if folder.root.exists() and (not folder.root.is_dir() or any(folder.root.iterdir())):
+        raise UserError(f"--workdir={workdir}: exists and is not an empty folder. Give a new folder.")
+    state = import_state(config, paths)
+    begin_run(folder, config, state, paths)
+    return state

@@ -6,8 +6,12 @@ PyTorch's with the kernel's axes moved and no flip.
 Plain transposed convolutions are slow on a CPU (XLA convolves with the zeros between the pixels, and its kernel gradient is
 worse). The `"winograd"` forms below write stride 2 as stride 1 on 2×2 blocks of pixels (space to depth), where the kernel is
 2×2, and apply Winograd's F(2×2, 2×2) to it: nine matrix products for sixteen, with coefficients 0, +1 and −1 only. They are the
-same polynomial in x and w: only the rounding differs. `"direct"` leaves the choice of algorithm to XLA, as is best where the
-backend brings its own (cuDNN, the TPU's matrix unit).
+same polynomial in x and w: only the rounding differs. `"direct"` leaves the choice of algorithm to XLA, as is best on a TPU.
+
+On a GPU cuDNN convolves in float32 at a fifth of the rate of a large product, and stacked seeds make grouped convolutions, whose
+gradients are slower still. `"patches"` copies the 4×4 pixels that each output sees into a matrix
+and leaves one large product to cuBLAS (im2col); stacked seeds make it a batched product. Its terms are summed as the definition
+sums them, so it keeps the accuracy of `"direct"` in bfloat16 too, where Winograd's sums of rounded terms do not.
 
 Paper: Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks"; in one dimension y0 = d0 g0 + d1 g1 and
 y1 = d1 g0 + d2 g1 are m0 + m1 and m1 − m2 with m0 = (d0 − d1) g0, m1 = d1 (g0 + g1), m2 = (d1 − d2) g1.
@@ -20,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-Form = Literal["winograd", "direct"]
+Form = Literal["winograd", "direct", "patches"]
 Convolve = Callable[[Array, Array], Array]
 
 _NUMBERS = ("NHWC", "HWIO", "NHWC")
@@ -36,18 +40,25 @@ class Convolutions(NamedTuple):
 
 
 def convolutions(form: Form) -> Convolutions:
-    """The maps in the given form; the ends are plain matrix products in both."""
+    """The maps in the given form; the ends are plain matrix products in all of them."""
     match form:
         case "winograd":
             return Convolutions(winograd_down, winograd_up, close, open_)
         case "direct":
             return Convolutions(direct_down, direct_up, close, open_)
+        case "patches":
+            return Convolutions(patches_down, patches_up, close, open_)
     raise ValueError(f"no convolution form {form!r}")
 
 
 def fastest_form(backend: str) -> Form:
-    """The form that is fastest on a JAX backend (`"cpu"`, `"gpu"`, `"tpu"`): Winograd's on a CPU, elsewhere the backend's own."""
-    return "winograd" if backend == "cpu" else "direct"
+    """Return the fastest form on a JAX backend: Winograd's on a CPU, patches on a GPU, XLA's own on a TPU.
+
+    On an H100 patches won over XLA's own convolutions in every dtype and at every batch that was measured, and over Winograd's
+    products at batch 25 (docs/performance.md). So the rule needs no layer and no batch.
+    """
+    forms: dict[str, Form] = {"cpu": "winograd", "gpu": "patches"}
+    return forms.get(backend, "direct")
 
 
 def close(x: Array, kernel: Array) -> Array:
@@ -94,6 +105,45 @@ def winograd_up(x: Array, kernel: Array) -> Array:
         for part, k in zip(_split(x), _nine_kernels(kernel, (2, 0, 1, 3)), strict=True)
     ]
     return _untiles(tuple(products))
+
+
+def patches_down(x: Array, kernel: Array) -> Array:
+    """As `direct_down`, by one product over patches of 4×4 pixels; H and W are even."""
+    b, h, w, c = x.shape
+    out = kernel.shape[-1]
+    y = _patches(x).reshape(-1, 16 * c) @ kernel.reshape(16 * c, out)  # [B*H/2*W/2, 16*in] @ [16*in, out]
+    return y.reshape(b, h // 2, w // 2, out)
+
+
+def patches_up(x: Array, kernel: Array) -> Array:
+    """As `direct_up`, by one product that makes a patch of 4×4 pixels from each input; patches that overlap are added."""
+    b, h, w, c = x.shape
+    out = kernel.shape[-1]
+    matrix = kernel.transpose(2, 0, 1, 3).reshape(c, 16 * out)  # [in, 16*out]
+    return _add_patches((x.reshape(-1, c) @ matrix).reshape(b, h, w, 4, 4, out))
+
+
+def _patches_of(x: Array) -> Array:
+    """[B, H, W, C] -> [B, H/2, W/2, 4, 4, C]: the pixels that each output of a convolution with stride 2 and padding 1 sees."""
+    b, h, w, c = x.shape
+    rows, columns = h // 2, w // 2
+    blocks = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(b, rows + 1, 2, columns + 1, 2, c).transpose(0, 1, 3, 2, 4, 5)
+    four = [blocks[:, i : i + rows, j : j + columns] for i in (0, 1) for j in (0, 1)]  # [B, H/2, W/2, 2, 2, C] each
+    patches = jnp.stack(four, 3).reshape(b, rows, columns, 2, 2, 2, 2, c)  # [.., block row, block column, row, column, C]
+    return patches.transpose(0, 1, 2, 3, 5, 4, 6, 7).reshape(b, rows, columns, 4, 4, c)
+
+
+def _picture_of_patches(patches: Array) -> Array:
+    """The transpose of `_patches_of`: each pixel is the sum of its places in up to four patches."""
+    b, rows, columns, _, _, c = patches.shape
+    parts = patches.reshape(b, rows, columns, 2, 2, 2, 2, c)  # [.., block row, row, block column, column, C]
+
+    def placed(i: int, j: int) -> Array:
+        return jnp.pad(parts[:, :, :, i, :, j], ((0, 0), (i, 1 - i), (j, 1 - j), (0, 0), (0, 0), (0, 0)))
+
+    blocks = placed(0, 0) + placed(0, 1) + placed(1, 0) + placed(1, 1)  # [B, H/2 + 1, W/2 + 1, 2, 2, C]
+    x = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * rows + 2, 2 * columns + 2, c)
+    return x[:, 1:-1, 1:-1]
 
 
 def _transposes(
@@ -185,6 +235,7 @@ def _kernel_of(g: tuple[Array, ...]) -> Array:
 _tiles, _untiles = _transposes(_tiles_of, _picture_of)
 _split, _join = _transposes(_parts_of, _sum_of)
 _nine, _ = _transposes(_nine_of, _kernel_of)
+_patches, _add_patches = _transposes(_patches_of, _picture_of_patches)
 
 
 def _nine_kernels(kernel: Array, order: tuple[int, int, int, int]) -> list[Array]:

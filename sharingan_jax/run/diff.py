@@ -1,12 +1,67 @@
 """Compare two runs by what they recorded: settings, images, environment, metrics. Nothing is computed again."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from sharingan_jax.run.manifest import DataRecord, Environment
+from sharingan_jax.config.schema import to_dict
+from sharingan_jax.run.folder import RunFolder, read_config
+from sharingan_jax.run.manifest import DataRecord, Environment, Manifest, read_data_record, read_manifest
+from sharingan_jax.run.metrics import read_metrics
 
 MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class RunDifferences:
+    """The differences of two runs, each as `name: value | value`; empty lists if there are none.
+
+    `metrics` is the first of the `common_steps` whose metrics are not the same floats, with those metrics, or None. `digests`
+    are those of both runs' last states, None until a run has ended, and `last_steps` the steps that they belong to.
+    """
+
+    settings: list[str]
+    images: list[str]
+    environment: list[str]
+    common_steps: list[int]
+    metrics: tuple[int, list[str]] | None
+    digests: tuple[str | None, str | None]
+    last_steps: tuple[int, int]
+
+    @property
+    def digests_comparable(self) -> bool:
+        """Whether both runs have ended, at the same step."""
+        return None not in self.digests and self.last_steps[0] == self.last_steps[1]
+
+    @property
+    def same(self) -> bool:
+        """Whether the runs are bitwise identical as far as both have recorded it."""
+        same_digest = self.digests[0] == self.digests[1] or not self.digests_comparable
+        return bool(self.common_steps) and self.metrics is None and same_digest
+
+
+def diff(one: str | Path, other: str | Path) -> RunDifferences:
+    """Compare the runs in two folders by what they recorded. Raise UserError if one of them cannot be read."""
+    folders = [RunFolder(Path(path).expanduser()) for path in (one, other)]
+    configs = [to_dict(read_config(folder)) for folder in folders]
+    manifests = [read_manifest(folder.manifest) if folder.manifest.is_file() else None for folder in folders]
+    data = [read_data_record(folder.data) if folder.data.is_file() else None for folder in folders]
+    records = [read_metrics(folder) for folder in folders]
+    environments = [manifest.starts[-1].environment for manifest in manifests if manifest and manifest.starts]
+    return RunDifferences(
+        settings=differing_settings(*configs),
+        images=differing_images(*data),
+        environment=differing_environments(*environments) if len(environments) == 2 else ["one run has not started yet"],
+        common_steps=sorted(set.intersection(*({record["step"] for record in own} for own in records))),
+        metrics=first_difference(*records),
+        digests=(_digest(manifests[0]), _digest(manifests[1])),
+        last_steps=(manifests[0].step if manifests[0] else 0, manifests[1].step if manifests[1] else 0),
+    )
+
+
+def _digest(manifest: Manifest | None) -> str | None:
+    return manifest.digest if manifest else None
 
 
 def differing_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

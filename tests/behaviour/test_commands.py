@@ -1,5 +1,6 @@
 """The command line: help, dry runs, mistakes, and sampling in every form."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,11 @@ from conftest import ROOT, train_arguments
 from PIL import Image
 
 import main
+import sharingan_jax
+from sharingan_jax.__main__ import COMMANDS
+from sharingan_jax.config.load import config_files
 from sharingan_jax.reporting.grids import to_u8
+from sharingan_jax.run.sample import sample
 from sharingan_jax.run.sampling import draw_run_latents
 
 
@@ -36,11 +41,79 @@ def _error(capsys: pytest.CaptureFixture[str]) -> str:
     return error
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["sample"]])
-def test_help_shows_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main.main([*command, "--help"])
-    assert "python main.py" in capsys.readouterr().out
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=" ".join)
+@pytest.mark.parametrize(
+    ("started_as", "program"),
+    [
+        ("main.py", "python main.py"),
+        ("/usr/bin/sharingan-jax", "sharingan-jax"),
+        ("lib/sharingan_jax/__main__.py", "python -m sharingan_jax"),
+    ],
+)
+def test_help_shows_examples_with_the_program_as_it_was_started(
+    command: list[str], started_as: str, program: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started_as])
+    if command:
+        with pytest.raises(SystemExit, match="0"):
+            main.main([*command, "--help"])
+    else:
+        assert main.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert f"\n  {program} {' '.join(command)}" in out
+    assert f"usage: {program} " in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_overview_lists_every_command_and_is_what_no_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main([]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {name} " in out for name in COMMANDS)
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"sharingan-jax {sharingan_jax.__version__}\n"
+
+
+def test_configs_lists_each_with_its_purpose_and_length(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["configs"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines()[:-1])) <= 80  # The last line is a path.
+    for path in config_files():
+        assert f"\n{path.stem} " in f"\n{out}"
+    assert "12 steps, seconds." in out
+
+
+def test_runs_lists_a_run_without_importing_jax(run: Path) -> None:
+    program = "import sys, main; code = main.main(sys.argv[1:]); print(code, 'jax' in sys.modules)"
+    command = [sys.executable, "-c", program, "runs", str(run.parent)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    header, row, end = done.stdout.splitlines()
+    assert header.split() == ["status", "step", "seed", "config", "age", "run"]
+    assert re.fullmatch(rf"complete  4/4   0     smoke \+\d+  \d+ (s|min)\s+{re.escape(str(run))}", row), row
+    assert end == "0 False"
+
+
+def test_runs_says_if_there_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["runs", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"no runs in {tmp_path}\n"
+
+
+def test_the_home_folder_is_expanded_in_the_flags(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run").symlink_to(run)
+    assert main.main(["sample", "--workdir=~/run", "--out=~/grid.png"]) == 0
+    assert (tmp_path / "grid.png").is_file()
+
+
+def test_sampling_from_python_returns_what_the_command_writes(run: Path, tmp_path: Path) -> None:
+    samples = sample(run, tmp_path / "python.npy", num=3, seed=5)
+    assert _sample(run, "--num", "3", "--seed", "5", "--out", str(tmp_path / "command.npy")) == 0
+    np.testing.assert_array_equal(samples.images, np.load(tmp_path / "command.npy"))
+    np.testing.assert_array_equal(samples.latents, draw_run_latents(5, count=3, nz=8))
+    assert (tmp_path / "python.npy").read_bytes() == (tmp_path / "command.npy").read_bytes()
+    assert (samples.path, samples.origin, samples.groups) == (tmp_path / "python.npy", "step 4", 1)
 
 
 def test_a_dry_run_shows_every_setting_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +127,7 @@ def test_a_dry_run_shows_every_setting_and_writes_nothing(tmp_path: Path, capsys
     out = capsys.readouterr().out
     for words in (
         "optim.disc.clip_norm = 5.0",
-        "800: batches of 25, 4 an epoch, 200 epochs",
+        "800: batches of 25, 4 per epoch, 200 epochs",
         "100 from emblems",
         "at step 1",
         "nothing was written",
@@ -78,17 +151,28 @@ def test_a_dry_run_of_a_begun_run_says_where_it_would_go_on(run: Path, capsys: p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "there is no command 'trian'; there are: train, sample"),
-        (["--confg=x"], "--confg=x is not an argument of main.py; did you mean --config?"),
-        (["--config", "configs/none.py"], "--config=configs/none.py: no such file; in configs: baseline.py"),
-        (["--config.train.stesp=5"], "config: train.stesp is not a setting; did you mean train.steps?"),
-        (["--config", "configs"], "--config=configs: a folder, not a file; in configs: baseline.py"),
-        (["--config.KEY=5"], "--config.KEY: put a setting's name for KEY"),
-        (["--config.train.steps"], "--config.train.steps needs a value: --config.train.steps=VALUE"),
+        (["trian"], "trian: no such command. Did you mean train? Choose one of train, sample, export, import,"),
+        (["--confg=x"], "--confg=x: not an argument of sharingan-jax train. Did you mean --config?"),
+        (
+            ["--config", "configs/none.py"],
+            "--config=configs/none.py: expected a configuration, found none. In configs: baseline, default, ",
+        ),
+        (["--config.train.stesp=5"], "train.stesp: no such setting. Did you mean train.steps?"),
+        (
+            ["--config", "configs"],
+            "--config=configs: expected a configuration, got a folder without a run. In configs: baseline, default, ",
+        ),
+        (["--config.KEY=5"], "--config.KEY: expected a setting's name for KEY"),
+        (["--config.train.steps"], "--config.train.steps: expected a value. Write --config.train.steps=VALUE"),
         (["--config.train.devices=9"], "config: train.devices=9 and this machine has 8"),
         (["--config.train.devices=8"], "use --config.train.devices=5, or a batch of 24"),
         (["--config.train.batch_size=101"], "train.batch_size=101: expected at most 100, the number of images"),
+        (["--workdir=", "--config=smoke"], "--workdir=: expected the name of a file or folder, got an empty text."),
+        (["--config="], "--config=: expected a configuration, found none. In "),
         (["sample"], "the following arguments are required: --out"),
+        (["sample", "--workdir", "x", "--out="], "--out=: expected the name of a file or folder, got an empty text."),
+        (["configs", "--config.seed=1"], "--config.seed: sharingan-jax configs takes its settings from"),
+        (["runs", "nowhere"], "nowhere: expected a folder of runs, found none."),
         (["sample", "--workdir", "nowhere", "--out", "x.png"], "--workdir=nowhere: no config.json there"),
     ],
 )
@@ -104,7 +188,7 @@ def test_sampling_says_what_it_made_and_nothing_else(run: Path, tmp_path: Path) 
     out = tmp_path / "grid.png"
     command = [sys.executable, str(ROOT / "main.py"), "sample", "--workdir", str(run), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == (f"25 pictures of step 4 in {out}\n", "")
+    assert (done.stdout, done.stderr) == (f"25 images of step 4 in {out}\n", "")
 
 
 def test_samples_come_as_array_grid_folder_and_film(run: Path, tmp_path: Path) -> None:
@@ -180,10 +264,10 @@ def test_sampling_changes_nothing_in_the_run(run: Path, tmp_path: Path) -> None:
     ("more", "message"),
     [
         (["--step", "3", "--out", "x.png"], "there is no checkpoint of step 3; there are: 2, 4"),
-        (["--num", "0", "--out", "x.png"], "--num=0 must be at least 1"),
-        (["--num", "1", "--out", "x.gif"], "--num=1 must be at least 2: a walk needs two ends"),
-        (["--out", "x.bmp"], "--out=x.bmp: .bmp is not a form there is; use .png, .npy, .gif, or a folder's name"),
-        (["--seed", "-1", "--out", "x.png"], "--seed=-1 must be at least 0"),
+        (["--num", "0", "--out", "x.png"], "--num=0: expected at least 1"),
+        (["--num", "1", "--out", "x.gif"], "--num=1: expected at least 2, since a walk needs two ends"),
+        (["--out", "x.bmp"], "--out=x.bmp: expected .png, .npy, .gif or a folder's name, got .bmp"),
+        (["--seed", "-1", "--out", "x.png"], "--seed=-1: expected 0 to 2147483647"),
         (["--latents", "none.npy", "--out", "x.png"], "--latents=none.npy: not a readable .npy array"),
         (["--latents", "wrong.npy", "--out", "x.png"], "holds float64 [2, 3], and this run takes numbers of shape [N, 8]"),
         (["--latents", "nan.npy", "--out", "x.png"], "--latents=nan.npy: not all of its numbers are finite"),
@@ -191,12 +275,18 @@ def test_sampling_changes_nothing_in_the_run(run: Path, tmp_path: Path) -> None:
             ["--latents", "large.npy", "--out", "x.png"],
             "--latents=large.npy: not all of its numbers are finite, or fit a float32",
         ),
-        (["--latents", "one.npy", "--out", "x.gif"], "--latents=one.npy: holds one latent, and a walk needs two ends"),
-        (["--latents", "one.npy", "--num", "2", "--out", "x.png"], "--num and --latents are two ways to say the same"),
+        (
+            ["--latents", "one.npy", "--out", "x.gif"],
+            "--latents=one.npy: expected at least 2 latents, since a walk needs two ends, got 1",
+        ),
+        (
+            ["--latents", "one.npy", "--num", "2", "--out", "x.png"],
+            "--num with --latents: expected only one of them. Remove --num",
+        ),
         (["--latents", "object.npy", "--out", "x.png"], "--latents=object.npy: not a readable .npy array"),
         (["--columns", "0", "--out", "x.png"], "--columns=0: expected at least 1"),
         (["--columns", "5", "--out", "x.gif"], "--columns=5: expected --out=grid.png, got --out=x.gif. Leave out --columns."),
-        (["--config.seed=1", "--out", "x.png"], "--config.seed: sampling takes its settings from the run"),
+        (["--config.seed=1", "--out", "x.png"], "--config.seed: sharingan-jax sample takes its settings from the run"),
     ],
 )
 def test_a_mistake_in_sampling_is_one_line(

@@ -107,9 +107,12 @@ def test_processes_that_are_not_alike_are_refused_by_name(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--processes", "2"], "--coordinator, --process missing: of several processes each is given"),
-        (["--coordinator", "here", "--processes", "2", "--process", "0"], "--coordinator=here is to be the first process's HOST"),
-        (["--coordinator", "h:1", "--processes", "2", "--process", "2"], "they are numbered from 0 to 1"),
+        (["--processes", "2"], "--coordinator, --process: missing. Give each process --coordinator, --processes and --process."),
+        (["--coordinator", "here", "--processes", "2", "--process", "0"], "--coordinator=here: expected HOST:PORT of process 0"),
+        (
+            ["--coordinator", "h:1", "--processes", "2", "--process", "2"],
+            "--process=2 with --processes=2: expected a number from 0 to 1",
+        ),
     ],
 )
 def test_half_a_word_about_processes_is_refused(

@@ -213,9 +213,12 @@ def test_a_dry_run_names_every_folder_and_writes_nothing(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--config.train.seeds=2", "--config.train.stacked_seeds=3"], "stacked_seeds=3 with train.seeds=2; use at most 2"),
-        (["--config.train.seeds=0"], "train.seeds=0 must be at least 1"),
-        (["--config.seed=2147483647", "--config.train.seeds=2"], "goes past 2147483647; begin at 2147483646"),
+        (["--config.train.seeds=2", "--config.train.stacked_seeds=3"], "stacked_seeds=3: expected at most train.seeds=2, or 0"),
+        (["--config.train.seeds=0"], "train.seeds=0: expected at least 1"),
+        (
+            ["--config.seed=2147483647", "--config.train.seeds=2"],
+            "seed=2147483647: expected at most 2147483646 with train.seeds=2.",
+        ),
         (["--config.train.seeds=3", "--config.train.stacked_seeds=3", "--config.train.devices=2"], "--config.train.devices=1"),
     ],
 )

@@ -99,14 +99,14 @@ def test_diff_tells_what_two_runs_have_of_each_others(
     twin, other = tmp_path / "twin", tmp_path / "other"
     shutil.copytree(whole_run, twin)
     assert main.main(["diff", str(whole_run), str(twin)]) == 0
-    assert "figures: the same floats at all 12 steps" in capsys.readouterr().out
+    assert "metrics: the same floats at all 12 common steps, 1 to 12\n" in capsys.readouterr().out
     assert main.main(train_arguments(pictures, other, "--config.seed=1", "--config.train.steps=4")) == 0
     capsys.readouterr()
     assert main.main(["diff", str(whole_run), str(other)]) == 1
     out = capsys.readouterr().out
     assert "  seed: 0 | 1\n" in out
-    assert "pictures: the same\n" in out
-    assert "figures: the same at 0 steps, and apart from step 1 on:\n" in out
+    assert "images: the same\n" in out
+    assert "metrics: the same at 0 steps, different from step 1 on:\n" in out
     assert main.main(["diff", str(whole_run), str(tmp_path / "none")]) == 2
 
 

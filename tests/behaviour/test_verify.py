@@ -32,10 +32,10 @@ def test_a_run_is_verified_whole_and_in_part_and_only_read(run: Path, capsys: py
     before = contents_of(run)
     digest = json.loads((run / "manifest.json").read_text())["digest"]
     assert main.main(["verify", "--workdir", str(run)]) == 0
-    told = f"the same to the bit: the figures of steps 1 to 12, the tensors after 4, 8, 12; digest {digest}\n"
+    told = f"bitwise identical: the metrics of steps 1 to 12, the tensors after 4, 8, 12; digest {digest}\n"
     assert told in capsys.readouterr().out
     assert main.main(["verify", "--workdir", str(run), "--from", "4", "--to", "8"]) == 0
-    assert "the same to the bit: the figures of steps 5 to 8, the tensors after 8; digest " in capsys.readouterr().out
+    assert "bitwise identical: the metrics of steps 5 to 8, the tensors after 8; digest " in capsys.readouterr().out
     assert contents_of(run) == before
 
 
@@ -51,9 +51,9 @@ def test_what_differs_first_is_named(run: Path, monkeypatch: pytest.MonkeyPatch,
         assert main.main(["verify", "--workdir", str(run)]) == 1
     jax.clear_caches()
     out = capsys.readouterr().out
-    assert "figures differ from step 7 on (then | now):\n  d_fake_after: 0." in out
+    assert "metrics differ from step 7 on (then | now):\n  d_fake_after: 0." in out
     assert "tensors differ in the checkpoint of step 8:\n  gen.params." in out
-    assert "nothing that the run noted has changed" in out
+    assert "nothing that the run recorded has changed since: " in out
 
 
 def test_records_and_conditions_that_were_others_are_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,9 +72,9 @@ def test_records_and_conditions_that_were_others_are_named(run: Path, capsys: py
     _change_json(run / "manifest.json", change)
     assert main.main(["verify", "--workdir", str(run), "--from", "8"]) == 1
     out = capsys.readouterr().out
-    assert "figures differ from step 10 on (then | now):\n  loss_d: 0.5 | " in out
+    assert "metrics differ from step 10 on (then | now):\n  loss_d: 0.5 | " in out
     assert "tensors differ" not in out
-    assert f"the digest after step 12 was noted as {'ab' * 32} and is " in out
+    assert f"digests differ after step 12: {'ab' * 32} | " in out
     threads = host_threads()
     assert (
         "changed since the run (then | now):\n"
@@ -112,7 +112,7 @@ def test_pictures_that_changed_are_named(run: Path, pictures: Path, tmp_path: Pa
         (["--from", "5"], "--from=5: the run has no checkpoint of that step; there are: 0, 4, 8, 12"),
         (["--to", "3"], "--to=3: the run has no checkpoint of that step; there are: 4, 8, 12"),
         (["--from", "8", "--to", "8"], "--from=8 must be below --to=8"),
-        (["--config.seed=1"], "verifying takes its settings from the run in --workdir; only data.path, "),
+        (["--config.seed=1"], "--config.seed: verify takes its settings from the run in --workdir. Only data.path, "),
     ],
 )
 def test_a_span_that_is_not_there_is_one_line(

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.parse import parse
-from sharingan_jax.config.schema import identity, known_keys, settings_of, to_dict
+from sharingan_jax.config.schema import identity, known_keys, to_dict
 from sharingan_jax.errors import UserError
 
 DEFAULT = ROOT / "configs" / "default.py"
@@ -40,36 +40,41 @@ def test_the_five_experiments_are_the_posts() -> None:
 @pytest.mark.parametrize(
     ("key", "text", "message"),
     [
-        ("train.stesp", "5", "config: train.stesp is not a setting; did you mean train.steps?"),
-        ("batch_size", "5", "config: batch_size is not a setting; did you mean train.batch_size?"),
-        ("zzzzzz", "5", "config: zzzzzz is not a setting; configs/default.py lists them all"),
-        ("optim.gen", "5", "config: optim.gen is a group; set one of optim.gen.lr, optim.gen.b1"),
-        ("train.steps", "many", "config: train.steps='many' must be a whole number"),
-        ("train.steps", "1.5", "config: train.steps=1.5 must be a whole number"),
-        ("train.steps", "-1", "config: train.steps=-1 must be at least 0 and at most"),
-        ("optim.gen.lr", "0", "config: optim.gen.lr=0.0 must be above 0"),
-        ("optim.gen.lr", "nan", "config: optim.gen.lr=nan must be above 0"),
-        ("optim.disc.b1", "1", "config: optim.disc.b1=1.0 must be at least 0 and below 1"),
-        ("data.size", "60", "config: data.size=60 must be one of 32, 64, 128; nearest: 64"),
-        ("data.source", "foldr", "config: data.source='foldr' must be one of emblems, folder, tfds; did you mean folder?"),
-        ("log.tensorboard", "yes", "config: log.tensorboard='yes' must be True or False"),
-        ("data.source", "folder", 'config: data.path="" with data.source=folder; use --config.data.path=FOLDER'),
-        ("data.source", "tfds", 'config: data.name="" with data.source=tfds; use --config.data.name=NAME'),
-        ("optim.gen.schedule", "linear", "config: optim.gen.decay_steps=0 with optim.gen.schedule=linear"),
-        ("optim.gen.decay_steps", "9", "config: optim.gen.decay_steps=9 with optim.gen.schedule=constant, which does not look"),
+        ("train.stesp", "5", "train.stesp: no such setting. Did you mean train.steps?"),
+        ("batch_size", "5", "batch_size: no such setting. Did you mean train.batch_size?"),
+        ("train.lr", "5", "train.lr: no such setting. Did you mean optim.gen.lr or optim.disc.lr?"),
+        ("zzzzzz", "5", "zzzzzz: no such setting. `sharingan-jax train --help` lists every setting."),
+        ("optim.gen", "5", "optim.gen is a group of settings. Set one of optim.gen.lr, optim.gen.b1"),
+        ("train.steps", "many", "train.steps='many': expected a whole number."),
+        ("train.steps", "1.5", "train.steps=1.5: expected a whole number."),
+        ("train.steps", "-1", "train.steps=-1: expected at least 0 and at most 2147483647."),
+        ("optim.gen.lr", "0", "optim.gen.lr=0.0: expected above 0"),
+        ("optim.gen.lr", "nan", "optim.gen.lr=nan: expected above 0"),
+        ("optim.disc.b1", "1", "optim.disc.b1=1.0: expected at least 0 and below 1"),
+        ("data.size", "60", "data.size=60: expected one of 32, 64, 128. Nearest: 64."),
+        ("data.source", "foldr", "data.source='foldr': expected one of emblems, folder, tfds. Did you mean folder?"),
+        ("log.tensorboard", "maybe", "log.tensorboard='maybe': expected true or false."),
+        (
+            "data.source",
+            "folder",
+            "data.path='': expected the folder of your images, since data.source=folder. Set data.path=FOLDER.",
+        ),
+        ("data.source", "tfds", "data.name='': expected a tensorflow-datasets image set, since data.source=tfds. Set data.name="),
+        ("optim.gen.schedule", "linear", "optim.gen.decay_steps=0: expected at least 1, since optim.gen.schedule=linear."),
+        ("optim.gen.decay_steps", "9", "optim.gen.decay_steps=9: not used when optim.gen.schedule=constant."),
         (
             "data.path",
             "mine",
-            "config: data.path='mine' with data.source=emblems, which does not look at it; use --config.data.so",
+            "data.path='mine': not used when data.source=emblems. Set data.source=folder, or data.path=''.",
         ),
-        ("data.name", "mnist", "config: data.name='mnist' with data.source=emblems, which does not look at it"),
-        ("train.batch_size", "1" + 400 * "0", "must be at least 1 and at most 1048576"),
-        ("optim.gen.lr", "1e999", "config: optim.gen.lr=inf must be above 0"),
-        ("model.gen.width", "5000", "config: model.gen.width=5000 must be at least 1 and at most 4096"),
-        ("optim.disc.eps", "0", "config: optim.disc.eps=0.0 must be above 0"),
-        ("model.gen.arch", "dcgn", "config: model.gen.arch='dcgn' must be one of dcgan; did you mean dcgan?"),
-        ("model.disc.norm_position", "pre_activ", "must be one of post_activation, pre_activation; did you mean pre_activation?"),
-        ("train.ema_half_life", "-1", "config: train.ema_half_life=-1.0 must be at least 0"),
+        ("data.name", "mnist", "data.name='mnist': not used when data.source=emblems. Set data.source=tfds, or data.name=''."),
+        ("train.batch_size", "1" + 400 * "0", "expected at least 1 and at most 1048576."),
+        ("optim.gen.lr", "1e999", "optim.gen.lr=inf: expected above 0"),
+        ("model.gen.width", "5000", "model.gen.width=5000: expected at least 1 and at most 4096"),
+        ("optim.disc.eps", "0", "optim.disc.eps=0.0: expected above 0"),
+        ("model.gen.arch", "dcgn", "model.gen.arch='dcgn': expected"),
+        ("model.disc.norm_position", "pre_activ", "expected one of post_activation, pre_activation"),
+        ("train.ema_half_life", "-1", "train.ema_half_life=-1.0: expected at least 0"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_helps(key: str, text: str, message: str) -> None:
@@ -81,12 +86,12 @@ def test_a_wrong_setting_is_one_line_that_helps(key: str, text: str, message: st
 def test_a_missing_setting_is_named() -> None:
     settings = to_dict(load_config(DEFAULT))
     del settings["train"]["n_critic"]
-    with pytest.raises(UserError, match=r"train\.n_critic is missing"):
+    with pytest.raises(UserError, match=r"train\.n_critic: missing"):
         parse(settings)
 
 
 def test_a_group_that_is_a_number_is_named() -> None:
-    with pytest.raises(UserError, match=r"loss=3 must be a group of settings: loss\.name, loss\.beta"):
+    with pytest.raises(UserError, match=r"loss=3: expected a group of settings: loss\.name, loss\.beta"):
         parse({**to_dict(load_config(DEFAULT)), "loss": 3})
 
 
@@ -108,9 +113,11 @@ def test_overrides_are_read_as_the_kind_that_stands_there() -> None:
     ("text", "message"),
     [
         ("def get_config(:", r"mine\.py, line 1: SyntaxError"),
-        ("x = 1", r"mine\.py: AttributeError: .*get_config"),
+        ("x = 1", r"mine\.py: expected a function get_config\(\) that returns a ConfigDict, found none"),
         ("def get_config():\n    return 1 / 0", r"mine\.py, line 2: ZeroDivisionError"),
-        ("def get_config():\n    return 3", r"get_config\(\) returned a int, and must return a ConfigDict"),
+        ("def get_config():\n    return 3", r"mine\.py: expected get_config\(\) to return a ConfigDict, got int"),
+        ("import sys\nsys.exit(3)", r"mine\.py, line 2: the configuration exits \(3\)"),
+        ("def get_config():\n    raise ValueError('two\\nlines')", r"mine\.py, line 2: ValueError: two lines$"),
     ],
 )
 def test_a_faulty_file_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
@@ -121,7 +128,9 @@ def test_a_faulty_file_is_named_with_its_line(tmp_path: Path, text: str, message
 
 
 def test_a_missing_file_names_its_neighbours() -> None:
-    with pytest.raises(UserError, match=r"no such file; in .*configs: baseline\.py, default\.py"):
+    with pytest.raises(
+        UserError, match=r"expected a configuration, found none\. Did you mean default\? In .*configs: baseline, default, "
+    ):
         load_config(ROOT / "configs" / "defualt.py")
 
 
@@ -132,10 +141,3 @@ def test_what_does_not_move_numbers_is_no_part_of_a_runs_identity() -> None:
         "train.host_threads", "train.deterministic", "train.seeds", "train.stacked_seeds",
         "sample.every", "sample.columns", "checkpoint.every", "checkpoint.keep", "log.every", "log.tensorboard",
     }  # fmt: skip
-
-
-def test_every_setting_has_a_comment_in_the_default_file() -> None:
-    text = DEFAULT.read_text()
-    for key, _, _ in settings_of(load_config(DEFAULT)):
-        name = key.rpartition(".")[2]
-        assert re.search(rf"\.{name} = .*  # ", text), key

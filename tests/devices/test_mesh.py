@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 from conftest import smoke_config
-from replay import PRE_ACTIVATION
 
+from pytorch_reference.replay import PRE_ACTIVATION
 from sharingan_jax.devices.mesh import check_ghost_batches, make_mesh
 from sharingan_jax.devices.trainer import jit_steps
 from sharingan_jax.errors import UserError

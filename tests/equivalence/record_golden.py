@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
+sys.path[:0] = [str(HERE.parents[1])]
 
-from replay import EXPERIMENTS, make_oracle, replay_oracle, small_config  # noqa: E402
+from pytorch_reference.replay import EXPERIMENTS, make_oracle, replay_oracle, small_config  # noqa: E402
 
 STEPS = 50
 TWIN = {"modified_loss": "baseline", "stabilised_long": "stabilised", "stabilised_modified": "stabilised"}

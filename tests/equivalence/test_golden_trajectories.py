@@ -13,8 +13,8 @@ import numpy as np
 import optax
 import pytest
 from record_golden import STEPS, TWIN, golden_digest
-from replay import EXPERIMENTS, relative_differences, replay_ours, small_config
 
+from pytorch_reference.replay import EXPERIMENTS, relative_differences, replay_ours, small_config
 from sharingan_jax.gan import gan as gan_module
 from sharingan_jax.gan import step
 from sharingan_jax.gan.gan import Gan

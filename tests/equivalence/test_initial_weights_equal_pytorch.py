@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 import pytest
-from replay import make_oracle, small_config
 from scipy import stats
 
+from pytorch_reference.replay import make_oracle, small_config
 from sharingan_jax.config.schema import Config
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.interop.state_dict import Tensors, to_tensors

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from replay import relative_differences
 
+from pytorch_reference.replay import relative_differences
 from sharingan_jax.config.schema import AdamConfig
 from sharingan_jax.gan.losses import bce_disc, bce_gen
 from sharingan_jax.gan.optim import build_optimizer, clip_by_global_norm
@@ -19,7 +19,7 @@ from sharingan_jax.model.layers import BatchNorm, SpectralConv, l2_normalise, le
 from sharingan_jax.rng import NamedNormals
 
 torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
-pytest.importorskip("pytorch_oracle")  # It keeps Triton out before anything of torch's asks for it.
+pytest.importorskip("pytorch_reference.oracle")  # It keeps Triton out before anything of torch's asks for it.
 
 TOLERANCE = 1e-10
 DOWN, UP = (Tensor("to", "kernel", "weight", layout, is_buffer=False) for layout in ("conv", "transposed"))

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from replay import B, batch, make_oracle, replay_oracle, replay_ours, small_config
 
+from pytorch_reference.replay import B, batch, make_oracle, replay_oracle, replay_ours, small_config
 from sharingan_jax.gan.gan import build_gan
 from sharingan_jax.gan.losses import bce_disc, bce_gen, clamped_bce, clamped_bce_disc, modified_d_term
 from sharingan_jax.gan.optim import clip_by_global_norm

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from replay import (
+
+from pytorch_reference.replay import (
     EXPERIMENTS,
     PRE_ACTIVATION,
     batch,
@@ -16,7 +17,7 @@ from replay import (
 )
 
 torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
-import pytorch_oracle as oracle  # noqa: E402
+from pytorch_reference import oracle  # noqa: E402
 
 STEPS = 50
 CONV_IMPLS = {"baseline": "winograd", "stabilised_modified": "winograd"}

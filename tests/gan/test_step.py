@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import smoke_config
-from replay import PRE_ACTIVATION
 
+from pytorch_reference.replay import PRE_ACTIVATION
 from sharingan_jax.config.schema import Config, LossConfig
 from sharingan_jax.devices.mesh import make_mesh, replicated
 from sharingan_jax.devices.trainer import Trainer, sharded_step

@@ -10,9 +10,9 @@ import optax
 import pytest
 import safetensors.numpy
 from conftest import ROOT
-from replay import NZ, PRE_ACTIVATION, batch, make_oracle, relative_differences, small_config
 
 import main
+from pytorch_reference.replay import NZ, PRE_ACTIVATION, batch, make_oracle, relative_differences, small_config
 from sharingan_jax.interop import torch_import
 from sharingan_jax.interop.tensor_table import disc_table, gen_table
 from sharingan_jax.run.sampling import draw_run_latents
@@ -84,8 +84,9 @@ def test_batch_norms_counters_are_the_training_passes(exported: Path) -> None:
 @pytest.mark.parametrize("ending", [".safetensors", ".pth"])
 def test_pytorchs_modules_load_an_export_and_draw_the_same_images(run: Path, tmp_path: Path, ending: str) -> None:
     torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
-    import pytorch_oracle as oracle
     import safetensors.torch
+
+    from pytorch_reference import oracle
 
     out = tmp_path / f"networks{ending}"
     _export(run, out)
@@ -135,9 +136,8 @@ def test_an_imported_run_continues_and_records_the_files_it_came_from(
 
 def test_a_pytorch_run_continues_here_from_its_checkpoint_with_adams_moments(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
-    import pytorch_oracle as oracle
-    from replay import replay_ours
-
+    from pytorch_reference import oracle
+    from pytorch_reference.replay import replay_ours
     from sharingan_jax.interop.state_dict import moment_tensors, to_tensors
     from sharingan_jax.run.load import load_run
 
@@ -227,7 +227,7 @@ def test_a_file_that_cannot_be_read_is_a_one_line_error(
 
 def test_adam_with_other_settings_is_refused_with_the_flags_that_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
-    import pytorch_oracle as oracle
+    from pytorch_reference import oracle
 
     torch.manual_seed(1)
     training = make_oracle(small_config("default"), None, dtype="float32")
@@ -242,7 +242,7 @@ def test_adam_with_other_settings_is_refused_with_the_flags_that_fit(tmp_path: P
 def trained_two_steps() -> Any:
     """A training checkpoint of the oracle after two steps."""
     torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
-    import pytorch_oracle as oracle
+    from pytorch_reference import oracle
 
     torch.manual_seed(1)
     training = make_oracle(small_config("default"), None, dtype="float32")
@@ -324,7 +324,7 @@ def test_optimizers_in_a_list_and_learning_rates_in_tensors_are_read(
     checkpoint["optimizer_states"] = [checkpoint.pop("optimizerG"), checkpoint.pop("optimizerD")]
     torch.save(checkpoint, tmp_path / "last.ckpt")
     assert _import(tmp_path / "run", files=[tmp_path / "last.ckpt"]) == 0
-    assert "step 2, with Adam's moments" in capsys.readouterr().out
+    assert "step 2, with Adam's state" in capsys.readouterr().out
 
 
 def test_an_interrupted_import_leaves_no_run(
@@ -345,7 +345,7 @@ def _out_of_disk(*_: object) -> None:
 def test_a_folder_with_other_files_is_refused(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert _import(tmp_path, files=[exported]) == 2
-    assert "is there and is not an empty folder" in capsys.readouterr().err
+    assert "exists and is not an empty folder. Give a new folder." in capsys.readouterr().err
 
 
 def test_an_empty_folder_is_accepted_and_the_current_folder_is_refused(
@@ -356,7 +356,7 @@ def test_an_empty_folder_is_accepted_and_the_current_folder_is_refused(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert _import(Path("."), files=[exported]) == 2
-    assert "is the folder you are in; give a new one" in capsys.readouterr().err
+    assert "is the current folder. Give a new folder." in capsys.readouterr().err
 
 
 def test_a_network_in_two_files_is_refused(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -368,4 +368,4 @@ def test_a_network_in_two_files_is_refused(exported: Path, tmp_path: Path, capsy
 
 def test_a_folder_with_a_run_is_refused(run: Path, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _import(run, files=[exported]) == 2
-    assert "holds a run already; give a new folder" in capsys.readouterr().err
+    assert "holds a run already. Give a new folder." in capsys.readouterr().err

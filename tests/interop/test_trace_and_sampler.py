@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-from replay import FIGURES, NZ, make_oracle, small_config
 
 import main
+from pytorch_reference.replay import FIGURES, NZ, make_oracle, small_config
 from sharingan_jax.data.emblems.draw import draw_emblems
 
 WIDTHS = [
@@ -57,7 +57,7 @@ def test_a_trace_has_the_runs_images_and_metrics(run: Path, trace: dict[str, np.
 
 def test_a_trace_alone_replays_in_pytorch(trace: dict[str, np.ndarray]) -> None:
     torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
-    import pytorch_oracle as oracle
+    from pytorch_reference import oracle
 
     networks = {
         name.removeprefix("initial/"): array
@@ -86,14 +86,14 @@ def test_a_trace_reports_how_its_metrics_compare_with_the_runs(
     shutil.copytree(run, copy)
     trace = ["export", "--workdir", str(copy), "--format", "trace", "--steps", "8", "--out", out]
     assert main.main(trace) == 0
-    assert "at all 6 steps that it has of them\n" in capsys.readouterr().out
+    assert "; their metrics equal metrics.jsonl bit for bit at all 6 steps that it has\n" in capsys.readouterr().out
     lines = (copy / "metrics.jsonl").read_text().splitlines()
     (copy / "metrics.jsonl").write_text("\n".join([*lines[:4], json.dumps(json.loads(lines[4]) | {"loss_g": 1.0}), ""]))
     assert main.main(trace) == 0
-    assert "from step 5 on, not those of metrics.jsonl\n" in capsys.readouterr().out
+    assert "; their metrics differ from metrics.jsonl from step 5 on\n" in capsys.readouterr().out
     (copy / "metrics.jsonl").unlink()
     assert main.main(trace) == 0
-    assert "held against nothing: metrics.jsonl has none of these steps\n" in capsys.readouterr().out
+    assert "; metrics.jsonl has none of these steps to compare with\n" in capsys.readouterr().out
 
 
 def test_a_trace_over_batches_of_two_sizes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,11 +138,17 @@ def test_the_exported_sampler_draws_the_runs_images_for_any_number_of_latents(ru
             ["sample", "--model", "torn.stablehlo", "--out", "x.png"],
             "torn.stablehlo: expected a file written by `export --format stablehlo`, got one that does not parse",
         ),
-        (["sample", "--model", "x", "--step", "3", "--out", "x.png"], "--step goes with --workdir"),
+        (["sample", "--model", "x", "--step", "3", "--out", "x.png"], "--step: goes with --workdir"),
         (["sample", "--out", "x.png"], "one of the arguments --workdir --model is required"),
-        (["export", "--workdir", "x", "--format", "pytorch", "--out", "x.npz"], "makes .safetensors or .pth files"),
-        (["export", "--workdir", "x", "--format", "trace", "--step", "3", "--out", "x.npz"], "--step goes with --format pytorch"),
-        (["export", "--workdir", "x", "--format", "trace", "--steps", "0", "--out", "x.npz"], "--steps=0 must be at least 1"),
+        (
+            ["export", "--workdir", "x", "--format", "pytorch", "--out", "x.npz"],
+            "--out=x.npz: expected a name ending in .safetensors or .pth for --format=pytorch",
+        ),
+        (
+            ["export", "--workdir", "x", "--format", "trace", "--step", "3", "--out", "x.npz"],
+            "--step: goes with --format=pytorch",
+        ),
+        (["export", "--workdir", "x", "--format", "trace", "--steps", "0", "--out", "x.npz"], "--steps=0: expected at least 1"),
         (["export", "--workdir", "x", "--format", "tracer", "--out", "x.npz"], "invalid choice: 'tracer'"),
     ],
 )

@@ -1,5 +1,7 @@
 """Every form of a convolution is the same map, in value and in both gradients."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,8 @@ from sharingan_jax.model.convolutions import (
     direct_up,
     fastest_form,
     open_,
+    patches_down,
+    patches_up,
     winograd_down,
     winograd_up,
 )
@@ -45,6 +49,31 @@ def test_winograd_equals_the_direct_form_in_float64(name: str, b: int, h: int, w
         (g,) = _arrays(seed + 1, y.shape)
         for ours, theirs in zip((y, *pull(g)), (expected, *pull_expected(g)), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("h_w", [(1, 3), (4, 2)])
+@pytest.mark.parametrize("name", ["down", "up"])
+def test_patches_equal_the_direct_form_in_float64(name: str, h_w: tuple[int, int]) -> None:
+    ours, direct, multiple = {"down": (patches_down, direct_down, 2), "up": (patches_up, direct_up, 1)}[name]
+    with jax.enable_x64(True):
+        x, kernel = _arrays(0, (2, *(multiple * side for side in h_w), 3), (4, 4, 3, 5))
+        (g,) = _arrays(1, jax.eval_shape(direct, x, kernel).shape)
+
+        def value_and_gradients(convolve: Callable[..., jax.Array]) -> tuple[jax.Array, ...]:
+            y, pull = jax.vjp(convolve, x, kernel)
+            return (y, *pull(g))
+
+        for found, expected in zip(value_and_gradients(ours), value_and_gradients(direct), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_patches_of_stacked_seeds_are_one_batched_product_and_no_convolution() -> None:
+    x, kernel = jnp.zeros((3, 2, 8, 8, 4)), jnp.zeros((3, 4, 4, 4, 5))
+    for convolve in (patches_down, patches_up):
+        text = jax.jit(jax.vmap(convolve)).lower(x, kernel).as_text()
+        assert text.count("dot_general") == 1
+        assert "batching_dims = [0] x [0]" in text
+        assert not [name for name in ("convolution", "scatter", "gather") if f"stablehlo.{name}" in text]
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -83,7 +112,9 @@ def test_the_ends_are_convolutions_of_one_position() -> None:
 
 def test_the_form_follows_the_backend() -> None:
     assert fastest_form("cpu") == "winograd"
-    assert fastest_form("gpu") == fastest_form("tpu") == "direct"
+    assert fastest_form("gpu") == "patches"
+    assert fastest_form("tpu") == "direct"
     assert convolutions("winograd").down is winograd_down
+    assert convolutions("patches").up is patches_up
     with pytest.raises(ValueError, match="fft"):
         convolutions("fft")  # type: ignore[arg-type]

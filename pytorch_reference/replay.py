@@ -103,8 +103,9 @@ def replay_oracle(
     watch: Watch | None = None,
 ) -> tuple[Tensors, dict[str, np.ndarray]]:
     """The same by the oracle. Needs torch."""
-    import pytorch_oracle as oracle
     import torch
+
+    from pytorch_reference import oracle
 
     kind = getattr(torch, dtype)
     training = make_oracle(config, initial, dtype=dtype)
@@ -119,8 +120,9 @@ def replay_oracle(
 
 def make_oracle(config: Config, initial: Tensors | None, *, dtype: str = "float64") -> Any:
     """The oracle of a configuration with the given weights, or with weights that it draws. Needs torch."""
-    import pytorch_oracle as oracle
     import torch
+
+    from pytorch_reference import oracle
 
     model = config.model
     gen = oracle.Generator(nz=model.nz, **_oracle_options(model.gen))

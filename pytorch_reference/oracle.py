@@ -109,7 +109,7 @@ def replicate(net: nn.Module, count: int) -> None:
         _set_buffers(net, kept)
         return torch.cat(outputs)
 
-    net.forward = in_parts  # type: ignore[method-assign]
+    net.forward = in_parts
 
 
 def _set_buffers(net: nn.Module, values: list[Tensor]) -> None:

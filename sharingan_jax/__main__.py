@@ -1,0 +1,92 @@
+"""The command line: `sharingan-jax COMMAND`, `python -m sharingan_jax COMMAND` or `python main.py COMMAND`."""
+
+import difflib
+import errno
+import importlib
+import sys
+
+import sharingan_jax
+from sharingan_jax.errors import Stopped, UserError, command_line
+
+COMMANDS = {
+    "train": ("train", "train a configuration, or continue a run"),
+    "sample": ("sample", "draw images from a trained run"),
+    "export": ("export", "write PyTorch weights, a replay kit or a portable sampler"),
+    "import": ("import_weights", "start a run from PyTorch weights"),
+    "verify": ("verify", "repeat a run and check that it is bitwise identical"),
+    "diff": ("diff", "show what differs between two runs"),
+    "configs": ("configs", "list the configurations, with their length"),
+    "runs": ("runs", "list the runs below a folder, with their state"),
+}
+"""Each command's module in `sharingan_jax.commands`, and what it does."""
+
+OVERVIEW = """\
+usage: {prog} COMMAND ...
+
+{description}
+
+commands:
+{commands}
+
+Without a command, flags go to train. Start here:
+  {prog} --config default
+  {prog} COMMAND --help
+  {prog} --version
+"""
+
+WRITABLE = "; give a folder that may be written to"
+NEXT: dict[int | None, str] = {
+    errno.ENOSPC: "; make room on the disk, and the same command continues from the last checkpoint",
+    errno.EROFS: WRITABLE,
+    errno.EACCES: WRITABLE,
+}
+"""What to do next, if the system's own words do not say it."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command, `train` if the first word is a flag, and return the exit code of the process."""
+    words = sys.argv[1:] if arguments is None else arguments
+    from sharingan_jax.devices.environment import pin_jax
+
+    pin_jax()
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        print(f"sharingan-jax {sharingan_jax.__version__}")
+        return 0
+    name, rest = ("train", words) if words[0].startswith("-") else (words[0], words[1:])
+    try:
+        return _run(name, rest)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # A full disk or a folder that may not be written: the system's own words name the file.
+        print(f"error: {error}{NEXT.get(error.errno, '')}", file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        print(stopped)
+        return stopped.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; everything saved so far is intact", file=sys.stderr)
+        return 130
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    if name not in COMMANDS:
+        nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
+        meant = f"Did you mean {nearest[0]}? " if nearest else ""
+        raise UserError(f"{name}: no such command. {meant}Choose one of {', '.join(COMMANDS)}.")
+    command = importlib.import_module(f"sharingan_jax.commands.{COMMANDS[name][0]}")
+    code: int = command.run(arguments)
+    return code
+
+
+def overview() -> str:
+    """Return the list of commands."""
+    commands = "\n".join(f"  {name:<9}{purpose}" for name, (_, purpose) in COMMANDS.items())
+    return OVERVIEW.format(prog=command_line(), description=sharingan_jax.__doc__, commands=commands).rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Write a run's networks, its first steps or its sampler for other programs."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sharingan_jax.errors import UserError
+
+Format = Literal["pytorch", "trace", "stablehlo"]
+ENDINGS: dict[str, tuple[str, ...]] = {"pytorch": (".safetensors", ".pth"), "trace": (".npz",), "stablehlo": (".stablehlo",)}
+OPTIONS = {"step": ("pytorch", "stablehlo"), "steps": ("trace",), "statistics": ("stablehlo",)}
+"""The formats that each option belongs to."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file that was written, the steps it holds (the first and the last), and one sentence about it."""
+
+    path: Path
+    steps: tuple[int, int]
+    summary: str
+
+
+def export(
+    workdir: str | Path,
+    out: str | Path,
+    *,
+    format: Format,
+    step: int | None = None,
+    steps: int | None = None,
+    statistics: Literal["batch", "running"] | None = None,
+) -> Export:
+    """Write the run in `workdir` to the file `out`. The run does not change.
+
+    - `pytorch`: both networks as a state dict with the original's names and layouts, .safetensors or (with torch) .pth;
+    - `trace`: the first `steps` (default 10) run again: weights before and after, every image, latent and metric, .npz;
+    - `stablehlo`: the sampler for any number of latents, with the weights inside, with batch norm's `statistics`.
+
+    `step` chooses the checkpoint of `pytorch` and `stablehlo`, by default the last. Raise UserError if an option does not
+    belong to the format, or if the run lacks what the format needs.
+    """
+    out, workdir = Path(os.path.expanduser(out)), Path(os.path.expanduser(workdir))
+    given = {"step": step, "steps": steps, "statistics": statistics}
+    if format not in ENDINGS:
+        raise UserError(f"--format={format}: expected one of {', '.join(ENDINGS)}")
+    if out.suffix not in ENDINGS[format]:
+        raise UserError(f"--out={out}: expected a name ending in {' or '.join(ENDINGS[format])} for --format={format}")
+    for name, formats in OPTIONS.items():
+        if given[name] is not None and format not in formats:
+            raise UserError(f"--{name}: goes with --format={' or '.join(formats)}, not with {format}")
+    if steps is not None and steps < 1:
+        raise UserError(f"--steps={steps}: expected at least 1")
+    match format:
+        case "pytorch":
+            return _pytorch(workdir, out, step=step)
+        case "trace":
+            return _trace(workdir, out, steps=steps or 10)
+        case "stablehlo":
+            return _stablehlo(workdir, out, step=step, statistics=statistics or "batch")
+
+
+def _pytorch(workdir: Path, out: Path, *, step: int | None) -> Export:
+    from sharingan_jax.gan.state import digest
+    from sharingan_jax.interop.state_dict import to_tensors
+    from sharingan_jax.interop.torch_files import write_pth, write_safetensors
+    from sharingan_jax.run.load import load_run
+
+    run = load_run(workdir)
+    state = run.state(step)
+    tensors, chosen = to_tensors(run.config, state), int(state.step)
+    if out.suffix == ".pth":
+        write_pth(out, tensors)
+    else:
+        write_safetensors(out, tensors, {"step": str(chosen), "digest": digest(state)})
+    return Export(out, (chosen, chosen), f"{len(tensors)} tensors of step {chosen} in {out}")
+
+
+def _trace(workdir: Path, out: Path, *, steps: int) -> Export:
+    import numpy as np
+
+    from sharingan_jax.devices.environment import pin_environment
+    from sharingan_jax.files import write_atomically
+    from sharingan_jax.run.folder import RunFolder, read_config
+    from sharingan_jax.run.metrics import read_metrics
+
+    pin_environment(read_config(RunFolder(workdir)), recorded=0)  # Before JAX is imported.
+
+    from sharingan_jax.interop.trace import compare_with_records, record_trace, run_beginning
+
+    beginning = run_beginning(workdir)
+    trace = record_trace(beginning, steps=steps)
+    recorded, differing = compare_with_records(trace, read_metrics(beginning.folder))
+    write_atomically(out, lambda file: np.savez_compressed(file, **trace))  # type: ignore[arg-type]
+    first, last = map(int, trace["step"][[0, -1]])
+    if differing:
+        verdict = f"their metrics differ from metrics.jsonl from step {differing[0]} on"
+    elif recorded:
+        verdict = f"their metrics equal metrics.jsonl bit for bit at all {recorded} steps that it has"
+    else:
+        verdict = "metrics.jsonl has none of these steps to compare with"
+    return Export(out, (first, last), f"steps {first} to {last} in {out}; {verdict}")
+
+
+def _stablehlo(workdir: Path, out: Path, *, step: int | None, statistics: Literal["batch", "running"]) -> Export:
+    from sharingan_jax.files import write_atomically
+    from sharingan_jax.interop.stablehlo import export_sampler
+    from sharingan_jax.run.load import load_run
+
+    run = load_run(workdir)
+    state = run.state(step)
+    content, chosen = export_sampler(run.config, state, statistics=statistics), int(state.step)
+    write_atomically(out, lambda file: file.write(content))
+    return Export(out, (chosen, chosen), f"the sampler of step {chosen} in {out}, {len(content) / 1e6:.1f} MB")
