@@ -78,7 +78,7 @@ class Generator(nnx.Module):
             conv = SpectralConv(
                 c_in,
                 channels if is_last else c_out,
-                convolve=convolutions.open if side == FIRST_SIDE else convolutions.up,
+                convolve=convolutions.project_up if side == FIRST_SIDE else convolutions.up,
                 spectral_norm=spectral_norm,
                 normals=normals.inside(f"to{side}"),
                 dtype=dtype,
@@ -135,7 +135,7 @@ class Discriminator(nnx.Module):
                 setattr(self, f"bn{side}", norm(c_out, normals=normals.inside(f"bn{side}")))
             c_in, c_out = c_out, 2 * c_out
         # Always float32: this is one number an image, and a bfloat16 logit would have two decimal digits.
-        self.to1 = SpectralConv(c_in, 1, convolve=convolutions.close, spectral_norm=False, normals=normals.inside("to1"))
+        self.to1 = SpectralConv(c_in, 1, convolve=convolutions.project_down, spectral_norm=False, normals=normals.inside("to1"))
 
     def __call__(self, x: Array, *, mode: Mode) -> Array:
         first, *sides = stage_sides(self.size)[-2::-1]

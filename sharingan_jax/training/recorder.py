@@ -24,7 +24,7 @@ from sharingan_jax.run.manifest import Environment, Manifest, Start, describe_da
 from sharingan_jax.run.metrics import Record, append_metrics, read_metrics, write_metrics
 from sharingan_jax.training.setup import RunSetup, new_manifest
 
-ADVICE = "lower optim.disc.lr and optim.gen.lr, optim.disc.clip_norm=5 or model.disc_spectral_norm=True may keep it finite"
+ADVICE = "lower optim.disc.lr and optim.gen.lr, optim.disc.clip_norm=5 or model.disc.spectral_norm=True may keep it finite"
 
 
 class NonFiniteError(UserError):

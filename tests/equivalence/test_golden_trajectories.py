@@ -106,7 +106,7 @@ def _stopped(sigma: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 def _stopped_up(form: Any) -> Convolutions:
     forms = convolutions(form)
-    return forms._replace(open=lambda x, kernel: forms.open(x, jax.lax.stop_gradient(kernel)))
+    return forms._replace(project_up=lambda x, kernel: forms.project_up(x, jax.lax.stop_gradient(kernel)))
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
