@@ -118,7 +118,7 @@ FAULTS = {
     "all-damaged": Fault(
         "every checkpoint damaged",
         "bytes changed in all of them",
-        "no whole checkpoint is left to go on from: put one back, or begin in another --workdir",
+        "no whole checkpoint is left to continue from: put one back, or start in another --workdir",
         "2",
         "everything, unchanged",
         f"{TRAINING}::test_a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is",
@@ -134,7 +134,7 @@ FAULTS = {
     "pictures": Fault(
         "images changed since the run started",
         "one image painted over",
-        "the pictures have changed since the run began … : other contents",
+        "the images have changed since the run started … : other contents",
         "2",
         "everything, unchanged",
         f"{TRAINING}::test_changed_pictures_are_refused",
