@@ -110,7 +110,7 @@ FAULTS = {
     "damaged": Fault(
         "checkpoint with changed bytes, truncated, or emptied",
         "bytes of its files changed, files cut in half, its folder emptied",
-        "; it is now … , and the run goes on from step",
+        "; it is now … , and the run continues from step",
         "0",
         "the checkpoint before it; the damaged one moves to `damaged/`; the run ends with the same bits",
         f"{TRAINING}::test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_leads_to_the_same_bits",
