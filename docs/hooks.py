@@ -54,7 +54,8 @@ def configuration_page() -> str:
         "Change one with `--config.KEY=VALUE`, or with `load_config(name, {KEY: VALUE})` from Python. The defaults are those of",
         "the configuration `default`. *post* is the 2020 blog post and its published code.",
         "",
-        "Settings marked *free* may change when a run continues. Any other change makes it a different run, and its folder is refused.",
+        "Settings marked *free* may change when a run continues. Any other change makes it a different run, and its folder is",
+        "refused.",
         "",
     ]
     rules = _rules()
