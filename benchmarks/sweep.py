@@ -30,7 +30,7 @@ from sharingan_jax.devices.stacked_seeds import jit_stacked_steps, seeds_mesh
 from sharingan_jax.devices.trainer import jit_steps
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState
-from sharingan_jax.model.convolutions import fastest_form
+from sharingan_jax.model.convolutions import fastest_conv_impl
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = (
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[32, 128], choices=(32, 64, 128))
     parser.add_argument("--seeds", type=int, nargs="*", default=[2, 4, 8])
     parser.add_argument(
-        "--forms", nargs="+", default=[fastest_form(jax.default_backend())], choices=("winograd", "direct", "patches")
+        "--forms", nargs="+", default=[fastest_conv_impl(jax.default_backend())], choices=("winograd", "direct", "patches")
     )
     parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=("float32", "bfloat16"))
     parser.add_argument("--precision", default="highest", choices=("highest", "high", "default"), help="train.precision")

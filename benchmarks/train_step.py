@@ -36,7 +36,7 @@ from sharingan_jax.data.emblems.draw import draw_emblems
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.interop.state_dict import to_tensors
-from sharingan_jax.model.convolutions import fastest_form
+from sharingan_jax.model.convolutions import fastest_conv_impl
 from sharingan_jax.rng import draw_latents
 
 ROOT = Path(__file__).parents[1]
@@ -134,7 +134,7 @@ def table(seconds: dict[str, list[float]], *, baseline: str) -> str:
 
 def systems(config: Config, real_u8: np.ndarray, *, direct: bool, through_compile: bool) -> dict[str, Callable[[], Steps]]:
     """What is raced, by name; each is made when it is called."""
-    form = fastest_form(jax.default_backend())
+    form = fastest_conv_impl(jax.default_backend())
     raced: dict[str, Callable[[], Steps]] = {
         f"ours, {form}": partial(our_steps, form, config, real_u8),
         "PyTorch": partial(pytorch_steps, torch.contiguous_format, config, real_u8),

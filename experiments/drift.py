@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from pytorch_reference import replay
 from sharingan_jax.files import write_atomically
-from sharingan_jax.model.convolutions import fastest_form
+from sharingan_jax.model.convolutions import fastest_conv_impl
 
 ROOT = Path(__file__).parents[1]
 
@@ -100,7 +100,7 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("--width", type=int, default=16, help="width of both networks; default: 16")
     parser.add_argument("--figure", type=Path, help="where to draw the distances over the steps")
     flags = parser.parse_args(arguments)
-    impl = fastest_form(jax.default_backend())
+    impl = fastest_conv_impl(jax.default_backend())
     with tempfile.TemporaryDirectory(prefix="sharingan-jax-drift-") as cache:
         jax.config.update("jax_compilation_cache_dir", cache)  # All seeds run one program, which else is compiled for each.
         drifts = {

@@ -120,11 +120,11 @@ def test_without_it_no_bfloat16_is_in_the_program(form: str) -> None:
     assert "bf16" not in _lowered("float32", form)
 
 
-@pytest.mark.parametrize("name", ["down", "up", "close", "open"])
+@pytest.mark.parametrize("name", ["down", "up", "project_down", "project_up"])
 def test_products_of_bfloat16_are_summed_in_float32(name: str) -> None:
     """As if all were float32 and the result alone were rounded: by half a unit of its eighth bit, and float32's own rounding."""
     rng, c = np.random.default_rng(0), 512
-    side = {"down": 8, "up": 8, "close": 4, "open": 1}[name]
+    side = {"down": 8, "up": 8, "project_down": 4, "project_up": 1}[name]
     # Whole numbers, all above 0: a sum kept in bfloat16 would stop growing long before its end.
     x, kernel = (jnp.asarray(rng.integers(1, 16, shape), jnp.bfloat16) for shape in ((2, side, side, c), (4, 4, c, 4)))
     convolve: Any = getattr(convolutions("direct"), name)

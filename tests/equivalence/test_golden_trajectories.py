@@ -104,9 +104,9 @@ def _stopped(sigma: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     return lambda self, kernel, *, mode: jax.lax.stop_gradient(sigma(self, kernel, mode=mode))
 
 
-def _stopped_up(form: Any) -> Convolutions:
-    forms = convolutions(form)
-    return forms._replace(open=lambda x, kernel: forms.open(x, jax.lax.stop_gradient(kernel)))
+def _stopped_up(conv_impl: Any) -> Convolutions:
+    maps = convolutions(conv_impl)
+    return maps._replace(project_up=lambda x, kernel: maps.project_up(x, jax.lax.stop_gradient(kernel)))
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)

@@ -13,7 +13,7 @@ from sharingan_jax.config.schema import AdamConfig
 from sharingan_jax.gan.losses import bce_disc, bce_gen
 from sharingan_jax.gan.optim import build_optimizer, clip_by_global_norm
 from sharingan_jax.interop.tensor_table import Tensor
-from sharingan_jax.model.convolutions import close, convolutions, open_
+from sharingan_jax.model.convolutions import convolutions, project_down, project_up
 from sharingan_jax.model.functional import Net
 from sharingan_jax.model.layers import BatchNorm, SpectralConv, l2_normalise, leaky_relu
 from sharingan_jax.rng import NamedNormals
@@ -55,8 +55,8 @@ CONVOLUTIONS: dict[str, tuple[Callable[..., jax.Array], Tensor, int, tuple[int, 
     "down, winograd": (convolutions("winograd").down, DOWN, 16, (2, 1), "conv2d"),
     "up, direct": (convolutions("direct").up, UP, 8, (2, 1), "conv_transpose2d"),
     "up, winograd": (convolutions("winograd").up, UP, 8, (2, 1), "conv_transpose2d"),
-    "close": (close, DOWN, 4, (1, 0), "conv2d"),
-    "open": (open_, UP, 1, (1, 0), "conv_transpose2d"),
+    "project_down": (project_down, DOWN, 4, (1, 0), "conv2d"),
+    "project_up": (project_up, UP, 1, (1, 0), "conv_transpose2d"),
 }
 
 

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharingan_jax.model.convolutions import (
-    close,
     convolutions,
     direct_down,
     direct_up,
-    fastest_form,
-    open_,
+    fastest_conv_impl,
     patches_down,
     patches_up,
+    project_down,
+    project_up,
     winograd_down,
     winograd_up,
 )
@@ -106,14 +106,14 @@ def test_direct_up_follows_its_written_formula() -> None:
 def test_the_ends_are_convolutions_of_one_position() -> None:
     with jax.enable_x64(True):
         x, kernel, z, opening = _arrays(0, (3, 4, 4, 6), (4, 4, 6, 2), (3, 1, 1, 5), (4, 4, 5, 2))
-        np.testing.assert_allclose(close(x, kernel)[:, 0, 0], jnp.einsum("bhwc,hwco->bo", x, kernel), rtol=1e-12)
-        np.testing.assert_allclose(open_(z, opening), jnp.einsum("bc,hwco->bhwo", z[:, 0, 0], opening), rtol=1e-12)
+        np.testing.assert_allclose(project_down(x, kernel)[:, 0, 0], jnp.einsum("bhwc,hwco->bo", x, kernel), rtol=1e-12)
+        np.testing.assert_allclose(project_up(z, opening), jnp.einsum("bc,hwco->bhwo", z[:, 0, 0], opening), rtol=1e-12)
 
 
 def test_the_form_follows_the_backend() -> None:
-    assert fastest_form("cpu") == "winograd"
-    assert fastest_form("gpu") == "patches"
-    assert fastest_form("tpu") == "direct"
+    assert fastest_conv_impl("cpu") == "winograd"
+    assert fastest_conv_impl("gpu") == "patches"
+    assert fastest_conv_impl("tpu") == "direct"
     assert convolutions("winograd").down is winograd_down
     assert convolutions("patches").up is patches_up
     with pytest.raises(ValueError, match="fft"):

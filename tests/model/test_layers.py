@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sharingan_jax.model.convolutions import close
+from sharingan_jax.model.convolutions import project_down
 from sharingan_jax.model.functional import Net
 from sharingan_jax.model.layers import BatchNorm, Buffer, SpectralConv, leaky_relu, power_iteration
 from sharingan_jax.rng import NamedNormals
@@ -22,7 +22,7 @@ def _normals(seed: int = 0) -> NamedNormals:
 
 
 def _conv(*, spectral_norm: bool = True) -> SpectralConv:
-    return SpectralConv(3, 5, convolve=close, spectral_norm=spectral_norm, normals=_normals())
+    return SpectralConv(3, 5, convolve=project_down, spectral_norm=spectral_norm, normals=_normals())
 
 
 def _pictures(*shape: int) -> Any:
