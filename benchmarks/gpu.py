@@ -155,6 +155,8 @@ class Worker:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 class Race:

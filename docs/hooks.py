@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
 from mkdocs.structure.files import File, Files
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # The checkout: `mkdocs` does not put the current folder there.
 
 from sharingan_jax.config import schema
 from sharingan_jax.config.reference import Setting, list_configurations, setting_reference
@@ -54,7 +53,8 @@ def configuration_page() -> str:
         "Change one with `--config.KEY=VALUE`, or with `load_config(name, {KEY: VALUE})` from Python. The defaults are those of",
         "the configuration `default`. *post* is the 2020 blog post and its published code.",
         "",
-        "Settings marked *free* may change when a run continues. Any other change makes it a different run, and its folder is refused.",
+        "Settings marked *free* may change when a run continues. Any other change makes it a different run, and its folder is",
+        "refused.",
         "",
     ]
     rules = _rules()

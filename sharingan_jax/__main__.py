@@ -48,7 +48,6 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     from sharingan_jax.devices.environment import pin_jax
 
-    pin_jax()
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -57,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     name, rest = ("train", words) if words[0].startswith("-") else (words[0], words[1:])
     try:
+        pin_jax()
         return _run(name, rest)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

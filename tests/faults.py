@@ -110,7 +110,7 @@ FAULTS = {
     "damaged": Fault(
         "checkpoint with changed bytes, truncated, or emptied",
         "bytes of its files changed, files cut in half, its folder emptied",
-        "; it is now … , and the run goes on from step",
+        "; it is now … , and the run continues from step",
         "0",
         "the checkpoint before it; the damaged one moves to `damaged/`; the run ends with the same bits",
         f"{TRAINING}::test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_leads_to_the_same_bits",
@@ -118,7 +118,7 @@ FAULTS = {
     "all-damaged": Fault(
         "every checkpoint damaged",
         "bytes changed in all of them",
-        "no whole checkpoint is left to go on from: put one back, or begin in another --workdir",
+        "no whole checkpoint is left to continue from: put one back, or start in another --workdir",
         "2",
         "everything, unchanged",
         f"{TRAINING}::test_a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is",
@@ -134,7 +134,7 @@ FAULTS = {
     "pictures": Fault(
         "images changed since the run started",
         "one image painted over",
-        "the pictures have changed since the run began … : other contents",
+        "the images have changed since the run started … : other contents",
         "2",
         "everything, unchanged",
         f"{TRAINING}::test_changed_pictures_are_refused",

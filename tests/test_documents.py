@@ -1,4 +1,4 @@
-"""What the documents name is there."""
+"""What the documents name exists: tests, files, settings, links, and the packages in the page on architecture."""
 
 import re
 from pathlib import Path
@@ -6,23 +6,97 @@ from pathlib import Path
 import faults
 import pytest
 from conftest import ROOT
+from test_architecture import LAW, PACKAGE
 
-DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+from sharingan_jax.config.schema import known_keys
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+CURRENT = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
+GENERATED = ("configuration.md", "commands.md")
+"""Pages in docs/reference/ that docs/hooks.py writes when the site is built."""
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+every_current_document = pytest.mark.parametrize("path", CURRENT, ids=lambda path: path.name)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@every_document
 def test_every_test_that_a_document_names_is_there(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
         assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{path.name} names {file}::{name}"
-    every = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    every = "".join(file.read_text(encoding="utf-8") for file in files)
     for name in re.findall(r"`(test_\w+)`", text):
         assert f"def {name}(" in every, f"{path.name} names {name}"
+    for name in re.findall(r"`(test_\w+\.py)`", text):
+        assert name in {file.name for file in files}, f"{path.name} names {name}"
+
+
+@every_current_document
+def test_every_file_that_a_document_names_is_there(path: Path) -> None:
+    names = re.findall(r"`([\w.-]+/[\w./-]*\.(?:py|json|md|txt|ipynb))`", path.read_text(encoding="utf-8"))
+    for name in names:
+        places = [ROOT, PACKAGE, path.parent]
+        assert name.startswith("runs/") or any((place / name).exists() for place in places), f"{path.name} names {name}"
+
+
+@every_current_document
+def test_every_setting_that_a_document_names_is_there(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    keys = set(known_keys())
+    groups = {key.partition(".")[0] for key in keys if "." in key}
+    for key in re.findall(r"--config\.([\w.]+)", text):
+        assert key in keys or key == "KEY", f"{path.name} names {key}"
+    for key in re.findall(r"`([a-z]+\.[a-z_.0-9]+)(?:=[^`]*)?`", text):
+        ends_in_a_file = key.endswith((".py", ".json", ".md", ".txt", ".png", ".gif", ".jsonl", ".npy", ".npz"))
+        if key.partition(".")[0] in groups and not ends_in_a_file:
+            assert key in keys, f"{path.name} names {key}"
+
+
+@every_document
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(((?!https?:)[^)\s]+)\)", path.read_text(encoding="utf-8")):
+        file, _, anchor = target.partition("#")
+        linked = path.parent / file if file else path
+        if linked.parent.name == "reference" and linked.name in GENERATED:
+            continue
+        assert linked.exists(), f"{path.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {_anchor(heading) for heading in headings}, f"{path.name} links to {target}"
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading.lower())).strip("-")
+
+
+def test_the_site_has_every_page_in_its_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2].partition("\n\n")[0]
+    named = set(re.findall(r": ([\w/]+\.md)$", navigation, re.MULTILINE))
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert named == pages | {f"reference/{name}" for name in GENERATED}
+
+
+def test_the_page_on_architecture_has_the_law_and_every_module() -> None:
+    assert f"\n{LAW}\n" in ARCHITECTURE
+    tree = ARCHITECTURE[ARCHITECTURE.index("\nsharingan_jax/\n") : ARCHITECTURE.index("\nconfigs/ ")]
+    top = set(re.findall(r"^  (\w+)  ", tree, re.MULTILINE))
+    assert top == {path.stem for path in PACKAGE.glob("*.py")}
+    packages = {name: modules.split() for name, modules in re.findall(r"^  ([\w/]+)/ .+\n {16}([\w ]+)$", tree, re.MULTILINE)}
+    folders = sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
+    assert sorted(packages) == [folder.relative_to(PACKAGE).as_posix() for folder in folders]
+    for name, modules in packages.items():
+        found = sorted(path.stem for path in (PACKAGE / name).glob("*.py") if path.stem != "__init__")
+        assert sorted(modules) == found, name
 
 
 def test_the_table_of_faults_is_the_one_the_tests_look_into() -> None:
     document = faults.DOCUMENT.read_text(encoding="utf-8")
     assert document == faults.with_table(document), "run python tests/faults.py"
+    for name in ("README.md", "docs/index.md"):
+        assert re.search(r"\btwenty faults\b", (ROOT / name).read_text(encoding="utf-8"), re.IGNORECASE)
+    assert len(faults.FAULTS) == 20
 
 
 @pytest.mark.parametrize("key", faults.FAULTS)

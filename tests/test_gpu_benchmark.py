@@ -103,7 +103,7 @@ def test_a_worker_trains_ours_and_a_case_that_fails_is_a_row_of_its_own() -> Non
     race.end()
     assert race.rows.seconds[good][0] > 0
     assert len(race.rows.digests[good]) == 64
-    assert "no convolution form 'fft'" in race.rows.errors[bad]
+    assert "no implementation 'fft' of convolutions" in race.rows.errors[bad]
 
 
 def test_ratios_are_medians_over_rounds() -> None:

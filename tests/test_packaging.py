@@ -61,6 +61,7 @@ def test_the_packages_are_named_in_full() -> None:
 def test_the_extras_are_what_the_requirements_files_list() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     assert extras["dev"] == _lines("requirements-dev.txt")
+    assert extras["docs"] == _lines("requirements-docs.txt")
     assert PROJECT["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
     text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     assert all(f'"{line}"' in text for line in (*extras["cuda"], *extras["tpu"]))

@@ -52,7 +52,7 @@ def convolutions(conv_impl: ConvImpl) -> Convolutions:
             return Convolutions(direct_down, direct_up, project_down, project_up)
         case "patches":
             return Convolutions(patches_down, patches_up, project_down, project_up)
-    raise ValueError(f"no convolution form {conv_impl!r}")
+    raise ValueError(f"no implementation {conv_impl!r} of convolutions")
 
 
 def fastest_conv_impl(backend: str) -> ConvImpl:
@@ -66,31 +66,31 @@ def fastest_conv_impl(backend: str) -> ConvImpl:
 
 
 def project_down(x: Array, kernel: Array) -> Array:
-    """Convolution of [B, 4, 4, in] with no padding: one position is left, [B, 1, 1, out]."""
+    """Convolve [B, 4, 4, in] without padding, which leaves one position: [B, 1, 1, out]."""
     y = x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1])  # [B, out]
     return y[:, None, None, :]
 
 
 def project_up(x: Array, kernel: Array) -> Array:
-    """Transposed convolution of [B, 1, 1, in] with no padding: [B, 4, 4, out]."""
+    """Convolve [B, 1, 1, in], transposed and without padding: [B, 4, 4, out]."""
     kh, kw, c, out = kernel.shape
     matrix = kernel.transpose(2, 0, 1, 3).reshape(c, -1)  # [in, 4*4*out]
     return (x.reshape(x.shape[0], c) @ matrix).reshape(-1, kh, kw, out)
 
 
 def direct_down(x: Array, kernel: Array) -> Array:
-    """Convolution, stride 2, padding 1: [B, H, W, in] -> [B, H/2, W/2, out]."""
+    """Convolve with stride 2 and padding 1: [B, H, W, in] -> [B, H/2, W/2, out]."""
     return lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=_NUMBERS)
 
 
 def direct_up(x: Array, kernel: Array) -> Array:
-    """Transposed convolution, stride 2, padding 1: [B, H, W, in] -> [B, 2H, 2W, out]."""
+    """Convolve, transposed, with stride 2 and padding 1: [B, H, W, in] -> [B, 2H, 2W, out]."""
     flipped = kernel[::-1, ::-1]
     return lax.conv_general_dilated(x, flipped, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=_NUMBERS)
 
 
 def winograd_down(x: Array, kernel: Array) -> Array:
-    """As `direct_down`, by nine products over tiles of 2×2 outputs; H and W are multiples of 4."""
+    """Compute `direct_down` by nine products over tiles of 2×2 outputs; H and W are multiples of 4."""
     b, h, w, c = x.shape
     out = kernel.shape[-1]
     products = [
@@ -101,7 +101,7 @@ def winograd_down(x: Array, kernel: Array) -> Array:
 
 
 def winograd_up(x: Array, kernel: Array) -> Array:
-    """As `direct_up`, by nine products over tiles of 2×2 inputs; H and W are even. It is the transpose of `winograd_down`."""
+    """Compute `direct_up` by nine products over tiles of 2×2 inputs; H and W are even. It is the transpose of `winograd_down`."""
     b, h, w, c = x.shape
     out = kernel.shape[-1]
     products = [
@@ -112,7 +112,7 @@ def winograd_up(x: Array, kernel: Array) -> Array:
 
 
 def patches_down(x: Array, kernel: Array) -> Array:
-    """As `direct_down`, by one product over patches of 4×4 pixels; H and W are even."""
+    """Compute `direct_down` by one product over patches of 4×4 pixels; H and W are even."""
     b, h, w, c = x.shape
     out = kernel.shape[-1]
     y = extract_patches(x).reshape(-1, 16 * c) @ kernel.reshape(16 * c, out)  # [B*H/2*W/2, 16*in] @ [16*in, out]
@@ -120,7 +120,7 @@ def patches_down(x: Array, kernel: Array) -> Array:
 
 
 def patches_up(x: Array, kernel: Array) -> Array:
-    """As `direct_up`, by one product that makes a patch of 4×4 pixels from each input; patches that overlap are added."""
+    """Compute `direct_up` by one product that makes a patch of 4×4 pixels from each input; patches that overlap are added."""
     b, h, w, c = x.shape
     out = kernel.shape[-1]
     matrix = kernel.transpose(2, 0, 1, 3).reshape(c, 16 * out)  # [in, 16*out]
@@ -128,9 +128,9 @@ def patches_up(x: Array, kernel: Array) -> Array:
 
 
 def linear_with_transpose(forward: LinearMap, transpose: LinearMap) -> tuple[LinearMap, LinearMap]:
-    """Return two linear maps that are each other's transposes, differentiated through each other.
+    """Return a linear map and its transpose, each with the other as its gradient.
 
-    By default JAX transposes slices into sums of padded arrays, one for each slice; the written transposes are a few adds.
+    JAX itself transposes slices into sums of padded arrays, one for each slice. The transposes written here are a few adds.
     """
     f, g = jax.custom_vjp(forward), jax.custom_vjp(transpose)
     f.defvjp(lambda x: (forward(x), None), lambda _, y: (g(y),))
@@ -139,20 +139,20 @@ def linear_with_transpose(forward: LinearMap, transpose: LinearMap) -> tuple[Lin
 
 
 def _pad_and_block(image: Array) -> Array:
-    """[B, H, W, C] -> [B, H/2 + 1, W/2 + 1, 2, 2, C]: the blocks of 2×2 pixels of the image padded by 1."""
+    """Cut the image, padded by 1, into blocks of 2×2 pixels: [B, H, W, C] -> [B, H/2 + 1, W/2 + 1, 2, 2, C]."""
     b, h, w, c = image.shape
     padded = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
     return padded.reshape(b, h // 2 + 1, 2, w // 2 + 1, 2, c).transpose(0, 1, 3, 2, 4, 5)
 
 
 def _unblock_and_crop(blocks: Array) -> Array:
-    """The transpose of `_pad_and_block`: [B, r, s, 2, 2, C] -> [B, 2r − 2, 2s − 2, C]."""
+    """Apply the transpose of `_pad_and_block`: [B, r, s, 2, 2, C] -> [B, 2r − 2, 2s − 2, C]."""
     b, rows, columns, _, _, c = blocks.shape
     return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * rows, 2 * columns, c)[:, 1:-1, 1:-1]
 
 
 def _extract_patches(x: Array) -> Array:
-    """[B, H, W, C] -> [B, H/2, W/2, 4, 4, C]: the pixels that each output of a convolution with stride 2 and padding 1 sees."""
+    """Copy the pixels that each output of a stride-2 convolution sees: [B, H, W, C] -> [B, H/2, W/2, 4, 4, C]."""
     b, h, w, c = x.shape
     rows, columns = h // 2, w // 2
     blocks = _pad_and_block(x)
@@ -162,7 +162,7 @@ def _extract_patches(x: Array) -> Array:
 
 
 def _add_patches(patches: Array) -> Array:
-    """The transpose of `_extract_patches`: each pixel is the sum of its places in up to four patches."""
+    """Apply the transpose of `_extract_patches`: each pixel is the sum of its places in up to four patches."""
     b, rows, columns, _, _, c = patches.shape
     parts = patches.reshape(b, rows, columns, 2, 2, 2, 2, c)  # [.., block row, row, block column, column, C]
 
@@ -173,7 +173,7 @@ def _add_patches(patches: Array) -> Array:
 
 
 def _data_transform(x: Array) -> tuple[Array, ...]:
-    """[B, H, W, C] -> nine [B, H/4, W/4, 2, 2, C]: Winograd's data transform of the padded image's blocks of 2×2 pixels."""
+    """Apply Winograd's data transform to the image's blocks of 2×2 pixels: [B, H, W, C] -> nine [B, H/4, W/4, 2, 2, C]."""
 
     def along(x: Array, axis: int) -> tuple[Array, Array, Array]:
         size = x.shape[axis]
@@ -184,7 +184,7 @@ def _data_transform(x: Array) -> tuple[Array, ...]:
 
 
 def _data_transform_transposed(tiles: tuple[Array, ...]) -> Array:
-    """The transpose of `_data_transform`: nine [B, t, s, 2, 2, C] -> [B, 4t, 4s, C]."""
+    """Apply the transpose of `_data_transform`: nine [B, t, s, 2, 2, C] -> [B, 4t, 4s, C]."""
 
     def along(m0: Array, m1: Array, m2: Array, *, axis: int) -> Array:
         before, after = [(0, 0)] * m0.ndim, [(0, 0)] * m0.ndim
@@ -200,7 +200,7 @@ def _data_transform_transposed(tiles: tuple[Array, ...]) -> Array:
 
 
 def _kernel_transform(kernel: Array) -> tuple[Array, ...]:
-    """[4, 4, in, out] -> nine [2, 2, in, out]: Winograd's kernel transform."""
+    """Apply Winograd's kernel transform: [4, 4, in, out] -> nine [2, 2, in, out]."""
     blocks = kernel.reshape(2, 2, 2, 2, *kernel.shape[2:])  # [block row, row, block column, column, in, out]
 
     def along(g: Array) -> tuple[Array, Array, Array]:
@@ -210,7 +210,7 @@ def _kernel_transform(kernel: Array) -> tuple[Array, ...]:
 
 
 def _kernel_transform_transposed(g: tuple[Array, ...]) -> Array:
-    """The transpose of `_kernel_transform`: nine [2, 2, in, out] -> [4, 4, in, out]."""
+    """Apply the transpose of `_kernel_transform`: nine [2, 2, in, out] -> [4, 4, in, out]."""
     rows = [(g[3 * i] + g[3 * i + 1], g[3 * i + 1] + g[3 * i + 2]) for i in range(3)]
     # blocks[block row][block column] is [row, column, in, out]
     blocks = [[rows[i][j] + rows[i + 1][j] for j in (0, 1)] for i in (0, 1)]
@@ -219,7 +219,7 @@ def _kernel_transform_transposed(g: tuple[Array, ...]) -> Array:
 
 
 def _output_transform(m: tuple[Array, ...]) -> Array:
-    """Nine [B, t, s, C] -> [B, 2t, 2s, C]: Winograd's output transform."""
+    """Apply Winograd's output transform: nine [B, t, s, C] -> [B, 2t, 2s, C]."""
     rows = [(m[3 * i] + m[3 * i + 1], m[3 * i + 1] - m[3 * i + 2]) for i in range(3)]
     upper = jnp.stack([rows[0][j] + rows[1][j] for j in (0, 1)], 3)
     lower = jnp.stack([rows[1][j] - rows[2][j] for j in (0, 1)], 3)
@@ -229,7 +229,7 @@ def _output_transform(m: tuple[Array, ...]) -> Array:
 
 
 def _output_transform_transposed(y: Array) -> tuple[Array, ...]:
-    """The transpose of `_output_transform`: [B, 2t, 2s, C] -> nine [B, t, s, C]."""
+    """Apply the transpose of `_output_transform`: [B, 2t, 2s, C] -> nine [B, t, s, C]."""
     b, h, w, c = y.shape
     y = y.reshape(b, h // 2, 2, w // 2, 2, c)
 

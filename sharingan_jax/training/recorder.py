@@ -24,7 +24,7 @@ from sharingan_jax.run.manifest import Environment, Manifest, Start, describe_da
 from sharingan_jax.run.metrics import Record, append_metrics, read_metrics, write_metrics
 from sharingan_jax.training.setup import RunSetup, new_manifest
 
-ADVICE = "lower optim.disc.lr and optim.gen.lr, optim.disc.clip_norm=5 or model.disc_spectral_norm=True may keep it finite"
+ADVICE = "lower optim.disc.lr and optim.gen.lr, optim.disc.clip_norm=5 or model.disc.spectral_norm=True may keep it finite"
 
 
 class NonFiniteError(UserError):
@@ -63,15 +63,16 @@ class OpenRun:
         """
         setup, folder, step = self.setup, self.setup.folder, self.step
         manifest = self.manifest or new_manifest(setup, step=step)
-        self.manifest = replace(manifest, step=step, status="running").with_start(Start(step, environment))
+        manifest = replace(manifest, step=step, status="running").with_start(Start(step, environment))
 
-        def write(manifest: Manifest = self.manifest) -> None:
+        def write() -> None:
             write_metrics(folder, records_up_to(setup.existing, read_metrics(folder), step))
             write_config(folder, setup.config)
             write_data_record(folder.data, describe_data(setup.config, setup.dataset))
             write_manifest(folder.manifest, manifest)
 
         setup.processes.on_primary(write)
+        self.manifest = manifest  # Not before: a start that is refused has written nothing.
 
     def finish(self, *, seconds: float) -> str:
         """Write the manifest and the plots of a run that is complete or stopped; return the state's digest.

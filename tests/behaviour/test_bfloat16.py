@@ -173,5 +173,5 @@ def test_another_dtype_is_another_run(run: Path, pictures: Path, capsys: pytest.
 @pytest.mark.parametrize(("wrong", "nearest"), [("bfloat", "bfloat16"), ("float23", "float32"), ("bf16", "bfloat16")])
 def test_a_dtype_there_is_not_is_refused_with_the_nearest(wrong: str, nearest: str) -> None:
     config = Path(__file__).parents[2] / "configs" / "default.py"
-    with pytest.raises(UserError, match=rf"model\.dtype='{wrong}' must be one of float32, bfloat16; did you mean {nearest}\?"):
+    with pytest.raises(UserError, match=rf"model\.dtype='{wrong}': expected one of float32, bfloat16\. Did you mean {nearest}\?"):
         load_config(config, [("model.dtype", wrong)])

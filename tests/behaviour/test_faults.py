@@ -125,10 +125,10 @@ def test_a_checkpoint_of_other_shapes_is_refused_and_left_as_it_is(
     workdir = tmp_path / "run"
     shutil.copytree(whole_run, workdir)
     settings = json.loads((workdir / "config.json").read_text())
-    settings["model"]["ngf"] *= 2
+    settings["model"]["gen"]["width"] *= 2
     (workdir / "config.json").write_text(json.dumps(settings))
     before = contents_of(workdir)
-    assert main.main(train_arguments(pictures, workdir, f"--config.model.gen.width={settings['model']['ngf']}")) == 2
+    assert main.main(train_arguments(pictures, workdir, f"--config.model.gen.width={settings['model']['gen']['width']}")) == 2
     error = capsys.readouterr().err
     assert FAULTS["shapes"].is_shown_in(error), error
     assert main.main(["sample", "--workdir", str(workdir), "--out", str(tmp_path / "grid.png")]) == 2

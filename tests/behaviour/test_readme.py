@@ -1,138 +1,250 @@
-"""Every command of the README is run: as it stands there, but on networks and pictures so small that it takes seconds."""
+"""Every command and every piece of Python in the README and the pages of docs/ runs: on tiny networks, so that it takes seconds.
+
+A command that takes minutes even then is checked against its parser: see `LONG`.
+"""
 
 import importlib
+import json
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT, TINY
+from PIL import Image
 
 import main
+import sharingan_jax as sg
+from sharingan_jax.data.emblems.draw import draw_emblem
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-INSTALL = "python3 -m venv .venv && .venv/bin/pip install -r "
+PAGES = ["README.md", *sorted(f"docs/{path.relative_to(ROOT / 'docs').as_posix()}" for path in (ROOT / "docs").rglob("*.md"))]
+INSTALL = "python3 -m venv .venv && .venv/bin/pip install "
 WHOLE_BATCHES = "--config.train.batch_size=10"  # A partial batch is one more program to compile.
-RUNS_ALONE = ("--help", "sample", "export", "verify", "diff", "runs/short/manifest.json", "configs/smoke.py")
+SHORT = ["--config.train.steps=4", "--config.sample.every=2"]
+NEEDS_DEFAULT = ("docs/equivalence.md",)
+"""Pages whose commands read `runs/default/seed-0`. The others read the run of the README's first command, or train their own."""
+LONG = ("benchmarks.", "experiments.study train", "experiments.study collect", "experiments.drift", "experiments.post train")
+"""Modules whose commands take minutes or hours. tests/test_benchmarks.py and tests/experiments/ run their parts."""
+OTHER_PROGRAMS = ("pip install ", "python -m pytest ", "python tests/", "mkdocs ", "python3 -m venv ")
+"""Beginnings of commands that install, test or write into the repository: the files that they name must exist."""
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def _blocks(page: str) -> list[tuple[str, str]]:
+    """Return the page's bash and Python blocks, as (language, text), in order."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^```(bash|python)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def _commands() -> list[str]:
-    return [line for block in _blocks("bash") for line in block.splitlines() if line]
+def _commands(page: str) -> list[str]:
+    return [line for language, text in _blocks(page) if language == "bash" for line in text.splitlines() if line]
 
 
-def _python_commands() -> list[str]:
-    return [line for line in _commands() if line.startswith("python ")]
+def _first_command() -> list[str]:
+    """Return the words of the training in the README's first command, from `sharingan-jax` on."""
+    (line,) = [line for line in _commands("README.md") if line.startswith(INSTALL) and "pytest" not in line]
+    program, *words = shlex.split(line.split(" && ")[-1])
+    assert program == ".venv/bin/sharingan-jax"
+    return ["sharingan-jax", *words]
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory, prepared_set: str) -> Path:
-    """A folder that looks like a checkout, with pictures in it, and in which the README's first command has trained."""
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that looks like a checkout, with images in it, in which the README's first command has trained."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("main.py", "configs", "sharingan_jax", "tests", "benchmarks", "experiments", "requirements.txt"):
-        (folder / name).symlink_to(ROOT / name)
-    _draw_pictures(folder / "my_pictures")
-    (first,) = [line for line in _commands() if line.startswith(INSTALL) and "main.py" in line]
-    words = shlex.split(first.split(" && ")[-1])
-    assert words[0] == ".venv/bin/python"
-    subprocess.run([sys.executable, *words[1:], *TINY, WHOLE_BATCHES, "--config.train.steps=4"], cwd=folder, check=True)
+    for path in ROOT.iterdir():
+        if not path.name.startswith(".") and path.name not in ("runs", "build"):
+            (folder / path.name).symlink_to(path)
+    (folder / "my_images").mkdir()
+    for i in range(30):
+        Image.fromarray(draw_emblem(i, size=32)).save(folder / "my_images" / f"{i}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert not _run([*_first_command(), *TINY, WHOLE_BATCHES, *SHORT])
     return folder
 
 
-def _draw_pictures(folder: Path) -> None:
-    from PIL import Image
-
-    from sharingan_jax.data.emblems.draw import draw_emblem
-
-    folder.mkdir()
-    for i in range(30):
-        Image.fromarray(draw_emblem(i, size=32)).save(folder / f"{i}.png")
-
-
 def _shrunk(words: list[str], *, tfds_folder: str) -> list[str]:
-    """The words of a command, with what makes it small behind them."""
-    if "benchmarks.train_step" in words:
-        return [*words, "--rounds", "1", "--steps", "1", "--width", "4"]
-    if any(word in RUNS_ALONE for word in words) or "tell" in words:
+    """Return the words of a command with arguments that make it small."""
+    if words[0] == "sharingan-jax":
+        trains = words[1] in ("train", "import") and "--help" not in words
+        if not trains or words[words.index("--config") + 1 if "--config" in words else 0] in ("smoke", "runs/short"):
+            return words
+    elif "train" not in words:
         return words
-    steps = [] if any("train.steps=" in word for word in words) else ["--config.train.steps=4", "--config.sample.every=2"]
+    steps = [] if any("train.steps=" in word for word in words) else SHORT
     if "--config.data.source=tfds" in words:  # The same command on a set that needs no download.
         words = [word for word in words if "data.name" not in word and "data.split" not in word]
-        steps += ["--config.data.name=tiny_eyes", "--config.data.split=train[:10]", f"--config.data.data_dir={tfds_folder}"]
+        steps = [
+            *steps, "--config.data.name=tiny_eyes", "--config.data.split=train[:10]", f"--config.data.data_dir={tfds_folder}"
+        ]  # fmt: skip
     return [*words, *TINY, WHOLE_BATCHES, *steps]
 
 
 def _run(words: list[str]) -> int | None:
-    """Runs `python ...` in this process, which saves the seconds of importing for each."""
-    assert words.pop(0) == "python"
-    if words[0] == "main.py":
-        try:
-            return main.main(words[1:])
-        except SystemExit as end:
-            return int(end.code or 0)
-    assert words.pop(0) == "-m"
-    code: int | None = importlib.import_module(words[0]).command(words[1:])
-    return code
+    """Run `sharingan-jax ...`, `python main.py ...` or `python -m ...` in this process, which saves the seconds of importing."""
+    program, *words = words
+    if program == "python" and words[0] == "-m":
+        code: int | None = importlib.import_module(words[1]).command(words[2:])
+        return code
+    if program == "python":
+        assert words.pop(0) == "main.py"
+    else:
+        assert program == "sharingan-jax", program
+    try:
+        return main.main(words)
+    except SystemExit as end:
+        return int(end.code or 0)
 
 
-def test_every_python_command_ends_well_in_the_readmes_order(
-    checkout: Path, prepared_set: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def _check_long(command: str) -> None:
+    """Check that a command's module exists, and that its source has each of the flags."""
+    words = shlex.split(command)
+    assert words[:2] == ["python", "-m"], command
+    source = (ROOT / f"{words[2].replace('.', '/')}.py").read_text(encoding="utf-8")
+    for word in words[3:]:
+        if word.startswith("--"):
+            assert f'"{word}"' in source, f"{command}: no flag {word}"
+
+
+def _check_files(command: str) -> None:
+    """Check that the files and folders of the repository that a command names exist."""
+    for name in re.findall(r"(?<=\s)[\w./-]+(?:\.py|\.txt|\.lock)\b|(?<=\s)tests/[\w/]+", command):
+        assert (ROOT / name).exists(), f"{command}: no {name}"
+
+
+def _check_loop(command: str) -> None:
+    """Check the arguments of a shell loop over the processes of one run. tests/behaviour/test_processes.py starts two."""
+    from sharingan_jax.commands.train import make_parser
+
+    (inner,) = re.findall(r"do sharingan-jax train (.*?) & done; wait$", command)
+    flags, overrides = make_parser().parse(shlex.split(inner.replace("$i", "1")))
+    assert (flags.processes, flags.process) == (2, 1)
+    sg.load_config(flags.config, overrides)
+
+
+def _without_installing(command: str) -> str | None:
+    """Return the part of a command that runs here. None if it is checked in another way."""
+    if command.startswith("for "):
+        return _check_loop(command)
+    if command.startswith((INSTALL, *OTHER_PROGRAMS)):
+        return _check_files(command)
+    if any(f"python -m {name}" in command for name in LONG):
+        return _check_long(command)
+    return command
+
+
+RUN = [pytest.param(page, id=page, marks=[] if page == "README.md" else [pytest.mark.slow]) for page in PAGES if _blocks(page)]
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_every_command_and_every_piece_of_python_runs_in_the_order_of_the_page(
+    page: str,
+    checkout: Path,
+    prepared_set: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(checkout)
-    commands = _python_commands()
-    assert len(commands) > 10
-    for command in commands:
-        words = _shrunk(shlex.split(command), tfds_folder=prepared_set)
-        if "benchmarks.train_step" in words:
-            pytest.importorskip("torch", reason="the benchmark needs torch; see requirements-dev.txt")
-        assert not _run(words), f"{command}\n{capsys.readouterr().err}"
-    for left in (
-        "grid.png",
-        "pictures.npy",
-        "walk.gif",
-        "walk/00000.png",
-        "runs/post/losses.png",
-        "runs/folder/seed-0/losses.png",
-        "networks.safetensors",
-        "runs/imported/config.json",
-        "trace.npz",
-        "sampler.stablehlo",
-    ):
-        assert (checkout / left).stat().st_size > 0, left
+    _shrink_load_config(monkeypatch)
+    if page in NEEDS_DEFAULT:
+        assert not _run(["sharingan-jax", "train", "--config", "default", *TINY, WHOLE_BATCHES, *SHORT])
+    names: dict[str, Any] = {}
+    for language, text in _blocks(page):
+        if language == "python":
+            exec(compile(text, page, "exec"), names)
+            continue
+        for line in text.splitlines():
+            command = _without_installing(line) if line else None
+            if command is not None:
+                words = shlex.split(command)
+                if "experiments.study" in words:
+                    words = [str(checkout / "study.png") if word.startswith("docs/images") else word for word in words]
+                if "experiments.post" in words:
+                    _train_the_experiments(checkout)
+                    words = [str(checkout / "post.png") if word.startswith("docs/images") else word for word in words]
+                assert not _run(_shrunk(words, tfds_folder=prepared_set)), f"{command}\n{capsys.readouterr().err}"
+
+
+def _shrink_load_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `sg.load_config` return tiny networks with 100 latents and few steps."""
+    load_config = sg.load_config
+    small = [word.removeprefix("--config.").split("=") for word in [*TINY, WHOLE_BATCHES, *SHORT]]
+    tiny = {key: value for key, value in small if key != "model.nz"}
+    monkeypatch.setattr(sg, "load_config", lambda source, overrides: load_config(source, {**overrides, **tiny}))
+
+
+def _train_the_experiments(checkout: Path) -> None:
+    """Run the command of docs/experiments.md that takes an hour, on tiny networks."""
+    if not (checkout / "runs" / "post").exists():
+        words = ["python", "-m", "experiments.post", "train", "--pictures", "my_images", "--runs", "runs/post"]
+        assert not _run([*words, *TINY, WHOLE_BATCHES, *SHORT])
+
+
+def test_the_pages_have_as_many_commands_as_a_reader_needs() -> None:
+    ran = [command for page in PAGES for command in _commands(page) if command.startswith("sharingan-jax ")]
+    assert len(ran) > 30
+    named = {words[1] for words in map(shlex.split, ran)}
+    assert named == set(importlib.import_module("sharingan_jax.__main__").COMMANDS)
 
 
 def test_the_first_command_leaves_what_the_table_promises(checkout: Path) -> None:
-    table = README[README.index("## What a run leaves") :]
-    names = re.findall(r"^\| `([^`]+)`", table[: table.index("\n\n!")], re.MULTILINE)
-    assert len(names) == 9
-    for name in names:
-        path = checkout / "runs/default/seed-0" / name.replace("000100", "000004")
-        assert path.exists(), name
-        assert path.is_dir() == name.endswith("/"), name
+    for page, count in (("README.md", 10), ("docs/runs.md", 10)):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        table = text[text.index("## What a run leaves") :]
+        names = re.findall(r"^\| `([^`]+)`", table[: table.index("\n\n", table.index("|---|"))], re.MULTILINE)
+        assert len(names) == count
+        for name in names:
+            path = checkout / "runs/quick/seed-0" / name.replace("000100", "000004")
+            assert path.exists(), name
+            assert path.is_dir() == name.endswith("/"), name
+    keys = re.search(r"has the keys `([^`]+)`", (ROOT / "docs" / "runs.md").read_text(encoding="utf-8"))
+    assert keys is not None
+    first = (checkout / "runs/quick/seed-0/metrics.jsonl").read_text().splitlines()[0]
+    assert set(json.loads(first)) == set(keys[1].split(", "))
 
 
-def test_the_install_commands_name_files_there_are_and_ci_finds_its_own() -> None:
-    files = re.findall(r"pip install (?:-q )?-r ([\w.-]+)", README)
-    assert {"requirements.txt", "requirements-dev.txt", "requirements.lock"} <= set(files)
+def test_the_readme_lists_every_command_with_its_purpose() -> None:
+    table = README[README.index("## Commands") : README.index("## What you can rely on")]
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (.+) \|$", table, re.MULTILINE))
+    commands = importlib.import_module("sharingan_jax.__main__").COMMANDS
+    assert rows == {name: purpose for name, (_, purpose) in commands.items()}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 140
+
+
+def test_the_shapes_in_the_readmes_python_are_right(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkout)
+    _shrink_load_config(monkeypatch)
+    names: dict[str, Any] = {}
+    compared = 0
+    for language, text in _blocks("README.md"):
+        if language == "python":
+            for statement in text.splitlines():
+                code, _, comment = statement.partition("  # ")
+                promised = re.match(r"(?:numpy )?(uint8|float32|float64) \[([\w, ]+)\]", comment)
+                if promised is None:
+                    exec(code, names)
+                    continue
+                value = eval(code, names)
+                assert value.dtype == np.dtype(promised[1]), statement
+                sizes = [int(size) if size.isdigit() else len(names["run"].metrics["step"]) for size in promised[2].split(", ")]
+                assert list(value.shape) == sizes, statement
+                compared += 1
+    assert compared == 4
+
+
+def test_the_install_commands_name_files_that_exist_and_ci_finds_its_own() -> None:
+    files = re.findall(
+        r"pip install\s(?:-q )?-r\s+([\w.-]+)", "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    )
+    assert {"requirements-dev.txt", "requirements-docs.txt", "requirements.lock"} <= set(files)
     for name in files:
         assert (ROOT / name).is_file(), name
     assert len(re.findall(r"^python3 -m venv .*pytest$", README, re.MULTILINE)) == 1  # what .ci/run looks for
-
-
-def test_a_colab_runtimes_own_tensorflow_stays_the_only_one(checkout: Path, tmp_path: Path) -> None:
-    (line,) = [line for block in _blocks("python") for line in block.splitlines() if line.startswith("!grep")]
-    filtering = line.removeprefix("!").split(" && ")[0].replace("/tmp/", f"{tmp_path}/")
-    subprocess.run(["bash", "-c", filtering], cwd=checkout, check=True)
-    left = (tmp_path / "requirements.txt").read_text()
-    assert "tensorflow-datasets" in left
-    assert "tensorflow-cpu" not in left
-
-
-def test_every_file_the_readme_links_to_is_there() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+    assert sys.version_info >= (3, 11)

@@ -113,7 +113,7 @@ def test_diff_tells_what_two_runs_have_of_each_others(
 def test_a_log_has_the_originals_lines(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(train_arguments(pictures, tmp_path / "run", "--config.train.steps=4", "--config.log.every=2")) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].endswith("1 files are not pictures and were skipped")
+    assert out[0].endswith("1 files are not images and were skipped")
     assert out[1].startswith("[1/2][2/3]  Loss_D: ")
     assert "step 4/4" in out[2]
     assert "digest" in out[3]
@@ -174,10 +174,10 @@ def test_metrics_cut_short_by_a_crash_are_made_whole(pictures: Path, whole_run: 
     ("line", "message"),
     [
         (None, "has no record of step 1, and the last checkpoint is of step 12"),
-        ("null", "line 4: no record of a step"),
-        ('{"loss_d": 1}', "line 4: no record of a step"),
-        ('{"step": 4, "loss_d": NaN}', "line 4: NaN is no figure"),
-        ('{"step": 4}', "line 4: no record of a step"),
+        ("null", "line 4: not the record of a step"),
+        ('{"loss_d": 1}', "line 4: not the record of a step"),
+        ('{"step": 4, "loss_d": NaN}', "line 4: NaN is not a value of a metric"),
+        ('{"step": 4}', "line 4: not the record of a step"),
         ("the one before", "has no record of step 4"),
         ("\udcff", "line 4: 'utf-8' codec can't decode"),
     ],
@@ -203,7 +203,7 @@ def test_records_that_were_spoilt_are_named_and_nothing_is_written(
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [("--config.seed=5", "of other settings; use those it was made with"), ("", "of other pictures; use those it was made with")],
+    [("--config.seed=5", "of other settings; use those it was made with"), ("", "of other images; use those it was made with")],
 )
 def test_a_checkpoint_alone_knows_its_settings_and_pictures(
     pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, message: str
@@ -247,7 +247,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_leads_to_the_sa
     damage(workdir / "checkpoints" / "12")
     assert main.main(train_arguments(pictures, workdir)) == 0
     out = capsys.readouterr().out
-    assert f"it is now {workdir / 'damaged' / 'step-12'}, and the run goes on from step 8\n" in out
+    assert f"it is now {workdir / 'damaged' / 'step-12'}, and the run continues from step 8\n" in out
     assert FAULTS["damaged"].is_shown_in(out)
     assert (workdir / "damaged" / "step-12").is_dir()
     assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
@@ -336,7 +336,7 @@ def test_changed_pictures_are_refused(
     Image.new("RGB", (40, 40)).save(tmp_path / "07.png")
     assert main.main(train_arguments(tmp_path, whole_run)) == 2
     error = capsys.readouterr().err
-    assert "the pictures have changed since the run began (first: then, second: now): 07.png: other contents; put them" in error
+    assert "the images have changed since the run started (first: then, second: now): 07.png: other contents; put them" in error
     assert FAULTS["pictures"].is_shown_in(error)
 
 

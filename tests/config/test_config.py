@@ -72,6 +72,9 @@ def test_the_five_experiments_are_the_posts() -> None:
         ("optim.gen.lr", "1e999", "optim.gen.lr=inf: expected above 0"),
         ("model.gen.width", "5000", "model.gen.width=5000: expected at least 1 and at most 4096"),
         ("optim.disc.eps", "0", "optim.disc.eps=0.0: expected above 0"),
+        ("model.gen.arch", "dcgn", "model.gen.arch='dcgn': expected"),
+        ("model.disc.norm_position", "pre_activ", "expected one of post_activation, pre_activation"),
+        ("train.ema_half_life", "-1", "train.ema_half_life=-1.0: expected at least 0"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_helps(key: str, text: str, message: str) -> None:

@@ -55,8 +55,8 @@ CONVOLUTIONS: dict[str, tuple[Callable[..., jax.Array], Tensor, int, tuple[int, 
     "down, winograd": (convolutions("winograd").down, DOWN, 16, (2, 1), "conv2d"),
     "up, direct": (convolutions("direct").up, UP, 8, (2, 1), "conv_transpose2d"),
     "up, winograd": (convolutions("winograd").up, UP, 8, (2, 1), "conv_transpose2d"),
-    "project_down": (project_down, DOWN, 4, (1, 0), "conv2d"),
-    "project_up": (project_up, UP, 1, (1, 0), "conv_transpose2d"),
+    "project down": (project_down, DOWN, 4, (1, 0), "conv2d"),
+    "project up": (project_up, UP, 1, (1, 0), "conv_transpose2d"),
 }
 
 

@@ -15,7 +15,7 @@ from sharingan_jax.gan.ema import generator_of, update_ema
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState, digest, named_arrays, pack, unpack
 from sharingan_jax.gan.step import sample_images
-from sharingan_jax.run.checkpoints import Checkpoints
+from sharingan_jax.run.checkpoints import CheckpointManager
 
 TINY = {"model__gen__width": "4", "model__disc__width": "4", "model__nz": "8", "model__conv_impl": "direct"}
 HALF_LIFE, BATCH, STEPS = 20.0, 8, 4
@@ -87,7 +87,7 @@ def test_the_average_is_in_the_state_under_names_of_its_own_and_by_default_there
 def test_a_checkpoint_holds_the_average(trained: tuple[TrainState, list[Any]], tmp_path: Any) -> None:
     for state in (trained[0], replace(trained[0], ema=None)):
         folder = tmp_path / str(state.ema is None)
-        with Checkpoints(folder, keep=1) as checkpoints:
+        with CheckpointManager(folder, keep=1) as checkpoints:
             checkpoints.save(state, {})
             checkpoints.wait()
             assert digest(checkpoints.restore(STEPS, like=state)) == digest(state)

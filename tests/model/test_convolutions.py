@@ -1,4 +1,4 @@
-"""Every form of a convolution is the same map, in value and in both gradients."""
+"""Every implementation of a convolution is the same map, in value and in both gradients."""
 
 from collections.abc import Callable
 
