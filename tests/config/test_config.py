@@ -95,7 +95,7 @@ def test_a_group_that_is_a_number_is_named() -> None:
         parse({**to_dict(load_config(DEFAULT)), "loss": 3})
 
 
-def test_overrides_are_read_as_the_kind_that_stands_there() -> None:
+def test_overrides_are_read_as_the_type_of_their_setting() -> None:
     config = load_config(
         DEFAULT,
         [
@@ -134,7 +134,7 @@ def test_a_missing_file_names_its_neighbours() -> None:
         load_config(ROOT / "configs" / "defualt.py")
 
 
-def test_what_does_not_move_numbers_is_no_part_of_a_runs_identity() -> None:
+def test_settings_that_change_no_number_are_not_part_of_a_runs_identity() -> None:
     keys = set(identity(load_config(DEFAULT, [("model.ghost_batches", "5"), ("model.dtype", "bfloat16")])))
     assert set(known_keys()) - keys == {
         "data.path", "data.data_dir", "train.epochs", "train.steps", "train.steps_per_dispatch", "train.devices",

@@ -1,4 +1,4 @@
-"""The help and the documentation of settings and configurations say what the settings are."""
+"""The help and the documentation list every setting and configuration with its default and comment."""
 
 import re
 

@@ -160,9 +160,9 @@ def test_a_pytorch_run_continues_here_from_its_checkpoint_with_adams_moments(tmp
     assert _train(tmp_path / "run", "--config.train.steps=5") == 0
     # The next step equals PyTorch's, which depends on Adam's moments and count.
     real, z = batch(4)
-    figures = training.step(oracle.as_torch(real).float(), torch.tensor(z).float())
-    ours_after, our_figures = replay_ours(config, state, steps=1, dtype="float32", first=4)
-    np.testing.assert_allclose(our_figures["loss_g"][0], figures["loss_g"], rtol=1e-4)
+    metrics = training.step(oracle.as_torch(real).float(), torch.tensor(z).float())
+    ours_after, our_metrics = replay_ours(config, state, steps=1, dtype="float32", first=4)
+    np.testing.assert_allclose(our_metrics["loss_g"][0], metrics["loss_g"], rtol=1e-4)
     distance = relative_differences(
         {name: array for name, array in ours_after.items() if name.endswith("weight_orig")},
         {name: array for name, array in training.tensors().items() if name.endswith("weight_orig")},

@@ -67,9 +67,9 @@ def test_a_trace_alone_replays_in_pytorch(trace: dict[str, np.ndarray]) -> None:
     }
     training = make_oracle(small_config("stabilised"), networks, dtype="float32")
     for k in range(STEPS):
-        figures = training.step(oracle.as_torch(trace["real"][k]), torch.tensor(trace["z"][k]))
+        metrics = training.step(oracle.as_torch(trace["real"][k]), torch.tensor(trace["z"][k]))
         for name in ("loss_d", "loss_g", "d_real"):
-            np.testing.assert_allclose(trace[name][k], figures[name], rtol=1e-3, err_msg=f"{name} at step {k + 1}")
+            np.testing.assert_allclose(trace[name][k], metrics[name], rtol=1e-3, err_msg=f"{name} at step {k + 1}")
     final = training.tensors()
     assert {f"final/{name}" for name in final} == {name for name in trace if name.startswith("final/")}
     for name, array in final.items():
