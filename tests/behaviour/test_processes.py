@@ -100,7 +100,7 @@ def test_processes_that_are_not_alike_are_refused_by_name(tmp_path: Path) -> Non
     ends = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [2, 2], ends
     assert "error: process 1 is not as the first one (first | here): seed: 0 | 1; train.steps: 12 | 5\n" in ends[1][1]
-    assert "error: process 1 has other settings, pictures or versions than the first; it has said which\n" in ends[0][1]
+    assert "error: process 1 has other settings, images or versions than the first; it has listed them\n" in ends[0][1]
     assert not (tmp_path / "run").exists()
 
 
