@@ -10,6 +10,9 @@ from typing import Any
 from sharingan_jax.config.load import config_files, load_config
 from sharingan_jax.config.schema import settings_of, to_dict
 from sharingan_jax.errors import UserError
+from sharingan_jax.files import read_json
+from sharingan_jax.run.diff import flatten
+from sharingan_jax.run.lock import is_locked
 
 LENGTH = ("train.epochs", "train.steps")
 """Settings that tell configurations apart although a run may change them and remain the same run."""
@@ -34,8 +37,11 @@ def list_runs(folder: str | Path) -> list[RunEntry]:
     root = Path(os.path.expanduser(folder))
     if not root.is_dir():
         raise UserError(f"{root}: expected a folder of runs, found {'a file' if root.exists() else 'none'}.")
-    known = {path.stem: _settings(to_dict(load_config(path))) for path in config_files()}
-    return [_entry(path, known) for path in _run_folders(root)]
+    known = {path.stem: load_config(path) for path in config_files()}
+    rules = {key: rule for key, _, rule in settings_of(known["default"])}
+    telling = [key for key, rule in rules.items() if (rule.identity and key != "seed") or key in LENGTH]
+    settings = {name: {key: value for key, value in flatten(to_dict(config)) if key in telling} for name, config in known.items()}
+    return [_entry(path, settings) for path in _run_folders(root)]
 
 
 def _run_folders(root: Path) -> Iterator[Path]:
@@ -53,7 +59,7 @@ def _entry(path: Path, known: Mapping[str, Mapping[str, Any]]) -> RunEntry:
         config = _read(path / "config.json")
     if not isinstance(status, str):
         status = "unreadable"
-    if status == "running" and not _is_locked(path):
+    if status == "running" and not is_locked(path):
         status = "interrupted"
     written = [path / name for name in ("metrics.jsonl", "manifest.json", "config.json") if (path / name).is_file()]
     return RunEntry(
@@ -62,17 +68,16 @@ def _entry(path: Path, known: Mapping[str, Mapping[str, Any]]) -> RunEntry:
         step=_last_step(path / "metrics.jsonl") or _whole(manifest.get("step")) or 0,
         total_steps=_whole(manifest.get("total_steps")) or 0,
         seed=_whole(config.get("seed")),
-        config=_nearest(_settings(config), known),
+        config=_nearest(dict(flatten(config)), known),
         modified=max(file.stat().st_mtime for file in written),
     )
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except UserError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _whole(value: Any) -> int | None:
@@ -84,50 +89,15 @@ def _last_step(path: Path) -> int | None:
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 4096))
-            lines = file.read().split(b"\n")
-    except OSError:
+            return _whole(json.loads(file.read().split(b"\n")[-2])["step"])
+    except (OSError, ValueError, LookupError, TypeError):
         return None
-    for line in reversed(lines[:-1]):
-        try:
-            return _whole(json.loads(line).get("step"))
-        except (ValueError, AttributeError):
-            continue
-    return None
-
-
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings, by dotted key, by which one tells configurations apart: what to train and how long, not the seed."""
-    example = load_config("default")
-    keys = [key for key, _, rule in settings_of(example) if (rule.identity and key != "seed") or key in LENGTH]
-    found = {}
-    for key in keys:
-        value: Any = config
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        found[key] = value
-    return found
 
 
 def _nearest(settings: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> str:
-    if all(value is None for value in settings.values()):
-        return "-"
-    differences = {name: sum(settings[key] != value for key, value in other.items()) for name, other in known.items()}
+    """Return the name of the known configuration with the fewest other settings, with their number; a dash for no settings."""
+    differences = {name: sum(settings.get(key) != value for key, value in other.items()) for name, other in known.items()}
     name = min(differences, key=lambda name: (differences[name], name != "default"))
+    if differences[name] == len(known[name]):
+        return "-"
     return f"{name} +{differences[name]}" if differences[name] else name
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a process holds the run's lock, or the system cannot tell."""
-    try:
-        import fcntl
-
-        with (path / ".lock").open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            return False
-    except FileNotFoundError:
-        return False
-    except (ImportError, OSError):
-        return True

@@ -68,6 +68,10 @@ def sample(
     from sharingan_jax.devices.compile_cache import keep_compiled
 
     keep_compiled()  # Before JAX is imported.
+    import numpy as np
+
+    from sharingan_jax.files import write_atomically
+    from sharingan_jax.reporting.grids import make_grid, save_png, save_walk_gif, to_u8
     from sharingan_jax.run.load import load_run
     from sharingan_jax.run.sampling import GROUP, Sampler, draw_run_latents, read_latents, walk
 
@@ -81,23 +85,14 @@ def sample(
     if walks:
         z = walk(z, frames=WALK_FRAMES)
     images = sampler.draw(z)
-    _write(out, images, columns=columns or (WALK_FRAMES if walks else sampler.columns))
-    return Samples(out, images, z, sampler.origin, groups=-(-len(z) // GROUP))
-
-
-def _write(out: Path, images: "np.ndarray", *, columns: int) -> None:
-    import numpy as np
-
-    from sharingan_jax.files import write_atomically
-    from sharingan_jax.reporting.grids import make_grid, save_png, save_walk_gif, to_u8
-
     match out.suffix.lower():
         case ".npy":
             write_atomically(out, lambda file: np.save(file, images))
         case ".png":
-            save_png(out, make_grid(images, columns=columns))
+            save_png(out, make_grid(images, columns=columns or (WALK_FRAMES if walks else sampler.columns)))
         case ".gif":
             save_walk_gif(out, to_u8(images))
         case "":
             for i, image in enumerate(to_u8(images)):
                 save_png(out / f"{i:05d}.png", image)
+    return Samples(out, images, z, sampler.origin, groups=-(-len(z) // GROUP))

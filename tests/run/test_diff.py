@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sharingan_jax.run.diff import differing_environments, differing_images, differing_settings, first_difference
+from sharingan_jax.run.diff import differing_environments, differing_images, differing_values, first_difference
 from sharingan_jax.run.manifest import DataRecord, Device, Environment
 
 SETTINGS = {"seed": 0, "train": {"batch_size": 25, "steps": 4}}
@@ -16,8 +16,8 @@ ENVIRONMENT = Environment(
 
 def test_different_settings_are_named_with_both_values() -> None:
     other = {"seed": 1, "train": {"batch_size": 25, "steps": 8}}
-    assert differing_settings(SETTINGS, other) == ["seed: 0 | 1", "train.steps: 4 | 8"]
-    assert differing_settings(SETTINGS, SETTINGS) == []
+    assert differing_values(SETTINGS, other) == ["seed: 0 | 1", "train.steps: 4 | 8"]
+    assert differing_values(SETTINGS, SETTINGS) == []
 
 
 def test_different_environments_are_named_except_versions_that_only_one_recorded() -> None:

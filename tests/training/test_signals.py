@@ -9,18 +9,18 @@ import threading
 import pytest
 from conftest import ROOT
 
+from sharingan_jax.errors import Stopped
 from sharingan_jax.training.signals import StopRequest
 
 
 def test_the_first_signal_is_recorded_and_the_old_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with StopRequest() as stop:
-        assert stop.exit_code == 0
+        assert stop.signal is None
         signal.raise_signal(signal.SIGTERM)
         assert stop.signal == signal.SIGTERM
-        assert stop.exit_code == 0  # Until the run's processes have agreed on it.
-        stop.agreed = signal.SIGTERM
-        assert stop.exit_code == 143
+        assert stop.agreed == 0  # Until the run's processes have agreed on it.
+        assert Stopped(signal.SIGTERM).exit_code == 143
         signal.raise_signal(signal.SIGTERM)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
