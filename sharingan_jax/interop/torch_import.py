@@ -135,8 +135,8 @@ def _fitting_settings(config: Config, contents: TorchContents) -> str:
         gan = build_gan(other)
         abstract = jax.eval_shape(lambda gan=gan: init_state(gan, seed=0))
         if not mismatches(other, abstract, contents.tensors):
-            pairs = zip(settings_of(config), settings_of(other), strict=True)
-            flags = [f"--config.{key}={value}" for (key, was, _), (_, value, _) in pairs if value != was]
+            ours = settings_of(config)
+            flags = [f"--config.{key}={value}" for key, value in settings_of(other).items() if value != ours[key]]
             return f"Use {' '.join(flags)}, which fits."
     return "Use the configuration that the files belong to."
 
