@@ -129,7 +129,7 @@ def test_an_imported_run_continues_and_records_the_files_it_came_from(
         assert list(manifest["imported"]["files"]) == [str(exported)]
     assert main.main(["verify", "--workdir", str(tmp_path / "run")]) == 0
     assert main.main(["--config", str(tmp_path / "run" / "manifest.json"), "--workdir", str(tmp_path / "again")]) == 2
-    assert f"that run's first weights are from {exported}; import them again" in capsys.readouterr().err
+    assert f"this run started from the weights in {exported}. Import them again" in capsys.readouterr().err
     assert _train(tmp_path / "other", "--config.train.steps=2") == 0
     assert json.loads((tmp_path / "other" / "manifest.json").read_text())["digest"] != manifest["digest"]
 
