@@ -45,7 +45,7 @@ class _Recorded:
 
 def list_runs(folder: str | Path) -> list[RunEntry]:
     """Return the runs in `folder` and below it, by path. Raise UserError if it is no folder."""
-    root = Path(folder).expanduser()
+    root = Path(os.path.expanduser(folder))
     if not root.is_dir():
         raise UserError(f"{root}: expected a folder of runs, found {'a file' if root.exists() else 'none'}.")
     known = {path.stem: load_config(path) for path in config_files()}
