@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.parse import parse
-from sharingan_jax.config.schema import identity, known_keys, to_dict
+from sharingan_jax.config.schema import KINDS, identity, to_dict
 from sharingan_jax.errors import UserError
 
 DEFAULT = ROOT / "configs" / "default.py"
@@ -44,7 +44,7 @@ def test_the_five_experiments_are_the_posts() -> None:
         ("batch_size", "5", "batch_size: no such setting. Did you mean train.batch_size?"),
         ("train.lr", "5", "train.lr: no such setting. Did you mean optim.gen.lr or optim.disc.lr?"),
         ("zzzzzz", "5", "zzzzzz: no such setting. `sharingan-jax train --help` lists every setting."),
-        ("optim.gen", "5", "optim.gen is a group of settings. Set one of optim.gen.lr, optim.gen.b1"),
+        ("optim.gen", "5", "optim.gen='5': expected a group of settings: optim.gen.lr, optim.gen.b1"),
         ("train.steps", "many", "train.steps='many': expected a whole number."),
         ("train.steps", "1.5", "train.steps=1.5: expected a whole number."),
         ("train.steps", "-1", "train.steps=-1: expected at least 0 and at most 2147483647."),
@@ -136,7 +136,7 @@ def test_a_missing_file_names_its_neighbours() -> None:
 
 def test_settings_that_change_no_number_are_not_part_of_a_runs_identity() -> None:
     keys = set(identity(load_config(DEFAULT, [("model.ghost_batches", "5"), ("model.dtype", "bfloat16")])))
-    assert set(known_keys()) - keys == {
+    assert set(KINDS) - keys == {
         "data.path", "data.data_dir", "train.epochs", "train.steps", "train.steps_per_dispatch", "train.devices",
         "train.host_threads", "train.deterministic", "train.seeds", "train.stacked_seeds",
         "sample.every", "sample.columns", "checkpoint.every", "checkpoint.keep", "log.every", "log.tensorboard",

@@ -81,7 +81,7 @@ def test_a_configuration_builds_on_another_by_name(tmp_path: Path) -> None:
         ("notes.txt", "--config=notes.txt: expected a .py file, a run's folder, or its config.json or manifest.json."),
         ("empty", "--config=empty: expected a configuration, got a folder without a run."),
         (3, "config: expected a name, a path or settings, got int."),
-        ("list.json", "list.json: expected a JSON object of settings, got a list."),
+        ("list.json", "list.json: expected a JSON object, got a list"),
         ("torn.json", "torn.json: not readable as JSON: "),
     ],
 )
