@@ -38,5 +38,5 @@ def load_dataset(
 
 def load_dataset_from_config(data: DataConfig) -> ImageDataset:
     """Load the images that `config.data` describes. Raise UserError, one line, if the source cannot be loaded."""
-    source = {"emblems": "emblems", "folder": Path(data.path), "tfds": f"tfds:{data.name}"}[data.source]
-    return load_dataset(source, size=data.size, channels=data.channels, split=data.split, data_dir=data.data_dir)
+    sources: dict[str, str | Path] = {"emblems": "emblems", "folder": Path(data.path), "tfds": f"tfds:{data.name}"}
+    return load_dataset(sources[data.source], size=data.size, channels=data.channels, split=data.split, data_dir=data.data_dir)
