@@ -57,7 +57,12 @@ def main(arguments: list[str] | None = None) -> int:
     name, rest = ("train", words) if words[0].startswith("-") else (words[0], words[1:])
     try:
         pin_jax()
-        return _run(name, rest)
+        if name not in COMMANDS:
+            nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
+            meant = f"Did you mean {nearest[0]}? " if nearest else ""
+            raise UserError(f"{name}: no such command. {meant}Choose one of {', '.join(COMMANDS)}.")
+        command = importlib.import_module(f"sharingan_jax.commands.{COMMANDS[name][0]}")
+        return int(command.run(rest))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -70,16 +75,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; everything saved so far is intact", file=sys.stderr)
         return 130
-
-
-def _run(name: str, arguments: list[str]) -> int:
-    if name not in COMMANDS:
-        nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
-        meant = f"Did you mean {nearest[0]}? " if nearest else ""
-        raise UserError(f"{name}: no such command. {meant}Choose one of {', '.join(COMMANDS)}.")
-    command = importlib.import_module(f"sharingan_jax.commands.{COMMANDS[name][0]}")
-    code: int = command.run(arguments)
-    return code
 
 
 def overview() -> str:

@@ -51,15 +51,16 @@ def sample(
     UserError, before anything is drawn, if these contradict each other.
     """
     out = Path(os.path.expanduser(out))
-    if out.suffix.lower() not in FORMATS:
+    ending = out.suffix.lower()
+    if ending not in FORMATS:
         raise UserError(f"--out={out}: expected .png, .npy, .gif or a folder's name, got {out.suffix}")
-    walks = interpolate or out.suffix.lower() == ".gif"
+    walks = interpolate or ending == ".gif"
     for name, value in (("num", num), ("seed", seed)):
         if latents is not None and value is not None:
             raise UserError(f"--{name} with --latents: expected only one of them. Remove --{name} to use the file's latents.")
     if columns is not None and columns < 1:
         raise UserError(f"--columns={columns}: expected at least 1")
-    if columns is not None and out.suffix.lower() != ".png":
+    if columns is not None and ending != ".png":
         raise UserError(f"--columns={columns}: expected --out=grid.png, got --out={out}. Leave out --columns.")
     count = num if num is not None else (6 if walks else 25)
     if count < 1 + walks:
@@ -80,12 +81,12 @@ def sample(
         z = read_latents(Path(os.path.expanduser(latents)), nz=sampler.nz)
     else:
         z = draw_run_latents(seed or 0, count=count, nz=sampler.nz)
-    if walks and len(z) < 2:
-        raise UserError(f"--latents={latents}: expected at least 2 latents, since a walk needs two ends, got 1")
     if walks:
+        if len(z) < 2:
+            raise UserError(f"--latents={latents}: expected at least 2 latents, since a walk needs two ends, got 1")
         z = walk(z, frames=WALK_FRAMES)
     images = sampler.draw(z)
-    match out.suffix.lower():
+    match ending:
         case ".npy":
             write_atomically(out, lambda file: np.save(file, images))
         case ".png":
