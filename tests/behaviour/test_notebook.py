@@ -25,7 +25,7 @@ def test_the_notebook_runs_on_a_cpu(tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat")
     for name in ("sharingan_jax", "configs", "requirements.txt"):
         (tmp_path / name).symlink_to(ROOT / name)
-    notebook = nbformat.from_dict(_shrunk())
+    notebook = nbformat.reads(json.dumps(_shrunk()), as_version=4)
     nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
 
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
