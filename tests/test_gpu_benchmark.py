@@ -78,7 +78,7 @@ def test_every_table_is_printed_and_every_aim_judged(
     assert all(table.title in printed for stage in TINY.stages() for table in stage)
     assert "| PyTorch, torch.compile | failed: no | |" in printed
     assert "- holds: float32, batch 3: times as fast as eager PyTorch: 2.50 (at least 2.5)" in printed
-    assert "- MISSED: bfloat16: throughput of 2 stacked seeds beside one after another: 1.00 (at least 4)" in printed
+    assert "- MISSED: bfloat16: throughput of 2 stacked seeds, relative to one after another: 1.00 (at least 4)" in printed
     assert "- holds: train.deterministic: two processes end with the same bits" in printed
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert {row["error"] for row in rows if row["how"] == "compile"} == {"no"}

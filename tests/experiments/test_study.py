@@ -63,7 +63,7 @@ def test_a_study_trains_collects_and_reports(
 
     assert study.command([*train, "--seeds", "1"]) == 0
     assert study.command([*collect, "--seeds", "2"]) == 2
-    assert "not trained yet: ours, stabilised, seed 1; pytorch, stabilised, seed 1; `train` goes on" in capsys.readouterr().err
+    assert "not trained yet: ours, stabilised, seed 1; pytorch, stabilised, seed 1; `train` continues" in capsys.readouterr().err
     assert study.command([*train, "--seeds", "2"]) == 0
     assert "[1/2] ours, stabilised, seed 1" in capsys.readouterr().out  # Finished trainings are not repeated.
 
@@ -78,14 +78,14 @@ def test_a_study_trains_collects_and_reports(
     config.write_text(config.read_text().replace('"batch_size": 25', '"batch_size": 20'))
     assert study.command([*collect, "--seeds", "2"]) == 2
     assert "not a training like ours, stabilised, seed 0: train.batch_size is 20 and was 25" in capsys.readouterr().err
-    assert study.command(["tell", "--study", str(out), "--figure", str(figure)]) == 0
+    assert study.command(["report", "--study", str(out), "--figure", str(figure)]) == 0
     assert "| final Loss_G | " in capsys.readouterr().out
     with Image.open(figure) as image:
         assert image.width > 500
 
 
 def test_a_missing_study_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert study.command(["tell", "--study", str(tmp_path / "none.json")]) == 2
+    assert study.command(["report", "--study", str(tmp_path / "none.json")]) == 2
     assert str(tmp_path / "none.json") in capsys.readouterr().err
 
 
