@@ -48,15 +48,15 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     from sharingan_jax.devices.environment import pin_jax
 
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0
-    if words[0] == "--version":
-        print(f"sharingan-jax {sharingan_jax.__version__}")
-        return 0
-    name, rest = ("train", words) if words[0].startswith("-") else (words[0], words[1:])
     try:
         pin_jax()
+        if not words or words[0] in ("-h", "--help", "help"):
+            print(overview())
+            return 0
+        if words[0] == "--version":
+            print(f"sharingan-jax {sharingan_jax.__version__}")
+            return 0
+        name, rest = ("train", words) if words[0].startswith("-") else (words[0], words[1:])
         if name not in COMMANDS:
             nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
             meant = f"Did you mean {nearest[0]}? " if nearest else ""
