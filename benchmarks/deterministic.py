@@ -1,11 +1,11 @@
-"""What train.deterministic costs on a GPU, and whether it does what it says.
+"""What train.deterministic costs on a GPU, and whether it keeps its promise.
 
     python -m benchmarks.deterministic
     python -m benchmarks.deterministic --batch 128 --rounds 9
 
-Four processes train the default system from the same seed, two with train.deterministic and two without, in turns, so that all
-meet the same machine. Prints milliseconds a step (median, smallest, largest), the ratio, and whether either pair ends with the
-same digest. Where JAX has no GPU the flag is not set, and all four do the same: it says so.
+Four processes train the default system from the same seed, two with train.deterministic and two without. They run in turns, so
+that other load affects all of them. Prints milliseconds a step (median, smallest, largest), the ratio, and whether each pair ends
+with the same digest. If JAX has no GPU, the flag is not set, all four run the same program, and the output says so.
 """
 
 import argparse
@@ -17,11 +17,11 @@ import time
 
 from benchmarks.spread import spread
 
-STEPS_A_CALL = 10
+STEPS_A_CHUNK = 10
 
 
 def serve(batch: int, deterministic: bool) -> None:
-    """A process's part: for each line it reads, trains STEPS_A_CALL steps and prints the seconds; at the end the digest."""
+    """Serve in one process: for each line read, train STEPS_A_CHUNK steps and print the seconds. Print the digest at the end."""
     from pathlib import Path
 
     from sharingan_jax.config.load import load_config
@@ -39,28 +39,28 @@ def serve(batch: int, deterministic: bool) -> None:
     from sharingan_jax.devices.trainer import Trainer
     from sharingan_jax.gan.state import digest
 
-    pictures = draw_emblems(100, size=config.data.size)[0]
-    chosen = np.resize(np.arange(len(pictures)), (STEPS_A_CALL, batch))
-    real_u8 = pictures[chosen]
+    images = draw_emblems(100, size=config.data.size)[0]
+    chosen = np.resize(np.arange(len(images)), (STEPS_A_CHUNK, batch))
+    real_u8 = images[chosen]
     trainer = Trainer(config, make_mesh(1, batch_sizes={batch}))
     state = trainer.init(config.seed)
     print(jax.devices()[0].device_kind, flush=True)
     for _ in sys.stdin:
-        began = time.perf_counter()
+        started = time.perf_counter()
         state, metrics = trainer.run_steps(state, [real_u8])
         jax.block_until_ready((state, metrics))
-        print(time.perf_counter() - began, flush=True)
+        print(time.perf_counter() - started, flush=True)
     print(digest(state), flush=True)
 
 
 def start(batch: int, deterministic: bool) -> subprocess.Popen[str]:
-    """One of the four processes."""
+    """Start one of the four processes."""
     command = [sys.executable, "-m", "benchmarks.deterministic", "--serve", str(deterministic), "--batch", str(batch)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def measure(processes: dict[tuple[bool, int], subprocess.Popen[str]], *, rounds: int) -> dict[bool, list[float]]:
-    """Milliseconds a step of each round, with and without, after one round of compiling."""
+    """Return the milliseconds a step of each round, with and without the flag, after one round of compiling."""
     times: dict[bool, list[float]] = {True: [], False: []}
     for number, (key, process) in itertools.product(range(rounds + 1), processes.items()):
         assert process.stdin is not None
@@ -68,12 +68,12 @@ def measure(processes: dict[tuple[bool, int], subprocess.Popen[str]], *, rounds:
         print("go", file=process.stdin, flush=True)
         seconds = float(process.stdout.readline())
         if number:
-            times[key[0]].append(1000 * seconds / STEPS_A_CALL)
+            times[key[0]].append(1000 * seconds / STEPS_A_CHUNK)
     return times
 
 
 def main() -> int:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=25)
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,4 +1,4 @@
-"""The floating-point operations that a training step asks for: its convolutions' multiplications and additions, counted."""
+"""The floating-point operations of a training step: its convolutions' multiplications and additions, counted."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,11 +7,11 @@ from sharingan_jax.config.schema import Config
 from sharingan_jax.model.dcgan import stage_sides
 
 TAPS = 4
-"""Of a kernel, along a side."""
+"""Taps of a kernel along a side."""
 
 
 class Operations(NamedTuple):
-    """Operations a step: those that convolutions are defined by, less what meets the padding; those of Winograd's products."""
+    """Operations a step: `direct` by the definition of a convolution, without the padding; `winograd` of Winograd's products."""
 
     direct: float
     winograd: float
@@ -27,10 +27,10 @@ class _Layer(NamedTuple):
 
 
 def step_operations(config: Config, *, batch: int) -> Operations:
-    """Counts one step with an update of both networks. Norms, activations, Winograd's transforms and Adam are not counted.
+    """Count one step with an update of both networks. Norms, activations, Winograd's transforms and Adam are not counted.
 
-    D goes forward three times (real, fake, fake after its update), backward to its kernels twice and to its inputs three times,
-    but to the pictures once; G goes once each way, but not to the latents.
+    D runs forward three times (real, fake, fake after its update), backward to its kernels twice and to its inputs three times,
+    but to the images once. G runs once in each direction, but not back to the latents.
     """
     direct = winograd = 0.0
     for layer in _layers(config):
@@ -39,7 +39,7 @@ def step_operations(config: Config, *, batch: int) -> Operations:
             direct += a_tap * TAPS**2
             winograd += a_tap * TAPS**2
         else:
-            # One tap of the first and of the last position lies in the padding.
+            # At the first and at the last position one tap is in the padding.
             direct += a_tap * (TAPS * layer.side - 2) ** 2
             winograd += a_tap * 9 * layer.side**2
     return Operations(direct, winograd)

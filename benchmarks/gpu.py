@@ -8,8 +8,8 @@ Tables come in the order of their importance, each as soon as it is measured, an
 minutes run out, the remaining tables are named and skipped. Needs JAX's GPU support and a CUDA build of torch; it needs neither
 TensorFlow nor the network. `--out` keeps every measurement as JSON.
 
-Each set of compiler flags and each way of PyTorch's has a process of its own. Programs are compiled in stages, and nothing is
-compiled while a table is timed. Ours runs with train.deterministic, as it does by default, if nothing else is said. Every round
+Each set of compiler flags and each way to run PyTorch has its own process. Programs are compiled in stages, and nothing is
+compiled while a table is timed. Ours runs with train.deterministic, the default, except in rows without it. Every round
 times each system in turn; ratios are taken within a round. Weights, images and latents are the same for all, and images lie on
 the device. PyTorch runs with cuDNN's own search for the fastest algorithm (`torch.backends.cudnn.benchmark`). "float32"
 multiplies in float32 on both sides, "tf32" in TF32; in "bfloat16" ours is model.dtype, theirs is autocast.
@@ -35,19 +35,19 @@ from typing import Any, Literal, NamedTuple
 from benchmarks.spread import spread
 
 ROOT = Path(__file__).parents[1]
-STEPS_A_CALL = 10
-"""Steps in one of our dispatches, as train.steps_per_call is by default."""
+STEPS_A_CHUNK = 10
+"""Steps in one of our chunks, the default of train.steps_per_dispatch."""
 TIMED_SECONDS = 0.15
-"""How long one system is timed in a round, about."""
+"""About how long one system is timed in a round."""
 
 Numbers = Literal["float32", "tf32", "bfloat16"]
 Run = Callable[[int], None]
 
 
 class Case(NamedTuple):
-    """A system to time. `system` is "ours" or "pytorch"; `how` is our convolution form, or how PyTorch runs.
+    """A system to time. `system` is "ours" or "pytorch"; `how` is our model.conv_impl, or how PyTorch runs.
 
-    `flags` are XLA's, on top of the process's own. Cases that differ in `twin` alone run in separate processes.
+    `flags` are XLA's, in addition to the process's own. Cases that differ only in `twin` run in separate processes.
     """
 
     system: str
@@ -61,7 +61,7 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the tables call it."""
+        """The case's name in the tables."""
         if self.system == "pytorch":
             return f"PyTorch, {WAYS.get(self.how, self.how)}"
         seeds = f", {self.seeds} stacked seeds" if self.seeds > 1 else ""
@@ -80,7 +80,7 @@ WAYS = {
 class Table(NamedTuple):
     """Cases that are timed in turns, under a title; the first one is ours.
 
-    With `same_steps` all take equally many steps, so that their digests can be compared.
+    With `same_steps` all run the same number of steps, so that their digests can be compared.
     """
 
     title: str
@@ -99,18 +99,18 @@ class Rows:
     ratios: dict[tuple[Case, Case], float] = field(default_factory=dict)
 
     def ratio(self, slow: Case, fast: Case) -> float:
-        """How many times as fast `fast`, a table's first case, is as `slow`: the median over rounds; NaN if not measured."""
+        """Return how many times as fast as `slow` a table's first case `fast` is: the median over rounds, NaN if not measured."""
         return self.ratios.get((slow, fast), math.nan)
 
     def compare(self, cases: Iterable[Case], first: Case) -> None:
-        """Note how many times as fast `first` is as each of the cases that were timed in turns with it."""
+        """Compute how many times as fast as each case `first` is. All were timed in turns."""
         for case in cases:
             if case in self.seconds and first in self.seconds:
                 pairs = zip(self.seconds[case], self.seconds[first], strict=True)
                 self.ratios[case, first] = statistics.median(slow / fast for slow, fast in pairs)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """One object for each case."""
+        """Return one object for each case."""
         return [
             {
                 **case._asdict(),
@@ -124,7 +124,7 @@ class Rows:
 
 
 class Worker:
-    """A process that prepares and times cases when it is told to, one JSON object a line."""
+    """A process that prepares and times cases on orders, which are JSON objects, one a line."""
 
     def __init__(self, system: str, *, flags: str, cpu: bool) -> None:
         environment = dict(os.environ)
@@ -155,6 +155,8 @@ class Worker:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 class Race:
@@ -167,18 +169,18 @@ class Race:
 
     @staticmethod
     def _key(case: Case) -> tuple[Any, ...]:
-        # PyTorch's settings and caches are a process's, and a CUDA error ends the process for every case in it.
+        # PyTorch's settings and caches belong to the process, and a CUDA error ends the process for every case in it.
         return case if case.system == "pytorch" else ("ours", case.flags, case.twin)
 
     def worker(self, case: Case) -> Worker:
-        """The process that runs the case, started when it is first needed."""
+        """Return the process that runs the case, and start it at the first use."""
         key = self._key(case)
         if key not in self.workers:
             self.workers[key] = Worker(case.system, flags=case.flags, cpu=self.cpu)
         return self.workers[key]
 
     def prepare(self, cases: Iterable[Case]) -> None:
-        """Have each case compiled by its process, all processes at once; note the seconds it took, or its error."""
+        """Compile each case in its process, in all processes at once, and record the seconds or the error."""
         orders: dict[int, tuple[Worker, list[Case]]] = {}
         for case in dict.fromkeys(cases):
             worker = self.worker(case)
@@ -194,7 +196,7 @@ class Race:
                     self.rows.prepared[case] = answer["prepared"]
 
     def time(self, table: Table) -> None:
-        """Time a table's prepared cases in turns; rows of an earlier table are measured anew, so that ratios are of one race."""
+        """Time a table's prepared cases in turns. Cases of earlier tables are timed again: ratios are within a table."""
         ready = [case for case in table.cases if case not in self.rows.errors]
         steps = {case: self.steps or self._enough_steps(case) for case in ready}
         if table.same_steps:
@@ -215,7 +217,7 @@ class Race:
                 self.rows.digests[case] = self.worker(case).answer().get("digest", "")
 
     def release(self, tables: Iterable[Table]) -> None:
-        """Free what the tables' cases hold; PyTorch's processes, one a case, end."""
+        """Free the memory of the tables' cases. PyTorch's processes, one for each case, end."""
         for case in dict.fromkeys(case for table in tables for case in table.cases):
             key = self._key(case)
             if key not in self.workers:
@@ -227,8 +229,8 @@ class Race:
                 self.workers[key].answer()
 
     def _enough_steps(self, case: Case) -> int:
-        one_call = self._time(case, STEPS_A_CALL)
-        return STEPS_A_CALL * max(1, round(TIMED_SECONDS / (STEPS_A_CALL * one_call))) if one_call else STEPS_A_CALL
+        one_chunk = self._time(case, STEPS_A_CHUNK)
+        return STEPS_A_CHUNK * max(1, round(TIMED_SECONDS / (STEPS_A_CHUNK * one_chunk))) if one_chunk else STEPS_A_CHUNK
 
     def _time(self, case: Case, steps: int) -> float | None:
         worker = self.worker(case)
@@ -248,19 +250,19 @@ class Race:
 
 
 def serve(system: str) -> None:
-    """A worker's loop: read an order, do it, answer."""
+    """Run a worker's loop: read an order, carry it out, answer."""
     make = _our_side() if system == "ours" else _pytorch_side()
     runs: dict[Case, tuple[Run, Callable[[], str]]] = {}
 
     def prepare(case: Case) -> dict[str, Any]:
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             runs[case] = make(case)
-            runs[case][0](STEPS_A_CALL)
-        except Exception as error:  # One system that fails is a row of its own.
+            runs[case][0](STEPS_A_CHUNK)
+        except Exception as error:  # A system that fails has its own row in the table.
             traceback.print_exc()
             return {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]}
-        return {"prepared": time.perf_counter() - began}
+        return {"prepared": time.perf_counter() - start}
 
     for line in sys.stdin:
         order = json.loads(line)
@@ -268,17 +270,17 @@ def serve(system: str) -> None:
             case "prepare":
                 cases = [Case(**values) for values in order["cases"]]
                 if system == "pytorch":
-                    # One after another: a CUDA graph is captured while nothing else runs.
+                    # One after another, because nothing else may run while a CUDA graph is captured.
                     answer: dict[str, Any] = {"answers": [prepare(case) for case in cases]}
                 else:
                     with ThreadPoolExecutor(8) as pool:
                         answer = {"answers": list(pool.map(prepare, cases))}
             case "time":
                 run = runs[Case(**order["case"])][0]
-                began = time.perf_counter()
+                start = time.perf_counter()
                 try:
                     run(order["steps"])
-                    answer = {"seconds": time.perf_counter() - began}
+                    answer = {"seconds": time.perf_counter() - start}
                 except Exception as error:
                     answer = {"error": f"{type(error).__name__}: {error}"[:300]}
             case "digest":
@@ -292,7 +294,7 @@ def serve(system: str) -> None:
 
 
 def _settings(case: Case) -> Any:
-    """The default configuration with a case's settings."""
+    """Return the default configuration with a case's settings."""
     from dataclasses import replace
 
     from sharingan_jax.config.load import load_config
@@ -310,7 +312,7 @@ def _settings(case: Case) -> Any:
 
 
 def _real(batch: int) -> Any:
-    """A batch of emblems, uint8 [B, 64, 64, 3]."""
+    """Return a batch of emblems, uint8 [B, 64, 64, 3]."""
     import numpy as np
 
     from sharingan_jax.data.emblems.draw import draw_emblems
@@ -339,7 +341,7 @@ def _our_side() -> Callable[[Case], tuple[Run, Callable[[], str]]]:
     lock = Lock()
 
     def initial_states(gan: Gan, case: Case) -> list[TrainState]:
-        """The seeds' first states; they do not depend on the form, the dtype or the batch."""
+        """Return the seeds' initial states, which do not depend on conv_impl, dtype or batch."""
         with lock:
             states = initial.setdefault(case.width, [])
             if len(states) < case.seeds:
@@ -350,7 +352,7 @@ def _our_side() -> Callable[[Case], tuple[Run, Callable[[], str]]]:
     def make(case: Case) -> tuple[Run, Callable[[], str]]:
         config = _settings(case)
         states = initial_states(build_gan(config), case)
-        real_u8 = jnp.broadcast_to(real[: case.batch], (STEPS_A_CALL, case.batch, *real.shape[1:]))
+        real_u8 = jnp.broadcast_to(real[: case.batch], (STEPS_A_CHUNK, case.batch, *real.shape[1:]))
         if case.seeds == 1:
             chunk = jit_steps(config, make_mesh(1, batch_sizes={case.batch}))
             state = jax.device_put(states[0])
@@ -363,7 +365,7 @@ def _our_side() -> Callable[[Case], tuple[Run, Callable[[], str]]]:
 
         def run(steps: int) -> None:
             nonlocal state
-            for _ in range(max(1, steps // STEPS_A_CALL)):
+            for _ in range(max(1, steps // STEPS_A_CHUNK)):
                 state, metrics = compiled(state, real_u8)
             jax.block_until_ready((state, metrics))
 
@@ -376,9 +378,9 @@ def _pytorch_side() -> Callable[[Case], tuple[Run, Callable[[], str]]]:
     import importlib
     import importlib.util
 
-    os.environ["JAX_PLATFORMS"] = "cpu"  # For the initial weights alone.
+    os.environ["JAX_PLATFORMS"] = "cpu"  # JAX makes only the initial weights here.
     if importlib.util.find_spec("triton"):
-        importlib.import_module("triton")  # Inductor needs it, and the oracle hides it unless it has been imported before.
+        importlib.import_module("triton")  # Inductor needs it. The oracle hides it if it is not yet imported.
     import jax
     import numpy as np
     import torch
@@ -437,7 +439,7 @@ def _pytorch_side() -> Callable[[Case], tuple[Run, Callable[[], str]]]:
         once: Callable[[], None] = cuda_graph.Captured(update) if "graph" in ways and on_gpu else update
 
         def run(steps: int) -> None:
-            # These are global in PyTorch, and eager calls read them.
+            # These settings are global in PyTorch, and eager calls read them.
             torch.set_float32_matmul_precision("high" if case.numbers == "tf32" else "highest")
             torch.backends.cudnn.allow_tf32 = case.numbers == "tf32"
             for _ in range(steps):
@@ -450,12 +452,12 @@ def _pytorch_side() -> Callable[[Case], tuple[Run, Callable[[], str]]]:
     return make
 
 
-# What is measured, and what it says.
+# What is measured, and the verdicts.
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
-"""What train.deterministic sets. It is on by default, so it is on in our rows if nothing else is said."""
+"""The flag that train.deterministic sets. It is on by default, so it is on in our rows unless a row names other flags."""
 NO_SEARCH = "--xla_gpu_enable_triton_gemm=false"
-"""Without train.deterministic XLA also searches Triton's products, which compiles for minutes and gained nothing."""
+"""Without train.deterministic XLA also tries Triton's products. That compiles for minutes and gained nothing."""
 EAGER = ("eager", "channels_last")
 GRAPHS = ("graph", "graph+channels_last")
 
@@ -476,7 +478,7 @@ class Plan(NamedTuple):
         return tuple(Case("pytorch", how, numbers, batch, width=self.width) for how in ways)
 
     def stages(self) -> list[list[Table]]:
-        """The tables, most important first. A stage's programs are compiled together, then its tables are timed one by one."""
+        """Return the tables, most important first. A stage's programs are compiled together, then its tables are timed."""
         small, large, middle = self.batches
         numbers: tuple[Numbers, ...] = ("float32", "bfloat16", "tf32")
         ways = {"float32": (*EAGER, *GRAPHS), "bfloat16": ("eager", *GRAPHS), "tf32": ("eager", *GRAPHS)}
@@ -505,8 +507,8 @@ class Plan(NamedTuple):
             ),
             same_steps=True,
         )
-        forms = [
-            Table(f"Forms, {kind}, batch {small}", (self.ours(kind, small), self.ours(kind, small, how="direct")))
+        implementations = [
+            Table(f"Implementations, {kind}, batch {small}", (self.ours(kind, small), self.ours(kind, small, how="direct")))
             for kind in numbers
         ]
         compiled = Table(
@@ -517,10 +519,10 @@ class Plan(NamedTuple):
             f"PyTorch through its compiler, bfloat16, batch {small}",
             (self.ours("bfloat16", small), *self.pytorch("bfloat16", small, ("graph+compile",))),
         )
-        return [races, [*stacked, *full, promise], forms, [compiled, compiled_bfloat16], halfway]
+        return [races, [*stacked, *full, promise], implementations, [compiled, compiled_bfloat16], halfway]
 
     def verdicts(self, rows: Rows) -> list[str]:
-        """One line for each aim: whether it holds, with the figure it was judged by."""
+        """Return one line for each aim: whether it holds, with the measured number."""
         small, large, _ = self.batches
         lines = []
         numbers: tuple[Numbers, ...] = ("float32", "tf32", "bfloat16")
@@ -532,7 +534,7 @@ class Plan(NamedTuple):
                 lines.append(f"- {'holds' if ratio >= least else 'MISSED'}: {aim}: {ratio:.2f} (at least {least:g})")
 
         def best(kind: Numbers, batch: int) -> float:
-            """How many times as fast ours is as the fastest PyTorch of the same numbers and batch."""
+            """Return how many times as fast as the fastest PyTorch of the same numbers and batch ours is."""
             rivals = [case for case in rows.seconds if case.system == "pytorch" and (case.numbers, case.batch) == (kind, batch)]
             return min((rows.ratio(case, self.ours(kind, batch)) for case in rivals), default=math.nan)
 
@@ -543,7 +545,7 @@ class Plan(NamedTuple):
                 judge(f"{kind}, batch {batch}: times as fast as PyTorch's best", best(kind, batch), 1.3)
         for kind in (numbers[0], numbers[2]):
             gain = self.seeds * rows.ratio(self.ours(kind, small), self.ours(kind, small, seeds=self.seeds))
-            judge(f"{kind}: throughput of {self.seeds} stacked seeds beside one after another", gain, 4)
+            judge(f"{kind}: throughput of {self.seeds} stacked seeds, relative to one after another", gain, 4)
         with_it, twin = (self.ours("float32", small, twin=number) for number in (1, 2))
         share = rows.ratio(self.ours("float32", small, flags=self.without), with_it)
         judge("train.deterministic: speed as a share of the speed without it", share, 0.87)
@@ -557,7 +559,7 @@ class Plan(NamedTuple):
 
 
 def table_text(table: Table, rows: Rows) -> str:
-    """A Markdown table: milliseconds a step, median with smallest and largest, and how many times as fast the first case is."""
+    """Return a Markdown table: milliseconds a step (median, smallest, largest) and how many times as fast the first case is."""
     lines = [f"\n{table.title}\n", "| system | ms a step | first row's speed as a multiple of this one's |", "|---|---|---|"]
     for case in table.cases:
         if case not in rows.seconds or case in rows.errors:
@@ -569,11 +571,11 @@ def table_text(table: Table, rows: Rows) -> str:
 
 
 def measure(race: Race, plan: Plan, *, out: Path | None) -> None:
-    """Run the stages until the minutes are up; print each table, keep all rows in `out`, and end with the verdicts."""
+    """Run the stages until the deadline. Print each table, write all rows to `out`, and print the verdicts at the end."""
     needed = 0.0
     for stage in plan.stages():
-        began = time.perf_counter()
-        if began + needed / 2 > race.deadline:
+        start = time.perf_counter()
+        if start + needed / 2 > race.deadline:
             print(f"\nskipped, the minutes are up: {'; '.join(table.title for table in stage)}", flush=True)
             continue
         race.prepare(case for table in stage for case in table.cases)
@@ -583,13 +585,13 @@ def measure(race: Race, plan: Plan, *, out: Path | None) -> None:
             if out is not None:
                 out.write_text(json.dumps({"rows": race.rows.as_json()}))
         race.release(stage)
-        needed = time.perf_counter() - began
+        needed = time.perf_counter() - start
         print(f"\n({needed:.0f} s)", flush=True)
     print("\nThe aims:\n\n" + "\n".join(plan.verdicts(race.rows)), flush=True)
 
 
 def describe_device() -> str:
-    """The GPU's name, from the driver, and the versions of both systems."""
+    """Return the GPU's name, from the driver, and the versions of both systems."""
     from importlib import metadata
 
     try:
@@ -602,13 +604,13 @@ def describe_device() -> str:
 
 
 def main() -> int:
-    """Measure, print, judge."""
+    """Measure, print and judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=5.0, help="no table is begun that would end after these; default: 5")
-    parser.add_argument("--rounds", type=int, default=7, help="times each system is timed, in turns; default: 7")
-    parser.add_argument("--steps", type=int, default=0, help="steps each time; 0: as many as take 0.15 s")
+    parser.add_argument("--minutes", type=float, default=5.0, help="skip tables that would end after these minutes; default: 5")
+    parser.add_argument("--rounds", type=int, default=7, help="how often each system is timed, in turns; default: 7")
+    parser.add_argument("--steps", type=int, default=0, help="steps each time; 0: as many as fit into 0.15 s")
     parser.add_argument("--out", type=Path, help="a JSON file for every measurement")
-    parser.add_argument("--cpu", action="store_true", help="on the CPU: a trial of the command, no measurement")
+    parser.add_argument("--cpu", action="store_true", help="run on the CPU: a trial of the command, not a measurement")
     parser.add_argument("--width", type=int, default=64, help="width of both networks; default: 64")
     parser.add_argument("--batches", type=int, nargs=3, default=[25, 512, 128], metavar="B", help="default: 25 512 128")
     parser.add_argument("--seeds", type=int, default=8, help="stacked seeds; default: 8")
@@ -618,7 +620,7 @@ def main() -> int:
         serve(flags.serve)
         return 0
     plan = Plan(flags.width, tuple(flags.batches), flags.seeds)
-    if flags.cpu:  # XLA on a CPU ends the process at a flag that only GPUs know.
+    if flags.cpu:  # On a CPU, XLA ends the process at an unknown flag.
         plan = plan._replace(deterministic="", without="")
     print(describe_device(), flush=True)
     deadline = time.perf_counter() + 60 * flags.minutes

@@ -1,9 +1,9 @@
-"""Has training become slower? Fails where, on a CPU, a step is less than LEAST times as fast as the best of eager PyTorch's.
+"""Has training become slower? Fail if, on a CPU, a step is less than LEAST times as fast as the best eager PyTorch.
 
     python -m benchmarks.guard
 
-By hand, on a machine that does nothing else: some two minutes, interleaved as `benchmarks.train_step` is. Ends with 1 where the
-median of the rounds' ratios is below LEAST.
+Run it by hand, on an idle machine. It takes about two minutes and interleaves the systems as `benchmarks.train_step` does. The
+exit code is 1 if the median of the rounds' ratios is below LEAST.
 """
 
 import statistics
@@ -16,7 +16,7 @@ ROUNDS, STEPS, BATCH, WIDTH = 7, 6, 25, 64
 
 
 def ratio_to_the_best(seconds: dict[str, list[float]], *, ours: str) -> float:
-    """The median over the rounds of how many times as fast as its fastest rival `ours` was.
+    """Return the median over the rounds of how many times as fast as its fastest rival `ours` was.
 
     >>> ratio_to_the_best({"a": [1.0, 1.0, 1.0], "b": [2.0, 3.0, 9.0], "c": [4.0, 2.0, 8.0]}, ours="a")
     2.0
@@ -26,7 +26,7 @@ def ratio_to_the_best(seconds: dict[str, list[float]], *, ours: str) -> float:
 
 
 def main() -> int:
-    """Measures, prints, judges."""
+    """Measure, print and judge."""
     config, real_u8 = configured(ROOT / "configs" / "default.py", batch=BATCH, width=WIDTH)
     raced = systems(config, real_u8, direct=False, through_compile=False)
     seconds = measure({name: make() for name, make in raced.items()}, rounds=ROUNDS, steps=STEPS)

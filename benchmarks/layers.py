@@ -1,11 +1,12 @@
-"""Where a step's time goes: each convolution's passes beside their matrix products alone and the machine's best product.
+"""Where a step's time goes: each convolution's passes, their matrix products alone, and the machine's best product.
 
     python -m benchmarks.layers
     python -m benchmarks.layers --batch 128
 
-For every strided convolution of the published system in the Winograd form: milliseconds of the forward pass, of the gradient of
-its input and of its kernel, each compiled by itself; those of the nine matrix products in each of them alone; and what share of
-the rate of a large square product the nine reach. Medians, the systems in turns. The last line puts a step together from them.
+For every strided convolution of the published system in Winograd's implementation: the milliseconds of the forward pass, of its
+input's gradient and of its kernel's gradient, each compiled alone; the milliseconds of the nine matrix products in each of them;
+and the rate of the nine as a share of the rate of a large square product. Times are medians, and the programs run in turns. The
+last line is the sum over a step.
 """
 
 import argparse
@@ -26,8 +27,8 @@ LARGE = 2048
 
 
 class Layer(NamedTuple):
-    """A strided convolution: where it stands, the side of its input, its channels, and how often a step takes each of its passes
-    (forward, the input's gradient, the kernel's)."""
+    """A strided convolution: its network, the side of its input, its channels, and how often a step runs each of its passes
+    (forward, the input's gradient, the kernel's gradient)."""
 
     net: str
     side: int
@@ -49,20 +50,20 @@ LAYERS = (
 
 
 def measure(timed: dict[Any, Callable[[], object]], *, rounds: int) -> dict[Any, float]:
-    """Median milliseconds of each, in turns, after one call that compiles."""
+    """Return the median milliseconds of each, called in turns, after one call that compiles."""
     for call in timed.values():
         jax.block_until_ready(call())
     taken: dict[Any, list[float]] = {name: [] for name in timed}
     for _ in range(rounds):
         for name, call in timed.items():
-            began = time.perf_counter()
+            start = time.perf_counter()
             jax.block_until_ready(call())
-            taken[name].append(1000 * (time.perf_counter() - began))
+            taken[name].append(1000 * (time.perf_counter() - start))
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
 def passes_of(layer: Layer, normal: Callable[..., Array], *, batch: int) -> dict[Any, Callable[[], object]]:
-    """The three passes of a layer, and the nine products in each alone, as calls."""
+    """Return calls for the three passes of a layer, and for the nine products of each pass alone."""
     convolve = winograd_down if layer.net == "D" else winograd_up
     x, kernel = normal(batch, layer.side, layer.side, layer.c_in), normal(4, 4, layer.c_in, layer.c_out)
     forward = jax.jit(convolve)
@@ -85,14 +86,14 @@ def passes_of(layer: Layer, normal: Callable[..., Array], *, batch: int) -> dict
 
 
 def sizes_of(layer: Layer, *, batch: int) -> tuple[int, int, int]:
-    """[M, K] @ [K, N] of each of the nine products of the forward pass."""
+    """Return (M, K, N): each of the nine products of the forward pass is [M, K] @ [K, N]."""
     if layer.net == "D":
         return batch * (layer.side // 4) ** 2, 4 * layer.c_in, layer.c_out
     return batch * (layer.side // 2) ** 2, layer.c_in, 4 * layer.c_out
 
 
 def main() -> int:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=25)
     parser.add_argument("--rounds", type=int, default=15)
@@ -124,7 +125,7 @@ def main() -> int:
         name = f"{layer.net} {layer.side}×{layer.side}, {layer.c_in} → {layer.c_out}"
         shares = ", ".join(f"{rate:.0%}" for rate in rates)
         print(f"| {name} | {', '.join(map(str, layer.passes))} | {' | '.join(passes)} | {', '.join(products)} | {shares} |")
-    print(f"\nthe passes of one step, put together: {step['pass']:.0f} ms, of which products {step['products']:.0f} ms")
+    print(f"\nthe passes of one step, summed: {step['pass']:.0f} ms, of which products {step['products']:.0f} ms")
     return 0
 
 

@@ -1,12 +1,12 @@
-"""What does a run cost beside its steps? Grids, checkpoints, records, events and lines against a run with none of them.
+"""What does a run cost in addition to its steps? Grids, checkpoints, records and events against a run with none of them.
 
     python -m benchmarks.overhead
     python -m benchmarks.overhead --rounds 5
 
-The default configuration trains in turns as it is and with everything off that can be; both read their pictures. Compared is the
-time from the figures of step FIRST to those of step LAST, between which a default run draws and saves as often as in its long run
-(one of each in a hundred steps), past compiling and the first drawing, for which one program more is compiled and packages are
-imported, and before the end. The peak memory of the default run is told too.
+The default configuration trains in turns, once unchanged and once with every file turned off that can be. Both read their images.
+The times compared are from the metrics of step FIRST to the metrics of step LAST. In between, a default run samples and saves at
+its usual rate (each once in a hundred steps). Compiling, the imports of the first grid, and the end of the run are left out. The
+peak memory of the default run is printed too.
 """
 
 import argparse
@@ -28,7 +28,7 @@ QUIET = {"sample.every": STEPS, "checkpoint.every": STEPS, "log.every": STEPS, "
 
 
 def train(settings: Mapping[str, object], *, cache: Path) -> tuple[float, float]:
-    """Trains in a process of its own; returns the seconds from FIRST to LAST and the process's peak memory in MB."""
+    """Train in another process. Return the seconds from FIRST to LAST and the process's peak memory in MB."""
     with tempfile.TemporaryDirectory(prefix="sharingan-jax-overhead-") as folder:
         command = [sys.executable, str(ROOT / "main.py"), "--config", str(ROOT / "configs" / "default.py"), "--workdir", folder]
         command += [f"--config.{key}={value}" for key, value in {"train.steps": STEPS, **settings}.items()]
@@ -44,7 +44,7 @@ def train(settings: Mapping[str, object], *, cache: Path) -> tuple[float, float]
 
 
 def main() -> int:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     flags = parser.parse_args()
@@ -56,12 +56,11 @@ def main() -> int:
             ratios.append(taken[True][0] / taken[False][0])
             peaks.append(taken[True][1])
             print(
-                f"steps {FIRST} to {LAST}: {taken[True][0]:.1f} s as it is, {taken[False][0]:.1f} s with nothing beside",
+                f"steps {FIRST} to {LAST}: {taken[True][0]:.1f} s by default, {taken[False][0]:.1f} s without files",
                 flush=True,
             )
-    print(
-        f"\nall that is beside the steps: {statistics.median(ratios) - 1:+.1%} ({min(ratios) - 1:+.1%} to {max(ratios) - 1:+.1%})"
-    )
+    spread = f"{min(ratios) - 1:+.1%} to {max(ratios) - 1:+.1%}"
+    print(f"\neverything in addition to the steps: {statistics.median(ratios) - 1:+.1%} ({spread})")
     print(f"peak memory: {statistics.median(peaks):.0f} MB")
     return 0
 

@@ -1,11 +1,11 @@
-"""Does a run grow? Trains thousands of tiny steps with samples and checkpoints, and watches.
+"""Does a run leak? Train thousands of tiny steps with samples and checkpoints, and measure the process.
 
     python -m benchmarks.soak
     python -m benchmarks.soak --steps 20000 --every 500
 
-Prints, over the run, the memory, threads, open files and child processes of the training process, and the size of what it has
-written; ends with 1 where the median look of the run's last quarter has more than that of its second (2% more memory, a tenth
-more threads, of which a checkpoint being written has some). Reads /proc: Linux.
+Prints the memory, threads, open files and child processes of the training process over the run, and the size of its files. The
+exit code is 1 if the median of the run's last quarter exceeds the median of its second quarter. 2% more memory is allowed, and a
+tenth more threads, because writing a checkpoint uses some. Reads /proc, so it needs Linux.
 """
 
 import argparse
@@ -29,7 +29,7 @@ TINY = {
 
 @dataclass(frozen=True)
 class Taken:
-    """What the process takes at a step: resident memory in MB, threads, open files, children, and MB on disk."""
+    """The process's resources at a step: resident memory in MB, threads, open files, children, and MB on disk."""
 
     step: int
     memory: float
@@ -40,7 +40,7 @@ class Taken:
 
 
 def look(pid: int, workdir: Path) -> Taken | None:
-    """What the process takes now; None where it has ended or not begun."""
+    """Return the process's resources now. None if it has ended or has not started."""
     run = RunFolder(workdir)
     try:
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -48,14 +48,14 @@ def look(pid: int, workdir: Path) -> Taken | None:
         children = sum(len(path.read_text().split()) for path in Path(f"/proc/{pid}/task").glob("*/children"))
         step = read_metrics(run)[-1]["step"]
         disk = sum(path.stat().st_size for path in workdir.rglob("*") if path.is_file())
-        memory = int(status["VmRSS"].split()[0])  # A process that has just ended has none.
+        memory = int(status["VmRSS"].split()[0])  # This line is missing if the process has just ended.
     except (OSError, IndexError, KeyError):
         return None
     return Taken(step, memory / 1000, int(status["Threads"]), files, children, disk / 1e6)
 
 
 def soak(workdir: Path, *, steps: int, every: int) -> tuple[int, list[Taken]]:
-    """Trains in a process of its own; returns its exit code and what it took, looked at every second or so."""
+    """Train in another process. Return its exit code and its resources, measured about every second."""
     settings = {**TINY, "train.steps": steps, "sample.every": every, "checkpoint.every": every}
     overrides = [f"--config.{key}={value}" for key, value in settings.items()]
     command = [sys.executable, str(ROOT / "main.py"), "--config", str(ROOT / "configs" / "default.py"), *overrides]
@@ -70,9 +70,9 @@ def soak(workdir: Path, *, steps: int, every: int) -> tuple[int, list[Taken]]:
 
 
 def grown(seen: list[Taken]) -> list[str]:
-    """What the last quarter of the looks has more of than the second quarter, which is past compiling.
+    """Return the resources that the last quarter of the run uses more of than the second quarter, which is after compiling.
 
-    Looks after the last step are of drawing curves and the film, once, and are left out.
+    Measurements after the last step are left out: then the plots and the GIF are made, once.
     """
     training = [taken for taken in seen if taken.step < seen[-1].step]
     quarter = len(training) // 4
@@ -86,7 +86,7 @@ def grown(seen: list[Taken]) -> list[str]:
 
 
 def main() -> int:
-    """Soaks, prints, and judges."""
+    """Train, print and judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--every", type=int, default=500, help="steps between samples and between checkpoints")

@@ -1,11 +1,11 @@
-"""How the benchmarks' tables tell several measurements of one thing."""
+"""The format of repeated measurements in the benchmarks' tables."""
 
 import statistics
 from collections.abc import Sequence
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """The median with the smallest and largest.
+    """Return the median with the smallest and largest value.
 
     >>> spread([3.04, 1.0, 2.0], 1)
     '2.0 (1.0–3.0)'

@@ -1,14 +1,14 @@
-"""How a step grows: over the batch, the pictures' size and the number of seeds, on whatever device JAX finds.
+"""How the time of a step grows with the batch, the image size and the number of seeds, on the device that JAX finds.
 
     python -m benchmarks.sweep
-    python -m benchmarks.sweep --dtypes float32 bfloat16 --forms direct winograd
+    python -m benchmarks.sweep --dtypes float32 bfloat16 --conv-impls direct winograd
     python -m benchmarks.sweep --batches 25 512 --sizes --seeds 1 8
 
-Prints a Markdown table: milliseconds a step (of several seeds: of all of them), pictures a second over all seeds, operations a
-step as convolutions are defined, the rate that makes, and what share that is of the rate of a large square product in the same
-dtype and precision, in the same run; the operations of Winograd's products as a share likewise, where they are done; seconds to
-compile, without any cache; the program's memory as XLA plans it. Seeds are side by side in one program. Steps run several a
-dispatch with the pictures on the device, after one dispatch to warm up; medians over dispatches.
+Prints a Markdown table: milliseconds a step (of all seeds together), images a second over all seeds, operations a step by the
+definition of a convolution, their rate, and that rate as a share of the rate of a large square product in the same dtype and
+precision, in the same run. For Winograd's implementation, the rate of its own products is a share in the same way. Then the
+seconds to compile without a cache, and the program's memory as XLA plans it. Several seeds are stacked in one program. Steps run
+in chunks with the images on the device, after one chunk to warm up. Times are medians over chunks.
 """
 
 import argparse
@@ -30,16 +30,16 @@ from sharingan_jax.devices.stacked_seeds import jit_stacked_steps, seeds_mesh
 from sharingan_jax.devices.trainer import jit_steps
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState
-from sharingan_jax.model.convolutions import fastest_form
+from sharingan_jax.model.convolutions import fastest_conv_impl
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = (
-    "form, dtype",
+    "implementation, dtype",
     "batch",
     "size",
     "seeds",
     "ms a step",
-    "pictures a second",
+    "images a second",
     "GFLOP a step",
     "GFLOP/s",
     "of the large product's",
@@ -50,9 +50,9 @@ COLUMNS = (
 
 
 class Case(NamedTuple):
-    """One row."""
+    """One row of the table."""
 
-    form: str
+    conv_impl: str
     dtype: str
     batch: int
     size: int
@@ -60,19 +60,19 @@ class Case(NamedTuple):
 
 
 def cases(flags: argparse.Namespace) -> Iterator[Case]:
-    """The batches at 64 pixels, the other sizes and the numbers of seeds at the first batch, for each form and dtype."""
-    for form in flags.forms:
+    """Yield, for each implementation and dtype: the batches at 64 pixels, then sizes and numbers of seeds at the first batch."""
+    for conv_impl in flags.conv_impls:
         for dtype in flags.dtypes:
-            yield from (Case(form, dtype, batch, 64, 1) for batch in flags.batches)
-            yield from (Case(form, dtype, flags.batches[0], size, 1) for size in flags.sizes if size != 64)
-            yield from (Case(form, dtype, flags.batches[0], 64, seeds) for seeds in flags.seeds if seeds != 1)
+            yield from (Case(conv_impl, dtype, batch, 64, 1) for batch in flags.batches)
+            yield from (Case(conv_impl, dtype, flags.batches[0], size, 1) for size in flags.sizes if size != 64)
+            yield from (Case(conv_impl, dtype, flags.batches[0], 64, seeds) for seeds in flags.seeds if seeds != 1)
 
 
 def configured(case: Case, *, precision: str) -> Config:
-    """The default configuration in a row's form."""
+    """Return the default configuration with a row's settings."""
     changes = {
         "data.size": case.size,
-        "model.conv_impl": case.form,
+        "model.conv_impl": case.conv_impl,
         "model.dtype": case.dtype,
         "train.batch_size": case.batch,
         "train.precision": precision,
@@ -81,7 +81,7 @@ def configured(case: Case, *, precision: str) -> Config:
 
 
 def compiled(case: Case, config: Config, *, steps: int) -> tuple[Callable[[], object], jax.stages.Compiled, float]:
-    """A call that runs `steps` steps to their end, the program beneath it, and the seconds that it took to compile."""
+    """Return a call that runs `steps` steps to their end, its compiled program, and the seconds that compiling took."""
     gan = build_gan(config)
     states: list[TrainState] = [jax.jit(lambda seed=seed: init_state(gan, seed=seed))() for seed in range(case.seeds)]
     rng = np.random.default_rng(0)
@@ -95,9 +95,9 @@ def compiled(case: Case, config: Config, *, steps: int) -> tuple[Callable[[], ob
         state = TrainState(states[0].step, stacked.key, stacked.gen, stacked.disc)
         real_u8 = jnp.asarray(rng.integers(0, 256, (case.seeds, *shape), np.uint8))
     lowered = program.lower(state, real_u8)
-    began = time.perf_counter()
+    start = time.perf_counter()
     executable = lowered.compile()
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
 
     def run() -> None:
         nonlocal state
@@ -108,25 +108,25 @@ def compiled(case: Case, config: Config, *, steps: int) -> tuple[Callable[[], ob
 
 
 def median_seconds(run: Callable[[], object], *, rounds: int) -> float:
-    """Median over `rounds` calls, after one."""
+    """Return the median over `rounds` calls, after one call to warm up."""
     run()
     taken = []
     for _ in range(rounds):
-        began = time.perf_counter()
+        start = time.perf_counter()
         run()
-        taken.append(time.perf_counter() - began)
+        taken.append(time.perf_counter() - start)
     return statistics.median(taken)
 
 
 def large_rate(dtype: str, *, side: int, precision: str, rounds: int) -> float:
-    """Operations a second of a square product of that side."""
+    """Return the operations a second of a square product of that side."""
     matrix = jnp.asarray(np.random.default_rng(0).standard_normal((side, side)), dtype)
     product = jax.jit(lambda a: jnp.matmul(a, a, precision=None if precision == "default" else precision))
     return 2 * side**3 / median_seconds(lambda: jax.block_until_ready(product(matrix)), rounds=max(rounds, 5))
 
 
 def row(case: Case, rates: dict[str, float], *, precision: str, steps: int, rounds: int) -> str:
-    """Measures one case."""
+    """Measure a case, and return its row."""
     config = configured(case, precision=precision)
     run, program, compiling = compiled(case, config, steps=steps)
     seconds = median_seconds(run, rounds=rounds) / steps
@@ -137,7 +137,7 @@ def row(case: Case, rates: dict[str, float], *, precision: str, steps: int, roun
         planned.argument_size_in_bytes + planned.output_size_in_bytes - planned.alias_size_in_bytes + planned.temp_size_in_bytes
     )
     cells = (
-        f"{case.form}, {case.dtype}",
+        f"{case.conv_impl}, {case.dtype}",
         case.batch,
         case.size,
         case.seeds,
@@ -146,7 +146,7 @@ def row(case: Case, rates: dict[str, float], *, precision: str, steps: int, roun
         f"{case.seeds * counted.direct / 1e9:.1f}",
         f"{direct / 1e9:,.0f}",
         f"{direct / rates[case.dtype]:.0%}",
-        f"{winograd / rates[case.dtype]:.0%}" if case.form == "winograd" else "–",
+        f"{winograd / rates[case.dtype]:.0%}" if case.conv_impl == "winograd" else "–",
         f"{compiling:.0f}",
         f"{memory / 1e6:,.0f}",
     )
@@ -154,20 +154,20 @@ def row(case: Case, rates: dict[str, float], *, precision: str, steps: int, roun
 
 
 def main() -> None:
-    """Measures and prints row by row."""
+    """Measure and print row by row."""
     on_cpu = jax.default_backend() == "cpu"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, nargs="+", default=[25, 64, 128, 256, 512])
     parser.add_argument("--sizes", type=int, nargs="*", default=[32, 128], choices=(32, 64, 128))
     parser.add_argument("--seeds", type=int, nargs="*", default=[2, 4, 8])
     parser.add_argument(
-        "--forms", nargs="+", default=[fastest_form(jax.default_backend())], choices=("winograd", "direct", "patches")
+        "--conv-impls", nargs="+", default=[fastest_conv_impl(jax.default_backend())], choices=("winograd", "direct", "patches")
     )
     parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=("float32", "bfloat16"))
     parser.add_argument("--precision", default="highest", choices=("highest", "high", "default"), help="train.precision")
-    parser.add_argument("--steps", type=int, default=2 if on_cpu else 50, help="steps a dispatch")
+    parser.add_argument("--steps", type=int, default=2 if on_cpu else 50, help="steps a chunk")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--side", type=int, default=2048 if on_cpu else 8192, help="of the large product")
+    parser.add_argument("--side", type=int, default=2048 if on_cpu else 8192, help="side of the large product")
     flags = parser.parse_args()
     jax.config.update("jax_enable_compilation_cache", False)
     rates = {dtype: large_rate(dtype, side=flags.side, precision=flags.precision, rounds=flags.rounds) for dtype in flags.dtypes}

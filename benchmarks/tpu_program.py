@@ -1,14 +1,14 @@
-"""What a TPU would run: the training step compiled for one, on a machine that has none.
+"""The training step compiled for a TPU, on a machine without one.
 
     pip install "jax[tpu]"
     python -m benchmarks.tpu_program
     python -m benchmarks.tpu_program --topology v6e:2x4 --batches 32 --dtypes bfloat16
 
-libtpu, which `jax[tpu]` brings (Linux on x86), compiles for chips that are not there. Nothing is run and nothing is timed: these
-are properties of the compiled program, per step and chip. Operations and bytes are XLA's own count; bytes are those that it
-moves between the chip's large memory and its units. Full is what share of a convolution's result is data and not padding: a TPU
-keeps arrays in tiles, here of 8 by 128 and the like, and its matrix unit works on whole ones. On the host's side an infeed, an
-outfeed, a send, a receive or a call back would stop the chip.
+libtpu, which `jax[tpu]` installs (Linux on x86), compiles for chips that the machine does not have. Nothing is run or timed: the
+table shows properties of the compiled program, per step and chip. Operations and bytes are XLA's own count. Bytes are moved
+between the chip's large memory and its units. "Full" is the share of a convolution's result that is data and not padding: a TPU
+stores arrays in tiles, for example of 8 by 128, and its matrix unit works on whole tiles. "Host" counts infeeds, outfeeds, sends,
+receives and callbacks, for which the chip would wait.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from math import ceil, prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # libtpu would ask a cloud's machine for its chips.
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # Else libtpu queries the cloud machine for its chips.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
@@ -56,7 +56,7 @@ COLUMNS = (
 
 
 class Convolution(NamedTuple):
-    """A convolution's result in a compiled program: its dtype, its shape, and what share of its tiles is data."""
+    """A convolution's result in a compiled program: its dtype, its shape, and the share of its tiles that is data."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -64,7 +64,7 @@ class Convolution(NamedTuple):
 
 
 def convolutions_in(text: str) -> list[Convolution]:
-    """The convolutions of a TPU's HLO, by their results' tiled layouts.
+    """Return the convolutions of a TPU's HLO, from their results' tiled layouts.
 
     >>> convolutions_in("x = bf16[25,8,8,64]{3,0,2,1:T(8,128)(2,1)S(1)} convolution(a, b)")
     [Convolution(dtype='bf16', shape=(25, 8, 8, 64), full=0.390625)]
@@ -79,7 +79,7 @@ def convolutions_in(text: str) -> list[Convolution]:
 
 
 def compiled_for(devices: list[Any], *, batch: int, dtype: str, seeds: int) -> jax.stages.Compiled:
-    """Five steps of the default configuration, compiled for these chips, each with `batch` pictures (or these of every seed)."""
+    """Compile five steps of the default configuration for these chips, with `batch` images a chip (or a seed)."""
     precision = "highest" if dtype == "float32" else "default"
     changes = [("model.conv_impl", "direct"), ("model.dtype", dtype), ("train.precision", precision)]
     config = load_config(ROOT / "configs" / "default.py", changes)
@@ -89,15 +89,15 @@ def compiled_for(devices: list[Any], *, batch: int, dtype: str, seeds: int) -> j
         return jit_steps(config, Mesh(np.array(devices), (BATCH,))).lower(state, real_u8).compile()
     stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((seeds, *leaf.shape), leaf.dtype), state)
     program = jit_stacked_steps(config, Mesh(np.array(devices), (SEED,)))
-    pictures = jax.ShapeDtypeStruct((seeds, *real_u8.shape), np.uint8)
-    return program.lower(replace(stacked, step=state.step), pictures).compile()
+    images_u8 = jax.ShapeDtypeStruct((seeds, *real_u8.shape), np.uint8)
+    return program.lower(replace(stacked, step=state.step), images_u8).compile()
 
 
 def row(devices: list[Any], *, batch: int, dtype: str, seeds: int = 1) -> str:
-    """Compiles and tells."""
-    began = time.perf_counter()
+    """Compile, and return the row of the table."""
+    start = time.perf_counter()
     program = compiled_for(devices, batch=batch, dtype=dtype, seeds=seeds)
-    compiling = time.perf_counter() - began
+    compiling = time.perf_counter() - start
     text = program.as_text() or ""
     costs: Any = program.cost_analysis()
     planned: Any = program.memory_analysis()
@@ -124,15 +124,15 @@ def row(devices: list[Any], *, batch: int, dtype: str, seeds: int = 1) -> str:
 
 
 def main() -> None:
-    """Prints a table row by row."""
+    """Print a table row by row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--topology", default="v5e:2x4", help="chips to compile for; default: v5e:2x4")
     parser.add_argument("--batches", type=int, nargs="+", default=[25, 32, 128])
-    parser.add_argument("--seeds", type=int, nargs="*", default=[8], help="side by side on one chip, at the first batch")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[8], help="stacked on one chip, at the first batch")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], choices=("float32", "bfloat16"))
     flags = parser.parse_args()
     chips: list[Any] = list(topologies.get_topology_desc(flags.topology, "tpu").devices)
-    print(f"{flags.topology}, {chips[0].device_kind}, jax {jax.__version__}; five steps a dispatch, figures of one step\n")
+    print(f"{flags.topology}, {chips[0].device_kind}, jax {jax.__version__}; five steps a chunk, numbers of one step\n")
     print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|", flush=True)
     for dtype in flags.dtypes:
         for batch in flags.batches:

@@ -1,4 +1,4 @@
-"""Time of a training step, ours beside PyTorch's, in one run.
+"""The time of a training step, ours and PyTorch's, in one run.
 
     python -m benchmarks.train_step --rounds 7 --steps 10
     python -m benchmarks.train_step --rounds 5 --steps 2 --batch 128
@@ -6,13 +6,13 @@
     python -m benchmarks.train_step --rounds 5 --steps 6 --compile
     python -m benchmarks.train_step --rounds 7 --steps 100 --batch 512 --compile --dtype bfloat16
 
-Prints a Markdown table. Every round takes each system in turn, so that what else the machine does falls on all of them alike,
-and ratios are taken within a round. Needs torch (requirements-dev.txt). Weights, pictures and latents are the same for all;
-compiling is not counted. The PyTorch system is the tests' oracle, eager, as the original is; --compile adds one whose networks
-went through torch.compile (Inductor: it wants a C++ compiler). `benchmarks.gpu` has PyTorch's best on a GPU, CUDA graphs.
+Prints a Markdown table. Every round times each system in turn, so that other load on the machine affects all of them, and ratios
+are taken within a round. Needs torch (requirements-dev.txt). Weights, images and latents are the same for all, and compiling is
+not counted. The PyTorch system is the tests' oracle, which is eager, as the original is. --compile adds a system whose networks
+go through torch.compile (Inductor, which needs a C++ compiler). `benchmarks.gpu` has PyTorch's best on a GPU, CUDA graphs.
 
-Where JAX finds a GPU and torch one too, both run there, and torch's figures are not read in a step, which would wait for the GPU.
-In float32 both multiply in float32 proper, and with --tf32 both in TF32; in bfloat16 ours is model.dtype, theirs is autocast.
+If both JAX and torch find a GPU, both run on it. Then torch's metrics are not read in a step, because reading waits for the GPU.
+In float32 both multiply in full float32, and with --tf32 both in TF32. In bfloat16 ours uses model.dtype, PyTorch uses autocast.
 """
 
 import argparse
@@ -36,14 +36,14 @@ from sharingan_jax.data.emblems.draw import draw_emblems
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.interop.state_dict import to_tensors
-from sharingan_jax.model.convolutions import fastest_form
+from sharingan_jax.model.convolutions import fastest_conv_impl
 from sharingan_jax.rng import draw_latents
 
 ROOT = Path(__file__).parents[1]
 ON_GPU = jax.default_backend() == "gpu" and torch.cuda.is_available()
 TORCH_DEVICE = "cuda" if ON_GPU else "cpu"
 if importlib.util.find_spec("triton"):
-    importlib.import_module("triton")  # Inductor needs it, and the oracle hides it unless it has been imported before.
+    importlib.import_module("triton")  # Inductor needs it. The oracle hides it if it is not yet imported.
 from pytorch_reference import (
     cuda_graph,
     oracle,
@@ -53,7 +53,7 @@ Steps = Callable[[int], None]
 
 
 def our_steps(conv_impl: str, config: Config, real_u8: np.ndarray) -> Steps:
-    """`run(steps)`: that many steps of a configuration in one dispatch, to their end."""
+    """Return `run(steps)`, which runs that many steps of a configuration in one chunk, to their end."""
     config = replace(config, model=replace(config.model, conv_impl=conv_impl))
     trainer = Trainer(config, make_mesh(1, batch_sizes={len(real_u8)}))
     state = trainer.init(0)
@@ -69,12 +69,12 @@ def our_steps(conv_impl: str, config: Config, real_u8: np.ndarray) -> Steps:
 def pytorch_steps(
     memory_format: torch.memory_format, config: Config, real_u8: np.ndarray, *, through_compile: bool = False
 ) -> Steps:
-    """`run(steps)`: that many steps of the PyTorch system from the same weights, where ours runs."""
+    """Return `run(steps)`, which runs that many steps of the PyTorch system from the same weights, on the same kind of device."""
     model, count = config.model, len(real_u8)
     trainer = Trainer(config, make_mesh(1, batch_sizes={count}))
     state = trainer.init(0)
     tensors = to_tensors(config, state)
-    if through_compile:  # Compiled, the oracle's hook would read a weight that the next pass has overwritten.
+    if through_compile:  # In a compiled network the oracle's hook would read a weight that the next pass has overwritten.
         sizes = {"nz": model.nz, "gen_width": model.gen.width, "disc_width": model.disc.width}
         gen, disc, start = cuda_graph.make_training(tensors, **sizes, clip_norm=config.optim.disc.clip_norm)
     else:
@@ -103,13 +103,13 @@ def pytorch_steps(
 
 
 def _autocast(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """`forward` in bfloat16 as PyTorch's users run it, with an answer in float32, which its losses ask for."""
+    """Return `forward` in bfloat16, as PyTorch's users run it, with a float32 result, which PyTorch's losses need."""
     in_bfloat16 = torch.autocast(TORCH_DEVICE, torch.bfloat16)(forward)
     return lambda x: in_bfloat16(x).float()
 
 
 def measure(systems: dict[str, Steps], *, rounds: int, steps: int) -> dict[str, list[float]]:
-    """Seconds a step of each system in each round, after a warm-up that compiles."""
+    """Return the seconds a step of each system in each round, after a warm-up that compiles."""
     for run in systems.values():
         run(steps)
     seconds: dict[str, list[float]] = {name: [] for name in systems}
@@ -123,7 +123,7 @@ def measure(systems: dict[str, Steps], *, rounds: int, steps: int) -> dict[str, 
 
 
 def table(seconds: dict[str, list[float]], *, baseline: str) -> str:
-    """A Markdown table: milliseconds a step, and speed as a multiple of the baseline's, median with smallest and largest."""
+    """Return a Markdown table: milliseconds a step and speed relative to the baseline, as median with smallest and largest."""
     lines = ["| system | ms a step | times as fast as " + baseline + " |", "|---|---|---|"]
     for name, values in seconds.items():
         ratios = [theirs / ours for theirs, ours in zip(seconds[baseline], values, strict=True)]
@@ -133,10 +133,10 @@ def table(seconds: dict[str, list[float]], *, baseline: str) -> str:
 
 
 def systems(config: Config, real_u8: np.ndarray, *, direct: bool, through_compile: bool) -> dict[str, Callable[[], Steps]]:
-    """What is raced, by name; each is made when it is called."""
-    form = fastest_form(jax.default_backend())
+    """Return the systems to time, by name. Each is built when it is called."""
+    fastest = fastest_conv_impl(jax.default_backend())
     raced: dict[str, Callable[[], Steps]] = {
-        f"ours, {form}": partial(our_steps, form, config, real_u8),
+        f"ours, {fastest}": partial(our_steps, fastest, config, real_u8),
         "PyTorch": partial(pytorch_steps, torch.contiguous_format, config, real_u8),
         "PyTorch, channels_last": partial(pytorch_steps, torch.channels_last, config, real_u8),
     }
@@ -148,7 +148,7 @@ def systems(config: Config, real_u8: np.ndarray, *, direct: bool, through_compil
 
 
 def configured(path: Path, *, batch: int, width: int, dtype: str = "float32", tf32: bool = False) -> tuple[Config, np.ndarray]:
-    """A configuration for that batch and width, and a batch of emblems, uint8 [B, 64, 64, 3]; sets torch's precision alike."""
+    """Return a configuration and a batch of emblems, uint8 [B, 64, 64, 3], and set the same precision in torch."""
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
     precision = "high" if tf32 else "highest"
@@ -169,9 +169,9 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=7, help="rounds; default: 7")
     parser.add_argument("--steps", type=int, default=10, help="steps of each system in a round; default: 10")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "default.py", help="default: configs/default.py")
-    parser.add_argument("--batch", type=int, default=25, help="pictures a step; default: 25")
+    parser.add_argument("--batch", type=int, default=25, help="images a step; default: 25")
     parser.add_argument("--width", type=int, default=64, help="width of both networks; default: 64")
-    parser.add_argument("--direct", action="store_true", help="ours in the other form too; on a CPU that takes minutes")
+    parser.add_argument("--direct", action="store_true", help="ours with XLA's own convolutions too; on a CPU that takes minutes")
     parser.add_argument("--compile", action="store_true", help="PyTorch through torch.compile too")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="default: float32")
     parser.add_argument("--tf32", action="store_true", help="float32 products in TF32 on both sides, on a GPU")

@@ -57,12 +57,11 @@ def configuration_page() -> str:
         "refused.",
         "",
     ]
-    rules = _rules()
     settings = setting_reference()
     for group, title in GROUPS.items():
         rows = [setting for setting in settings if _group(setting) == group]
         lines += [f"### {title}", "", "| key | default | allowed | meaning |", "|---|---|---|---|"]
-        lines += [_row(setting, rules[setting.key]) for setting in rows]
+        lines += [_row(setting, schema.RULES[setting.key]) for setting in rows]
         lines.append("")
     missing = {_group(setting) for setting in settings} - set(GROUPS)
     if missing:
@@ -84,15 +83,6 @@ def _allowed(setting: Setting, rule: schema.Rule) -> str:
     if isinstance(setting.default, bool):
         return "True or False"
     return "any text" if isinstance(setting.default, str) and not rule.choices else str(rule)
-
-
-def _rules(group: Any = schema.Config, prefix: str = "") -> dict[str, schema.Rule]:
-    """Return the rule of every setting by its dotted key."""
-    rules: dict[str, schema.Rule] = {}
-    for entry in group.__dataclass_fields__.values():
-        inner = {prefix + entry.name: entry.metadata["rule"]} if "rule" in entry.metadata else None
-        rules |= inner or _rules(entry.type, f"{prefix}{entry.name}.")
-    return rules
 
 
 def commands_page() -> str:

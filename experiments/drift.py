@@ -1,11 +1,11 @@
-"""How far float32 carries a training from the same training in float64: ours beside PyTorch's.
+"""How far training in float32 drifts from the same training in float64: ours and PyTorch's.
 
     python -m experiments.drift --figure docs/images/drift.png
     python -m experiments.drift --width 64 --steps 1
 
-Every training starts from weights that PyTorch draws and sees the same emblems and latents; the exact one is PyTorch's in
-float64. Prints tables and, with --figure, draws the distance of all weights over the steps. Needs torch; the PyTorch system is
-the tests' oracle. The first command takes about three minutes on two CPU cores, the second as long.
+Every training starts from weights that PyTorch draws, and sees the same emblems and latents. The exact training is PyTorch's in
+float64. Prints tables and, with --figure, plots the distance of all weights over the steps. Needs torch; the PyTorch system is
+the tests' oracle. Each of the two commands takes about three minutes on two CPU cores.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from pytorch_reference import replay
 from sharingan_jax.files import write_atomically
-from sharingan_jax.model.convolutions import fastest_form
+from sharingan_jax.model.convolutions import fastest_conv_impl
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,14 +37,14 @@ Drift = dict[str, Any]
 
 
 def measure(experiment: str, *, seed: int, width: int, steps: int, conv_impl: str) -> Drift:
-    """For each system of LINES: `weights` [steps], how far all weights are from the exact ones as a fraction of their length,
-    and the relative distance of both losses, `loss_d` and `loss_g` [steps]."""
+    """Return for each system of LINES: `weights` [steps], the distance of all weights from the exact ones as a fraction of their
+    norm, and `loss_d` and `loss_g` [steps], the relative distance of the losses."""
     config = replay.small_config(experiment, width=width, conv_impl=conv_impl, model__nz="100")
     torch.manual_seed(seed)
     initial = replay.make_oracle(config, None, dtype="float32").networks()
     shared: dict[str, Any] = {"steps": steps, "count": B, "source": replay.emblem_batch}
     exact: list[Any] = []
-    _, exact_figures = replay.replay_oracle(config, initial, watch=exact.append, **shared)
+    _, exact_metrics = replay.replay_oracle(config, initial, watch=exact.append, **shared)
     found = {}
     for name in LINES:
         play = replay.replay_ours if name.startswith("ours") else replay.replay_oracle
@@ -53,15 +53,15 @@ def measure(experiment: str, *, seed: int, width: int, steps: int, conv_impl: st
         def watch(tensors: Any, distances: list[float] = distances) -> None:
             distances.append(replay.weight_distance(tensors, exact[len(distances)]))
 
-        _, figures = play(config, initial, dtype=name.split()[-1], watch=watch, **shared)
-        losses = {key: np.abs(figures[key] / exact_figures[key] - 1) for key in ("loss_d", "loss_g")}
+        _, metrics = play(config, initial, dtype=name.split()[-1], watch=watch, **shared)
+        losses = {key: np.abs(metrics[key] / exact_metrics[key] - 1) for key in ("loss_d", "loss_g")}
         found[name] = {"weights": np.array(distances), **losses}
     print(f"{experiment}, seed {seed}: done", file=sys.stderr)
     return found
 
 
 def table(drifts: dict[str, list[Drift]], key: str, *, steps: list[int]) -> str:
-    """A row an experiment and step: each system's median over the seeds with smallest and largest, and float32's ratio."""
+    """Return one row for each experiment and step: each system's median, smallest and largest seed, and the ratio in float32."""
     lines = [f"| experiment | step | {' | '.join(LINES)} | ours / PyTorch's, float32 |", "|---|---|---|---|---|---|"]
     for experiment, seeds in drifts.items():
         for step in steps:
@@ -77,7 +77,7 @@ def _spread(values: list[float], style: str) -> str:
 
 
 def draw(drifts: dict[str, list[Drift]], path: Path) -> None:
-    """Writes the figure: a panel an experiment, a thin line a seed, logarithmic."""
+    """Write the plot: a logarithmic panel for each experiment, with a thin line for each seed."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, (experiment, seeds) in zip(figure.subplots(1, len(drifts), sharey=True), drifts.items(), strict=True):
         for name, (colour, line) in LINES.items():
@@ -98,11 +98,13 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("--seeds", type=int, default=5, help="trainings of each experiment; default: 5")
     parser.add_argument("--steps", type=int, default=100, help="steps; default: 100")
     parser.add_argument("--width", type=int, default=16, help="width of both networks; default: 16")
-    parser.add_argument("--figure", type=Path, help="where to draw the distances over the steps")
+    parser.add_argument("--figure", type=Path, help="file for the plot of the distances over the steps")
     flags = parser.parse_args(arguments)
-    impl = fastest_form(jax.default_backend())
+    impl = fastest_conv_impl(jax.default_backend())
     with tempfile.TemporaryDirectory(prefix="sharingan-jax-drift-") as cache:
-        jax.config.update("jax_compilation_cache_dir", cache)  # All seeds run one program, which else is compiled for each.
+        jax.config.update(
+            "jax_compilation_cache_dir", cache
+        )  # All seeds run one program. Without the cache it is compiled for each seed.
         drifts = {
             experiment: [
                 measure(experiment, seed=seed, width=flags.width, steps=flags.steps, conv_impl=impl)

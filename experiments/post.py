@@ -1,11 +1,11 @@
-"""The post's five experiments on the pictures of one folder: run them, and tell what came out.
+"""The post's five experiments on the images of one folder: run them, and report the results.
 
-    python -m experiments.post train --pictures PICTURES --runs runs/post
-    python -m experiments.post tell --runs runs/post --figure docs/images/post_losses.png
+    python -m experiments.post train --images FOLDER --runs runs/post
+    python -m experiments.post report --runs runs/post --figure docs/images/post_losses.png
 
-`train` runs the five configurations one after another, about an hour on two idle CPU cores; started again it continues.
-Further settings go to all five: `--config.seed=1`.
-`tell` prints the tables of docs/experiments.md from the runs' metrics and sample grids, and draws their loss curves.
+`train` runs the five configurations one after another, about an hour on two idle CPU cores. Started again, it resumes. Further
+settings, such as `--config.seed=1`, apply to all five.
+`report` prints the tables of docs/experiments.md from the runs' metrics and sample grids, and plots their loss curves.
 """
 
 import argparse
@@ -32,22 +32,22 @@ EXPERIMENTS = ("baseline", "modified_loss", "stabilised", "stabilised_long", "st
 CURVE_STEPS = (1, 10, 25, 50, 100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2000, 2500, 3000, 3500, 4000)
 GRID_STEPS = (100, 200, 300, 400, 600, 800, 1000, 1200, 1600, 2000, 2500, 3000, 3500, 4000)
 WINDOW = 25
-SPIKE = 10.0  # nats above the median of the steps about it
+SPIKE = 10.0  # nats above the median of the steps around it
 TWINS = (("baseline", "modified_loss"), ("stabilised", "stabilised_long"), ("stabilised_modified", "stabilised_long"))
 
 
-def train(pictures: Path, runs: Path, *, changes: list[str]) -> int:
-    """Runs all five, or continues them, with the same changes to their settings; returns the first exit code that is not 0."""
+def train(images: Path, runs: Path, *, changes: list[str]) -> int:
+    """Run or resume all five with the same changes to their settings. Return the first exit code that is not 0."""
     for name in EXPERIMENTS:
-        settings = ["--config.data.source=folder", f"--config.data.path={pictures}", *changes]
+        settings = ["--config.data.source=folder", f"--config.data.path={images}", *changes]
         code = main.main(["--config", str(ROOT / "configs" / f"{name}.py"), "--workdir", str(runs / name), *settings])
         if code:
             return code
     return 0
 
 
-def tell(runs: Path, figure: Path) -> None:
-    """Prints what came out, as Markdown, and draws the curves."""
+def report(runs: Path, figure: Path) -> None:
+    """Print the results as Markdown, and plot the curves."""
     records = {name: read_metrics(RunFolder(runs / name)) for name in EXPERIMENTS}
     for name in EXPERIMENTS:
         manifest = read_json(RunFolder(runs / name).manifest)
@@ -55,17 +55,17 @@ def tell(runs: Path, figure: Path) -> None:
     for title, key in (("Loss_D", "loss_d"), ("Loss_G", "loss_g"), ("D(x)", "d_real"), ("D(G(z)) before", "d_fake_before")):
         print(f"\n{title}, mean over the {WINDOW} steps that end at the step named (the first row: step 1 alone)\n")
         print(curve_table(records, key))
-    print(f"\nSpikes: steps whose Loss_D is more than {SPIKE:g} above the median of the 101 steps about it\n")
+    print(f"\nSpikes: steps whose Loss_D is more than {SPIKE:g} above the median of the 101 steps around it\n")
     print(spike_table(records))
     print("\nRuns that differ in length or in β only\n")
     print(twin_table(records))
-    print("\nVariety of each grid: mean distance of two pictures, as a fraction of real ones' (how many are distinct)\n")
+    print("\nVariety of each grid: mean distance of two images, as a fraction of the real images' (how many are distinct)\n")
     print(variety_table(runs))
     draw_curves(records, figure)
 
 
 def curve_table(records: dict[str, list[dict[str, Any]]], key: str) -> str:
-    """One row a step, one column an experiment."""
+    """Return a table with a row for each step and a column for each experiment."""
     rows = []
     for step in CURVE_STEPS:
         cells = [f"{_window_mean(lines, key, step):.3g}" if step <= len(lines) else "" for lines in records.values()]
@@ -74,7 +74,7 @@ def curve_table(records: dict[str, list[dict[str, Any]]], key: str) -> str:
 
 
 def spike_table(records: dict[str, list[dict[str, Any]]]) -> str:
-    """For each experiment how many steps spike, when, and how high."""
+    """Return for each experiment how many steps spike, when, and how high."""
     rows = []
     for name, lines in records.items():
         height = heights(np.array([line["loss_d"] for line in lines]))
@@ -85,7 +85,7 @@ def spike_table(records: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def heights(values: np.ndarray, *, width: int = 101) -> np.ndarray:
-    """How far each value [T] lies above the median of the `width` values about it (the first and last ones at the ends)."""
+    """Return each value [T] minus the median of the `width` values around it (of the first or last ones at the ends)."""
     width = min(width, len(values))
     windows = np.lib.stride_tricks.sliding_window_view(values, width)
     starts = np.clip(np.arange(len(values)) - width // 2, 0, len(windows) - 1)
@@ -93,7 +93,7 @@ def heights(values: np.ndarray, *, width: int = 101) -> np.ndarray:
 
 
 def twin_table(records: dict[str, list[dict[str, Any]]]) -> str:
-    """Pairs of experiments that differ in length or in β only: in how many of their common steps G's loss is the same float."""
+    """Return for pairs that differ only in length or in β: the number of common steps in which G's loss is the same float."""
     rows = []
     for one, other in TWINS:
         pairs = [(a["loss_g"], b["loss_g"]) for a, b in zip(records[one], records[other], strict=False)]
@@ -102,7 +102,7 @@ def twin_table(records: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def variety_table(runs: Path) -> str:
-    """Mean distance between two pictures of a grid, and how many of its pictures are distinct, at chosen steps."""
+    """Return the mean distance between two images of a grid, and how many of its images are distinct, at chosen steps."""
     config = read_config(RunFolder(runs / EXPERIMENTS[0]))
     dataset = folder_dataset(Path(config.data.path), size=config.data.size, channels=config.data.channels)
     real = dataset.preview(dataset.count)
@@ -122,8 +122,8 @@ def variety_table(runs: Path) -> str:
 
 
 def real_variety(real_u8: np.ndarray, *, count: int) -> tuple[float, float]:
-    """Of the real pictures, in groups of `count` seen as grids are: (mean distance of a pair, half the median distance to the
-    nearest of all the others). Two pictures nearer than that half are held to be the same."""
+    """Return for the real images, in grids of `count`: (mean distance of a pair, half the median distance to the nearest other
+    image). Two images closer than the second count as the same."""
     size = real_u8.shape[1]
     grids = [cut_grid(make_grid(group / 127.5 - 1.0), size=size, count=count) for group in _groups(real_u8, count)]
     everything = distances(np.concatenate(grids))
@@ -132,14 +132,14 @@ def real_variety(real_u8: np.ndarray, *, count: int) -> tuple[float, float]:
 
 
 def cut_grid(grid_u8: np.ndarray, *, size: int, count: int, padding: int = 2) -> np.ndarray:
-    """The pictures of a grid uint8 [H', W', 3] as `make_grid` lays them out: float64 [count, size, size, 3] in [0, 1]."""
+    """Return the images of a grid uint8 [H', W', 3] that `make_grid` made: float64 [count, size, size, 3] in [0, 1]."""
     columns = (grid_u8.shape[1] - padding) // (size + padding)
     corners = [(padding + i // columns * (size + padding), padding + i % columns * (size + padding)) for i in range(count)]
     return np.stack([grid_u8[top : top + size, left : left + size] for top, left in corners]) / 255.0
 
 
 def distances(images: np.ndarray) -> np.ndarray:
-    """Root mean square difference of every two pictures [N, H, W, C]: [N, N]."""
+    """Return the root mean square difference of every two images [N, H, W, C]: [N, N]."""
     flat = images.reshape(len(images), -1)
     squares = (flat**2).sum(1)
     between = squares[:, None] + squares[None, :] - 2 * flat @ flat.T
@@ -147,12 +147,12 @@ def distances(images: np.ndarray) -> np.ndarray:
 
 
 def mean_distance(images: np.ndarray) -> float:
-    """The mean distance of two different pictures [N, H, W, C]."""
+    """Return the mean distance of two different images [N, H, W, C]."""
     return float(distances(images)[np.triu_indices(len(images), 1)].mean())
 
 
 def distinct(images: np.ndarray, threshold: float) -> int:
-    """How many pictures are left when each that is nearer than `threshold` to an earlier one that is left is put aside."""
+    """Count the images, dropping each one that is closer than `threshold` to an earlier image that was counted."""
     between = distances(images)
     left: list[int] = []
     for i in range(len(images)):
@@ -162,7 +162,7 @@ def distinct(images: np.ndarray, threshold: float) -> int:
 
 
 def draw_curves(records: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """Writes both losses of all five experiments, one panel each, over the same steps."""
+    """Plot both losses of all five experiments, one panel each, over the same steps."""
     figure = Figure(figsize=(9, 11), layout="constrained")
     last = max(len(lines) for lines in records.values())
     for axes, (name, lines) in zip(figure.subplots(len(records), 1, sharex=True), records.items(), strict=True):
@@ -196,7 +196,7 @@ def _window_mean(lines: list[dict[str, Any]], key: str, step: int) -> float:
 
 
 def _ranges(steps: list[int], *, gap: int = 10) -> str:
-    """Steps as ranges: those at most `gap` apart share one."""
+    """Return steps as ranges. Steps at most `gap` apart share a range."""
     parts: list[list[int]] = []
     for step in steps:
         if parts and step - parts[-1][-1] <= gap:
@@ -212,21 +212,21 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 def command(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "tell"), help="run the experiments, or print what came out")
+    parser.add_argument("what", choices=("train", "report"), help="run the experiments, or print the results")
     parser.add_argument("--runs", type=Path, default=Path("runs/post"), help="folder of the five runs; default: runs/post")
-    parser.add_argument("--pictures", type=Path, help="train: the folder of pictures")
-    parser.add_argument("--figure", type=Path, default=Path("docs/images/post_losses.png"), help="tell: where the curves go")
+    parser.add_argument("--images", type=Path, help="train: the folder of images")
+    parser.add_argument("--figure", type=Path, default=Path("docs/images/post_losses.png"), help="report: file for the curves")
     flags, changes = parser.parse_known_args(arguments)
-    if flags.what == "tell":
+    if flags.what == "report":
         try:
-            tell(flags.runs, flags.figure)
+            report(flags.runs, flags.figure)
         except UserError as error:
             print(f"error: {error}; `train` makes the runs", file=sys.stderr)
             return 2
         return 0
-    if flags.pictures is None:
-        parser.error("train needs --pictures, a folder")
-    return train(flags.pictures, flags.runs, changes=changes)
+    if flags.images is None:
+        parser.error("train needs --images, a folder")
+    return train(flags.images, flags.runs, changes=changes)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Whole trainings, ours and PyTorch's, side by side: do they come out alike?
+"""Whole trainings, ours and PyTorch's: do they give the same results?
 
-    python -m experiments.study train --pictures PICTURES --runs runs/study
+    python -m experiments.study train --images FOLDER --runs runs/study
     python -m experiments.study collect --runs runs/study --out docs/study.json
-    python -m experiments.study tell --study docs/study.json --figure docs/images/study.png
+    python -m experiments.study report --study docs/study.json --figure docs/images/study.png
 
-`train` runs the baseline and the stabilised experiment with five seeds by each system, ours with the original's loss to the
-letter (loss.name=bce_clamped), and the baseline once more with our default loss: 21 trainings of 800 steps, some two
-hours on two CPU cores that do nothing else. Stopped and started again it goes on with the training that was broken off (ours
-where it stopped, PyTorch's from its start). Needs torch; the PyTorch system is the tests' oracle. The two share nothing random:
-each draws its own weights, order of pictures and latents, so the groups are independent. `collect` measures what came out and
-puts it into one small file, from which `tell` prints the tables and draws the figure of docs/equivalence.md.
+`train` runs the baseline and the stabilised experiment with five seeds in each system, ours with exactly the original's loss
+(loss.name=bce_clamped), and the baseline once more with our default loss. These are 21 trainings of 800 steps, about two hours on
+two idle CPU cores. Stopped and started again, it resumes with the interrupted training (ours at the step where it stopped,
+PyTorch's from its start). Needs torch; the PyTorch system is the tests' oracle. The two share nothing random: each draws its own
+weights, order of images and latents, so the groups are independent. `collect` measures the results and writes them to one small
+file, from which `report` prints the tables and draws the plot of docs/equivalence.md.
 """
 
 import argparse
@@ -70,12 +70,12 @@ class Cell:
 
     @property
     def run(self) -> RunFolder:
-        """The folder as a run's; a PyTorch training leaves its config, manifest and metrics under the same names."""
+        """The folder as a run's folder. A PyTorch training writes its config, manifest and metrics under the same names."""
         return RunFolder(self.folder)
 
     @property
     def fakes(self) -> Path:
-        """The finished training's pictures, float32 [SAMPLES, H, W, C] in [−1, 1]; written last, so it is there when all is."""
+        """The samples of the finished training, float32 [SAMPLES, H, W, C] in [−1, 1]. This file is written last."""
         return self.folder / "fakes.npy"
 
     def __str__(self) -> str:
@@ -83,19 +83,19 @@ class Cell:
 
 
 def cells(runs: Path, *, seeds: int) -> list[Cell]:
-    """All trainings, seed by seed, so that a study broken off has as many of each kind as there can be."""
+    """Return all trainings, seed by seed, so that an interrupted study has about the same number of each kind."""
     kinds = [(system, experiment) for experiment in EXPERIMENTS for system in ("ours", "pytorch")]
     named = [(*kind, seed) for seed in range(seeds) for kind in kinds]
     named += [("default_loss", EXPERIMENTS[0], seed) for seed in range(min(seeds, DEFAULT_LOSS_SEEDS))]
     return [Cell(*name, folder=runs / f"{name[0]}-{name[1]}" / f"seed-{name[2]}") for name in named]
 
 
-def train(pictures: Path, runs: Path, *, seeds: int, sizes: list[tuple[str, str]]) -> int:
-    """Runs what has not been run, with `sizes` put on top of the configurations; returns the first exit code that is not 0."""
+def train(images: Path, runs: Path, *, seeds: int, sizes: list[tuple[str, str]]) -> int:
+    """Run the missing trainings, with `sizes` as further settings. Return the first exit code that is not 0."""
     todo = [cell for cell in cells(runs, seeds=seeds) if not cell.fakes.is_file()]
     for number, cell in enumerate(todo, 1):
         print(f"[{number}/{len(todo)}] {cell}", flush=True)
-        settings = [("data.source", "folder"), ("data.path", str(pictures)), ("seed", str(cell.seed)), *sizes]
+        settings = [("data.source", "folder"), ("data.path", str(images)), ("seed", str(cell.seed)), *sizes]
         if cell.system == "pytorch":
             _train_pytorch(cell, settings)
         elif code := _train_ours(cell, [*settings, ("loss.name", LOSS[cell.system])]):
@@ -118,8 +118,8 @@ def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> None:
     from pytorch_reference import oracle
 
     config = load_config(_config_file(cell), settings)
-    pictures = load_dataset_from_config(config.data)
-    real = oracle.as_torch(pictures.preview(pictures.count).astype(np.float32) / 127.5 - 1.0)
+    dataset = load_dataset_from_config(config.data)
+    real = oracle.as_torch(dataset.preview(dataset.count).astype(np.float32) / 127.5 - 1.0)
     torch.manual_seed(config.seed)
     gen = oracle.Generator(nz=config.model.nz, width=config.model.gen.width, spectral=config.model.gen.spectral_norm)
     disc = oracle.Discriminator(width=config.model.disc.width, spectral=config.model.disc.spectral_norm)
@@ -128,29 +128,29 @@ def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> None:
     training = oracle.Training(gen, disc, beta=config.loss.beta, clip_norm=config.optim.disc.clip_norm)
     records = list(_pytorch_steps(config, training, real))
     write_text(cell.run.metrics, "".join(json.dumps(record, allow_nan=False) + "\n" for record in records))
-    _describe_pytorch(cell, config, pictures)
+    _describe_pytorch(cell, config, dataset)
     fakes = torch.cat([oracle.sample(gen, part) for part in torch.tensor(_latents(config.model.nz)).split(GROUP)])
     _write_fakes(cell, fakes.permute(0, 2, 3, 1).numpy())
 
 
-def _describe_pytorch(cell: Cell, config: Config, pictures: ImageDataset) -> None:
+def _describe_pytorch(cell: Cell, config: Config, dataset: ImageDataset) -> None:
     import torch
 
     environment = describe_environment()
     environment["versions"] |= {"torch": torch.__version__}
     threads = {"torch_threads": torch.get_num_threads()}
     write_config(cell.run, config)
-    write_data_record(cell.run.data, describe_data(config, pictures))
+    write_data_record(cell.run.data, describe_data(config, dataset))
     write_json(cell.run.manifest, {**environment, **threads})
 
 
 def _pytorch_steps(config: Config, training: Any, real: Any) -> Iterator[dict[str, Any]]:
-    """The original's loop over `real` [N, C, H, W] with PyTorch's own order and latents: the record of each step."""
+    """Run the original's loop over `real` [N, C, H, W] with PyTorch's own order and latents. Yield the record of each step."""
     import torch
 
     count, size = len(real), config.train.batch_size
     plan = BatchPlan(count, batch_size=size, seed=config.seed, last_batch=config.data.last_batch)
-    began = time.perf_counter()
+    start = time.perf_counter()
     with Progress(
         total_steps=config.train.steps,
         first_step=1,
@@ -163,8 +163,8 @@ def _pytorch_steps(config: Config, training: Any, real: Any) -> Iterator[dict[st
             if place == 0:
                 order = torch.randperm(count)
             batch = real[order[place * size : (place + 1) * size]]
-            figures = training.step(batch, torch.randn(len(batch), config.model.nz))
-            record = {"step": step, "epoch": plan.epoch_of(step), "time": round(time.perf_counter() - began, 3), **figures}
+            metrics = training.step(batch, torch.randn(len(batch), config.model.nz))
+            record = {"step": step, "epoch": plan.epoch_of(step), "time": round(time.perf_counter() - start, 3), **metrics}
             progress.update(record)
             yield record
 
@@ -182,21 +182,21 @@ def _config_file(cell: Cell) -> Path:
 
 
 def collect(runs: Path, out: Path, *, seeds: int) -> None:
-    """Writes the study's file. Raises UserError naming the trainings that are missing."""
+    """Write the study's file. Raise UserError, naming the missing trainings, if it is not complete."""
     every = cells(runs, seeds=seeds)
     missing = [str(cell) for cell in every if not cell.fakes.is_file()]
     if missing:
-        raise UserError(f"{runs}: not trained yet: {'; '.join(missing)}; `train` goes on with them")
+        raise UserError(f"{runs}: not trained yet: {'; '.join(missing)}; `train` continues with them")
     _check_alike(every)
     config = read_config(every[0].run)
-    pictures = load_dataset_from_config(config.data)
-    real = sample_statistics(pictures.preview(pictures.count) / 127.5 - 1.0)
+    dataset = load_dataset_from_config(config.data)
+    real = sample_statistics(dataset.preview(dataset.count) / 127.5 - 1.0)
     study = {
         "command": "python -m experiments.study collect",
         "window": WINDOW,
         "steps": config.train.steps,
         "samples": SAMPLES,
-        "pictures": {"count": pictures.count, "fingerprint": pictures.digest},
+        "pictures": {"count": dataset.count, "fingerprint": dataset.digest},
         "versions": {
             name: sorted({versions.get(name, "–") for versions in map(_versions, every)}) for name in ("jax", "torch", "python")
         },
@@ -213,7 +213,7 @@ def _versions(cell: Cell) -> dict[str, str]:
 
 
 def _check_alike(every: list[Cell]) -> None:
-    """Raises UserError where trainings of one experiment had other pictures, or settings that differ in more than the seed and
+    """Raise UserError if trainings of one experiment had different images, or settings that differ in more than the seed and
     the loss."""
     seen: dict[str, tuple[Cell, dict[str, Any]]] = {}
     for cell in every:
@@ -236,8 +236,8 @@ def _measured(cell: Cell, real: dict[str, float]) -> dict[str, Any]:
     return name | stuck | relative_statistics(np.load(cell.fakes), real) | curves
 
 
-def tell(path: Path, figure: Path) -> None:
-    """Prints the tables and draws the figure of a study's file."""
+def report(path: Path, figure: Path) -> None:
+    """Print the tables of a study's file and draw its plot."""
     study = read_json(path)
     print(f"{stuck_table(study)}\n")
     for experiment in EXPERIMENTS:
@@ -247,28 +247,28 @@ def tell(path: Path, figure: Path) -> None:
 
 def command(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "collect", "tell"), help="run, measure what came out, or tell it")
+    parser.add_argument("what", choices=("train", "collect", "report"), help="train, measure the results, or print them")
     parser.add_argument("--runs", type=Path, default=Path("runs/study"), help="folder of the trainings; default: runs/study")
-    parser.add_argument("--pictures", type=Path, help="train: the folder of pictures")
+    parser.add_argument("--images", type=Path, help="train: the folder of images")
     parser.add_argument("--seeds", type=int, default=5, help="train, collect: trainings of each kind; default: 5")
-    parser.add_argument("--steps", type=int, default=800, help="train: of each training; default: 800")
+    parser.add_argument("--steps", type=int, default=800, help="train: steps of each training; default: 800")
     parser.add_argument("--width", type=int, default=64, help="train: width of both networks; default: 64")
     parser.add_argument("--out", type=Path, default=Path("docs/study.json"), help="collect: the file; default: docs/study.json")
-    parser.add_argument("--study", type=Path, default=Path("docs/study.json"), help="tell: the file; default: docs/study.json")
-    parser.add_argument("--figure", type=Path, default=Path("docs/images/study.png"), help="tell: where the figure goes")
+    parser.add_argument("--study", type=Path, default=Path("docs/study.json"), help="report: the file; default: docs/study.json")
+    parser.add_argument("--figure", type=Path, default=Path("docs/images/study.png"), help="report: file for the plot")
     flags = parser.parse_args(arguments)
     try:
         match flags.what:
-            case "tell":
-                tell(flags.study, flags.figure)
+            case "report":
+                report(flags.study, flags.figure)
             case "collect":
                 collect(flags.runs, flags.out, seeds=flags.seeds)
-            case _ if flags.pictures is None:
-                parser.error("train needs --pictures, a folder")
+            case _ if flags.images is None:
+                parser.error("train needs --images, a folder")
             case _:
                 widths = [("model.gen.width", str(flags.width)), ("model.disc.width", str(flags.width))]
                 sizes = [("train.steps", str(flags.steps)), *widths]
-                return train(flags.pictures, flags.runs, seeds=flags.seeds, sizes=sizes)
+                return train(flags.images, flags.runs, seeds=flags.seeds, sizes=sizes)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""What came out of the study's trainings: measured into one small file, and told from it as tables and a figure."""
+"""The measures of the study's trainings, and the tables and the plot made from its file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,21 +23,23 @@ SAMPLE_MEASURES = {
     "detail": "detail",
     "diversity": "diversity",
 }
-STUCK_NORM = 0.01  # of G's gradient, whose median over a window is 10 and more in a training that goes on
+STUCK_NORM = 0.01  # of G's gradient; in a training that still learns, its median over a window is 10 and more
 COLOURS = {"ours": "#0072b2", "pytorch": "#d55e00", "default_loss": "#009e73"}
 LABELS = {"ours": "ours", "pytorch": "PyTorch", "default_loss": "ours, default loss"}
 Study = dict[str, Any]
 
 
 def window_means(values: Sequence[float]) -> list[float]:
-    """The mean of each WINDOW steps, to six digits; steps left over at the end are dropped."""
+    """Return the mean of each WINDOW steps, to six digits. A partial window at the end is dropped."""
     whole = np.array(values[: len(values) // WINDOW * WINDOW], np.float64).reshape(-1, WINDOW)
     return [float(f"{mean:.6g}") for mean in whole.mean(axis=1)]
 
 
 def stuck_from(grad_norms_g: Sequence[float]) -> int | None:
-    """The step (the first of a window) from which on, to the end, G has next to no gradient in most steps of each window of
-    WINDOW: what PyTorch's `BCELoss` leaves where D's answers are past what it can tell from 0 and 1. None where there is none."""
+    """Return the step from which, in every window until the end, G has almost no gradient in most steps. None if it has one.
+
+    Torch: `BCELoss` has no gradient if D's probabilities round to 0 or 1.
+    """
     whole = np.array(grad_norms_g[: len(grad_norms_g) // WINDOW * WINDOW], np.float64).reshape(-1, WINDOW)
     learning = np.flatnonzero(np.median(whole, axis=1) >= STUCK_NORM)
     first = int(learning[-1]) + 1 if len(learning) else 0
@@ -45,9 +47,12 @@ def stuck_from(grad_norms_g: Sequence[float]) -> int | None:
 
 
 def sample_statistics(images: np.ndarray) -> dict[str, float]:
-    """Of pictures [N, H, W, 3] in [−1, 1], N > 1: mean of each colour in [0, 1]; variance over a picture's pixels in a channel,
-    mean over channels and pictures; detail, the mean squared difference of neighbouring pixels; diversity, the mean distance
-    (root mean square over pixels) of two pictures."""
+    """Return statistics of images [N, H, W, 3] in [−1, 1], N > 1.
+
+    They are the mean of each colour in [0, 1]; the variance over an image's pixels in a channel, averaged over channels and
+    images; detail, the mean squared difference of neighbouring pixels; and diversity, the mean distance (root mean square over
+    pixels) of two images.
+    """
     scaled = (images.astype(np.float64) + 1) / 2
     red, green, blue = scaled.mean(axis=(0, 1, 2))
     across, down = np.diff(scaled, axis=2) ** 2, np.diff(scaled, axis=1) ** 2
@@ -62,18 +67,18 @@ def sample_statistics(images: np.ndarray) -> dict[str, float]:
 
 
 def relative_statistics(fakes: np.ndarray, real: dict[str, float]) -> dict[str, float]:
-    """The fakes' statistics as fractions of the real pictures' own, to six digits."""
+    """Return the fakes' statistics as fractions of the real images' statistics, to six digits."""
     return {name: float(f"{value / real[name]:.6g}") for name, value in sample_statistics(fakes).items()}
 
 
 def runs_of(study: Study, system: str, experiment: str) -> list[dict[str, Any]]:
-    """The runs of one group, by seed."""
+    """Return the runs of one group, by seed."""
     return [run for run in study["runs"] if (run["system"], run["experiment"]) == (system, experiment)]
 
 
 def measures_of(study: Study, experiment: str) -> list[Measure]:
-    """What is compared of our runs and PyTorch's in one experiment: whether a run got stuck, two courses, two final losses, six
-    statistics of samples."""
+    """Return the measures that compare our runs with PyTorch's in one experiment: whether a run got stuck, two loss curves, two
+    final losses, six statistics of samples."""
     pair = [runs_of(study, name, experiment) for name in ("ours", "pytorch")]
     last = FINAL // WINDOW
 
@@ -93,7 +98,7 @@ def measures_of(study: Study, experiment: str) -> list[Measure]:
 
 
 def stuck_table(study: Study) -> str:
-    """For each group how many runs were stuck to their end, and from which steps on: see `stuck_from`."""
+    """Return for each group how many runs were stuck until their end, and from which steps: see `stuck_from`."""
     lines = ["| experiment | system | runs | stuck | from step |", "|---|---|---|---|---|"]
     for experiment, system in dict.fromkeys((run["experiment"], run["system"]) for run in study["runs"]):
         runs = runs_of(study, system, experiment)
@@ -103,8 +108,8 @@ def stuck_table(study: Study) -> str:
 
 
 def table(study: Study, experiment: str) -> str:
-    """One row a measure: each group's median with its smallest and largest run, the difference of the means with Welch's 95%
-    interval (left out where a group has stuck runs: its values are of two kinds then, and normal they are not), both p."""
+    """Return one row for each measure: each group's median with its smallest and largest run, the difference of the means with
+    Welch's 95% interval, and both p. There is no interval if a group has stuck runs: then its values are not normal."""
     from scipy.stats import ttest_ind
 
     measures = measures_of(study, experiment)
@@ -130,7 +135,7 @@ def _spread(values: np.ndarray) -> str:
 
 
 def draw(study: Study, path: Path) -> None:
-    """Writes the figure: for each experiment both losses with bands, and each run's statistics of samples."""
+    """Write the plot: for each experiment both losses with bands, and each run's statistics of samples."""
     experiments = list(dict.fromkeys(run["experiment"] for run in study["runs"]))
     figure = Figure(figsize=(10, 10), layout="constrained")
     panels = figure.subplots(3, len(experiments), squeeze=False)
@@ -173,5 +178,5 @@ def _draw_dots(axes: Axes, runs: list[dict[str, Any]]) -> None:
             axes.plot([place + shift] * len(values), values, "o", color=colour, alpha=0.6, markersize=5)
     axes.axhline(1.0, color="black", linewidth=0.6)
     axes.set_xticks(range(len(SAMPLE_MEASURES)), list(SAMPLE_MEASURES.values()), fontsize=8)
-    axes.set_ylabel("samples, as a fraction of real pictures'")
+    axes.set_ylabel("samples, as a fraction of real images'")
     axes.grid(alpha=0.25, axis="y")

@@ -1,6 +1,6 @@
-"""PyTorch's step as its users would write it for a GPU: the oracle's, in a form that a CUDA graph can capture whole.
+"""PyTorch's step as its users would write it for a GPU: the oracle's step, written so that a CUDA graph can capture it.
 
-The oracle keeps the original's `torch.nn.utils.spectral_norm`, a hook that stores the normalised weight on the layer. Under CUDA
+The oracle uses the original's `torch.nn.utils.spectral_norm`, a hook that stores the normalised weight on the layer. Under CUDA
 graphs that stored tensor is overwritten by the next pass, and `torch.compile(mode="reduce-overhead")` refuses it. Here spectral
 normalisation is a parametrisation with the same arithmetic in the same order, and Adam is the capturable one.
 """
@@ -51,14 +51,14 @@ def parametrise(net: nn.Module, tensors: Mapping[str, np.ndarray]) -> None:
         if f"{name}.weight_orig" in tensors:
             u, v = (torch.tensor(tensors[f"{name}.weight_{vector}"]) for vector in "uv")
             norm = SpectralNorm(u, v, output_axis=1 if isinstance(layer, nn.ConvTranspose2d) else 0)
-            # unsafe: its check would call `norm`, and so take a power iteration.
+            # unsafe: the check would call `norm`, which takes a power iteration.
             parametrize.register_parametrization(layer, "weight", norm, unsafe=True)
 
 
 def make_training(
     tensors: Mapping[str, np.ndarray], *, nz: int, gen_width: int, disc_width: int, clip_norm: float, beta: float = 0.0
 ) -> tuple[nn.Module, nn.Module, Callable[[], Any]]:
-    """(G, D, `start`): both networks with the oracle's weights; `start()` makes its `Training` once they lie on their device."""
+    """Return (G, D, `start`): both networks with the oracle's weights. `start()` makes their `Training`, on their device."""
     gen = oracle.Generator(nz=nz, width=gen_width, spectral=False)
     disc = oracle.Discriminator(width=disc_width, spectral=False)
     parametrise(gen, tensors)
@@ -76,9 +76,9 @@ def make_training(
 
 
 class Captured:
-    """One call of `update` as a CUDA graph; calling this replays it. The warm-up's steps are taken, as training steps.
+    """One call of `update` as a CUDA graph, replayed by each call of this object. The warm-up runs real training steps.
 
-    It keeps `update`, and with it the networks and the batch: the graph reads and writes their memory, and does not own it.
+    It keeps `update`, and so the networks and the batch, alive: the graph uses their memory and does not own it.
     """
 
     def __init__(self, update: Callable[[], Any], *, warm_up: int = 4) -> None:

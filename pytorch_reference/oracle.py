@@ -1,11 +1,11 @@
-"""The reference system in PyTorch, written from its description, to hold ours against. Needs torch; nothing else imports it."""
+"""The reference system in PyTorch, written from its description, as the standard for ours. Needs torch."""
 
 import itertools
 import sys
 from collections.abc import Iterator, Mapping
 
-# PyTorch's CUDA builds bring Triton, which crashes the process that has TensorFlow in it already (seen with torch 2.13.0 and
-# TensorFlow 2.21.0). Nothing here is compiled by it; an import that fails is what PyTorch expects where it is missing.
+# PyTorch's CUDA builds install Triton, which crashes a process that has already imported TensorFlow (seen with torch 2.13.0 and
+# TensorFlow 2.21.0). Nothing here needs Triton, and PyTorch accepts that its import fails.
 sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
 
 import numpy as np
@@ -19,7 +19,7 @@ def _conv(layer: nn.Module, *, spectral: bool) -> nn.Module:
 
 
 class Generator(nn.Module):
-    """Five transposed convolutions, 1×1 to 64×64, batch norm behind ReLU (or, in the DCGAN tutorial's order, before it)."""
+    """Five transposed convolutions, 1×1 to 64×64, batch norm after ReLU (or, in the DCGAN tutorial's order, before it)."""
 
     def __init__(self, *, nz: int, width: int, spectral: bool, norm_position: str = "post_activation") -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Five convolutions, 64×64 to a probability, batch norm behind LeakyReLU but the first; the last is never normalised."""
+    """Five convolutions, 64×64 to a probability, batch norm after each LeakyReLU but the first; no spectral norm on the last."""
 
     def __init__(self, *, width: int, spectral: bool, norm_position: str = "post_activation") -> None:
         super().__init__()
@@ -56,9 +56,9 @@ def _ordered(activation: nn.Module, norm: nn.Module, norm_position: str) -> tupl
 
 
 def initialise(net: nn.Module) -> None:
-    """The original's initial weights: convolutions N(0, 0.02²), batch norm's scale N(1, 0.02²) and bias 0.
+    """Draw the original's initial weights: convolutions N(0, 0.02²), batch norm's scale N(1, 0.02²) and bias 0.
 
-    With spectral normalisation the drawn tensor is `weight_orig`; u and v were drawn when the layer was made, and stay.
+    With spectral normalisation the drawn tensor is `weight_orig`; u and v were drawn with the layer and stay unchanged.
     """
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -69,7 +69,7 @@ def initialise(net: nn.Module) -> None:
 
 
 def load(net: nn.Module, tensors: Mapping[str, np.ndarray]) -> None:
-    """Puts a network's part of `tensors` (both networks', by the original's names) into it, strictly."""
+    """Load a network's part of `tensors` (both networks', by the original's names), strictly."""
     part = {name: torch.tensor(array) for name, array in tensors.items() if name.startswith(_prefix(net))}
     net.load_state_dict(part, strict=True)
 
@@ -79,8 +79,8 @@ def _prefix(net: nn.Module) -> str:
 
 
 def sample(gen: Generator, z: Tensor) -> Tensor:
-    """G(z) [B, 3, 64, 64] for `z` [B, nz] with the statistics of this batch, as the original draws; but nothing moves: u, v and
-    the running statistics stay as they are."""
+    """Return G(z) [B, 3, 64, 64] for `z` [B, nz] with the statistics of this batch, as the original samples. Unlike there, u, v
+    and the running statistics do not change."""
     kept = [buffer.clone() for buffer in gen.buffers()]
     gen.eval()
     for layer in gen.modules():
@@ -94,8 +94,8 @@ def sample(gen: Generator, z: Tensor) -> Tensor:
 
 
 def replicate(net: nn.Module, count: int) -> None:
-    """Makes `net` do what `nn.DataParallel` does on `count` devices, on one: each part of a batch goes through a replica that
-    begins with the buffers as they were, and those that the first replica leaves are kept."""
+    """Make `net` compute on one device as `nn.DataParallel` does on `count`: each part of a batch runs through a replica that
+    starts with the same buffers, and the first replica's buffers are kept."""
     forward = net.forward
 
     def in_parts(x: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def replicate(net: nn.Module, count: int) -> None:
 
 def _set_buffers(net: nn.Module, values: list[Tensor]) -> None:
     for buffer, value in zip(net.buffers(), values, strict=True):
-        buffer.data.copy_(value)  # Past autograd, which would count it as a change to what backward needs; it needs none.
+        buffer.data.copy_(value)  # `.data`, because autograd would report a change to a tensor of the backward pass.
 
 
 class Training:
@@ -127,11 +127,11 @@ class Training:
         self._gen_adam, self._disc_adam = (torch.optim.Adam(net.parameters(), lr, (b1, 0.999)) for net in (gen, disc))
 
     def step(self, real: Tensor, z: Tensor) -> dict[str, float]:
-        """One step on `real` [B, 3, 64, 64] in [−1, 1] and `z` [B, nz]; returns the logged figures."""
+        """Run one step on `real` [B, 3, 64, 64] in [−1, 1] and `z` [B, nz]. Return the logged metrics."""
         return {name: float(value.detach()) for name, value in self.update(real, z).items()}
 
     def update(self, real: Tensor, z: Tensor) -> dict[str, Tensor]:
-        """`step` whose figures are not read, which on a GPU would wait for them."""
+        """Run `step` without reading the metrics, because on a GPU reading waits for them."""
         bce = nn.functional.binary_cross_entropy
         ones, zeros = real.new_ones(len(real)), real.new_zeros(len(real))
         self.disc.zero_grad()
@@ -157,15 +157,15 @@ class Training:
         }  # fmt: skip
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """All that training moves: parameters, statistics, u, v, counters, and Adam's moments by their parameter's name."""
+        """Return everything that training changes: parameters, statistics, u, v, counters, and Adam's moments."""
         return self.networks() | dict(self._moments())
 
     def networks(self) -> dict[str, np.ndarray]:
-        """Both state dicts, in one."""
+        """Return both state dicts in one."""
         return {name: tensor.numpy().copy() for net in (self.gen, self.disc) for name, tensor in net.state_dict().items()}
 
     def checkpoint(self) -> dict[str, object]:
-        """A training checkpoint as people save them."""
+        """Return a training checkpoint as PyTorch users save them."""
         return {
             "netG": self.gen.state_dict(), "netD": self.disc.state_dict(),
             "optimizerG": self._gen_adam.state_dict(), "optimizerD": self._disc_adam.state_dict(),
@@ -180,5 +180,5 @@ class Training:
 
 
 def as_torch(real: np.ndarray) -> Tensor:
-    """Pictures [B, H, W, C] as [B, C, H, W], of their own dtype."""
+    """Return images [B, H, W, C] as [B, C, H, W], in the same dtype."""
     return torch.tensor(np.ascontiguousarray(real.transpose(0, 3, 1, 2)))

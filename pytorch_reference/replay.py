@@ -1,4 +1,4 @@
-"""Small systems replayed step by step, ours and the oracle's, from the same weights, pictures and latents, in any precision."""
+"""Replay of small systems step by step, ours and the oracle's, from the same weights, images and latents, in any precision."""
 
 from collections.abc import Callable
 from functools import cache
@@ -36,13 +36,13 @@ def small_config(experiment: str, *, width: int = WIDTH, conv_impl: str = "direc
 
 
 def batch(step: int, *, count: int = B, nz: int = NZ) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures [B, 64, 64, 3] in [−1, 1] and latents [B, nz] of a step, float64, from numpy's frozen legacy generator."""
+    """Return a step's images [B, 64, 64, 3] in [−1, 1] and latents [B, nz], float64, from numpy's frozen legacy generator."""
     draws = np.random.RandomState(step)
     return draws.uniform(-1, 1, (count, 64, 64, 3)), draws.standard_normal((count, nz))
 
 
 def emblem_batch(step: int, *, count: int, nz: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same with the pictures that a run on the emblems sees at that step."""
+    """Return the same with the images that a run on the emblems sees at that step."""
     images_u8 = _emblems()
     plan = BatchPlan(len(images_u8), batch_size=count, seed=0, last_batch="keep")
     return images_u8[plan.indices(step)] / 127.5 - 1.0, np.random.RandomState(step).standard_normal((count, nz))
@@ -64,9 +64,9 @@ def replay_ours(
     first: int = 1,
     watch: Watch | None = None,
 ) -> tuple[Tensors, dict[str, np.ndarray]]:
-    """`steps` steps from `initial`, the `first` one's batch first: (every tensor and moment afterwards, every figure [steps]).
+    """Run `steps` steps from `initial`, starting at step `first`. Return (all tensors and moments at the end, metrics [steps]).
 
-    `watch` is given both networks' tensors after each step.
+    `watch` is called with both networks' tensors after each step.
     """
     with jax.enable_x64(dtype == "float64"):
         gan = build_gan(config)
@@ -88,8 +88,8 @@ def replay_ours(
             if watch is not None:
                 watch(to_tensors(config, jax.device_get(state)))
         end = jax.device_get(state)
-    figures = {name: np.array([row[name] for row in rows], np.float64) for name in METRIC_NAMES}
-    return to_tensors(config, end) | moment_tensors(config, end), figures
+    metrics = {name: np.array([row[name] for row in rows], np.float64) for name in METRIC_NAMES}
+    return to_tensors(config, end) | moment_tensors(config, end), metrics
 
 
 def replay_oracle(
@@ -102,7 +102,7 @@ def replay_oracle(
     source: Batches = batch,
     watch: Watch | None = None,
 ) -> tuple[Tensors, dict[str, np.ndarray]]:
-    """The same by the oracle. Needs torch."""
+    """Replay the oracle in the same way. Needs torch."""
     import torch
 
     from pytorch_reference import oracle
@@ -119,7 +119,7 @@ def replay_oracle(
 
 
 def make_oracle(config: Config, initial: Tensors | None, *, dtype: str = "float64") -> Any:
-    """The oracle of a configuration with the given weights, or with weights that it draws. Needs torch."""
+    """Return the oracle of a configuration with the given weights, or with weights that it draws. Needs torch."""
     import torch
 
     from pytorch_reference import oracle
@@ -141,18 +141,18 @@ def _oracle_options(network: NetworkConfig) -> dict[str, Any]:
 
 
 def relative_differences(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> dict[str, float]:
-    """For each name the largest absolute difference, relative to the largest value; infinite where one is not finite."""
+    """Return for each name the largest absolute difference, relative to the largest value; infinite for a non-finite value."""
     assert set(ours) == set(theirs), set(ours) ^ set(theirs)
     found = {}
     for name, array in theirs.items():
         assert ours[name].shape == array.shape, name
         apart = float(np.abs(ours[name] - array).max() / max(float(np.abs(array).max()), 1e-300))
-        found[name] = apart if np.isfinite(apart) else np.inf  # NaN would pass through `max` and comparisons unnoticed.
+        found[name] = apart if np.isfinite(apart) else np.inf  # NaN would pass through `max` and comparisons undetected.
     return found
 
 
 def weight_distance(tensors: Tensors, exact: Tensors) -> float:
-    """How far all weights are from the exact ones, as a fraction of their length (both norms over all together)."""
+    """Return the distance of all weights from the exact ones, as a fraction of their norm (over all weights together)."""
     weights = [name for name in exact if name.endswith((".weight", ".weight_orig"))]
     apart = sum(float(np.sum((tensors[name] - exact[name]) ** 2)) for name in weights)
     return float(np.sqrt(apart / sum(float(np.sum(exact[name] ** 2)) for name in weights)))

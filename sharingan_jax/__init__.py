@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # Type checkers see the names; an import loads each only when it is used, so that none needs JAX.
-    from sharingan_jax.config.load import load_config
-    from sharingan_jax.config.schema import Config
-    from sharingan_jax.data.sources.load import load_dataset
-    from sharingan_jax.errors import Stopped, UserError
-    from sharingan_jax.interop.export import export
-    from sharingan_jax.interop.torch_import import import_weights
-    from sharingan_jax.run.diff import diff
-    from sharingan_jax.run.load import Run, load_run
-    from sharingan_jax.run.sample import sample
-    from sharingan_jax.training.seeds import train, train_seeds
-    from sharingan_jax.training.verify import verify
+    from sharingan_jax.config.load import load_config as load_config
+    from sharingan_jax.config.schema import Config as Config
+    from sharingan_jax.data.sources.load import load_dataset as load_dataset
+    from sharingan_jax.errors import Stopped as Stopped
+    from sharingan_jax.errors import UserError as UserError
+    from sharingan_jax.interop.export import export as export
+    from sharingan_jax.interop.torch_import import import_weights as import_weights
+    from sharingan_jax.run.diff import diff as diff
+    from sharingan_jax.run.load import Run as Run
+    from sharingan_jax.run.load import load_run as load_run
+    from sharingan_jax.run.sample import sample as sample
+    from sharingan_jax.training.seeds import train as train
+    from sharingan_jax.training.seeds import train_seeds as train_seeds
+    from sharingan_jax.training.verify import verify as verify
 
 _MODULES = {
     "Config": "config.schema",
@@ -37,24 +40,7 @@ _MODULES = {
 }
 """The module of each public name."""
 
-__all__ = [
-    "Config",
-    "Run",
-    "Stopped",
-    "UserError",
-    "__version__",
-    "diff",
-    "export",
-    "import_weights",
-    "load_config",
-    "load_dataset",
-    "load_run",
-    "sample",
-    "train",
-    "train_seeds",
-    "verify",
-]
-
+__all__ = [*_MODULES, "__version__"]  # noqa: PLE0604
 
 if not TYPE_CHECKING:  # A type checker that saw this would accept any name.
 

@@ -48,16 +48,21 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     from sharingan_jax.devices.environment import pin_jax
 
-    pin_jax()
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0
-    if words[0] == "--version":
-        print(f"sharingan-jax {sharingan_jax.__version__}")
-        return 0
-    name, rest = ("train", words) if words[0].startswith("-") else (words[0], words[1:])
     try:
-        return _run(name, rest)
+        pin_jax()
+        if not words or words[0] in ("-h", "--help", "help"):
+            print(overview())
+            return 0
+        if words[0] == "--version":
+            print(f"sharingan-jax {sharingan_jax.__version__}")
+            return 0
+        name, rest = ("train", words) if words[0].startswith("-") else (words[0], words[1:])
+        if name not in COMMANDS:
+            nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
+            meant = f"Did you mean {nearest[0]}? " if nearest else ""
+            raise UserError(f"{name}: no such command. {meant}Choose one of {', '.join(COMMANDS)}.")
+        command = importlib.import_module(f"sharingan_jax.commands.{COMMANDS[name][0]}")
+        return int(command.run(rest))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -70,16 +75,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; everything saved so far is intact", file=sys.stderr)
         return 130
-
-
-def _run(name: str, arguments: list[str]) -> int:
-    if name not in COMMANDS:
-        nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
-        meant = f"Did you mean {nearest[0]}? " if nearest else ""
-        raise UserError(f"{name}: no such command. {meant}Choose one of {', '.join(COMMANDS)}.")
-    command = importlib.import_module(f"sharingan_jax.commands.{COMMANDS[name][0]}")
-    code: int = command.run(arguments)
-    return code
 
 
 def overview() -> str:

@@ -29,3 +29,9 @@ def command_line() -> str:
     if script.name == "main.py":
         return "python main.py"
     return "python -m sharingan_jax" if script.parts[-2:] == ("sharingan_jax", "__main__.py") else "sharingan-jax"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the first line of an error's message, at most 200 characters and without its full stop, or else its type."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(".") if lines else type(error).__name__

@@ -71,7 +71,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file. Raises UserError naming the file."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(value, dict):
@@ -95,13 +95,11 @@ def _converted(kind: Any, value: Any, path: Path, key: str) -> Any:
     if origin is types.UnionType:
         return None if value is None else _converted(inner[0], value, path, key)
     if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
-        hints = typing.get_type_hints(kind)
-        prefix = f"{key}." if key else ""
-        missing = [f.name for f in fields(kind) if f.name not in value and f.default is MISSING]
-        if missing:
-            raise UserError(f"{path}: {prefix}{missing[0]} is missing; {PUT_BACK}")
-        present = [f.name for f in fields(kind) if f.name in value]
-        return kind(**{name: _converted(hints[name], value[name], path, prefix + name) for name in present})
+        hints, prefix = typing.get_type_hints(kind), f"{key}." if key else ""
+        for entry in fields(kind):
+            if entry.name not in value and entry.default is MISSING:
+                raise UserError(f"{path}: {prefix}{entry.name} is missing; {PUT_BACK}")
+        return kind(**{name: _converted(hints[name], value[name], path, prefix + name) for name in hints if name in value})
     if origin is tuple and isinstance(value, list):
         return tuple(_converted(inner[0], item, path, f"{key}[{i}]") for i, item in enumerate(value))
     if origin in (dict, Mapping) and isinstance(value, dict):
@@ -109,15 +107,11 @@ def _converted(kind: Any, value: Any, path: Path, key: str) -> Any:
     plain = (int, float) if kind is float else kind if isinstance(kind, type) and origin is None else ()
     if isinstance(value, plain) and (kind is bool or not isinstance(value, bool)):
         return value
-    raise UserError(f"{path}: {key}: expected {_name_of(kind)}, got {_kind_of(value)}; {PUT_BACK}")
+    name = _KINDS.get({tuple: list, Mapping: dict}.get(origin, origin or kind), "an object")
+    raise UserError(f"{path}: {key}: expected {name}, got {_kind_of(value)}; {PUT_BACK}")
 
 
 _KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
-
-
-def _name_of(kind: Any) -> str:
-    origin = typing.get_origin(kind) or kind
-    return _KINDS.get({tuple: list, Mapping: dict}.get(origin, origin), "an object")
 
 
 def _kind_of(value: Any) -> str:

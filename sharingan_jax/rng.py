@@ -68,7 +68,8 @@ def normal_arrays(key: Array, shapes: dict[str, Shape]) -> dict[str, Array]:
     """
     sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
     blocks = {name: -(-size // BLOCK) for name, size in sizes.items()}
-    names = np.concatenate([np.full(count, _name_to_int(name), np.uint32) for name, count in blocks.items()])
+    words = {name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little") for name in shapes}
+    names = np.concatenate([np.full(count, words[name], np.uint32) for name, count in blocks.items()])
     positions = np.concatenate([np.arange(count, dtype=np.uint32) for count in blocks.values()])
 
     def draw_block(name: Array, position: Array) -> Array:
@@ -81,7 +82,3 @@ def normal_arrays(key: Array, shapes: dict[str, Shape]) -> dict[str, Array]:
         arrays[name] = flat[: sizes[name]].reshape(shape)
         first += blocks[name]
     return arrays
-
-
-def _name_to_int(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")

@@ -1,4 +1,4 @@
-"""Shared by all tests: eight virtual devices, no silent broadcasting, a compile cache for the length of the session."""
+"""Settings and fixtures of all tests: eight virtual devices, no silent broadcasting, one compile cache for the session."""
 
 import json
 import os
@@ -9,15 +9,15 @@ from typing import Any
 
 CACHE = tempfile.TemporaryDirectory(prefix="sharingan-jax-tests-")
 DEVICES = "--xla_force_host_platform_device_count=8"
-if DEVICES not in os.environ.get("XLA_FLAGS", ""):  # A worker of pytest-xdist has them from the process that started it.
+if DEVICES not in os.environ.get("XLA_FLAGS", ""):  # A worker of pytest-xdist inherits them.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-# The same small programs are compiled by many tests, and by the processes that they start. Each worker has its own: an entry
-# that another is just writing would be read half.
+# Many tests, and the processes that they start, compile the same small programs. Each worker has its own cache: it could read
+# half of an entry that another worker is writing.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
-# PyTorch's threads wait for one another by spinning, which two workers on two cores take from each other.
+# By default PyTorch's threads spin while they wait, and two workers on two cores would slow each other down.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import jax
@@ -38,15 +38,15 @@ ROOT = Path(__file__).parents[1]
 
 
 def smoke_config(**changes: str) -> Config:
-    """The smoke configuration with changes: `train__steps="8"` is `--config.train.steps=8`."""
+    """Return the smoke configuration with changes: `train__steps="8"` is `--config.train.steps=8`."""
     overrides = [(key.replace("__", "."), value) for key, value in changes.items()]
     return load_config(ROOT / "configs" / "smoke.py", overrides)
 
 
 @pytest.fixture
-def picture_folder(tmp_path: Path) -> Path:
-    """A folder with 30 small pictures of different sizes, smooth enough to resize."""
-    folder = tmp_path / "pictures"
+def mixed_folder(tmp_path: Path) -> Path:
+    """A folder with 30 small images of different sizes, smooth enough to resize."""
+    folder = tmp_path / "images"
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(30):
@@ -57,23 +57,23 @@ def picture_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def sharingan_folder() -> Path:
-    """The hundred pictures of the original, which are no part of the repository; tests that ask for them skip without."""
+    """The folder of the original's hundred images, which are not in the repository. Tests that need it are skipped without it."""
     folder = ROOT.parent / "shared" / "data" / "sharingan"
     if not folder.is_dir():
-        pytest.skip("the original's hundred pictures are not here")
+        pytest.skip("the original's hundred images are not here")
     return folder
 
 
 @pytest.fixture(scope="session")
 def prepared_set(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tensorflow-datasets set that builds itself offline: fourteen pictures of two classes and several sizes."""
+    """A tensorflow-datasets set that builds itself offline: fourteen images of two classes and several sizes."""
     import_tensorflow()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tensorflow_datasets as tfds
 
         class TinyEyes(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
-            """Generated pictures."""
+            """Generated images."""
 
             VERSION = tfds.core.Version("1.0.0")
 
@@ -105,51 +105,51 @@ TINY = [
 
 
 def train_arguments(folder: Path, workdir: Path, *more: str) -> list[str]:
-    """A tiny run on a folder's pictures: `main.py` arguments."""
+    """Return the arguments of `main.py` for a tiny run on a folder's images."""
     data = ["--config.data.source=folder", f"--config.data.path={folder}"]
     return ["--config", str(ROOT / "configs" / "smoke.py"), "--workdir", str(workdir), *TINY, *data, *more]
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty small pictures of noise, and a file that is none."""
-    folder = tmp_path_factory.mktemp("pictures")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with twenty small images of noise, and a text file."""
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for i in range(20):
         Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(folder / f"{i:02d}.png")
-    (folder / "notes.txt").write_text("not a picture")
+    (folder / "notes.txt").write_text("not an image")
     return folder
 
 
 @pytest.fixture(scope="session")
-def whole_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve steps on `pictures` without an interruption, with checkpoints at 4, 8 and 12: only to be read."""
+def whole_run(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run of twelve steps on `image_folder`, with checkpoints at 4, 8 and 12. Read-only."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    assert main.main(train_arguments(pictures, workdir)) == 0
+    assert main.main(train_arguments(image_folder, workdir)) == 0
     return workdir
 
 
-def figures_of(workdir: Path) -> list[dict[str, Any]]:
-    """A run's records without what differs from start to start: when they were made."""
+def metrics_of(workdir: Path) -> list[dict[str, Any]]:
+    """Return a run's records without their times, which differ between two equal runs."""
     return [{**record, "time": None} for record in read_metrics(RunFolder(workdir))]
 
 
 def manifest_of(workdir: Path) -> dict[str, Any]:
-    """What a run says of itself."""
+    """Return a run's manifest."""
     manifest: dict[str, Any] = json.loads((workdir / "manifest.json").read_text())
     return manifest
 
 
 def environments_of(workdir: Path) -> list[dict[str, Any]]:
-    """The environment of each of a run's starts, as its manifest has it."""
+    """Return the environment of each of a run's starts, from its manifest."""
     return [start["environment"] for start in manifest_of(workdir)["starts"]]
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, by its relative name."""
+    """Return the bytes of every file below a folder, by its relative name."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--kills N`: how often the test of kill -9 kills."""
+    """Add `--kills N`: how often the test of kill -9 kills its run."""
     parser.addoption("--kills", type=int, default=3, help="how often tests/behaviour/test_kills.py kills its run; default: 3")

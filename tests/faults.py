@@ -12,7 +12,7 @@ BEGIN, END = "<!-- faults: made by `python tests/faults.py` -->", "<!-- end of f
 
 @dataclass(frozen=True)
 class Fault:
-    """One row: `made` says how the test causes the fault, `seen` is text that the user sees (the test looks for each piece
+    """One row: `made` is how the test causes the fault, `seen` is text that the user sees (the test looks for each piece
     between dots), `code` is the exit code, `kept` is what survives, and `test` is the test of this row."""
 
     fault: str
@@ -41,7 +41,7 @@ FAULTS = {
         "continuing … after step",
         "137",
         "every complete checkpoint; the next start ends bitwise identical to an uninterrupted run, with one record per step",
-        "tests/behaviour/test_kills.py::test_a_run_killed_again_and_again_ends_with_the_uninterrupted_ones_bits",
+        "tests/behaviour/test_kills.py::test_a_run_killed_repeatedly_is_bitwise_identical_to_an_uninterrupted_one",
     ),
     "signal": Fault(
         "Ctrl-C, SIGTERM (preemption)",
@@ -49,7 +49,7 @@ FAULTS = {
         "stopped by SIG … ; the same command continues from here",
         "130, 143",
         "everything: a checkpoint is written first",
-        f"{TRAINING}::test_a_signal_saves_and_the_same_command_goes_on",
+        f"{TRAINING}::test_a_signal_saves_and_the_same_command_resumes",
     ),
     "second-signal": Fault(
         "a second Ctrl-C",
@@ -57,7 +57,7 @@ FAULTS = {
         "",
         "130",
         "everything saved before; the process exits at once",
-        f"{FAULTS_TEST}::test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_stays",
+        f"{FAULTS_TEST}::test_a_second_ctrl_c_exits_at_once_and_keeps_the_checkpoints",
     ),
     "second-start": Fault(
         "a second start in a folder where a run trains",
@@ -65,7 +65,7 @@ FAULTS = {
         "another start is training there; wait for it, stop it, or use another --workdir",
         "2",
         "everything: the first start continues undisturbed",
-        f"{TRAINING}::test_a_second_start_in_a_folder_that_trains_is_refused",
+        f"{TRAINING}::test_a_second_start_during_training_is_refused",
     ),
     "process-signal": Fault(
         "SIGTERM to one of several processes",
@@ -73,7 +73,7 @@ FAULTS = {
         "stopped by SIGTERM; the same command continues from here",
         "143, both",
         "everything: both stop at the same step and save it",
-        "tests/behaviour/test_processes.py::test_two_processes_stop_together_and_one_goes_on_and_back",
+        "tests/behaviour/test_processes.py::test_two_processes_stop_together_and_one_process_resumes_the_run",
     ),
     "process-lost": Fault(
         "one of several processes dies",
@@ -81,7 +81,7 @@ FAULTS = {
         "",
         "not 0, within a minute",
         "every complete checkpoint; one process or two continue from it",
-        "tests/behaviour/test_processes.py::test_when_one_of_two_dies_the_other_ends_and_the_run_goes_on",
+        "tests/behaviour/test_processes.py::test_if_one_of_two_processes_dies_the_other_exits_and_the_run_can_resume",
     ),
     "disk-full": Fault(
         "disk full",
@@ -89,7 +89,7 @@ FAULTS = {
         "error: … ; make room",
         "2",
         "every complete checkpoint and record; after space is freed, the run ends with the same bits",
-        f"{FAULTS_TEST}::test_a_full_disk_costs_nothing_that_was_written",
+        f"{FAULTS_TEST}::test_a_full_disk_loses_nothing_already_written",
     ),
     "read-only": Fault(
         "read-only folder",
@@ -97,7 +97,7 @@ FAULTS = {
         "error: [Errno 30] Read-only file system: … ; give a folder that may be written to",
         "2",
         "everything; `sample` and `verify` still read it",
-        f"{FAULTS_TEST}::test_a_read_only_folder_is_said_and_can_still_be_read",
+        f"{FAULTS_TEST}::test_a_read_only_folder_is_reported_and_can_still_be_read",
     ),
     "deleted": Fault(
         "folder deleted or replaced while training",
@@ -105,23 +105,23 @@ FAULTS = {
         "the folder was removed or replaced while the run was training in it … put it back to continue",
         "2",
         "the moved folder is complete, and nothing new appears in its place",
-        f"{FAULTS_TEST}::test_a_folder_that_is_taken_away_is_not_made_again",
+        f"{FAULTS_TEST}::test_a_moved_folder_is_not_created_again",
     ),
     "damaged": Fault(
         "checkpoint with changed bytes, truncated, or emptied",
         "bytes of its files changed, files cut in half, its folder emptied",
-        "; it is now … , and the run goes on from step",
+        "; it is now … , and the run continues from step",
         "0",
         "the checkpoint before it; the damaged one moves to `damaged/`; the run ends with the same bits",
-        f"{TRAINING}::test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_leads_to_the_same_bits",
+        f"{TRAINING}::test_a_damaged_checkpoint_is_quarantined_and_the_one_before_it_gives_the_same_bits",
     ),
     "all-damaged": Fault(
         "every checkpoint damaged",
         "bytes changed in all of them",
-        "no whole checkpoint is left to go on from: put one back, or begin in another --workdir",
+        "no whole checkpoint is left to continue from: put one back, or start in another --workdir",
         "2",
         "everything, unchanged",
-        f"{TRAINING}::test_a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is",
+        f"{TRAINING}::test_a_run_with_only_damaged_checkpoints_is_left_unchanged",
     ),
     "shapes": Fault(
         "configuration and checkpoint of different shapes",
@@ -129,15 +129,15 @@ FAULTS = {
         "the checkpoint of step … is of other settings; use those it was made with, or another --workdir",
         "2",
         "everything, unchanged",
-        f"{FAULTS_TEST}::test_a_checkpoint_of_other_shapes_is_refused_and_left_as_it_is",
+        f"{FAULTS_TEST}::test_a_checkpoint_of_other_shapes_is_refused_and_left_unchanged",
     ),
-    "pictures": Fault(
+    "images": Fault(
         "images changed since the run started",
         "one image painted over",
-        "the pictures have changed since the run began … : other contents",
+        "the images have changed since the run started … : other contents",
         "2",
         "everything, unchanged",
-        f"{TRAINING}::test_changed_pictures_are_refused",
+        f"{TRAINING}::test_changed_images_are_refused",
     ),
     "records": Fault(
         "damaged records",
@@ -145,7 +145,7 @@ FAULTS = {
         "put the file back as it was, or use another --workdir",
         "2",
         "everything, unchanged",
-        f"{TRAINING}::test_records_that_were_spoilt_are_named_and_nothing_is_written",
+        f"{TRAINING}::test_damaged_records_are_named_and_nothing_is_written",
     ),
     "clock": Fault(
         "the clock goes backwards",
@@ -161,7 +161,7 @@ FAULTS = {
         "so the run has stopped",
         "2",
         "the last checkpoint before it; the message names the step, the value and the first tensor",
-        f"{TRAINING}::test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint",
+        f"{TRAINING}::test_a_non_finite_loss_stops_the_run_and_keeps_the_last_good_checkpoint",
     ),
     "pickle": Fault(
         "a pickle where a checkpoint, manifest, configuration, record, latents or state dict is expected",
@@ -169,7 +169,7 @@ FAULTS = {
         "error: ",
         "2",
         "everything; no code in the file runs",
-        f"{FAULTS_TEST}::test_no_file_that_is_read_runs_code",
+        f"{FAULTS_TEST}::test_reading_a_file_runs_no_code",
     ),
     "archive": Fault(
         "an archive whose member names point outside it",
@@ -193,7 +193,7 @@ FAULTS = {
         "",
         "0",
         "memory, files, threads and processes grow only as intended",
-        f"{FAULTS_TEST}::test_a_long_run_leaves_nothing_behind",
+        f"{FAULTS_TEST}::test_a_long_run_leaks_nothing",
     ),
 }  # fmt: skip
 

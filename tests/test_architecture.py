@@ -36,7 +36,7 @@ def _imported_packages(path: Path) -> set[str]:
 
 
 def _imported_modules(path: Path) -> set[str]:
-    """The modules of the package that a file imports when it is imported itself: not inside functions."""
+    """Return the modules of the package that a file imports at its top level, not inside functions."""
     found = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("sharingan_jax"):

@@ -1,4 +1,4 @@
-"""What the benchmarks count, held against another who counts it."""
+"""The benchmarks' count of operations agrees with XLA's."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ from sharingan_jax.gan.gan import build_gan, init_state
 
 
 @pytest.mark.parametrize(("size", "channels"), [(32, 3), (64, 1)])
-def test_a_steps_operations_are_nearly_all_that_xla_counts(size: int, channels: int) -> None:
+def test_the_counted_operations_are_nearly_all_that_xla_counts(size: int, channels: int) -> None:
     changes = {"data__size": str(size), "data__channels": str(channels), "model__gen__width": "64", "model__disc__width": "48"}
     config = smoke_config(model__conv_impl="direct", **changes)
     gan = build_gan(config)
@@ -22,6 +22,6 @@ def test_a_steps_operations_are_nearly_all_that_xla_counts(size: int, channels: 
     real_u8 = jax.ShapeDtypeStruct((1, 6, size, size, channels), np.uint8)
     counted = jit_steps(config, make_mesh(1, batch_sizes={6})).lower(state, real_u8).cost_analysis()["flops"]
     operations = step_operations(config, batch=6)
-    # What XLA counts beside the convolutions, norms and Adam, is of another order in the parameters and the pictures' sides.
+    # XLA also counts norms and Adam, which grow more slowly with the width and the image size than the convolutions.
     assert operations.direct < counted < 1.15 * operations.direct
     assert 9 / 16 < operations.winograd / operations.direct < 0.75

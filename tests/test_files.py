@@ -1,4 +1,4 @@
-"""A file is whole or as it was."""
+"""A failed write leaves the old file unchanged."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("below", ["", "a/b"])
-def test_a_file_where_a_folder_is_wanted_is_named(tmp_path: Path, below: str) -> None:
+def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path, below: str) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UserError, match=r"cannot be made, because .*/taken is a file; give the name of a folder"):
         make_folder(tmp_path / "taken" / below)

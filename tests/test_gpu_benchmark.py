@@ -1,4 +1,4 @@
-"""The GPU benchmark's parts that a CPU can run: its PyTorch step, its protocol, its tables and verdicts."""
+"""The parts of the GPU benchmark that a CPU can run: its PyTorch step, its protocol, its tables and verdicts."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from pytorch_reference import (
 TINY = Plan(width=2, batches=(3, 4, 5), seeds=2, deterministic="", without="")
 
 
-def test_the_step_for_cuda_graphs_is_the_oracles_in_every_bit() -> None:
+def test_the_step_for_cuda_graphs_is_bitwise_identical_to_the_oracles() -> None:
     config = small_config("stabilised")
     torch.manual_seed(1)
     theirs = make_oracle(config, None)
@@ -42,7 +42,7 @@ def test_the_step_for_cuda_graphs_is_the_oracles_in_every_bit() -> None:
 
 
 class Answers:
-    """A worker that answers at once: a system takes as many milliseconds a step as `ms` says."""
+    """A fake worker: it answers at once that a system takes `ms` milliseconds a step."""
 
     ms = {"ours": 2.0, "pytorch": 5.0}  # noqa: RUF012
 
@@ -78,14 +78,14 @@ def test_every_table_is_printed_and_every_aim_judged(
     assert all(table.title in printed for stage in TINY.stages() for table in stage)
     assert "| PyTorch, torch.compile | failed: no | |" in printed
     assert "- holds: float32, batch 3: times as fast as eager PyTorch: 2.50 (at least 2.5)" in printed
-    assert "- MISSED: bfloat16: throughput of 2 stacked seeds beside one after another: 1.00 (at least 4)" in printed
+    assert "- MISSED: bfloat16: throughput of 2 stacked seeds, relative to one after another: 1.00 (at least 4)" in printed
     assert "- holds: train.deterministic: two processes end with the same bits" in printed
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert {row["error"] for row in rows if row["how"] == "compile"} == {"no"}
     assert all(len(row["seconds"]) == 3 for row in rows if row["how"] == "patches")
 
 
-def test_what_the_minutes_do_not_allow_is_skipped_by_name(
+def test_tables_past_the_deadline_are_skipped_by_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gpu, "Worker", Answers)
@@ -95,7 +95,7 @@ def test_what_the_minutes_do_not_allow_is_skipped_by_name(
     assert "- not measured: float32, batch 3: times as fast as eager PyTorch" in printed
 
 
-def test_a_worker_trains_ours_and_a_case_that_fails_is_a_row_of_its_own() -> None:
+def test_a_worker_trains_ours_and_a_failed_case_has_its_own_row() -> None:
     race = Race(cpu=True, rounds=1, steps=10, deadline=1e12)
     good, bad = Case("ours", "patches", "float32", 3, width=2), Case("ours", "fft", "float32", 3, width=2)
     race.prepare([good, bad])
@@ -103,7 +103,7 @@ def test_a_worker_trains_ours_and_a_case_that_fails_is_a_row_of_its_own() -> Non
     race.end()
     assert race.rows.seconds[good][0] > 0
     assert len(race.rows.digests[good]) == 64
-    assert "no convolution form 'fft'" in race.rows.errors[bad]
+    assert "no implementation 'fft' of convolutions" in race.rows.errors[bad]
 
 
 def test_ratios_are_medians_over_rounds() -> None:

@@ -1,4 +1,4 @@
-"""The lock file pins one exact, hashed set, and what it pins is what the ranges allow."""
+"""The lock file pins one exact, hashed version of each package, inside the ranges of requirements.txt."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Draws are functions of (seed, purpose, step) and, for weights, of the name."""
+"""Draws are functions of (seed, stream, step) and, for weights, of the name."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -10,7 +10,7 @@ from sharingan_jax.rng import Stream, draw_latents, fixed_latents, normal_arrays
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1))
-def test_streams_and_steps_have_keys_of_their_own(seed: int) -> None:
+def test_streams_and_steps_have_different_keys(seed: int) -> None:
     key = seed_key(seed)
     draws = [np.asarray(draw_latents(key, step=step, count=2, nz=4)).tobytes() for step in (1, 2, 3)]
     draws.append(np.asarray(fixed_latents(key, count=2, nz=4)).tobytes())
@@ -18,7 +18,7 @@ def test_streams_and_steps_have_keys_of_their_own(seed: int) -> None:
     assert len(set(draws)) == 5
 
 
-def test_an_array_depends_on_its_name_and_not_on_its_company() -> None:
+def test_an_array_depends_on_its_name_and_not_on_the_other_arrays() -> None:
     key = stream_key(seed_key(0), Stream.GEN_INIT)
     alone = normal_arrays(key, {"to8/kernel": (4, 4, 30, 20)})
     together = normal_arrays(key, {"to4/kernel": (4, 4, 7, 3), "to8/kernel": (4, 4, 30, 20), "to8/u": (20,)})
@@ -32,10 +32,10 @@ def test_weights_across_blocks_are_normal() -> None:
     assert len(np.unique(drawn)) > 0.98 * len(drawn)  # No block is drawn twice.
 
 
-def test_latents_and_weights_are_those_they_have_always_been() -> None:
-    """Recorded from these functions on 2026-11-25 (jax 0.10.2): runs are told apart by them, so they never change.
+def test_latents_and_weights_never_change() -> None:
+    """Recorded from these functions on 2026-11-25 (jax 0.10.2). Every run's numbers depend on them, so they never change.
 
-    Threefry's bits are the same on every platform; the normal numbers made of them are, to rounding.
+    Threefry's bits are the same on every platform. The normal numbers made from them are the same to rounding.
     """
     key = seed_key(7)
     close = {"rtol": 1e-5, "atol": 1e-6}

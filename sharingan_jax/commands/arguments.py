@@ -1,10 +1,9 @@
 """Command lines: argparse for a command's own flags, and `--config.any.key=value` for settings."""
 
 import argparse
-import contextlib
 import difflib
 import os
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +26,7 @@ class Parser(argparse.ArgumentParser):
             description=description.replace("{prog}", command_line()),
             epilog=epilog.replace("{prog}", command_line()),
             allow_abbrev=False,
-            formatter_class=_format_help,
+            formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=WIDTH, max_help_position=26),
         )
 
     def error(self, message: str) -> NoReturn:
@@ -37,40 +36,33 @@ class Parser(argparse.ArgumentParser):
         """Add a flag that takes a file or a folder, `to` a group. An empty text is refused; `~` is the home folder."""
         (to or self).add_argument(flag, type=lambda text: _path(flag, text), **options)
 
-    def parse(self, arguments: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
-        """Return the command's flags, and the overrides `(dotted key, text)` in the order given."""
+    def parse(
+        self, arguments: list[str], *, settings_from: str | None = None
+    ) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+        """Return the command's flags, and the overrides `(dotted key, text)` in the order given.
+
+        A command that takes its settings from elsewhere says where (`settings_from`): overrides are then refused.
+        """
         flags, rest = self.parse_known_args(arguments)
         if getattr(flags, "unused", None) is not None:  # The placeholder of --help, typed literally.
             raise UserError("--config.KEY: expected a setting's name for KEY, such as --config.train.steps=400")
         overrides = []
         while rest:
             word = rest.pop(0)
-            if not word.startswith("--config."):
-                self._refuse(word)
             key, equals, text = word.removeprefix("--config.").partition("=")
+            if not word.startswith("--config."):
+                known = [option for action in self._actions for option in action.option_strings]
+                nearest = difflib.get_close_matches(word.partition("=")[0], known, n=1, cutoff=0.7)
+                hint = f"Did you mean {nearest[0]}?" if nearest else f"See {self.prog} --help"
+                raise UserError(f"{word}: not an argument of {self.prog}. {hint}")
+            if settings_from:
+                raise UserError(f"--config.{key}: {self.prog} takes its settings from {settings_from}. Remove the flag.")
             if not equals:
                 if not rest or rest[0].startswith("--"):
                     raise UserError(f"{word}: expected a value. Write {word}=VALUE")
                 text = rest.pop(0)
             overrides.append((key, text))
         return flags, overrides
-
-    def parse_own(self, arguments: list[str], *, settings: str) -> argparse.Namespace:
-        """Return the flags of a command that takes no `--config.KEY`, since its `settings` come from elsewhere."""
-        flags, overrides = self.parse(arguments)
-        if overrides:
-            raise UserError(f"--config.{overrides[0][0]}: {self.prog} takes its settings from {settings}. Remove the flag.")
-        return flags
-
-    def _refuse(self, word: str) -> NoReturn:
-        known = [option for action in self._actions for option in action.option_strings]
-        nearest = difflib.get_close_matches(word.partition("=")[0], known, n=1, cutoff=0.7)
-        hint = f"Did you mean {nearest[0]}?" if nearest else f"See {self.prog} --help"
-        raise UserError(f"{word}: not an argument of {self.prog}. {hint}")
-
-
-def _format_help(prog: str) -> argparse.HelpFormatter:
-    return argparse.RawDescriptionHelpFormatter(prog, width=WIDTH, max_help_position=26)
 
 
 def _path(flag: str, text: str) -> Path:
@@ -90,33 +82,15 @@ def add_process_flags(parser: Parser) -> None:
 def join_processes(flags: argparse.Namespace) -> Processes:
     """Join the other processes, if the flags or a launcher name any. Raise UserError if the flags contradict each other."""
     given = {"--coordinator": flags.coordinator, "--processes": flags.processes, "--process": flags.process}
-    if all(value is None for value in given.values()):
-        return join(coordinator=None, count=None, index=None) if started_together() else stay_alone()
     missing = [flag for flag, value in given.items() if value is None]
+    if len(missing) == len(given):
+        return join(coordinator=None, count=None, index=None) if started_together() else stay_alone()
     if missing:
         raise UserError(f"{', '.join(missing)}: missing. Give each process --coordinator, --processes and --process.")
     host, _, port = flags.coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise UserError(f"--coordinator={flags.coordinator}: expected HOST:PORT of process 0, such as 10.0.0.1:1234")
     if flags.processes < 1 or not 0 <= flags.process < flags.processes:
-        raise UserError(
-            f"--process={flags.process} with --processes={flags.processes}: expected a number from 0 to {flags.processes - 1}"
-        )
+        given_numbers = f"--process={flags.process} with --processes={flags.processes}"
+        raise UserError(f"{given_numbers}: expected a number from 0 to {flags.processes - 1}")
     return join(coordinator=flags.coordinator, count=flags.processes, index=flags.process)
-
-
-@contextlib.contextmanager
-def lost_processes_told(processes: Processes) -> Iterator[None]:
-    """Raise UserError in place of JAX's error when another process of the run has ended."""
-    import jax
-
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if processes.count == 1:
-            raise
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"another of the {processes.count} processes has ended and says why: {reason[:200]}. Start the same command in each"
-            " to continue from the last checkpoint."
-        ) from error

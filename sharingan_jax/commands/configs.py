@@ -21,7 +21,7 @@ def make_parser() -> Parser:
 
 def run(arguments: list[str]) -> int:
     """Print the list; return the exit code."""
-    make_parser().parse_own(arguments, settings="the files that it lists")
+    make_parser().parse(arguments, settings_from="the files that it lists")
     configurations = list_configurations()
     indent = max(len(configuration.name) for configuration in configurations) + 2
     for configuration in configurations:

@@ -27,41 +27,32 @@ def make_parser() -> Parser:
 
 def run(arguments: list[str]) -> int:
     """Print the comparison; return the exit code."""
-    flags = make_parser().parse_own(arguments, settings="the two runs")
+    flags, _ = make_parser().parse(arguments, settings_from="the two runs")
 
     from sharingan_jax.run.diff import diff
 
     found = diff(*flags.runs)
-    _print_list("settings", found.settings)
-    _print_list("images", found.images)
-    _print_list("environment", found.environment)
-    print(_describe_metrics(found))
+    for title, lines in (("settings", found.settings), ("images", found.images), ("environment", found.environment)):
+        print("\n  ".join([f"{title}:", *lines]) if lines else f"{title}: the same")
+    print(f"metrics: {_describe_metrics(found)}")
     print(f"digests: {_describe_digests(found)}")
     return 0 if found.same else 1
-
-
-def _print_list(title: str, lines: list[str]) -> None:
-    print(f"{title}: {'' if lines else 'the same'}".rstrip())
-    for line in lines:
-        print(f"  {line}")
 
 
 def _describe_metrics(found: "RunDifferences") -> str:
     steps = found.common_steps
     if not steps:
-        return "metrics: no step in common"
+        return "no step in common"
     if found.metrics is None:
-        return f"metrics: the same floats at all {len(steps)} common steps, {steps[0]} to {steps[-1]}"
+        return f"the same floats at all {len(steps)} common steps, {steps[0]} to {steps[-1]}"
     first, lines = found.metrics
-    before = len([step for step in steps if step < first])
-    return "\n".join([f"metrics: the same at {before} steps, different from step {first} on:", *(f"  {line}" for line in lines)])
+    return "\n  ".join([f"the same at {steps.index(first)} steps, different from step {first} on:", *lines])
 
 
 def _describe_digests(found: "RunDifferences") -> str:
-    if None in found.digests:
+    one, other = found.digests
+    if one is None or other is None:
         return "not both runs have ended"
     if not found.digests_comparable:
         return f"of different steps, {found.last_steps[0]} and {found.last_steps[1]}"
-    one, other = (str(digest) for digest in found.digests)
-    words = "the same" if one == other else f"{one[:16]} | {other[:16]}"
-    return f"{words} after step {found.last_steps[0]}"
+    return f"{'the same' if one == other else f'{one[:16]} | {other[:16]}'} after step {found.last_steps[0]}"

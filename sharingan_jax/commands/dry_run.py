@@ -18,7 +18,7 @@ def describe(groups: Sequence[Sequence[RunSetup]]) -> str:
     devices = (setup.stacked_mesh or trainer.mesh).size
     state = jax.eval_shape(lambda: trainer.init(setup.config.seed))
     device = trainer.mesh.devices.flat[0]
-    lines = [f"  {key} = {value!r}" for key, value, _ in settings_of(setup.config)]
+    lines = [f"  {key} = {value!r}" for key, value in settings_of(setup.config).items()]
     partial_batch = f", the last of {plan.size_of(plan.batches_per_epoch)}" if plan.has_partial_batch else ""
     facts = [
         f"images       {dataset.count} from {setup.config.data.source}, {len(dataset.skipped)} files skipped;"

@@ -33,9 +33,7 @@ def make_parser() -> Parser:
 
 def run(arguments: list[str]) -> int:
     """Write the file; return the exit code."""
-    flags = make_parser().parse_own(arguments, settings="the run in --workdir")
-    written = export(
-        flags.workdir, flags.out, format=flags.format, step=flags.step, steps=flags.steps, statistics=flags.statistics
-    )
+    flags, _ = make_parser().parse(arguments, settings_from="the run in --workdir")
+    written = export(**vars(flags))
     print(written.summary)
     return 0

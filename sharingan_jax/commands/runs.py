@@ -28,16 +28,15 @@ def make_parser() -> Parser:
 
 def run(arguments: list[str]) -> int:
     """Print the list; return the exit code."""
-    flags = make_parser().parse_own(arguments, settings="the runs")
+    flags, _ = make_parser().parse(arguments, settings_from="the runs")
     entries = list_runs(flags.folder)
     if not entries:
         print(f"no runs in {flags.folder}")
         return 0
     rows = [COLUMNS, *(_row(entry) for entry in entries)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS) - 1)]
-    for row in rows:
-        cells = [f"{text:<{width}}" for text, width in zip(row, widths, strict=False)]
-        print("  ".join([*cells, row[-1]]))
+    *widths, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for *cells, path in rows:
+        print("  ".join([*(f"{text:<{width}}" for text, width in zip(cells, widths, strict=True)), path]))
     return 0
 
 

@@ -1,14 +1,11 @@
 """`sharingan-jax sample`: draw images from a trained run, as a grid, a folder, an array or an animation."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from argparse import Namespace
-    from pathlib import Path
-
     from sharingan_jax.run.sampling import Sampler
 
 DESCRIPTION = """\
@@ -39,9 +36,7 @@ def make_parser() -> Parser:
     parser.add_path("--model", to=source, metavar="FILE", help="or a file from `export --format stablehlo`")
     parser.add_path("--out", required=True, metavar="PATH", help="grid.png, walk.gif, images.npy, or a folder")
     parser.add_argument("--step", type=int, metavar="N", help="the checkpoint to use; default: the last")
-    parser.add_argument(
-        "--num", type=int, metavar="N", help="number of images, or of latents to walk between; default: 25, walks 6"
-    )
+    parser.add_argument("--num", type=int, metavar="N", help="images, or latents to walk between; default: 25, walks 6")
     parser.add_argument("--seed", type=int, metavar="S", help="seed of the latents; default: 0")
     parser.add_path("--latents", metavar="Z.npy", help="use the latents [N, nz] in this file")
     parser.add_argument("--columns", type=int, metavar="N", help="images in a row of grid.png; default: as the run's grids")
@@ -52,38 +47,27 @@ def make_parser() -> Parser:
 
 def run(arguments: list[str]) -> int:
     """Draw and write; return the exit code."""
-    flags = make_parser().parse_own(arguments, settings="the run in --workdir")
+    flags, _ = make_parser().parse(arguments, settings_from="the run in --workdir")
+    options = {name: value for name, value in vars(flags).items() if value is not None}
 
     from sharingan_jax.run.sample import sample
     from sharingan_jax.run.sampling import GROUP
 
-    drawn = sample(
-        _source(flags),
-        flags.out,
-        num=flags.num,
-        seed=flags.seed,
-        latents=flags.latents,
-        columns=flags.columns,
-        interpolate=flags.interpolate,
-        step=flags.step,
-        statistics=flags.statistics or "batch",
-    )
+    source = _load_model(options) if "model" in options else options.pop("workdir")
+    drawn = sample(source, **options)
     if drawn.groups > 1 and flags.statistics != "running":
         print(f"{len(drawn.images)} images, drawn in groups of at most {GROUP}: each group has batch statistics of its own")
     print(f"{len(drawn.images)} images of {drawn.origin} in {drawn.path}")
     return 0
 
 
-def _source(flags: "Namespace") -> "Path | Sampler":
-    if flags.model is None:
-        workdir: Path = flags.workdir
-        return workdir
+def _load_model(options: dict[str, Any]) -> "Sampler":
     for name in ("step", "statistics"):
-        if getattr(flags, name) is not None:
+        if name in options:
             raise UserError(f"--{name}: goes with --workdir. The file in --model has one step and one kind of statistics.")
     from sharingan_jax.devices.compile_cache import keep_compiled
 
     keep_compiled()
     from sharingan_jax.interop.stablehlo import load_sampler
 
-    return load_sampler(flags.model)
+    return load_sampler(options.pop("model"))

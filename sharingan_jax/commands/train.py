@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from sharingan_jax.commands.arguments import WIDTH, Parser, add_process_flags, join_processes
 from sharingan_jax.config.load import find_config, load_config
 from sharingan_jax.config.reference import setting_reference
-from sharingan_jax.config.schema import Config
 
 if TYPE_CHECKING:
     from sharingan_jax.run.manifest import DataRecord
@@ -44,12 +43,8 @@ Ctrl-C or SIGTERM, and saved
 def make_parser() -> Parser:
     """Return the parser. Its help lists every setting, with the default and the comment of `configs/default.py`."""
     parser = Parser("train", description=DESCRIPTION, epilog=f"{_settings_help()}\n\n{EPILOG}")
-    parser.add_argument(
-        "--config",
-        default="default",
-        metavar="NAME",
-        help="a configuration's name, a .py file, or a run's folder; default: default",
-    )
+    config = "a configuration's name, a .py file, or a run's folder; default: default"
+    parser.add_argument("--config", default="default", metavar="NAME", help=config)
     parser.add_path("--workdir", metavar="DIR", help="folder of the run, or of the seeds' runs; default: runs/NAME")
     parser.add_argument("--dry-run", action="store_true", help="check everything and say what would happen; write nothing")
     parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting; the keys are below")
@@ -72,24 +67,18 @@ def run(arguments: list[str]) -> int:
     flags.config = find_config(flags.config)
     config = load_config(flags.config, overrides)
 
-    from sharingan_jax.training.seeds import train_seeds  # Imports numpy: --help and mistakes do not wait for it.
+    from sharingan_jax.training.seeds import prepare, train_seeds  # Imports numpy: --help and mistakes do not wait for it.
 
     workdir = flags.workdir or Path("runs") / flags.config.stem
     if flags.workdir is None and config.train.seeds == 1:
         workdir = workdir / f"seed-{config.seed}"
     call: dict[str, Any] = {"join": partial(join_processes, flags), "expected_data": _expected_data(flags.config, overrides)}
-    if flags.dry_run:
-        return _dry_run(config, workdir, call)
-    train_seeds(config, workdir, **call)
-    return 0
-
-
-def _dry_run(config: Config, workdir: Path, call: dict[str, Any]) -> int:
-    from sharingan_jax.training.seeds import prepare
-
+    if not flags.dry_run:
+        train_seeds(config, workdir, **call)
+        return 0
     groups = prepare(config, workdir, **call)
 
-    from sharingan_jax.commands.dry_run import describe
+    from sharingan_jax.commands.dry_run import describe  # Imports JAX, which `prepare` has set up.
 
     if groups[0][0].processes.is_primary:
         print(describe(groups))

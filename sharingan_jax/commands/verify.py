@@ -43,17 +43,17 @@ def run(arguments: list[str]) -> int:
     flags, overrides = make_parser().parse(arguments)
     for key, _ in overrides:
         if key not in MAY_BE_OTHERS:
-            others = ", ".join(MAY_BE_OTHERS)
-            raise UserError(f"--config.{key}: verify takes its settings from the run in --workdir. Only {others} may change.")
+            only = f"Only {', '.join(MAY_BE_OTHERS)} may change."
+            raise UserError(f"--config.{key}: verify takes its settings from the run in --workdir. {only}")
 
     from sharingan_jax.config.load import load_config
     from sharingan_jax.run.folder import RunFolder, read_config
     from sharingan_jax.training.verify import verify
 
-    changed_devices = any(key == "train.devices" for key, _ in overrides)
+    keep_devices = "train.devices" not in dict(overrides)
     config = load_config(read_config(RunFolder(flags.workdir)), overrides) if overrides else None
     try:
-        verdict = verify(flags.workdir, start=flags.start, end=flags.end, config=config, keep_devices=not changed_devices)
+        verdict = verify(flags.workdir, start=flags.start, end=flags.end, config=config, keep_devices=keep_devices)
     except Stopped as stopped:
         print("stopped before the end: nothing is verified")
         return stopped.exit_code
@@ -64,8 +64,7 @@ def run(arguments: list[str]) -> int:
 def _tell(verdict: "Verdict") -> None:
     first, last = verdict.span.start + 1, verdict.span.end
     if verdict.images:
-        print("different: the images have changed since the run (first: then, second: now):")
-        _list(verdict.images)
+        _print_list("different: the images have changed since the run (first: then, second: now):", verdict.images)
         return
     if verdict.same:
         steps = ", ".join(map(str, verdict.compared))
@@ -73,24 +72,19 @@ def _tell(verdict: "Verdict") -> None:
     else:
         print(f"different: steps {first} to {last}")
     if verdict.metrics:
-        print(f"metrics differ from step {verdict.metrics[0]} on (then | now):")
-        _list(verdict.metrics[1])
+        _print_list(f"metrics differ from step {verdict.metrics[0]} on (then | now):", verdict.metrics[1])
     if verdict.tensors:
-        print(f"tensors differ in the checkpoint of step {verdict.tensors[0]}:")
-        _list(verdict.tensors[1])
+        _print_list(f"tensors differ in the checkpoint of step {verdict.tensors[0]}:", verdict.tensors[1])
     if verdict.digests:
         print(f"digests differ after step {last}: {verdict.digests[0]} | {verdict.digests[1]}")
     if verdict.environment:
-        print("changed since the run (then | now):")
-        _list(verdict.environment)
+        _print_list("changed since the run (then | now):", verdict.environment)
     elif not verdict.same:
         print("nothing that the run recorded has changed since: versions, device, threads and code are the same")
     if verdict.span.start < verdict.recorded_from:
         print(f"(the run did not record its environment for the steps up to {verdict.recorded_from})")
 
 
-def _list(lines: Sequence[str]) -> None:
-    for line in lines[:MOST_NAMED]:
-        print(f"  {line}")
-    if len(lines) > MOST_NAMED:
-        print(f"  and {len(lines) - MOST_NAMED} more")
+def _print_list(title: str, lines: Sequence[str]) -> None:
+    more = [f"and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else []
+    print("\n  ".join([title, *lines[:MOST_NAMED], *more]))

@@ -1,16 +1,17 @@
 """Find and read configurations: a name, a path, a run's folder or nested settings, with overrides on top."""
 
 import difflib
-import json
 import os
+import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from sharingan_jax.config.parse import parse, read_text, setting_kinds, unknown_key
-from sharingan_jax.config.schema import Config, to_dict
+from sharingan_jax.config.parse import flatten, parse, read_text
+from sharingan_jax.config.schema import KINDS, Config, to_dict
 from sharingan_jax.errors import UserError
+from sharingan_jax.files import read_json
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -25,17 +26,13 @@ def load_config(source: str | Path | Mapping[str, Any] | Config, overrides: Over
     `source` is a name in `configs/` ("quick" or "quick.py"), a Python file with `get_config() -> ConfigDict`, a run's folder,
     its `config.json` or `manifest.json`, or nested settings. Raise UserError, one line, if a file or a setting is wrong.
     """
-    settings = _read(source)
-    for key, value in overrides.items() if isinstance(overrides, Mapping) else overrides:
-        _override(settings, key, value)
-    return parse(settings)
+    changes = flatten(overrides)
+    read = {key: read_text(value, KINDS[key]) if isinstance(value, str) else value for key, value in changes.items()}
+    return parse(flatten(_read(source)) | read)
 
 
 def base_config(source: str | Path) -> "ConfigDict":
-    """Return the settings of another configuration, for a configuration that builds on it.
-
-    `base_config("default")` finds `default` as `--config default` does.
-    """
+    """Return the settings of another configuration, found as by `--config`, for a configuration that builds on it."""
     from ml_collections import ConfigDict
 
     return ConfigDict(_run_file(find_config(source)))
@@ -49,7 +46,7 @@ def configs_folder() -> Path:
 
 
 def config_files(folder: Path | None = None) -> list[Path]:
-    """Return the configurations in `folder`, by default those that come with the package, by name."""
+    """Return the configurations in `folder` (default: those that come with the package), by name."""
     return sorted(path for path in (folder or configs_folder()).glob("*.py") if path.name != "__init__.py")
 
 
@@ -83,48 +80,33 @@ def _not_found(source: str | Path, given: Path) -> UserError:
     return UserError(f"--config={source}: expected a configuration, {found}. {meant}In {folder}: {', '.join(names)}.")
 
 
-def _read(source: str | Path | Mapping[str, Any] | Config) -> dict[str, Any]:
+def _read(source: str | Path | Mapping[str, Any] | Config) -> Any:
+    if isinstance(source, Config):
+        return to_dict(source)
     if isinstance(source, str | Path):
         path = find_config(source)
         return _read_json(path) if path.suffix == ".json" else _run_file(path)
-    if isinstance(source, Config):
-        return to_dict(source)
-    settings = _plain(source)
-    if not isinstance(settings, dict):
+    if not hasattr(source, "items"):
         raise UserError(f"config: expected a name, a path or settings, got {type(source).__name__}.")
-    return settings
-
-
-def _plain(settings: Any) -> Any:
-    """Return nested settings (a ConfigDict or other mappings) as dicts of their own."""
-    if hasattr(settings, "to_dict"):
-        settings = settings.to_dict()
-    return {key: _plain(value) for key, value in settings.items()} if isinstance(settings, Mapping) else settings
+    return source
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as JSON: {error}") from None
-    if not isinstance(settings, dict):
-        raise UserError(f"{path}: expected a JSON object of settings, got a {type(settings).__name__}.")
-    return _settings_in_manifest(path, settings) if "config" in settings and "status" in settings else settings
-
-
-def _settings_in_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    imported = manifest.get("imported")
+    """Return the settings in a `config.json` or a `manifest.json`."""
+    content = read_json(path)
+    if not {"config", "status"} <= content.keys():
+        return content
+    imported, settings = content.get("imported"), content["config"]
     if isinstance(imported, dict):
-        files = ", ".join(map(str, imported.get("files") or ())) if isinstance(imported.get("files"), dict) else "elsewhere"
+        files = ", ".join(imported.get("files") or ["elsewhere"])
         raise UserError(f"{path}: this run started from the weights in {files}. Import them again, then train in that folder.")
-    settings = manifest.get("config")
     if not isinstance(settings, dict):
         raise UserError(f"{path}: expected the run's settings under `config`, found none. Use the config.json in its folder.")
     return settings
 
 
-def _run_file(path: Path) -> dict[str, Any]:
-    """Run a configuration file and return its settings as nested dicts."""
+def _run_file(path: Path) -> Any:
+    """Run a configuration file and return its settings, a ConfigDict or a mapping."""
     module = ModuleType(f"config_file_{path.stem}")
     module.__file__ = str(path)
     try:
@@ -139,37 +121,13 @@ def _run_file(path: Path) -> dict[str, Any]:
     except Exception as error:  # The file is the user's own program and may raise anything.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{path}{_line_in(path, error)}: {reason}") from error
-    if not isinstance(settings, Mapping) and not hasattr(settings, "to_dict"):
+    if not hasattr(settings, "items"):
         raise UserError(f"{path}: expected get_config() to return a ConfigDict, got {type(settings).__name__}.")
-    plain: dict[str, Any] = _plain(settings)
-    return plain
+    return settings
 
 
 def _line_in(path: Path, error: BaseException) -> str:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f", line {error.lineno}"
-    line, trace = "", error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            line = f", line {trace.tb_lineno}"
-        trace = trace.tb_next
-    return line
-
-
-def _override(settings: dict[str, Any], key: str, value: Any) -> None:
-    kinds = setting_kinds()
-    inside = [known for known in kinds if known.startswith(f"{key}.")]
-    if inside and isinstance(value, Mapping):
-        for name, inner in value.items():
-            _override(settings, f"{key}.{name}", inner)
-    elif inside:
-        raise UserError(f"{key} is a group of settings. Set one of {', '.join(inside)}.")
-    elif key not in kinds:
-        raise unknown_key(key)
-    else:
-        *groups, name = key.split(".")
-        group: Any = settings
-        for part in groups:
-            group = group.setdefault(part, {}) if isinstance(group, dict) else None
-        if isinstance(group, dict):  # Else `parse` names the group that is none.
-            group[name] = read_text(value, kinds[key]) if isinstance(value, str) else value
+        lines.append(error.lineno)
+    return f", line {lines[-1]}" if lines else ""

@@ -2,18 +2,19 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from sharingan_jax.config.schema import AdamConfig, Config, Rule, known_keys
+from sharingan_jax.config.schema import KINDS, RULES, Config, Rule
 from sharingan_jax.errors import UserError, command_line
 
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 """The words that a text may use for a boolean setting."""
 PATHS = ("data.path", "data.data_dir")
 """Settings in which `~` is the user's home folder."""
+_KIND_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 def parse(settings: Mapping[str, Any]) -> Config:
@@ -21,18 +22,30 @@ def parse(settings: Mapping[str, Any]) -> Config:
 
     Raise UserError, one line, if a setting is unknown, missing, of a wrong type, or impossible alone or with another.
     """
-    config: Config = _parse_group(Config, settings, "")
+    given = flatten(settings)
+    for key in KINDS:
+        if key not in given:
+            raise UserError(f'{key}: missing. Start from base_config("default"), which has every setting.')
+    config: Config = _build(Config, {key: _checked(key, given[key], kind, RULES[key]) for key, kind in KINDS.items()})
     _check_together(config)
     return config
 
 
-def setting_kinds(group: Any = Config, prefix: str = "") -> dict[str, type]:
-    """Return the type of every setting by its dotted key: int, float, bool or str."""
-    kinds: dict[str, type] = {}
-    for entry in fields(group):
-        key = prefix + entry.name
-        kinds |= setting_kinds(entry.type, f"{key}.") if is_dataclass(entry.type) else {key: cast(type, entry.type)}
-    return kinds
+def flatten(settings: Mapping[str, Any] | Iterable[tuple[str, Any]], prefix: str = "") -> dict[str, Any]:
+    """Return settings, nested or as pairs, by dotted key. Raise UserError for an unknown one, or a value in place of a group."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items() if hasattr(settings, "items") else settings:  # A ConfigDict is no Mapping.
+        key = f"{prefix}{name}"
+        inside = [known for known in KINDS if known.startswith(f"{key}.")]
+        if key in KINDS:
+            flat[key] = value
+        elif not inside:
+            raise unknown_key(key)
+        elif not hasattr(value, "items"):
+            raise UserError(f"{key}={_shown(value)}: expected a group of settings: {', '.join(inside)}.")
+        else:
+            flat |= flatten(value, f"{key}.")
+    return flat
 
 
 def read_text(text: str, kind: type) -> Any:
@@ -49,57 +62,40 @@ def read_text(text: str, kind: type) -> Any:
 
 def unknown_key(key: str) -> UserError:
     """Return the error for a setting that does not exist, with the nearest settings that do."""
-    keys, last = known_keys(), key.rpartition(".")[2]
-    nearest = [known for known in keys if known.rpartition(".")[2] == last]  # `optim.gen.lr` for `train.lr`.
-    nearest = nearest or difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+    last = key.rpartition(".")[2]
+    nearest = [known for known in KINDS if known.rpartition(".")[2] == last]  # `optim.gen.lr` for `train.lr`.
+    nearest = nearest or difflib.get_close_matches(key, KINDS, n=1, cutoff=0.5)
     hint = f"Did you mean {' or '.join(nearest)}?" if nearest else f"`{command_line()} train --help` lists every setting."
     return UserError(f"{key}: no such setting. {hint}")
 
 
-def _parse_group(group: Any, settings: Mapping[str, Any], prefix: str) -> Any:
-    names = [entry.name for entry in fields(group)]
-    for name in settings:
-        if name not in names:
-            raise unknown_key(prefix + str(name))
-    values = {}
+def _build(group: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
+    own = {}
     for entry in fields(group):
         key = prefix + entry.name
-        if entry.name not in settings:
-            raise UserError(f'{key}: missing. Start from base_config("default"), which has every setting.')
-        value = settings[entry.name]
-        if is_dataclass(entry.type):
-            if not isinstance(value, Mapping):
-                inside = ", ".join(known_keys(entry.type, f"{key}."))
-                raise UserError(f"{key}={_shown(value)}: expected a group of settings: {inside}.")
-            values[entry.name] = _parse_group(entry.type, value, f"{key}.")
-        else:
-            values[entry.name] = _checked(key, value, cast(type, entry.type), entry.metadata["rule"])
-    return group(**values)
+        own[entry.name] = _build(entry.type, values, f"{key}.") if is_dataclass(entry.type) else values[key]
+    return group(**own)
 
 
 def _checked(key: str, value: Any, kind: type, rule: Rule) -> Any:
     value = _as_kind(value, kind)
-    if type(value) is not kind:
-        raise UserError(f"{key}={_shown(value)}: expected {_KIND_WORDS[kind]}.{_nearest_choice(value, rule)}")
-    if not rule.allows(value):
-        raise UserError(f"{key}={_shown(value)}: expected {rule}.{_nearest_choice(value, rule)}")
+    if type(value) is not kind or not rule.allows(value):
+        allowed = rule if type(value) is kind else _KIND_WORDS[kind]
+        raise UserError(f"{key}={_shown(value)}: expected {allowed}.{_nearest_choice(value, rule)}")
     return os.path.expanduser(str(value)) if key in PATHS else value
 
 
-def _as_kind(value: Any, kind: type[object]) -> Any:
+def _as_kind(value: Any, kind: type) -> Any:
     """Return `value` as `kind` if nothing is lost: 1 for 1.0, 1000 for 1e3, a path's text, a numpy scalar's number."""
     if isinstance(value, Path):
         value = str(value)
-    elif type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+    elif getattr(value, "ndim", None) == 0:
         value = value.item()
     if kind is float and type(value) is int and abs(value) < 2**63:
         return float(value)
     if kind is int and type(value) is float and value.is_integer() and abs(value) < 2**53:
         return int(value)
     return value
-
-
-_KIND_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 def _shown(value: Any) -> str:
@@ -117,40 +113,36 @@ def _nearest_choice(value: Any, rule: Rule) -> str:
 
 
 def _check_together(config: Config) -> None:
-    match config.data.source:
-        case "folder" if not config.data.path:
-            raise UserError("data.path='': expected the folder of your images, since data.source=folder. Set data.path=FOLDER.")
-        case "tfds" if not config.data.name:
-            raise UserError("data.name='': expected a tensorflow-datasets image set, since data.source=tfds. Set data.name=NAME.")
-    for key, source in (("path", "folder"), ("name", "tfds")):
-        value = getattr(config.data, key)
-        if value and config.data.source != source:
-            raise UserError(
-                f"data.{key}={value!r}: not used when data.source={config.data.source}."
-                f" Set data.source={source}, or data.{key}=''."
-            )
-    seeds = config.train.seeds
-    if config.seed + seeds > 2**31:
+    data, train = config.data, config.train
+    for key, source, expected, word in (
+        ("path", "folder", "the folder of your images", "FOLDER"),
+        ("name", "tfds", "a tensorflow-datasets image set", "NAME"),
+    ):
+        value = getattr(data, key)
+        if data.source == source and not value:
+            raise UserError(f"data.{key}='': expected {expected}, since data.source={source}. Set data.{key}={word}.")
+        if data.source != source and value:
+            instead = f"Set data.source={source}, or data.{key}=''."
+            raise UserError(f"data.{key}={value!r}: not used when data.source={data.source}. {instead}")
+    if config.seed + train.seeds > 2**31:
+        limit = 2**31 - train.seeds
+        raise UserError(f"seed={config.seed}: expected at most {limit} with train.seeds={train.seeds}. Seeds end at {2**31 - 1}.")
+    if train.stacked_seeds > train.seeds:
         raise UserError(
-            f"seed={config.seed}: expected at most {2**31 - seeds} with train.seeds={seeds}. Seeds end at {2**31 - 1}."
+            f"train.stacked_seeds={train.stacked_seeds}: expected at most train.seeds={train.seeds}, or 0 for a default."
         )
-    if config.train.stacked_seeds > seeds:
-        raise UserError(
-            f"train.stacked_seeds={config.train.stacked_seeds}: expected at most train.seeds={seeds}, or 0 for a default."
-        )
-    for net in ("gen", "disc"):
-        adam: AdamConfig = getattr(config.optim, net)
-        key = f"optim.{net}"
-        if adam.schedule != "constant" and adam.decay_steps == 0:
+    for key, adam in (("optim.gen", config.optim.gen), ("optim.disc", config.optim.disc)):
+        falls = f"{key}.schedule={adam.schedule}"
+        if adam.schedule == "constant":
+            for name in ("decay_steps", "end_lr"):
+                if value := getattr(adam, name):
+                    raise UserError(
+                        f"{key}.{name}={value:g}: not used when {falls}. Set {key}.schedule=linear or cosine, or {key}.{name}=0."
+                    )
+        elif adam.decay_steps == 0:
             raise UserError(
-                f"{key}.decay_steps=0: expected at least 1, since {key}.schedule={adam.schedule}."
+                f"{key}.decay_steps=0: expected at least 1, since {falls}."
                 f" Set the number of updates over which {key}.lr falls, or {key}.schedule=constant."
             )
-        for name in ("decay_steps", "end_lr"):
-            if adam.schedule == "constant" and getattr(adam, name):
-                raise UserError(
-                    f"{key}.{name}={getattr(adam, name):g}: not used when {key}.schedule=constant."
-                    f" Set {key}.schedule=linear or cosine, or {key}.{name}=0."
-                )
-        if adam.schedule != "constant" and adam.end_lr > adam.lr:
+        elif adam.end_lr > adam.lr:
             raise UserError(f"{key}.end_lr={adam.end_lr:g}: expected at most {key}.lr={adam.lr:g}. The schedule only falls.")

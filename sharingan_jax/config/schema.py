@@ -1,8 +1,8 @@
 """The settings of a run as frozen dataclasses, with their rules. `configs/default.py` gives each its value, unit and source."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
+from operator import attrgetter
 from typing import Any
 
 
@@ -21,22 +21,13 @@ class Rule:
         """Return whether the value, which is of the setting's type, keeps the rule."""
         if self.choices:
             return value in self.choices
-        if isinstance(value, str | bool):
-            return True
-        return (
-            (isinstance(value, int) or math.isfinite(value))
-            and self.at_least <= value <= self.at_most
-            and self.above < value < self.below
-        )
+        return isinstance(value, str | bool) or (self.at_least <= value <= self.at_most and self.above < value < self.below)
 
     def __str__(self) -> str:
         if self.choices:
-            return "one of " + ", ".join(str(choice) for choice in self.choices)
-        bounds = [("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below)]
-        texts = [
-            f"{words} {bound if isinstance(bound, int) else f'{bound:g}'}" for words, bound in bounds if math.isfinite(bound)
-        ]
-        return " and ".join(texts) or "finite"
+            return "one of " + ", ".join(map(str, self.choices))
+        bounds = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
+        return " and ".join(f"{words} {bound}" for words, bound in bounds.items() if math.isfinite(bound)) or "finite"
 
 
 def _rule(**rule: Any) -> Any:
@@ -149,38 +140,37 @@ class Config:
     log: LogConfig
 
 
+def _fields_of(group: Any, prefix: str = "") -> dict[str, Field[Any]]:
+    found: dict[str, Field[Any]] = {}
+    for entry in fields(group):
+        key = prefix + entry.name
+        found |= _fields_of(entry.type, f"{key}.") if is_dataclass(entry.type) else {key: entry}
+    return found
+
+
+_FIELDS = _fields_of(Config)
+KINDS: dict[str, Any] = {key: entry.type for key, entry in _FIELDS.items()}
+"""The type of every setting by its dotted key: int, float, bool or str."""
+RULES: dict[str, Rule] = {key: entry.metadata["rule"] for key, entry in _FIELDS.items()}
+"""The rule of every setting by its dotted key."""
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """Return plain nested dicts, as `config.json` holds them. `parse` takes them back."""
     return asdict(config)
 
 
+def settings_of(config: Config) -> dict[str, Any]:
+    """Return the settings by dotted key: `{"train.batch_size": 25, ...}`."""
+    return {key: attrgetter(key)(config) for key in KINDS}
+
+
 def identity(config: Config) -> dict[str, Any]:
-    """Return the settings that decide a run's numbers, flat: `{"train.batch_size": 25, ...}`."""
-    return {key: value for key, value, rule in settings_of(config) if rule.identity}
+    """Return the settings that decide a run's numbers, by dotted key."""
+    return {key: value for key, value in settings_of(config).items() if RULES[key].identity}
 
 
 def identity_changes(before: Config, now: Config) -> list[str]:
     """Return the differences that make `now` a different run than `before`, as `key was x and is now y`."""
-    pairs = zip(settings_of(before), settings_of(now), strict=True)
-    return [
-        f"{key} was {was!r} and is now {value!r}" for (key, was, rule), (_, value, _) in pairs if rule.identity and was != value
-    ]
-
-
-def settings_of(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Rule]]:
-    """Yield every setting as (dotted key, value, rule), in the order of the dataclasses."""
-    for entry in fields(config):
-        value = getattr(config, entry.name)
-        if is_dataclass(value):
-            yield from settings_of(value, f"{prefix}{entry.name}.")
-        else:
-            yield prefix + entry.name, value, entry.metadata["rule"]
-
-
-def known_keys(group: Any = Config, prefix: str = "") -> list[str]:
-    """Return the dotted key of every setting."""
-    keys = []
-    for entry in fields(group):
-        inner = known_keys(entry.type, f"{prefix}{entry.name}.") if is_dataclass(entry.type) else [prefix + entry.name]
-        keys.extend(inner)
-    return keys
+    old, new = identity(before), identity(now)
+    return [f"{key} was {old[key]!r} and is now {new[key]!r}" for key in old if old[key] != new[key]]

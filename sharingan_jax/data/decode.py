@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sharingan_jax.errors import UserError
+from sharingan_jax.errors import UserError, reason_of
 
 MODES = {1: "L", 3: "RGB"}
 """Pillow's mode for each number of channels."""
+TOO_LARGE = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 
 
 def load_image(path: Path, *, size: int, channels: int = 3) -> np.ndarray:
@@ -20,15 +21,12 @@ def load_image(path: Path, *, size: int, channels: int = 3) -> np.ndarray:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 return fit_image(image, size=size, channels=channels)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except (*TOO_LARGE, OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
+        expected, remedy = "an image that Pillow can read", "Repair the file"
+        if isinstance(error, TOO_LARGE):
+            expected, remedy = f"an image of at most {Image.MAX_IMAGE_PIXELS} pixels", "Make it smaller"
         raise UserError(
-            f"{path}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels, got: {_reason(error)}."
-            " Make it smaller, or move it out of the folder."
-        ) from None
-    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
-        raise UserError(
-            f"{path}: expected an image that Pillow can read, got: {_reason(error)}."
-            " Repair the file, or move it out of the folder."
+            f"{path}: expected {expected}, got: {reason_of(error)}. {remedy}, or move it out of the folder."
         ) from None
 
 
@@ -50,7 +48,3 @@ def fit_image(image: Image.Image, *, size: int, channels: int = 3) -> np.ndarray
     left, top = (round((side - size) / 2) for side in resized)
     image = image.crop((left, top, left + size, top + size))
     return np.asarray(image, np.uint8).reshape(size, size, channels)
-
-
-def _reason(error: Exception) -> str:
-    return str(error).rstrip(".") or type(error).__name__

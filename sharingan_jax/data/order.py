@@ -55,8 +55,7 @@ class BatchPlan:
     @property
     def batches_per_epoch(self) -> int:
         """Steps per epoch."""
-        whole = self.count // self.batch_size
-        return whole if self.last_batch == "drop" else -(-self.count // self.batch_size)
+        return self.count // self.batch_size if self.last_batch == "drop" else -(-self.count // self.batch_size)
 
     def epoch_of(self, step: int) -> int:
         """Return the epoch, from 1, of step k, from 1."""

@@ -1,4 +1,4 @@
-"""Compiled programs kept from one start to the next: JAX writes and reads them, this finds them a folder and keeps it whole."""
+"""Compiled programs kept from one start to the next: JAX writes and reads them; this gives it a folder and keeps it whole."""
 
 import hashlib
 import json
@@ -11,20 +11,22 @@ from pathlib import Path
 from sharingan_jax.devices.environment import describe_processor, host_threads
 from sharingan_jax.files import write_json
 
-LARGEST = 2**30  # Bytes that the kept programs may take; those not used for longest go first.
+LARGEST = 2**30  # Bytes that the kept programs may take; those unused for longest are removed first.
 WHOLE = "whole.json"
-ZSTANDARD = b"\x28\xb5\x2f\xfd"  # What such a file begins with.
+ZSTANDARD = b"\x28\xb5\x2f\xfd"  # The first bytes of a Zstandard file.
 
 
 def keep_compiled() -> None:
-    """Has JAX keep what it compiles in the user's cache folder. To be called before JAX is imported, with the threads settled.
+    """Have JAX keep what it compiles in the user's cache folder. Call it before JAX is imported, with the threads pinned.
 
-    `JAX_COMPILATION_CACHE_DIR` names another folder, which is then left to JAX, and `JAX_ENABLE_COMPILATION_CACHE=false`
-    turns it off. Where the folder cannot be had, or is another user's, whose programs would run here, nothing is kept.
+    `JAX_COMPILATION_CACHE_DIR` names another folder, which is left to JAX; `JAX_ENABLE_COMPILATION_CACHE=false` turns it off.
+    Nothing is kept if the folder cannot be made, or is another user's, whose programs would run here.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    folder = cache_folder() / "sharingan_jax" / f"compiled-{_conditions()}"
+    # JAX's own key lacks the processor, whose instructions a program may use, and the number of threads it was made for.
+    conditions = json.dumps([platform.machine(), describe_processor(), host_threads()])
+    folder = cache_folder() / "sharingan_jax" / f"compiled-{hashlib.sha256(conditions.encode()).hexdigest()[:12]}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
@@ -37,60 +39,47 @@ def keep_compiled() -> None:
 
 
 def cache_folder() -> Path:
-    """Where this system keeps what can be made again: `$XDG_CACHE_HOME` or `~/.cache`, and its likes elsewhere."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or os.path.expanduser("~"))
+    """Return this system's folder for files that can be made again: `$XDG_CACHE_HOME`, `~/.cache` or what stands for it."""
     if sys.platform == "darwin":
-        return Path(os.path.expanduser("~/Library/Caches"))
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+        return Path.home() / "Library" / "Caches"
+    named = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
+    return Path(named) if named else Path.home() / ".cache"
 
 
 def tidy(folder: Path, *, largest: int = LARGEST) -> None:
-    """Removes programs that are not whole, and the ones longest unused beyond `largest` bytes. Raises OSError.
+    """Remove incomplete programs, and those unused for longest beyond `largest` bytes. Raises OSError.
 
-    JAX writes them in place, so that a kill or a full disk leaves half of one, of which it would warn at every start from
-    then on. What was found whole is noted by name and size, and not read again.
+    JAX writes them in place, so a kill or a full disk leaves half of one, of which it would warn at every start. Programs found
+    whole are listed by name and size, and not read again.
     """
     try:
-        noted = json.loads((folder / WHOLE).read_text())
+        known = json.loads((folder / WHOLE).read_text())
     except (OSError, ValueError):
-        noted = {}
+        known = {}
+    used = {path: max(path.stat().st_atime, path.stat().st_mtime) for path in folder.glob("*-cache")}
     whole, room = {}, largest
-    for path in sorted(folder.glob("*-cache"), key=_last_used, reverse=True):
+    for path in sorted(used, key=lambda path: used[path], reverse=True):
         size = path.stat().st_size
         room -= size
-        if room < 0 or (noted.get(path.name) != size and not _is_whole(path.read_bytes())):
+        if room < 0 or (known.get(path.name) != size and not _is_whole(path.read_bytes())):
             path.unlink(missing_ok=True)
         else:
             whole[path.name] = size
-    if whole != noted:
+    if whole != known:
         write_json(folder / WHOLE, whole)
 
 
-def _last_used(path: Path) -> float:
-    return max(path.stat().st_atime, path.stat().st_mtime)
-
-
 def _is_whole(compressed: bytes) -> bool:
-    """Whether what JAX compressed, with either of the two it takes, can be had back."""
-    if not compressed.startswith(ZSTANDARD):
-        try:
+    """Return whether a file that JAX compressed, with Zstandard or zlib, can be decompressed."""
+    try:
+        if compressed.startswith(ZSTANDARD):
+            from zstandard import ZstdDecompressor
+
+            ZstdDecompressor().decompress(compressed)
+        else:
             zlib.decompress(compressed)
-        except zlib.error:
-            return False
-        return True
-    try:
-        from zstandard import ZstdDecompressor, ZstdError
     except ImportError:
-        return True  # Another Python's JAX wrote it, and this one finds its own.
-    try:
-        ZstdDecompressor().decompress(compressed)
-    except ZstdError:
+        return True  # The JAX of another Python wrote it. This one does not read it.
+    except Exception:  # zlib.error, or zstandard's own.
         return False
     return True
-
-
-def _conditions() -> str:
-    """Names what JAX's own key lacks: the processor, whose instructions a program may use, and the threads it was made for."""
-    said = json.dumps([platform.machine(), describe_processor(), host_threads()])
-    return hashlib.sha256(said.encode()).hexdigest()[:12]

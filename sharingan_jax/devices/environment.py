@@ -16,19 +16,9 @@ from sharingan_jax import __version__
 from sharingan_jax.config.schema import Config
 from sharingan_jax.errors import UserError
 
-PACKAGES = (
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "numpy",
-    "pillow",
-    "tensorflow",
-    "tensorflow-datasets",
-    "ml-collections",
-)
-MAX_THREADS = 1024  # As much as train.host_threads may be.
+JAX_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+PACKAGES = (*JAX_PACKAGES, "numpy", "pillow", "tensorflow", "tensorflow-datasets", "ml-collections")
+MAX_THREADS = 1024  # The most that train.host_threads may be.
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"  # Also stops autotuning from choosing by timing.
 PINNED = {"JAX_ENABLE_X64": "false", "JAX_THREEFRY_PARTITIONABLE": "true", "JAX_RANDOM_SEED_OFFSET": "0"}
 """Settings of JAX that change the weights and latents of a seed. They are the same in every run, whatever the shell has."""
@@ -39,11 +29,12 @@ THREADS = "NPROC"  # XLA sizes its thread pool on a CPU by this environment vari
 
 def describe_environment() -> dict[str, Any]:
     """Return the parts of a manifest's environment that are the same for all runs of this process."""
-    versions = {"sharingan_jax": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        versions[name] = _version_of(name)
     return {
-        "versions": versions,
+        "versions": {
+            "sharingan_jax": __version__,
+            "python": platform.python_version(),
+            **{name: _version_of(name) for name in PACKAGES},
+        },
         "git": _git_state(Path(__file__).parents[2]),
         "platform": platform.platform(),
         "machine": platform.machine(),
@@ -71,11 +62,8 @@ def describe_processor() -> dict[str, str]:
     except OSError:
         lines = []
     values = {name.strip().lower(): value.strip() for name, _, value in reversed(lines)}
-    instructions = values.get("flags") or values.get("features") or ""
-    return {
-        "name": values.get("model name") or platform.processor(),
-        "instructions": sha256(instructions.encode()).hexdigest()[:12],
-    }
+    instructions = sha256((values.get("flags") or values.get("features") or "").encode()).hexdigest()[:12]
+    return {"name": values.get("model name") or platform.processor(), "instructions": instructions}
 
 
 def pin_jax() -> None:
@@ -98,11 +86,12 @@ def pin_jax() -> None:
 
 
 def pin_environment(config: Config, *, recorded: int) -> Config:
-    """Pin the host threads, and on a GPU deterministic operations, before JAX starts. Return `config` with the host threads.
+    """Pin the settings of JAX, the host threads, and on a GPU deterministic operations. Return `config` with the host threads.
 
     The number of threads is the one that `config` asks for, else `recorded` (of the run that is continued; 0: none), else the
     number of cores. Raises UserError if JAX has started in this process with other values.
     """
+    pin_jax()
     count = config.train.host_threads or recorded or host_threads()
     if count != host_threads() and _jax_has_started():
         raise UserError(
@@ -137,8 +126,8 @@ def _jax_has_started() -> bool:
 
 def _jax_variables() -> str:
     """Return the other variables that change JAX's settings, as `NAME=value`, in order."""
-    names = [name for name in os.environ if name.startswith("JAX_") and name not in PINNED]
-    return " ".join(f"{name}={os.environ[name]}" for name in sorted(names) if not any(word in name for word in UNIMPORTANT))
+    names = sorted(name for name in os.environ if name.startswith("JAX_") and name not in PINNED)
+    return " ".join(f"{name}={os.environ[name]}" for name in names if not any(word in name for word in UNIMPORTANT))
 
 
 def _version_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Several processes as one run: how they find each other, what they agree on, and what only the first of them does."""
+"""Several processes as one run: how they find each other, what they agree on, and what only the primary one does."""
 
 import contextlib
 import json
@@ -9,17 +9,20 @@ from typing import Any
 
 from sharingan_jax.errors import UserError
 
-Facts = dict[str, Any]
 LAUNCHED = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-"""Environment variables that Slurm's srun and Open MPI's mpirun set to how many processes they started."""
-WAIT_FOR_ALL = 300  # Seconds until all processes must have begun.
-WAIT_AT_END = 30  # Seconds that a process that ends waits for the others to end.
-SILENT_FOR = 60  # Seconds without a sign of life after which a process is taken for dead, and the others end.
+"""Environment variables in which Slurm's srun and Open MPI's mpirun give the number of processes that they started."""
+WAIT_FOR_ALL = 300  # Seconds until all processes must have started.
+WAIT_AT_END = 30  # Seconds that a process waits at its end for the others.
+SILENT_FOR = 60  # Seconds without a sign of life after which a process counts as dead, and the others end.
+FLAGS = "--coordinator=HOST:PORT of process 0, --processes=N and its own --process=I, from 0"
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's number, and how many a run has. The first one (0) is the only one that reads or writes the run's folder."""
+    """This process's index among the `count` processes of a run. Only the primary one (0) reads or writes the run's folder.
+
+    All processes must call each method, at the same place of the run.
+    """
 
     index: int = 0
     count: int = 1
@@ -28,82 +31,74 @@ class Processes:
     def is_primary(self) -> bool:
         return self.index == 0
 
-    def on_primary(self, action: Callable[[], object]) -> None:
-        """Does `action` in the first process; returns, or raises what it raised (elsewhere as UserError), in all of them.
+    def on_primary(self, action: Callable[[], bytes | None]) -> bytes:
+        """Run `action` in the primary process, and return in all of them what it returned (None as no bytes).
 
-        Every process has to call it at the same place of the run.
+        Raises what `action` raised, in the other processes as UserError.
         """
-
-        def without_a_result() -> bytes:
-            action()
-            return b""
-
-        self.bytes_from_primary(without_a_result)
-
-    def bytes_from_primary(self, action: Callable[[], bytes]) -> bytes:
-        """What `action` returns in the first process, in all of them; raises as `on_primary` does."""
         if self.count == 1:
-            return action()
+            return action() or b""
         failure: Exception | None = None
-        result = b""
+        answer = b""
         if self.is_primary:
             try:
-                result = b"+" + action()
-            except Exception as error:  # Whatever it is, the others must not wait for what will not come.
-                failure, result = error, b"-" + str(error).encode()
-        result = _broadcast(result)
+                answer = b"+" + (action() or b"")
+            except Exception as error:  # Of any kind: the other processes are waiting for an answer.
+                failure, answer = error, b"-" + str(error).encode()
+        answer = _broadcast(answer)
         if failure:
             raise failure
-        if result[:1] == b"-":
-            raise UserError(f"the first process stopped: {result[1:].decode()}")
-        return result[1:]
+        if answer.startswith(b"-"):
+            raise UserError(f"the primary process stopped: {answer[1:].decode()}")
+        return answer[1:]
 
-    def check_alike(self, describe: Callable[[], Facts], differences: Callable[[Facts, Facts], list[str]]) -> None:
-        """Raises UserError in all processes where one of them describes itself otherwise than the first; that one names what.
+    def check_alike(self, describe: Callable[[], Any], differences: Callable[[Any, Any], list[str]]) -> None:
+        """Raise UserError in all processes if one of them differs from the primary one; that one lists the differences.
 
-        What `describe` returns can be JSON; `differences` tells what of two such is different, as `name: first | second`.
+        `describe` returns what JSON can hold; `differences` compares two of these, as lines `name: first | here`.
         """
         if self.count == 1:
             return
+        import numpy as np
+        from jax.experimental import multihost_utils
+
         own = json.dumps(describe())
-        firsts = self.bytes_from_primary(own.encode)
-        found = differences(json.loads(firsts), json.loads(own))
-        others = [index for index, differs in enumerate(_gather(bool(found))) if differs]
+        found = differences(json.loads(self.on_primary(own.encode)), json.loads(own))
+        differs = np.asarray(multihost_utils.process_allgather(np.uint8(bool(found)))).reshape(-1)
         if found:
             raise UserError(f"process {self.index} is not as the first one (first | here): {'; '.join(found)}")
-        if others:
-            raise UserError(f"process {others[0]} has other settings, pictures or versions than the first; it has said which")
+        if differs.any():
+            raise UserError(
+                f"process {differs.argmax()} has other settings, images or versions than the first; it has listed them"
+            )
 
 
 ALONE = Processes()
 
 
 def started_together() -> bool:
-    """Whether a launcher says that this process is one of several: Slurm, Open MPI, or a TPU slice of several hosts.
+    """Return whether a launcher started this process as one of several: Slurm, Open MPI, or a TPU slice of several hosts.
 
-    A single host has some of these variables too, with one name or a 1 in them, and is one process.
+    A single host has some of these variables too, with one name or a 1 in them.
     """
     counted = any(os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 1 for name in LAUNCHED)
     return counted or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
 
 
 def stay_alone() -> Processes:
-    """This process by itself. Raises UserError where JAX's devices are those of several, as on a TPU slice of several hosts."""
+    """Return this process as a whole run. Raises UserError if JAX's devices belong to several, as on a slice of several hosts."""
     import jax
 
     if jax.process_count() > 1:
-        raise UserError(
-            f"the devices here belong to {jax.process_count()} processes, and nothing told this one of the others; give each"
-            f" --coordinator=HOST:PORT of the first, --processes={jax.process_count()} and its own --process=I, from 0"
-        )
+        raise UserError(f"the devices here belong to {jax.process_count()} processes. Give each {FLAGS}.")
     return ALONE
 
 
 def join(*, coordinator: str | None, count: int | None, index: int | None) -> Processes:
-    """Meets the other processes, before JAX has looked for devices; returns which of how many this one is.
+    """Meet the other processes before JAX looks for devices. Return this one's index, and their number.
 
-    `coordinator` is the first process's `host:port`; what is None is left to JAX to find from the launcher. Raises UserError
-    where it cannot, or where not all come within WAIT_FOR_ALL seconds.
+    `coordinator` is the primary process's `host:port`; JAX takes from the launcher what is None. Raises UserError if it cannot,
+    or if not all have come within WAIT_FOR_ALL seconds.
     """
     import jax
 
@@ -118,33 +113,23 @@ def join(*, coordinator: str | None, count: int | None, index: int | None) -> Pr
         )
     except (ValueError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"this process could not join the others: {reason}; give each --coordinator=HOST:PORT of the first, --processes=N"
-            " and its own --process=I, from 0"
-        ) from error
+        raise UserError(f"this process could not join the others: {reason}. Give each {FLAGS}.") from error
     return Processes(jax.process_index(), jax.process_count())
 
 
-def _broadcast(of_first: bytes) -> bytes:
+def _broadcast(of_primary: bytes) -> bytes:
     import numpy as np
     from jax.experimental import multihost_utils
 
-    length = int(multihost_utils.broadcast_one_to_all(np.uint32(len(of_first))))
+    length = int(multihost_utils.broadcast_one_to_all(np.uint32(len(of_primary))))
     padded = np.zeros(length, np.uint8)
-    padded[: min(len(of_first), length)] = np.frombuffer(of_first, np.uint8)[:length]
+    padded[: min(len(of_primary), length)] = np.frombuffer(of_primary, np.uint8)[:length]
     return np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes()
-
-
-def _gather(value: bool) -> list[bool]:
-    import numpy as np
-    from jax.experimental import multihost_utils
-
-    return [bool(one) for one in np.asarray(multihost_utils.process_allgather(np.uint8(value))).reshape(-1)]
 
 
 @contextlib.contextmanager
 def report_lost_processes(processes: Processes) -> Iterator[None]:
-    """Raise UserError in place of what JAX raises when another process of the run has ended without telling this one."""
+    """Raise UserError in place of JAX's error when another process of the run has ended without a word to this one."""
     import jax
 
     try:

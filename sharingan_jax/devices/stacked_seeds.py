@@ -58,11 +58,10 @@ class StackedTrainer(Trainer):
         host = {name: np.asarray(values) for name, values in jax.device_get(metrics).items()}
         return [{name: values[i] for name, values in host.items()} for i in range(self.seeds)]
 
-    def precompile(self, states: Sequence[TrainState], images_shape: tuple[int, ...]) -> None:
-        """Start compiling `run_steps` in a thread, for each run's images of shape [K, B, H, W, C]."""
-        one = states[0]
-        stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.seeds, *leaf.shape), leaf.dtype), one)
-        self._compile_ahead(replace(stacked, step=one.step), (self.seeds, *images_shape))
+    def precompile(self, state: TrainState, images_shape: tuple[int, ...]) -> None:
+        """Start compiling `run_steps` in a thread, for one run's state and images [K, B, H, W, C]."""
+        stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.seeds, *leaf.shape), leaf.dtype), state)
+        super().precompile(replace(stacked, step=state.step), (self.seeds, *images_shape))
 
 
 def jit_stacked_steps(config: Config, mesh: Mesh) -> jax.stages.Wrapped:

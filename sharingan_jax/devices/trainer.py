@@ -29,15 +29,15 @@ class Trainer:
     seeds = 1
 
     def __init__(self, config: Config, mesh: Mesh) -> None:
-        precision = config.train.precision
         self.config, self.mesh = config, mesh
         self.gan = build_gan(config)
         self.program = jit_steps(config, mesh)
         self._ahead: dict[tuple[int, ...], Future[jax.stages.Compiled]] = {}
         self._images = NamedSharding(mesh, PartitionSpec(None, BATCH))
         self._init = jax.jit(partial(init_state, self.gan), static_argnames="seed", out_shardings=replicated(mesh))
-        self._sample = jit_sample(self.gan, statistics="batch", precision=precision, mesh=mesh)
-        self._max = _jit_max(mesh)
+        self._sample = jit_sample(self.gan, statistics="batch", precision=config.train.precision, mesh=mesh)
+        self._one_each = NamedSharding(mesh, PartitionSpec(BATCH))
+        self._max = jax.jit(jnp.max, in_shardings=self._one_each, out_shardings=replicated(mesh))
 
     def init(self, seed: int) -> TrainState:
         """Return the state before step 1, on every device."""
@@ -76,20 +76,19 @@ class Trainer:
 
     def max_over_processes(self, number: int) -> Array:
         """Return the largest of the numbers that the processes pass, on every device, without waiting for it."""
-        return self._max(number)
+        own = np.full(self.mesh.local_mesh.size, number, np.int32)
+        largest: Array = self._max(jax.make_array_from_process_local_data(self._one_each, own))
+        return largest
 
-    def precompile(self, states: Sequence[TrainState], images_shape: tuple[int, ...]) -> None:
-        """Start compiling `run_steps` in a thread, for images of shape [K, B / processes, H, W, C]."""
-        length, batch, *image = images_shape
-        self._compile_ahead(states[0], (length, batch * jax.process_count(), *image))
-
-    def _compile_ahead(self, state: TrainState, shape: tuple[int, ...]) -> None:
-        if shape in self._ahead:
+    def precompile(self, state: TrainState, images_shape: tuple[int, ...]) -> None:
+        """Start compiling `run_steps` in a thread, for one run's state and its images [K, B, H, W, C] of all processes."""
+        if images_shape in self._ahead:
             return
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        images_u8 = jax.ShapeDtypeStruct(images_shape, np.uint8)
         pool = ThreadPoolExecutor(1, "compiler")
-        self._ahead[shape] = pool.submit(lambda: self.program.lower(abstract, jax.ShapeDtypeStruct(shape, np.uint8)).compile())
-        self._ahead[shape].add_done_callback(lambda _: trim_malloc())
+        self._ahead[images_shape] = pool.submit(lambda: self.program.lower(abstract, images_u8).compile())
+        self._ahead[images_shape].add_done_callback(lambda _: trim_malloc())
         pool.shutdown(wait=False)
 
     def _call(self, state: TrainState, images_u8: Array | np.ndarray) -> tuple[TrainState, Metrics]:
@@ -148,10 +147,3 @@ def jit_sample(
             return sample_images(gan, gen, z, statistics=statistics)
 
     return jax.jit(sample, in_shardings=everywhere, out_shardings=everywhere)
-
-
-def _jit_max(mesh: Mesh) -> Callable[[int], Array]:
-    one_each = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
-    largest = jax.jit(jnp.max, in_shardings=one_each, out_shardings=replicated(mesh))
-    own = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
-    return lambda number: largest(jax.make_array_from_process_local_data(one_each, np.full(own, number, np.int32)))

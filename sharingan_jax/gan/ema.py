@@ -1,8 +1,7 @@
 """Averaged generator weights: an exponential moving average over the images seen, which samples better than the last weights.
 
 Paper: Karras et al. 2018, "Progressive Growing of GANs", section 6.1; Yazıcı et al. 2019, "The Unusual Effectiveness of Averaging
-in GAN Training". The half-life in images, and the buffers of the generator itself beside averaged parameters, are as in
-StyleGAN 2's official code.
+in GAN Training". As in StyleGAN 2's official code, the half-life is in images, and the buffers are not averaged.
 """
 
 import math
@@ -33,7 +32,7 @@ def update_ema(ema: Arrays | None, params: Arrays, *, images: int, half_life: fl
 def generator_of(state: TrainState, *, weights: Weights) -> NetState:
     """Return the generator to sample from: as trained (`"raw"`), or with averaged parameters and the same buffers.
 
-    Raises ValueError if the run keeps no averaged weights.
+    Raise ValueError if the run keeps no averaged weights.
     """
     match weights:
         case "raw":

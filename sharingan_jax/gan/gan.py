@@ -12,7 +12,7 @@ from sharingan_jax.gan.objective import Objective, build_objective
 from sharingan_jax.gan.optim import build_optimizer
 from sharingan_jax.gan.state import NetState, TrainState
 from sharingan_jax.model.architectures import build_networks
-from sharingan_jax.model.convolutions import convolutions, fastest_form
+from sharingan_jax.model.convolutions import convolutions, fastest_conv_impl
 from sharingan_jax.model.functional import Net
 from sharingan_jax.rng import Stream, seed_key, stream_key
 
@@ -40,7 +40,7 @@ class Gan:
 def build_gan(config: Config, *, axis_name: str | None = None) -> Gan:
     """Return the game of a configuration. `axis_name` is None if the step runs on one device or under `jit`."""
     model = config.model
-    conv_impl = fastest_form(jax.default_backend()) if model.conv_impl == "auto" else model.conv_impl
+    conv_impl = fastest_conv_impl(jax.default_backend()) if model.conv_impl == "auto" else model.conv_impl
     gen, disc = build_networks(config, convolutions=convolutions(conv_impl), axis_name=axis_name)  # type: ignore[arg-type]
     return Gan(
         gen=gen,

@@ -31,9 +31,8 @@ def bce_disc(real_logits: Array, fake_logits: Array) -> Array:
     return jnp.mean(jax.nn.softplus(-real_logits)) + jnp.mean(jax.nn.softplus(fake_logits))
 
 
-def bce_gen(fake_logits: Array, real_logits: Array | None = None) -> Array:
+def bce_gen(fake_logits: Array, _: Array | None = None) -> Array:
     """Return mean[−log σ(fake)], the non-saturating loss of G. Paper: Goodfellow et al. 2014, end of section 3."""
-    del real_logits
     return jnp.mean(jax.nn.softplus(-fake_logits))
 
 
@@ -67,9 +66,8 @@ def clamped_bce_disc(real_logits: Array, fake_logits: Array) -> Array:
     return jnp.mean(clamped_bce(real_logits, 1)) + jnp.mean(clamped_bce(fake_logits, 0))
 
 
-def clamped_bce_gen(fake_logits: Array, real_logits: Array | None = None) -> Array:
+def clamped_bce_gen(fake_logits: Array, _: Array | None = None) -> Array:
     """Return `bce_gen` as the original computes it: see `clamped_bce`."""
-    del real_logits
     return jnp.mean(clamped_bce(fake_logits, 1))
 
 

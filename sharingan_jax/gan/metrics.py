@@ -8,8 +8,8 @@ from typing import Literal
 class Metric:
     """One number a step, under `name` in `metrics.jsonl`; `label` is its name in a legend and `log_label` in a log's lines.
 
-    `network` is the network whose update it is from: a metric of "gen" is NaN at the steps that do not update G, and null in the
-    records. Metrics with the same `unit` share the axes of a plot.
+    A metric whose `network` is "gen" comes from G's update: at the steps without one it is NaN, and null in the records.
+    Metrics with the same `unit` share the axes of a plot.
     """
 
     name: str
@@ -34,4 +34,3 @@ METRICS = (
 
 METRIC_NAMES = tuple(metric.name for metric in METRICS)
 GEN_METRICS = tuple(metric.name for metric in METRICS if metric.network == "gen")
-DISC_METRICS = tuple(metric.name for metric in METRICS if metric.network == "disc")

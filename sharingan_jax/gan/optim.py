@@ -25,14 +25,11 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
     Torch: `clip_grad_norm_` adds the 1e-6; `optax.clip_by_global_norm` does not, and so differs by that much.
     """
 
-    def update(
-        grads: optax.Updates, state: optax.OptState, params: optax.Params | None = None
-    ) -> tuple[optax.Updates, optax.OptState]:
-        del params
+    def clip(grads: optax.Updates, _: optax.Params | None) -> optax.Updates:
         scale = jnp.minimum(1.0, max_norm / (optax.tree.norm(grads) + 1e-6))
-        return jax.tree.map(lambda g: g * scale, grads), state
+        return jax.tree.map(lambda g: g * scale, grads)
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.stateless(clip)
 
 
 def scale_by_adam(*, b1: float, b2: float, eps: float) -> optax.GradientTransformation:
@@ -47,9 +44,8 @@ def scale_by_adam(*, b1: float, b2: float, eps: float) -> optax.GradientTransfor
         return optax.ScaleByAdamState(count=jnp.zeros((), jnp.int32), mu=zeros, nu=zeros)
 
     def update(
-        grads: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+        grads: optax.Updates, state: optax.OptState, _: optax.Params | None = None
     ) -> tuple[optax.Updates, optax.OptState]:
-        del params
         assert isinstance(state, optax.ScaleByAdamState)
         count = state.count + 1
         mu = optax.tree.update_moment(grads, state.mu, b1, 1)

@@ -51,24 +51,24 @@ def export(
             raise UserError(f"--{name}: goes with --format={' or '.join(formats)}, not with {format}")
     if steps is not None and steps < 1:
         raise UserError(f"--steps={steps}: expected at least 1")
-    match format:
-        case "pytorch":
-            return _pytorch(workdir, out, step=step)
-        case "trace":
-            return _trace(workdir, out, steps=steps or 10)
-        case "stablehlo":
-            return _stablehlo(workdir, out, step=step, statistics=statistics or "batch")
+    if format == "trace":
+        return _trace(workdir, out, steps=steps or 10)
 
-
-def _pytorch(workdir: Path, out: Path, *, step: int | None) -> Export:
+    from sharingan_jax.files import write_atomically
     from sharingan_jax.gan.state import digest
+    from sharingan_jax.interop.stablehlo import export_sampler
     from sharingan_jax.interop.state_dict import to_tensors
     from sharingan_jax.interop.torch_files import write_pth, write_safetensors
     from sharingan_jax.run.load import load_run
 
     run = load_run(workdir)
     state = run.state(step)
-    tensors, chosen = to_tensors(run.config, state), int(state.step)
+    chosen = int(state.step)
+    if format == "stablehlo":
+        content = export_sampler(run.config, state, statistics=statistics or "batch")
+        write_atomically(out, lambda file: file.write(content))
+        return Export(out, (chosen, chosen), f"the sampler of step {chosen} in {out}, {len(content) / 1e6:.1f} MB")
+    tensors = to_tensors(run.config, state)
     if out.suffix == ".pth":
         write_pth(out, tensors)
     else:
@@ -84,13 +84,13 @@ def _trace(workdir: Path, out: Path, *, steps: int) -> Export:
     from sharingan_jax.run.folder import RunFolder, read_config
     from sharingan_jax.run.metrics import read_metrics
 
-    pin_environment(read_config(RunFolder(workdir)), recorded=0)  # Before JAX is imported.
+    folder = RunFolder(workdir)
+    pin_environment(read_config(folder), recorded=0)  # Before JAX starts.
 
-    from sharingan_jax.interop.trace import compare_with_records, record_trace, run_beginning
+    from sharingan_jax.interop.trace import compare_with_records, record_trace
 
-    beginning = run_beginning(workdir)
-    trace = record_trace(beginning, steps=steps)
-    recorded, differing = compare_with_records(trace, read_metrics(beginning.folder))
+    trace = record_trace(workdir, steps=steps)
+    recorded, differing = compare_with_records(trace, read_metrics(folder))
     write_atomically(out, lambda file: np.savez_compressed(file, **trace))  # type: ignore[arg-type]
     first, last = map(int, trace["step"][[0, -1]])
     if differing:
@@ -100,15 +100,3 @@ def _trace(workdir: Path, out: Path, *, steps: int) -> Export:
     else:
         verdict = "metrics.jsonl has none of these steps to compare with"
     return Export(out, (first, last), f"steps {first} to {last} in {out}; {verdict}")
-
-
-def _stablehlo(workdir: Path, out: Path, *, step: int | None, statistics: Literal["batch", "running"]) -> Export:
-    from sharingan_jax.files import write_atomically
-    from sharingan_jax.interop.stablehlo import export_sampler
-    from sharingan_jax.run.load import load_run
-
-    run = load_run(workdir)
-    state = run.state(step)
-    content, chosen = export_sampler(run.config, state, statistics=statistics), int(state.step)
-    write_atomically(out, lambda file: file.write(content))
-    return Export(out, (chosen, chosen), f"the sampler of step {chosen} in {out}, {len(content) / 1e6:.1f} MB")

@@ -23,7 +23,7 @@ def export_sampler(config: Config, state: TrainState, *, statistics: Literal["ba
 
     It uses XLA's own convolutions, since it may run on any platform. So its images differ from those of `sample` by rounding.
     """
-    gan = build_gan(_with_direct_convolutions(config))
+    gan = build_gan(replace(config, model=replace(config.model, conv_impl="direct")))
     gen = jax.device_get(state.gen)
 
     def sample(z: Array) -> Array:
@@ -36,22 +36,14 @@ def export_sampler(config: Config, state: TrainState, *, statistics: Literal["ba
 
 def load_sampler(path: Path) -> Sampler:
     """Load a sampler from a file written by `export_sampler`. Raise UserError if the file is something else."""
+    hint = "Write one with `export --format stablehlo`."
     try:
         exported = export.deserialize(bytearray(path.read_bytes()))
     except FileNotFoundError:
-        raise UserError(f"--model={path}: no such file. Write one with `export --format stablehlo`.") from None
+        raise UserError(f"--model={path}: no such file. {hint}") from None
     except Exception as error:  # On other bytes the deserialiser raises whatever its parser raises.
-        raise UserError(
-            f"--model={path}: expected a file written by `export --format stablehlo`, got one that does not parse"
-            f" ({type(error).__name__}). Write one with that command."
-        ) from None
+        expected = "expected a file written by `export --format stablehlo`, got one that does not parse"
+        raise UserError(f"--model={path}: {expected} ({type(error).__name__}). {hint}") from None
     if len(exported.in_avals) != 1 or exported.in_avals[0].ndim != 2:
-        raise UserError(
-            f"--model={path}: expected a function of latents [b, nz], got one of {exported.in_avals}."
-            " Write a sampler with `export --format stablehlo`."
-        )
+        raise UserError(f"--model={path}: expected a function of latents [b, nz], got one of {exported.in_avals}. {hint}")
     return Sampler(path.name, nz=int(exported.in_avals[0].shape[1]), generate=jax.jit(exported.call))
-
-
-def _with_direct_convolutions(config: Config) -> Config:
-    return replace(config, model=replace(config.model, conv_impl="direct"))

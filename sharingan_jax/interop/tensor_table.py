@@ -15,11 +15,12 @@ with spectral normalisation and batch norm after the activation:
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from sharingan_jax.config.schema import Config, NetworkConfig
+from sharingan_jax.config.schema import Config
+from sharingan_jax.gan.state import NetState
 from sharingan_jax.model.dcgan import stage_sides
 from sharingan_jax.model.layers import KERNEL_SIZE
 
@@ -33,6 +34,7 @@ Layout = Literal["conv", "transposed", "rows", "vector"]
 """
 
 _AXES = {"conv": (3, 2, 0, 1), "transposed": (2, 3, 0, 1)}
+_NORM_PLACES = {"post_activation": 2, "pre_activation": 1}  # How many places after its convolution batch norm stands.
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Tensor:
     name: str
     layout: Layout
     is_buffer: bool
+
+    def array_of(self, net: NetState) -> Any:
+        """Return the array of this row in a network's state."""
+        return (net.buffers if self.is_buffer else net.params)[self.layer][self.array]
 
     def to_torch(self, array: np.ndarray) -> np.ndarray:
         """Return our array in PyTorch's layout, contiguous."""
@@ -66,32 +72,25 @@ class Tensor:
 
 def gen_table(config: Config) -> list[Tensor]:
     """Return the generator's rows, in the order of the original's `parameters()`; a layer's buffers follow its parameters."""
-    sides = stage_sides(config.data.size)
+    sides, network = stage_sides(config.data.size), config.model.gen
     rows: list[Tensor] = []
     for i, side in enumerate(sides):
-        normalised = config.model.gen.spectral_norm
-        rows += _convolution(f"to{side}", f"gen.{3 * i}", layout="transposed", normalised=normalised)
+        rows += _convolution(f"to{side}", f"gen.{3 * i}", layout="transposed", normalised=network.spectral_norm)
         if i < len(sides) - 1:
-            rows += _batch_norm(f"bn{side}", f"gen.{3 * i + _position(config.model.gen)}")
+            rows += _batch_norm(f"bn{side}", f"gen.{3 * i + _NORM_PLACES[network.norm_position]}")
     return rows
 
 
 def disc_table(config: Config) -> list[Tensor]:
     """Return the discriminator's rows in the same order. Its first layer has no batch norm, its last no spectral norm."""
-    sides = stage_sides(config.data.size)[-2::-1]
+    sides, network = stage_sides(config.data.size)[-2::-1], config.model.disc
     rows: list[Tensor] = []
     for i, side in enumerate(sides):
         place = max(0, 3 * i - 1)
-        rows += _convolution(f"to{side}", f"dis.{place}", layout="conv", normalised=config.model.disc.spectral_norm)
+        rows += _convolution(f"to{side}", f"dis.{place}", layout="conv", normalised=network.spectral_norm)
         if i > 0:
-            rows += _batch_norm(f"bn{side}", f"dis.{place + _position(config.model.disc)}")
-    rows += _convolution("to1", f"dis.{3 * len(sides) - 1}", layout="conv", normalised=False)
-    return rows
-
-
-def _position(network: NetworkConfig) -> int:
-    """Return how many places after its convolution batch norm stands."""
-    return 2 if network.norm_position == "post_activation" else 1
+            rows += _batch_norm(f"bn{side}", f"dis.{place + _NORM_PLACES[network.norm_position]}")
+    return [*rows, *_convolution("to1", f"dis.{3 * len(sides) - 1}", layout="conv", normalised=False)]
 
 
 def _convolution(layer: str, prefix: str, *, layout: Layout, normalised: bool) -> Iterator[Tensor]:

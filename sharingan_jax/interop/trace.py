@@ -1,7 +1,6 @@
 """Record a trace: a run's first steps run again, with every input and output, to check them in any framework."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from sharingan_jax.config.schema import Config
-from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.gan import Gan
+from sharingan_jax.gan.metrics import METRIC_NAMES
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import Metrics, scale_images, train_step
 from sharingan_jax.interop.state_dict import moment_tensors, to_tensors
@@ -27,21 +25,16 @@ from sharingan_jax.run.folder import RunFolder, read_config
 from sharingan_jax.run.load import load_run
 
 
-@dataclass(frozen=True)
-class Beginning:
-    """A run before its first step here, with the state that it drew or imported."""
+def record_trace(workdir: Path, *, steps: int) -> dict[str, np.ndarray]:
+    """Run the first K = `steps` steps of the run in `workdir` again, and return them as arrays by name:
 
-    folder: RunFolder
-    config: Config
-    gan: Gan
-    dataset: ImageDataset
-    state: TrainState
+    - `initial/<name>`, `final/<name>`: every tensor of both networks with the original's names and PyTorch's layouts, and
+      Adam's moments as `<name>.exp_avg` and `<name>.exp_avg_sq`;
+    - `real` float32 [K, B, H, W, C] in [−1, 1] and `z` float32 [K, B, nz], the inputs of the steps; `step` int64 [K];
+    - `loss_d, loss_g, d_real, d_fake_before, d_fake_after, grad_norm_d, grad_norm_g`: float32 [K], NaN if a step has none.
 
-
-def run_beginning(workdir: Path) -> Beginning:
-    """Return the run in `workdir` before its first step.
-
-    Raise UserError if its images have changed, or if the run was imported and no longer has its first checkpoint.
+    Raise UserError if the run's images have changed, if it was imported and no longer has its first checkpoint, or if the
+    batches of these steps have different sizes.
     """
     folder = RunFolder(workdir)
     config = read_config(folder)
@@ -49,43 +42,31 @@ def run_beginning(workdir: Path) -> Beginning:
     existing = read_existing(folder)
     check_continuation(existing, config, dataset)
     trainer = Trainer(config, make_mesh(1, batch_sizes={1}))
-    if existing.imported:
-        if existing.imported.step not in existing.steps:
-            raise UserError(
-                f"--workdir={workdir}: expected the checkpoint of the imported step {existing.imported.step}, got later ones"
-                " only. Import the files into a new folder and trace that run."
-            )
-        return Beginning(folder, config, trainer.gan, dataset, load_run(workdir).state(existing.imported.step))
-    return Beginning(folder, config, trainer.gan, dataset, trainer.init(config.seed))
-
-
-def record_trace(beginning: Beginning, *, steps: int) -> dict[str, np.ndarray]:
-    """Return the run's first K = `steps` steps as arrays by name:
-
-    - `initial/<name>`, `final/<name>`: every tensor of both networks with the original's names and PyTorch's layouts, and
-      Adam's moments as `<name>.exp_avg` and `<name>.exp_avg_sq`;
-    - `real` float32 [K, B, H, W, C] in [−1, 1] and `z` float32 [K, B, nz], the inputs of the steps; `step` int64 [K];
-    - `loss_d, loss_g, d_real, d_fake_before, d_fake_after, grad_norm_d, grad_norm_g`: float32 [K], NaN if a step has none.
-
-    Raise UserError if the batches of these steps have different sizes.
-    """
-    config, dataset, state = beginning.config, beginning.dataset, beginning.state
-    first = int(state.step) + 1
+    if not existing.imported:
+        state = trainer.init(config.seed)
+    elif existing.imported.step in existing.steps:
+        state = load_run(workdir).state(existing.imported.step)
+    else:
+        raise UserError(
+            f"--workdir={workdir}: expected the checkpoint of the imported step {existing.imported.step}, got later ones only."
+            " Import the files into a new folder and trace that run."
+        )
+    numbers = range(int(state.step) + 1, int(state.step) + 1 + steps)
     plan = BatchPlan(dataset.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
-    sizes = [plan.size_of(step) for step in range(first, first + steps)]
+    sizes = [plan.size_of(step) for step in numbers]
     if len(set(sizes)) > 1:
         whole = next(k for k, size in enumerate(sizes) if size != sizes[0])
         raise UserError(
-            f"--steps={steps}: expected batches of one size, got {sizes[whole]} images at step {first + whole} after batches of"
+            f"--steps={steps}: expected batches of one size, got {sizes[whole]} images at step {numbers[whole]} after batches of"
             f" {sizes[0]}. Use --steps={whole}."
         )
-    indices = np.stack([plan.indices(step) for step in range(first, first + steps)])  # [K, B]
-    real_u8 = dataset.gather(indices)  # [K, B, H, W, C]
+    real_u8 = dataset.gather(np.stack([plan.indices(step) for step in numbers]))  # [K, B, H, W, C]
     start = jax.device_get(state)
-    end, seen, metrics = jax.device_get(_traced(beginning.gan, state, real_u8, precision=config.train.precision))
-    trace = {f"initial/{name}": array for name, array in (to_tensors(config, start) | moment_tensors(config, start)).items()}
-    trace |= {f"final/{name}": array for name, array in (to_tensors(config, end) | moment_tensors(config, end)).items()}
-    return trace | {"step": np.arange(first, first + steps), **seen, **metrics}
+    end, seen, metrics = jax.device_get(_traced(trainer.gan, state, real_u8, precision=config.train.precision))
+    states = {"initial": to_tensors(config, start) | moment_tensors(config, start)}
+    states["final"] = to_tensors(config, end) | moment_tensors(config, end)
+    tensors = {f"{when}/{name}": array for when, arrays in states.items() for name, array in arrays.items()}
+    return tensors | {"step": np.array(numbers), **seen, **metrics}
 
 
 def compare_with_records(trace: dict[str, np.ndarray], records: list[dict[str, Any]]) -> tuple[int, list[int]]:
@@ -94,11 +75,9 @@ def compare_with_records(trace: dict[str, np.ndarray], records: list[dict[str, A
     recorded = [record for record in records if record["step"] in index_of]
     differing = []
     for record in recorded:
-        i = index_of[record["step"]]
-        metrics = {name: value for name, value in record.items() if name not in ("step", "epoch", "time")}
-        again = {name: float(trace[name][i]) for name in metrics}
-        # A metric that a step does not have is None in its record and NaN in the trace.
-        if any(value != (None if math.isnan(again[name]) else again[name]) for name, value in metrics.items()):
+        was = [math.nan if record[name] is None else record[name] for name in METRIC_NAMES]
+        again = [trace[name][index_of[record["step"]]] for name in METRIC_NAMES]
+        if not np.array_equal(was, again, equal_nan=True):
             differing.append(record["step"])
     return len(recorded), differing
 

@@ -1,4 +1,4 @@
-"""The table of architectures. A new one is a pair of modules and a line in `ARCHITECTURES`."""
+"""The choices of `model.gen.arch` and `model.disc.arch`. A new one is a pair of modules and a line in `ARCHITECTURES`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,7 @@ from sharingan_jax.config.schema import Config, NetworkConfig
 from sharingan_jax.model import dcgan
 from sharingan_jax.model.convolutions import Convolutions
 from sharingan_jax.model.functional import Net
-from sharingan_jax.model.layers import NORMS
+from sharingan_jax.model.layers import NORMS, SpectralConv
 
 
 class Architecture(NamedTuple):
@@ -21,7 +21,6 @@ class Architecture(NamedTuple):
 
 
 ARCHITECTURES = {"dcgan": Architecture(gen=dcgan.Generator, disc=dcgan.Discriminator)}
-"""The choices of `model.gen.arch` and `model.disc.arch`."""
 
 
 def build_networks(config: Config, *, convolutions: Convolutions, axis_name: str | None) -> tuple[Net, Net]:
@@ -29,16 +28,14 @@ def build_networks(config: Config, *, convolutions: Convolutions, axis_name: str
     model = config.model
 
     def options(network: NetworkConfig) -> dict[str, Any]:
-        norm = partial(NORMS[network.norm], ghost_batches=model.ghost_batches, axis_name=axis_name)
         return {
+            "width": network.width,
             "size": config.data.size,
             "channels": config.data.channels,
-            "width": network.width,
-            "spectral_norm": network.spectral_norm,
-            "norm": norm,
+            "conv": partial(SpectralConv, spectral_norm=network.spectral_norm, dtype=model.dtype),  # type: ignore[arg-type]
+            "norm": partial(NORMS[network.norm], ghost_batches=model.ghost_batches, axis_name=axis_name),
             "norm_position": network.norm_position,
             "convolutions": convolutions,
-            "dtype": model.dtype,
         }
 
     make_gen, make_disc = ARCHITECTURES[model.gen.arch].gen, ARCHITECTURES[model.disc.arch].disc

@@ -9,7 +9,7 @@ With `dtype="bfloat16"` the activations are bfloat16 from the first convolution 
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from flax import nnx
 from jax import Array
 
 from sharingan_jax.model.convolutions import Convolutions
-from sharingan_jax.model.layers import Dtype, Mode, Norm, SpectralConv, at_least_float32, leaky_relu
+from sharingan_jax.model.layers import Conv, Mode, Norm, at_least_float32, leaky_relu
 from sharingan_jax.rng import NamedNormals
 
 NormPosition = Literal["post_activation", "pre_activation"]
@@ -38,23 +38,18 @@ def stage_sides(size: int) -> list[int]:
     return sides
 
 
-def _normalise_and_activate(
-    x: Array, *, bn: Callable[[Array], Array], activation: Callable[[Array], Array], norm_position: NormPosition
-) -> Array:
-    match norm_position:
-        case "post_activation":
-            return bn(activation(x))
-        case "pre_activation":
-            return activation(bn(x))
-    raise ValueError(f"no position {norm_position!r} of batch norm")
+def _stage(net: Any, side: int, x: Array, *, activation: Callable[[Array], Array], mode: Mode) -> Array:
+    """Convolve to the given side, then normalise and activate in the order of `net.norm_position`."""
+    x = getattr(net, f"to{side}")(x, mode=mode)
+    bn = partial(getattr(net, f"bn{side}"), mode=mode)
+    return bn(activation(x)) if net.norm_position == "post_activation" else activation(bn(x))
 
 
 class Generator(nnx.Module):
     """A network from latents [B, nz] to images [B, size, size, channels] in [−1, 1].
 
     It starts at 4×4 with width·size/8 channels (8·width at 64 pixels) and halves the channels at each doubling of the side.
-    ReLU and batch norm follow every transposed convolution but the last, which ends in tanh. `spectral_norm` is on every
-    convolution or on none.
+    ReLU and batch norm follow every transposed convolution but the last, which ends in tanh.
     """
 
     def __init__(
@@ -64,26 +59,19 @@ class Generator(nnx.Module):
         width: int,
         size: int,
         channels: int,
-        spectral_norm: bool,
+        conv: Conv,
         norm: Norm,
         norm_position: NormPosition,
         convolutions: Convolutions,
-        dtype: Dtype,
         normals: NamedNormals,
     ) -> None:
         self.size, self.norm_position = size, norm_position
         c_in, c_out = nz, width * size // 8
         for side in stage_sides(size):
             is_last = side == size
-            conv = SpectralConv(
-                c_in,
-                channels if is_last else c_out,
-                convolve=convolutions.open if side == FIRST_SIDE else convolutions.up,
-                spectral_norm=spectral_norm,
-                normals=normals.inside(f"to{side}"),
-                dtype=dtype,
-            )
-            setattr(self, f"to{side}", conv)
+            convolve = convolutions.project_up if side == FIRST_SIDE else convolutions.up
+            made = channels if is_last else c_out
+            setattr(self, f"to{side}", conv(c_in, made, convolve=convolve, normals=normals.inside(f"to{side}")))
             if not is_last:
                 setattr(self, f"bn{side}", norm(c_out, normals=normals.inside(f"bn{side}")))
             c_in, c_out = c_out, c_out // 2
@@ -92,9 +80,7 @@ class Generator(nnx.Module):
         x = z[:, None, None, :]  # [B, 1, 1, nz]
         *sides, last = stage_sides(self.size)
         for side in sides:
-            x = getattr(self, f"to{side}")(x, mode=mode)
-            bn = partial(getattr(self, f"bn{side}"), mode=mode)
-            x = _normalise_and_activate(x, bn=bn, activation=jax.nn.relu, norm_position=self.norm_position)
+            x = _stage(self, side, x, activation=jax.nn.relu, mode=mode)
         return jnp.tanh(at_least_float32(getattr(self, f"to{last}")(x, mode=mode)))
 
 
@@ -102,8 +88,8 @@ class Discriminator(nnx.Module):
     """A network from images [B, size, size, channels] in [−1, 1] to logits [B].
 
     It starts with `width` channels at half the side, doubles them at each halving down to 4×4, and ends in one logit.
-    LeakyReLU 0.2 follows every convolution but the last, and batch norm follows all of those but the first. `spectral_norm` is
-    on every convolution but the last, which the original does not normalise. The loss applies the sigmoid.
+    LeakyReLU 0.2 follows every convolution but the last, and batch norm follows all of those but the first. The last convolution
+    has no spectral norm, as in the original. The loss applies the sigmoid.
     """
 
     def __init__(
@@ -112,36 +98,26 @@ class Discriminator(nnx.Module):
         width: int,
         size: int,
         channels: int,
-        spectral_norm: bool,
+        conv: Conv,
         norm: Norm,
         norm_position: NormPosition,
         convolutions: Convolutions,
-        dtype: Dtype,
         normals: NamedNormals,
     ) -> None:
         self.size, self.norm_position = size, norm_position
         c_in, c_out = channels, width
         for side in stage_sides(size)[-2::-1]:
-            conv = SpectralConv(
-                c_in,
-                c_out,
-                convolve=convolutions.down,
-                spectral_norm=spectral_norm,
-                normals=normals.inside(f"to{side}"),
-                dtype=dtype,
-            )
-            setattr(self, f"to{side}", conv)
+            setattr(self, f"to{side}", conv(c_in, c_out, convolve=convolutions.down, normals=normals.inside(f"to{side}")))
             if side != size // 2:
                 setattr(self, f"bn{side}", norm(c_out, normals=normals.inside(f"bn{side}")))
             c_in, c_out = c_out, 2 * c_out
         # Always float32: this is one number an image, and a bfloat16 logit would have two decimal digits.
-        self.to1 = SpectralConv(c_in, 1, convolve=convolutions.close, spectral_norm=False, normals=normals.inside("to1"))
+        project = convolutions.project_down
+        self.to1 = conv(c_in, 1, convolve=project, spectral_norm=False, dtype="float32", normals=normals.inside("to1"))
 
     def __call__(self, x: Array, *, mode: Mode) -> Array:
         first, *sides = stage_sides(self.size)[-2::-1]
         x = leaky_relu(getattr(self, f"to{first}")(x, mode=mode))
         for side in sides:
-            x = getattr(self, f"to{side}")(x, mode=mode)
-            bn = partial(getattr(self, f"bn{side}"), mode=mode)
-            x = _normalise_and_activate(x, bn=bn, activation=leaky_relu, norm_position=self.norm_position)
+            x = _stage(self, side, x, activation=leaky_relu, mode=mode)
         return self.to1(x, mode=mode)[:, 0, 0, 0]

@@ -76,12 +76,9 @@ class SpectralConv(nnx.Module):
         kernel = self.kernel[...]
         if self.spectral_norm:
             kernel = kernel / self._sigma(kernel, mode=mode)
-        match self.dtype:
-            case "float32":
-                return self.convolve(at_least_float32(x), kernel)
-            case "bfloat16":
-                return self.convolve(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
-        raise ValueError(f"no dtype {self.dtype!r}")
+        if self.dtype == "bfloat16":
+            return self.convolve(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
+        return self.convolve(at_least_float32(x), kernel)
 
     def _sigma(self, kernel: Array, *, mode: Mode) -> Array:
         matrix = kernel.reshape(-1, kernel.shape[-1])  # [4*4*in, out]
@@ -174,6 +171,9 @@ def _join_statistics(mean: Array, var: Array, *, near: Array, axis_name: str) ->
     mean, second = lax.pmean(both, axis_name)
     return mean, jnp.maximum(second - jnp.square(mean - near), 0.0)  # Rounding may leave a negative number.
 
+
+Conv = Callable[..., SpectralConv]
+"""`SpectralConv` with `spectral_norm` and `dtype` bound: `conv(c_in, c_out, convolve=..., normals=...)`."""
 
 Norm = Callable[..., nnx.Module]
 """A normalisation with its options bound: `norm(channels, normals=...)` is a module `(x [B, H, W, C], mode=...) -> x`."""

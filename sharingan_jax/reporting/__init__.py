@@ -1,3 +1,3 @@
 """What a person looks at: sample grids, GIFs, plots, the progress bar, TensorBoard events.
 
-Arrays and records in, pictures and lines out."""
+It takes arrays and records, and makes images and lines of text."""

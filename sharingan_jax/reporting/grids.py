@@ -3,17 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import write_atomically
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-GRID_SIDE = 400  # pixels of a grid's longer side in a figure or a GIF, at least
+GRID_SIDE = 400  # pixels of a grid's longer side in a plot or a GIF, at least
 WALK_SIDE = 256  # pixels a side of a walk's images, at most
 WALK_FPS = 12  # images a second
 TRAINING_FRAME_MS = 500
@@ -24,8 +21,8 @@ PALETTE_FRAMES = 8
 def make_grid(images: np.ndarray, *, columns: int = 8, padding: int = 2, pad_value: float = 0.0) -> np.ndarray:
     """Return images [N, H, W, C] (C 1 or 3) as one grid, uint8 [H', W', 3], filled left to right.
 
-    The grid is min–max normalised over all N images, as the reference's grids are: black and white are the darkest and the
-    lightest value of the batch, not −1 and 1. A single image has no batch: it is returned as `to_u8` gives it, without a frame.
+    The grid is min–max normalised over all N images: black and white are the darkest and the lightest value of the batch, not
+    −1 and 1. A single image has no batch: it is returned as `to_u8` gives it, without a frame.
     Torch: `torchvision.utils.make_grid(images, nrow=8, padding=2, normalize=True)` for N > 1, rounded as by `save_image`.
     Raise ValueError if a value is not finite.
     """
@@ -65,8 +62,6 @@ def add_caption(image_u8: np.ndarray, text: str) -> np.ndarray:
 
     The strip is a tenth of GRID_SIDE high, so its letters are readable in every grid that `enlarge_grid` returns.
     """
-    from PIL import Image, ImageDraw, ImageFont
-
     strip = GRID_SIDE // 10
     font = ImageFont.load_default(size=strip // 2)
     height, width, _ = image_u8.shape
@@ -112,12 +107,9 @@ def save_gif(path: Path, frames: Sequence[np.ndarray], durations_ms: Sequence[in
     All frames share one palette, taken from frames of the whole GIF, so that colours do not flicker. It holds black and
     white, and nothing close to them: Pillow looks up a pixel's colour to 4 levels of 256, and would show white as light grey.
     """
-    from PIL import Image
-
     images = [as_image(frame).convert("RGB") for frame in frames]
-    chosen = images[:: -(-len(images) // PALETTE_FRAMES)]
-    sample = np.concatenate([np.asarray(image) for image in chosen])
-    palette = Image.fromarray(sample).quantize(254, method=Image.Quantize.MEDIANCUT)
+    chosen = np.concatenate([np.asarray(image) for image in images[:: -(-len(images) // PALETTE_FRAMES)]])
+    palette = Image.fromarray(chosen).quantize(254, method=Image.Quantize.MEDIANCUT)
     colours = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
     colours[(colours >= 244).all(axis=1)] = 255
     colours[(colours <= 5).all(axis=1)] = 0
@@ -127,10 +119,8 @@ def save_gif(path: Path, frames: Sequence[np.ndarray], durations_ms: Sequence[in
     write_atomically(path, lambda file: first.save(file, "GIF", **options))
 
 
-def as_image(image_u8: np.ndarray) -> "Image.Image":
+def as_image(image_u8: np.ndarray) -> Image.Image:
     """Return uint8 [H, W, 1 or 3] as a Pillow image."""
-    from PIL import Image
-
     return Image.fromarray(image_u8[..., 0] if image_u8.shape[-1] == 1 else image_u8)
 
 
@@ -145,8 +135,6 @@ def _widen(image_u8: np.ndarray, width: int) -> np.ndarray:
 
 
 def _read_png(path: Path) -> np.ndarray:
-    from PIL import Image
-
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))

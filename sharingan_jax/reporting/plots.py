@@ -12,9 +12,8 @@ from sharingan_jax.reporting.grids import add_caption, enlarge_grid, make_grid, 
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette: told apart by colour-blind readers too.
+BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette: colour-blind readers can distinguish them too.
 MOST_POINTS = 4000
 WINDOWS = 40  # A running mean takes this part of a curve's points.
 PANEL_GAP = 20  # pixels
@@ -23,9 +22,11 @@ PANEL_GAP = 20  # pixels
 def loss_figure(path: Path, records: list[dict[str, Any]], *, title: str) -> None:
     """Plot `records` (lines of metrics.jsonl, at least one) over steps: losses, D's mean probabilities, gradient norms.
 
-    Thin lines are single steps, thick lines running means over 1/40 of the run. The figure says so, with the number of steps.
+    Thin lines are single steps, thick lines running means over 1/40 of the run. The title says so, with the number of steps.
     """
-    figure = _new_figure(9, 8.5)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 8.5), layout="constrained")
     losses, answers, norms = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
     units = [(unit, list(metrics)) for unit, metrics in groupby(METRICS, key=lambda metric: metric.unit)]
     for axes, (unit, metrics) in zip((losses, answers, norms), units, strict=True):
@@ -41,34 +42,23 @@ def loss_figure(path: Path, records: list[dict[str, Any]], *, title: str) -> Non
     for axes in (losses, answers, norms):
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize=8, frameon=False, borderaxespad=0.2)
     figure.suptitle(f"{title}\n{_line_key(len(records))}", fontsize=10)
-    _save(figure, path)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=110, metadata={"Software": None}))
 
 
 def real_vs_fake_figure(path: Path, real_u8: np.ndarray, fake: np.ndarray, *, columns: int = 5) -> None:
-    """Write two grids side by side: real images uint8 [N, H, W, C] and generated images [M, H, W, C] in [−1, 1].
+    """Write two grids next to each other: real images uint8 [N, H, W, C] and generated images [M, H, W, C] in [−1, 1].
 
     Each grid is made by `make_grid` with white padding of 5, and enlarged by a whole factor, so each image pixel is a square.
     """
     pair = (("real", real_u8.astype(np.float32) / 127.5 - 1.0), ("generated", fake))
     grids = [(title, make_grid(images, columns=columns, padding=5, pad_value=1.0)) for title, images in pair]
     panels = [add_caption(enlarge_grid(grid), title) for title, grid in grids]
-    height = max(panel.shape[0] for panel in panels)
-    width = max(panel.shape[1] for panel in panels)
+    height, width = (max(panel.shape[axis] for panel in panels) for axis in (0, 1))
     canvas = np.full((height + PANEL_GAP, 2 * width + 3 * PANEL_GAP, 3), 255, np.uint8)
     for i, panel in enumerate(panels):
         left = PANEL_GAP + i * (width + PANEL_GAP)
         canvas[: panel.shape[0], left : left + panel.shape[1]] = panel
     save_png(path, canvas)
-
-
-def _new_figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=110, metadata={"Software": None}))
 
 
 def _curve(axes: "Axes", records: list[dict[str, Any]], name: str, *, label: str, colour: str) -> None:

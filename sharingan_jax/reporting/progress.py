@@ -1,4 +1,4 @@
-"""What a person sees while a run, or several stacked ones, train: a bar on a terminal, a line now and then in a log."""
+"""The progress of one run or of stacked runs: a bar on a terminal, or a line every some steps in a log."""
 
 import statistics
 import threading
@@ -15,11 +15,11 @@ COLOUR = "red"
 
 
 class Progress:
-    """Shows records (lines of metrics.jsonl) as they come, in order. Use as a context manager.
+    """A display of records (lines of metrics.jsonl) in the order of steps, used as a context manager.
 
     On a terminal and in a notebook: a bar with rate, time left and both losses, and until the first record an elapsed clock.
-    Elsewhere: a line every `every` steps and at the last, in the original's words with the rate and the time left after them.
-    `verb` says what the steps are for: "training", or "repeating" in a verification, which writes nothing to look at.
+    Elsewhere: a line every `every` steps and at the last, in the original's words, then the rate and the time left.
+    `verb` is "training", or "repeating" in a verification, which writes no samples.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Progress:
             print(message, file=self._stream, flush=True)
 
     def update(self, *records: Record) -> None:
-        """Show the next step's record of each run; of several runs each metric's median with the smallest and largest."""
+        """Show the next step's record of each run. If there are several, show each metric's median, smallest and largest."""
         step = records[0]["step"]
         if self._bar is not None:
             self._stop_clock()
@@ -80,7 +80,7 @@ class Progress:
     def _line(self, records: Sequence[Record]) -> str:
         record, step = records[0], records[0]["step"]
         epochs = -(-self._total // self._batches)
-        # Since the line before: the first line's steps waited for the compiler, which says nothing about those to come.
+        # The rate since the previous line: the first line's time includes compiling, which says nothing about later steps.
         (step_before, time_before), now = self._line_before, record["time"]
         self._line_before = (step, now)
         rate = (step - step_before) / max(now - time_before, 1e-9)
@@ -102,7 +102,7 @@ class Progress:
 
 
 def is_interactive(stream: TextIO) -> bool:
-    """Return whether a person watches the stream: a terminal, or the output of a notebook's cell."""
+    """Return whether the stream is a terminal or the output of a notebook's cell."""
     return stream.isatty() or type(stream).__module__.partition(".")[0] == "ipykernel"
 
 

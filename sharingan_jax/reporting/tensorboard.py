@@ -14,7 +14,7 @@ from sharingan_jax.gan.metrics import METRIC_NAMES
 
 
 class EventWriter:
-    """Writes below `folder`; what an earlier start wrote from `resume_step` on is hidden by what this one writes."""
+    """A writer of events in `folder`. If the folder exists, TensorBoard hides its earlier events from `resume_step` on."""
 
     def __init__(self, folder: Path, *, resume_step: int) -> None:
         if importlib.util.find_spec("tensorboardX") is None:
@@ -31,20 +31,20 @@ class EventWriter:
 
     @cached_property
     def _writer(self) -> Any:
-        """Opened when first needed: with torch beside it tensorboardX takes seconds to import, and the first steps run then."""
+        """The writer, opened at the first use: if torch is installed tensorboardX takes seconds to import, while steps run."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Its dependencies' deprecations are no news to our users.
             from tensorboardX import SummaryWriter
         return SummaryWriter(str(self._folder), purge_step=self._resume_step if self._folder.is_dir() else None)
 
     def scalars(self, records: Iterable[dict[str, Any]]) -> None:
-        """Add each metric of each record (a line of metrics.jsonl) at its step; a metric that is null has no point there."""
+        """Add each metric of each record (a line of metrics.jsonl) at its step, except null ones."""
         for record in records:
             for name in METRIC_NAMES:
                 if record.get(name) is not None:
                     self._writer.add_scalar(name, record[name], record["step"])
 
     def image(self, tag: str, image_u8: np.ndarray, step: int) -> None:
-        """Adds a picture, uint8 [H, W, 3]."""
+        """Add an image, uint8 [H, W, 3]."""
         self._writer.add_image(tag, image_u8, step, dataformats="HWC")
         self._writer.flush()

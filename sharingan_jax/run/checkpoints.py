@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from sharingan_jax.run.continuation import check_checkpoint
 from sharingan_jax.run.folder import RunFolder
 
 OVERHEAD = 2**20  # Bytes that Orbax's own files may take besides the arrays. It reports a full disk in a hundred lines.
-
 FILES = "files.json"
 """In each checkpoint, the SHA-256 of every other file in it."""
+WRITTEN_LATER = (FILES, "_CHECKPOINT_METADATA", "commit_success.txt")
+MACHINE_TROUBLES = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")
+"""Words in errors about the machine, not about the files: those may be whole and are left where they are."""
 
 
 class DamagedCheckpointError(UserError):
@@ -75,23 +78,19 @@ class CheckpointManager:
         step = int(state.step)
         if step in self.steps:
             return
-        self._check_room(step, size=sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + OVERHEAD
+        free = shutil.disk_usage(self.folder).free
+        if free < size:
+            raise UserError(
+                f"{self.folder}: the checkpoint of step {step} takes {size / 1e6:.1f} MB and the disk has {free / 1e6:.1f} MB"
+                " left; make room, and the same command continues from the checkpoint before it"
+            )
         with _as_user_error(f"{self.folder}: the checkpoint of step {step} could not be written"):
             host = jax.tree.map(np.array, state)  # Copies: the next step takes over the arrays of this one.
-            described = {**identity, "step": step, "digest": digest(host)}
+            described = ocp.args.JsonSave({**identity, "step": step, "digest": digest(host)})
             self._manager.wait_until_finished()  # Orbax would do so as well; the files listed next are then this step's.
             self._being_saved = step
-            self._manager.save(
-                step, args=ocp.args.Composite(state=ocp.args.StandardSave(host), identity=ocp.args.JsonSave(described))
-            )
-
-    def _check_room(self, step: int, *, size: int) -> None:
-        there = shutil.disk_usage(self.folder).free
-        if there < size + OVERHEAD:
-            raise UserError(
-                f"{self.folder}: the checkpoint of step {step} takes {(size + OVERHEAD) / 1e6:.1f} MB and the disk has"
-                f" {there / 1e6:.1f} MB left; make room, and the same command continues from the checkpoint before it"
-            )
+            self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(host), identity=described))
 
     def wait(self) -> None:
         """Return when everything saved is on disk."""
@@ -102,10 +101,9 @@ class CheckpointManager:
         """Return what was saved with the state of `step`. Raises DamagedCheckpointError if it cannot be read or believed."""
         self._check_files(step)
         with _as_user_error(f"{self.folder}: the checkpoint of step {step} cannot be read", kind=DamagedCheckpointError):
-            restored = self._manager.restore(step, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))
-        identity: Any = restored["identity"]
+            identity: Any = self._manager.restore(step, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))["identity"]
         if not isinstance(identity, dict) or "digest" not in identity:
-            raise DamagedCheckpointError(f"{self.folder}: the checkpoint of step {step} does not say what it holds")
+            raise self._damaged(step, "it does not say what it holds")
         return identity
 
     def restore(self, step: int, *, like: TrainState) -> TrainState:
@@ -119,18 +117,23 @@ class CheckpointManager:
             raise UserError(f"{self.folder}: there is no checkpoint of step {step}; there are: {there}")
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
-        complaint = f"{self.folder}: the checkpoint of step {step} does not fit this configuration, or is damaged"
-        # Checked before Orbax reads: what it has started to read would complain in many tracebacks that it was abandoned.
+        # Checked before Orbax reads: a read that fails halfway ends in many tracebacks.
         self._check_files(step)
-        self._check_shapes(step, like, complaint)
+        complaint = f"{self.folder}: the checkpoint of step {step} does not fit this configuration, or is damaged"
         with _as_user_error(complaint, kind=DamagedCheckpointError):
-            restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
-        state: TrainState = restored["state"]
-        found = digest(state)
-        if found != self.identity(step)["digest"]:
-            raise DamagedCheckpointError(
-                f"{self.folder}: the checkpoint of step {step} is damaged: the weights read ({found[:12]}) are not those written"
-            )
+            metadata = ocp.StandardCheckpointHandler().metadata((self.folder / str(step) / "state").absolute())
+            arrays = jax.tree.leaves(metadata.tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
+            shapes = {array.name: tuple(array.shape) for array in arrays}
+        for name, leaf in named_arrays(like).items():
+            if shapes.get(name) != leaf.shape:
+                found = list(shapes[name]) if name in shapes else "missing"
+                raise DamagedCheckpointError(f"{complaint}: {name} is {found} and the configuration's is {list(leaf.shape)}")
+        with _as_user_error(complaint, kind=DamagedCheckpointError):
+            state: TrainState = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))[
+                "state"
+            ]
+        if digest(state) != self.identity(step)["digest"]:
+            raise self._damaged(step, f"the weights read ({digest(state)[:12]}) are not those written")
         return state
 
     def _list_files(self) -> None:
@@ -138,7 +141,7 @@ class CheckpointManager:
         written = [self.folder / str(self._being_saved), *self.folder.glob(f"{self._being_saved}.orbax-*")]
         for place in written:
             if place.is_dir():
-                write_json(place / FILES, {path.relative_to(place).as_posix(): _sha256(path) for path in _files_below(place)})
+                write_json(place / FILES, _file_digests(place))
 
     def _check_files(self, step: int) -> None:
         """Raise DamagedCheckpointError if a file is not the one that was written."""
@@ -148,23 +151,15 @@ class CheckpointManager:
         try:
             written = read_json(place / FILES)
         except UserError as error:
-            raise DamagedCheckpointError(f"{self.folder}: the checkpoint of step {step} is damaged: {error}") from None
-        there = {path.relative_to(place).as_posix(): path for path in _files_below(place)}
+            raise self._damaged(step, str(error)) from None
+        found = _file_digests(place)
         for name, sha256 in written.items():
-            if name not in there or _sha256(there[name]) != sha256:
-                what = "is not what was written" if name in there else "is missing"
-                raise DamagedCheckpointError(f"{self.folder}: the checkpoint of step {step} is damaged: its {name} {what}")
+            if found.get(name) != sha256:
+                raise self._damaged(step, f"its {name} {'is not what was written' if name in found else 'is missing'}")
         self._found_whole.add(step)
 
-    def _check_shapes(self, step: int, like: TrainState, complaint: str) -> None:
-        with _as_user_error(complaint, kind=DamagedCheckpointError):
-            metadata = ocp.StandardCheckpointHandler().metadata((self.folder / str(step) / "state").absolute())
-            arrays = jax.tree.leaves(metadata.tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
-            shapes = {array.name: tuple(array.shape) for array in arrays}
-        for name, leaf in named_arrays(like).items():
-            if shapes.get(name) != leaf.shape:
-                found = list(shapes[name]) if name in shapes else "missing"
-                raise DamagedCheckpointError(f"{complaint}: {name} is {found} and the configuration's is {list(leaf.shape)}")
+    def _damaged(self, step: int, reason: str) -> DamagedCheckpointError:
+        return DamagedCheckpointError(f"{self.folder}: the checkpoint of step {step} is damaged: {reason}")
 
     def quarantine(self, step: int, folder: Path) -> Path:
         """Move the checkpoint of `step` into `folder`, under a name that is free there; return its new place."""
@@ -188,10 +183,13 @@ class SharedCheckpoints:
         self._keep = keep
         self._identity = identity
         self._stack = ExitStack()
-        self._opened: CheckpointManager | None = None
+
+    @cached_property
+    def _manager(self) -> CheckpointManager:
+        """Opened when first needed, in the primary process."""
+        return self._stack.enter_context(CheckpointManager(self._folder.checkpoints, keep=self._keep))
 
     def __enter__(self) -> "SharedCheckpoints":
-        self._processes.on_primary(self._open)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -200,17 +198,38 @@ class SharedCheckpoints:
     def restore_latest(self, *, like: TrainState, say: Callable[[str], None]) -> TrainState | None:
         """Return the state of the last whole checkpoint, on one device of each process; None if there is no checkpoint.
 
-        Raises what `restore_latest` raises.
+        A damaged checkpoint is moved to `damaged/`, reported to `say`, and the one before it is taken: the run makes its steps
+        again. Raises UserError, and moves nothing, if a checkpoint belongs to another run, or if all are damaged.
         """
         found: TrainState | None = None
 
         def read() -> bytes:
             nonlocal found
-            found = restore_latest(self._folder, self._manager, like=like, identity=self._identity, say=say)
+            found = self._read_latest(like, say)
             return b"" if found is None or self._processes.count == 1 else pack(found)
 
-        packed = self._processes.bytes_from_primary(read)
+        packed = self._processes.on_primary(read)
         return unpack(packed, like=like) if packed else found
+
+    def _read_latest(self, like: TrainState, say: Callable[[str], None]) -> TrainState | None:
+        damaged: dict[int, DamagedCheckpointError] = {}
+        for step in reversed(self._manager.steps):
+            try:
+                check_checkpoint(self._folder, step, self._manager.identity(step), self._identity)
+                state = self._manager.restore(step, like=like)
+            except DamagedCheckpointError as error:
+                damaged[step] = error
+                continue
+            for later, why in damaged.items():
+                place = self._manager.quarantine(later, self._folder.damaged)
+                say(f"{why}; it is now {place}, and the run continues from step {step}")
+            return state
+        if damaged:
+            last = next(iter(damaged.values()))
+            raise UserError(
+                f"{last}; no whole checkpoint is left to continue from: put one back, or start in another --workdir"
+            ) from last
+        return None
 
     def save(self, state: TrainState) -> None:
         """Start writing `state`."""
@@ -218,79 +237,31 @@ class SharedCheckpoints:
 
     def wait(self) -> None:
         """Return, in all processes, when everything saved is on disk."""
-        self._processes.on_primary(self._wait)
-
-    def _wait(self) -> None:
-        self._manager.wait()
+        self._processes.on_primary(self.wait_here)
 
     def wait_here(self) -> None:
         """Return, in this process alone, when what it was writing is on disk: for a process that is about to fail."""
-        if self._opened is not None:
-            self._opened.wait()
-
-    def _open(self) -> None:
-        self._opened = self._stack.enter_context(CheckpointManager(self._folder.checkpoints, keep=self._keep))
-
-    @property
-    def _manager(self) -> CheckpointManager:
-        assert self._opened is not None
-        return self._opened
+        if self._processes.is_primary:
+            self._manager.wait()
 
 
-def restore_latest(
-    folder: RunFolder,
-    checkpoints: CheckpointManager,
-    *,
-    like: TrainState,
-    identity: Mapping[str, str],
-    say: Callable[[str], None],
-) -> TrainState | None:
-    """Return the state of the last whole checkpoint, on one device; None if there is no checkpoint at all.
-
-    A damaged checkpoint is moved to `damaged/`, reported to `say`, and the one before it is taken: the run makes its steps again.
-    Raises UserError, and moves nothing, if a checkpoint has another `identity`, or if all are damaged.
-    """
-    passed_over: list[tuple[int, DamagedCheckpointError]] = []
-    for step in reversed(checkpoints.steps):
-        try:
-            check_checkpoint(folder, step, checkpoints.identity(step), identity)
-            state = checkpoints.restore(step, like=like)
-        except DamagedCheckpointError as error:
-            passed_over.append((step, error))
-            continue
-        for later, why in passed_over:
-            say(f"{why}; it is now {checkpoints.quarantine(later, folder.damaged)}, and the run continues from step {step}")
-        return state
-    if passed_over:
-        raise UserError(
-            f"{passed_over[0][1]}; no whole checkpoint is left to continue from: put one back, or start in another --workdir"
-        ) from passed_over[0][1]
-    return None
-
-
-def _files_below(place: Path) -> list[Path]:
-    """Return a checkpoint's files, except for the list of them and the files that Orbax writes last."""
-    last = (FILES, "_CHECKPOINT_METADATA", "commit_success.txt")
-    return sorted(path for path in place.rglob("*") if path.is_file() and path.name not in last)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _file_digests(place: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a checkpoint by its name in it, except for those in WRITTEN_LATER."""
+    digests = {}
+    for path in sorted(place.rglob("*")):
+        if path.is_file() and path.name not in WRITTEN_LATER:
+            with path.open("rb") as file:
+                digests[path.relative_to(place).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 @contextlib.contextmanager
 def _as_user_error(sentence: str, *, kind: type[UserError] = UserError) -> Iterator[None]:
-    """Turn the many kinds of error that Orbax and TensorStore raise into one that has the file and the first line."""
+    """Turn the many kinds of error that Orbax and TensorStore raise into one `kind`, with the file and the first line."""
     try:
         yield
     except Exception as error:  # Orbax raises that very class if TensorStore cannot read an array.
         reason = str(error).strip().splitlines()[0].partition(". See ")[0] if str(error).strip() else type(error).__name__
-        raise (UserError if _is_of_the_machine(error) else kind)(f"{sentence}: {reason[:300]}") from error
-
-
-def _is_of_the_machine(error: Exception) -> bool:
-    """Return whether the error is about the machine, not the files: those may be whole and are left where they are."""
-    troubles = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")
-    of_the_system = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-    return of_the_system or any(trouble in str(error) for trouble in troubles)
+        of_system = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        of_machine = of_system or any(word in str(error) for word in MACHINE_TROUBLES)
+        raise (UserError if of_machine else kind)(f"{sentence}: {reason[:300]}") from error

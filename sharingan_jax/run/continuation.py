@@ -45,16 +45,6 @@ class Existing:
         """The run's first step: 1, or the one after the imported state's."""
         return self.imported.step + 1 if self.imported else 1
 
-    @property
-    def host_threads(self) -> int:
-        """The host threads that the run started with; 0 for a new run."""
-        return self.config.train.host_threads if self.config else 0
-
-    @property
-    def initial_devices(self) -> int:
-        """How many devices made the run's first steps; 0 for a new run."""
-        return self.manifest.initial_devices if self.manifest else 0
-
 
 def read_existing(folder: RunFolder) -> Existing:
     """Read what a folder says of its run. Raises UserError naming the file that cannot be read or believed."""
@@ -107,7 +97,8 @@ def check_continuation(existing: Existing, config: Config, dataset: ImageDataset
 
 def common_host_threads(several: Sequence[Existing]) -> int:
     """Return the host threads that the runs started with; 0 if all are new. Raises UserError if they differ."""
-    recorded = {existing.host_threads: existing.folder.root for existing in several if existing.host_threads}
+    configs = {existing.folder.root: existing.config for existing in several if existing.config}
+    recorded = {config.train.host_threads: root for root, config in configs.items() if config.train.host_threads}
     if len(recorded) > 1:
         found = " and ".join(f"{root} with {threads}" for threads, root in recorded.items())
         raise UserError(
@@ -117,9 +108,6 @@ def common_host_threads(several: Sequence[Existing]) -> int:
     return min(recorded, default=0)
 
 
-CHECKPOINT_PARTS = {"config": "settings", "data": "images"}
-
-
 def checkpoint_metadata(config: Config, dataset: ImageDataset) -> dict[str, str]:
     """Return what a checkpoint records of the run it belongs to: the digests of settings and images."""
     return {"config": config_digest(config), "data": dataset.digest}
@@ -127,11 +115,11 @@ def checkpoint_metadata(config: Config, dataset: ImageDataset) -> dict[str, str]
 
 def check_checkpoint(folder: RunFolder, step: int, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
     """Raise UserError if a checkpoint's metadata are those of another run. Keys that it does not have are ignored."""
-    for name, now in expected.items():
-        if found.get(name, now) != now:
+    for name, part in (("config", "settings"), ("data", "images")):
+        if found.get(name, expected[name]) != expected[name]:
             raise UserError(
-                f"--workdir={folder.root}: the checkpoint of step {step} is of other {CHECKPOINT_PARTS[name]}; use those it was"
-                " made with, or another --workdir"
+                f"--workdir={folder.root}: the checkpoint of step {step} is of other {part}; use those it was made with, or"
+                " another --workdir"
             )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sharingan_jax.config.schema import to_dict
 from sharingan_jax.run.folder import RunFolder, read_config
-from sharingan_jax.run.manifest import DataRecord, Environment, Manifest, read_data_record, read_manifest
+from sharingan_jax.run.manifest import DataRecord, Environment, read_data_record, read_manifest
 from sharingan_jax.run.metrics import read_metrics
 
 MOST_NAMED = 10
@@ -49,31 +49,39 @@ def diff(one: str | Path, other: str | Path) -> RunDifferences:
     data = [read_data_record(folder.data) if folder.data.is_file() else None for folder in folders]
     records = [read_metrics(folder) for folder in folders]
     environments = [manifest.starts[-1].environment for manifest in manifests if manifest and manifest.starts]
+    first, second = manifests
     return RunDifferences(
-        settings=differing_settings(*configs),
+        settings=differing_values(*configs),
         images=differing_images(*data),
         environment=differing_environments(*environments) if len(environments) == 2 else ["one run has not started yet"],
         common_steps=sorted(set.intersection(*({record["step"] for record in own} for own in records))),
         metrics=first_difference(*records),
-        digests=(_digest(manifests[0]), _digest(manifests[1])),
-        last_steps=(manifests[0].step if manifests[0] else 0, manifests[1].step if manifests[1] else 0),
+        digests=(first.digest if first else None, second.digest if second else None),
+        last_steps=(first.step if first else 0, second.step if second else 0),
     )
 
 
-def _digest(manifest: Manifest | None) -> str | None:
-    return manifest.digest if manifest else None
+def differing_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the values of two nested mappings that differ, as `dotted.key: value | value`; a missing one is a dash."""
+    ours, theirs = dict(flatten(one)), dict(flatten(other))
+    pairs = {name: (ours.get(name, "–"), theirs.get(name, "–")) for name in (*ours, *theirs)}
+    return [f"{name}: {our} | {their}" for name, (our, their) in pairs.items() if our != their]
 
 
-def differing_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Return the settings (nested, as `config.json` has them) that differ, as `key: value | value`."""
-    return _differing(one, other)
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a nested mapping with their dotted keys."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def differing_environments(one: Environment, other: Environment) -> list[str]:
     """Return versions, devices and the like that differ, as `name: value | value`. A version that only one has is ignored."""
-    ours, theirs = (dict(_flat(asdict(environment))) for environment in (one, other))
+    ours, theirs = (dict(flatten(asdict(environment))) for environment in (one, other))
     both = [name for name in ours if name in theirs]
-    return _differing({name: ours[name] for name in both}, {name: theirs[name] for name in both})
+    return differing_values({name: ours[name] for name in both}, {name: theirs[name] for name in both})
 
 
 def differing_images(one: DataRecord | None, other: DataRecord | None) -> list[str]:
@@ -99,29 +107,7 @@ def first_difference(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[s
     others = {record["step"]: record for record in other}
     for record in one:
         if record["step"] in others:
-            metrics = [
-                {name: value for name, value in line.items() if name != "time"} for line in (record, others[record["step"]])
-            ]
-            found = _differing(*metrics)
+            found = differing_values({**record, "time": 0}, {**others[record["step"]], "time": 0})
             if found:
                 return record["step"], found
     return None
-
-
-def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    ours, theirs = dict(_flat(one)), dict(_flat(other))
-    names = list(dict.fromkeys([*ours, *theirs]))
-    missing = "–"
-    return [
-        f"{name}: {ours.get(name, missing)} | {theirs.get(name, missing)}"
-        for name in names
-        if ours.get(name, missing) != theirs.get(name, missing)
-    ]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

@@ -3,16 +3,21 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sharingan_jax.config.load import config_files, load_config
-from sharingan_jax.config.schema import settings_of, to_dict
+from sharingan_jax.config.parse import parse
+from sharingan_jax.config.schema import RULES, Config, settings_of
 from sharingan_jax.errors import UserError
+from sharingan_jax.files import read_as, read_json
+from sharingan_jax.run.lock import is_locked
 
 LENGTH = ("train.epochs", "train.steps")
-"""Settings that tell configurations apart although a run may change them and remain the same run."""
+COMPARED = [key for key, rule in RULES.items() if (rule.identity and key != "seed") or key in LENGTH]
+"""Settings that tell configurations apart: what to train and how long, not the seed."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,22 @@ class RunEntry:
     modified: float
 
 
+@dataclass(frozen=True)
+class _Recorded:
+    """The part of `manifest.json` that an entry shows."""
+
+    status: str = "unreadable"
+    step: int = 0
+    total_steps: int = 0
+    config: dict[str, Any] | None = None
+
+
 def list_runs(folder: str | Path) -> list[RunEntry]:
     """Return the runs in `folder` and below it, by path. Raise UserError if it is no folder."""
     root = Path(os.path.expanduser(folder))
     if not root.is_dir():
         raise UserError(f"{root}: expected a folder of runs, found {'a file' if root.exists() else 'none'}.")
-    known = {path.stem: _settings(to_dict(load_config(path))) for path in config_files()}
+    known = {path.stem: load_config(path) for path in config_files()}
     return [_entry(path, known) for path in _run_folders(root)]
 
 
@@ -46,88 +61,37 @@ def _run_folders(root: Path) -> Iterator[Path]:
         folders.sort()
 
 
-def _entry(path: Path, known: Mapping[str, Mapping[str, Any]]) -> RunEntry:
-    manifest = _read(path / "manifest.json")
-    config, status = manifest.get("config"), manifest.get("status")
-    if not isinstance(config, dict):
-        config = _read(path / "config.json")
-    if not isinstance(status, str):
-        status = "unreadable"
-    if status == "running" and not _is_locked(path):
-        status = "interrupted"
+def _entry(path: Path, known: Mapping[str, Config]) -> RunEntry:
+    recorded, config = _Recorded(), None
+    with suppress(UserError):
+        recorded = read_as(_Recorded, read_json(path / "manifest.json"), path=path)
+    with suppress(UserError):
+        config = parse(recorded.config or read_json(path / "config.json"))
     written = [path / name for name in ("metrics.jsonl", "manifest.json", "config.json") if (path / name).is_file()]
     return RunEntry(
         path=path,
-        status=status,
-        step=_last_step(path / "metrics.jsonl") or _whole(manifest.get("step")) or 0,
-        total_steps=_whole(manifest.get("total_steps")) or 0,
-        seed=_whole(config.get("seed")),
-        config=_nearest(_settings(config), known),
+        status="interrupted" if recorded.status == "running" and not is_locked(path) else recorded.status,
+        step=_last_step(path / "metrics.jsonl") or recorded.step,
+        total_steps=recorded.total_steps,
+        seed=config.seed if config else None,
+        config=_nearest(config, known) if config else "-",
         modified=max(file.stat().st_mtime for file in written),
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _whole(value: Any) -> int | None:
-    return value if type(value) is int else None
-
-
-def _last_step(path: Path) -> int | None:
-    """Return the step of the last whole line of `metrics.jsonl`."""
+def _last_step(path: Path) -> int:
+    """Return the step of the last whole line of `metrics.jsonl`, 0 if there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 4096))
-            lines = file.read().split(b"\n")
-    except OSError:
-        return None
-    for line in reversed(lines[:-1]):
-        try:
-            return _whole(json.loads(line).get("step"))
-        except (ValueError, AttributeError):
-            continue
-    return None
+            whole_lines = file.read().split(b"\n")[:-1]
+        return int(json.loads(whole_lines[-1])["step"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0
 
 
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings, by dotted key, by which one tells configurations apart: what to train and how long, not the seed."""
-    example = load_config("default")
-    keys = [key for key, _, rule in settings_of(example) if (rule.identity and key != "seed") or key in LENGTH]
-    found = {}
-    for key in keys:
-        value: Any = config
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        found[key] = value
-    return found
-
-
-def _nearest(settings: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> str:
-    if all(value is None for value in settings.values()):
-        return "-"
-    differences = {name: sum(settings[key] != value for key, value in other.items()) for name, other in known.items()}
+def _nearest(config: Config, known: Mapping[str, Config]) -> str:
+    own, others = settings_of(config), {name: settings_of(other) for name, other in known.items()}
+    differences = {name: sum(own[key] != other[key] for key in COMPARED) for name, other in others.items()}
     name = min(differences, key=lambda name: (differences[name], name != "default"))
     return f"{name} +{differences[name]}" if differences[name] else name
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a process holds the run's lock, or the system cannot tell."""
-    try:
-        import fcntl
-
-        with (path / ".lock").open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            return False
-    except FileNotFoundError:
-        return False
-    except (ImportError, OSError):
-        return True

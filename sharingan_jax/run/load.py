@@ -68,9 +68,8 @@ class Run:
         """
         records = read_metrics(self.folder)
         names = list(records[0]) if records else []
-        columns = {name: [np.nan if record[name] is None else record[name] for record in records] for name in names}
-        whole = ("step", "epoch")
-        return {name: np.array(values, np.int64 if name in whole else np.float64) for name, values in columns.items()}
+        kinds = {name: np.int64 if name in ("step", "epoch") else np.float64 for name in names}
+        return {name: np.array([record[name] for record in records], kind) for name, kind in kinds.items()}  # None gives NaN.
 
     @cached_property
     def gan(self) -> Gan:
@@ -82,26 +81,18 @@ class Run:
 
         Raises UserError if there is no such checkpoint, or if it is damaged.
         """
-        none_yet = UserError(
-            f"--workdir={self.path}: no checkpoint there yet; the first comes at step {self.config.checkpoint.every}, or"
-            " at Ctrl-C"
-        )
-        if not self.folder.checkpoints.is_dir():
-            raise none_yet
+        if not self.steps:
+            first = self.config.checkpoint.every
+            raise UserError(f"--workdir={self.path}: no checkpoint there yet; the first comes at step {first}, or at Ctrl-C")
         like = jax.eval_shape(lambda: init_state(self.gan, seed=self.config.seed))
         with CheckpointManager(self.folder.checkpoints, keep=self.config.checkpoint.keep, read_only=True) as checkpoints:
-            if not checkpoints.steps:
-                raise none_yet
-            return checkpoints.restore(checkpoints.steps[-1] if step is None else step, like=like)
+            return checkpoints.restore(self.steps[-1] if step is None else step, like=like)
 
     def sampler(self, step: int | None = None, *, statistics: Statistics = "batch") -> Sampler:
         """Return the generator of a checkpoint (default: the last). Raises UserError as `state` does."""
-        state = self.state(step)
-        sample = jit_sample(
-            self.gan, statistics=statistics, precision=self.config.train.precision, mesh=make_mesh(1, batch_sizes={1})
-        )
-        columns = self.config.sample.columns
-        return Sampler(f"step {int(state.step)}", self.config.model.nz, lambda z: sample(state.gen, z), columns)
+        state, config, mesh = self.state(step), self.config, make_mesh(1, batch_sizes={1})
+        sample = jit_sample(self.gan, statistics=statistics, precision=config.train.precision, mesh=mesh)
+        return Sampler(f"step {int(state.step)}", config.model.nz, lambda z: sample(state.gen, z), config.sample.columns)
 
     def generator(self, step: int | None = None, *, statistics: Statistics = "batch") -> Callable[[Any], np.ndarray]:
         """Return the generator of a checkpoint as a function: float32 [N, nz] -> float32 [N, H, W, C] in [−1, 1].
@@ -129,8 +120,4 @@ class Run:
 
 def load_run(path: Path | str) -> Run:
     """Load the run in a folder. Raises UserError if it is not a run's folder."""
-    folder = RunFolder(Path(path).expanduser())
-    seeds = folder.seed_folders()
-    if seeds and not folder.config.is_file():
-        raise UserError(f"{folder.root} holds the runs {', '.join(place.name for place in seeds)}: use one, such as {seeds[0]}")
-    return Run(folder.root)
+    return Run(path)

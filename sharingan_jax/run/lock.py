@@ -9,6 +9,8 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.files import make_folder
 from sharingan_jax.run.folder import RunFolder
 
+LOCK = ".lock"
+
 
 @contextlib.contextmanager
 def lock_folder(folder: RunFolder) -> Iterator[Callable[[], None]]:
@@ -18,7 +20,7 @@ def lock_folder(folder: RunFolder) -> Iterator[Callable[[], None]]:
     run. Raises UserError if another start holds the folder. A process that dies releases it.
     """
     make_folder(folder.root)
-    lock = folder.root / ".lock"
+    lock = folder.root / LOCK
     # A link would lead to another file than the one that is locked.
     with os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+") as file:
         try:
@@ -31,20 +33,29 @@ def lock_folder(folder: RunFolder) -> Iterator[Callable[[], None]]:
             raise UserError(
                 f"--workdir={folder.root}: another start is training there; wait for it, stop it, or use another --workdir"
             ) from None
-        yield lambda: _check_still_there(folder, os.fstat(file.fileno()), lock)
+
+        def check() -> None:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                    return
+            raise UserError(
+                f"--workdir={folder.root}: the folder was removed or replaced while the run was training in it, so the run has"
+                " stopped and written nothing more; put it back to continue from its last checkpoint, or start in another"
+                " --workdir"
+            )
+
+        yield check
 
 
-def _check_still_there(folder: RunFolder, opened: os.stat_result, lock: Path) -> None:
+def is_locked(folder: Path) -> bool:
+    """Return whether a process trains in the folder, or the system cannot tell."""
     try:
-        if os.path.samestat(opened, lock.stat()):
-            return
-    except OSError as error:
-        raise _gone(folder) from error
-    raise _gone(folder)
+        import fcntl
 
-
-def _gone(folder: RunFolder) -> UserError:
-    return UserError(
-        f"--workdir={folder.root}: the folder was removed or replaced while the run was training in it, so the run has stopped"
-        " and written nothing more; put it back to continue from its last checkpoint, or start in another --workdir"
-    )
+        with (folder / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except (ImportError, OSError):
+        return True
+    return False

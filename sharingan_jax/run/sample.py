@@ -51,15 +51,16 @@ def sample(
     UserError, before anything is drawn, if these contradict each other.
     """
     out = Path(os.path.expanduser(out))
-    if out.suffix.lower() not in FORMATS:
+    ending = out.suffix.lower()
+    if ending not in FORMATS:
         raise UserError(f"--out={out}: expected .png, .npy, .gif or a folder's name, got {out.suffix}")
-    walks = interpolate or out.suffix.lower() == ".gif"
+    walks = interpolate or ending == ".gif"
     for name, value in (("num", num), ("seed", seed)):
         if latents is not None and value is not None:
             raise UserError(f"--{name} with --latents: expected only one of them. Remove --{name} to use the file's latents.")
     if columns is not None and columns < 1:
         raise UserError(f"--columns={columns}: expected at least 1")
-    if columns is not None and out.suffix.lower() != ".png":
+    if columns is not None and ending != ".png":
         raise UserError(f"--columns={columns}: expected --out=grid.png, got --out={out}. Leave out --columns.")
     count = num if num is not None else (6 if walks else 25)
     if count < 1 + walks:
@@ -68,6 +69,10 @@ def sample(
     from sharingan_jax.devices.compile_cache import keep_compiled
 
     keep_compiled()  # Before JAX is imported.
+    import numpy as np
+
+    from sharingan_jax.files import write_atomically
+    from sharingan_jax.reporting.grids import make_grid, save_png, save_walk_gif, to_u8
     from sharingan_jax.run.load import load_run
     from sharingan_jax.run.sampling import GROUP, Sampler, draw_run_latents, read_latents, walk
 
@@ -76,28 +81,19 @@ def sample(
         z = read_latents(Path(os.path.expanduser(latents)), nz=sampler.nz)
     else:
         z = draw_run_latents(seed or 0, count=count, nz=sampler.nz)
-    if walks and len(z) < 2:
-        raise UserError(f"--latents={latents}: expected at least 2 latents, since a walk needs two ends, got 1")
     if walks:
+        if len(z) < 2:
+            raise UserError(f"--latents={latents}: expected at least 2 latents, since a walk needs two ends, got 1")
         z = walk(z, frames=WALK_FRAMES)
     images = sampler.draw(z)
-    _write(out, images, columns=columns or (WALK_FRAMES if walks else sampler.columns))
-    return Samples(out, images, z, sampler.origin, groups=-(-len(z) // GROUP))
-
-
-def _write(out: Path, images: "np.ndarray", *, columns: int) -> None:
-    import numpy as np
-
-    from sharingan_jax.files import write_atomically
-    from sharingan_jax.reporting.grids import make_grid, save_png, save_walk_gif, to_u8
-
-    match out.suffix.lower():
+    match ending:
         case ".npy":
             write_atomically(out, lambda file: np.save(file, images))
         case ".png":
-            save_png(out, make_grid(images, columns=columns))
+            save_png(out, make_grid(images, columns=columns or (WALK_FRAMES if walks else sampler.columns)))
         case ".gif":
             save_walk_gif(out, to_u8(images))
         case "":
             for i, image in enumerate(to_u8(images)):
                 save_png(out / f"{i:05d}.png", image)
+    return Samples(out, images, z, sampler.origin, groups=-(-len(z) // GROUP))

@@ -3,8 +3,6 @@
 import os
 from collections.abc import Sequence
 
-import jax
-
 from sharingan_jax.errors import command_line
 from sharingan_jax.reporting.progress import duration
 from sharingan_jax.training.recorder import OpenRun
@@ -21,24 +19,25 @@ def describe_start(setup: RunSetup, *, seeds: int) -> str:
     done = setup.existing.steps[-1] if setup.existing.steps else 0
     source = {"emblems": "the embedded emblems", "folder": config.data.path}.get(config.data.source, config.data.name)
     networks = f"DCGAN, {height}×{width} pixels, {'several seeds' if seeds > 1 else f'seed {config.seed}'}"
-    device = mesh.devices.flat[0]
-    count = (setup.stacked_mesh or mesh).size
-    threads = f", {config.train.host_threads} threads" if device.platform == "cpu" else ""
+    device, count = mesh.devices.flat[0], (setup.stacked_mesh or mesh).size
+    kind = f"{device.device_kind} ({device.platform})"
+    if device.platform == "cpu":
+        kind = f"CPU, {config.train.host_threads} threads"
     steps = f"{schedule.total_steps} of {config.train.batch_size} images"
-    lines = [
-        f"training  {networks}",
-        f"images    {dataset.count} from {source}",
-        f"steps     {steps}" + (f", continuing after step {done}" if done else ""),
-        f"device    {f'{count} × ' if count > 1 else ''}{_device_name(device)}{threads}",
-        f"folder    {setup.folder.root}",
-        f"compiling takes {COMPILING.get(device.platform, 'about a minute')} the first time; the next start is faster",
-    ]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            f"training  {networks}",
+            f"images    {dataset.count} from {source}",
+            f"steps     {steps}" + (f", continuing after step {done}" if done else ""),
+            f"device    {f'{count} × ' if count > 1 else ''}{kind}",
+            f"folder    {setup.folder.root}",
+            f"compiling takes {COMPILING.get(device.platform, 'about a minute')} the first time; the next start is faster",
+        ]
+    )
 
 
 def describe_end(runs: Sequence[OpenRun], *, seconds: float) -> str:
     """Return where the results are, what to look at, and the command that draws more images."""
-    first = runs[0].setup
     lines = []
     for run in runs:
         whose = f"seed {run.setup.config.seed}: " if len(runs) > 1 else ""
@@ -47,13 +46,7 @@ def describe_end(runs: Sequence[OpenRun], *, seconds: float) -> str:
             f"{whose}{'complete' if run.is_complete else 'stopped'}: step {run.step} of {run.setup.schedule.total_steps}"
             f" after {duration(seconds)}, digest {(digest or '')[:12]}"
         )
-    folder = first.folder.root
-    lines += [
-        f"look at   {folder}{os.sep}real_vs_fake.png, training.gif, losses.png",
-        f"sample    {command_line()} sample --workdir {folder} --out grid.png",
-    ]
+    folder = runs[0].setup.folder.root
+    lines.append(f"look at   {folder}{os.sep}real_vs_fake.png, training.gif, losses.png")
+    lines.append(f"sample    {command_line()} sample --workdir {folder} --out grid.png")
     return "\n".join(lines)
-
-
-def _device_name(device: jax.Device) -> str:
-    return "CPU" if device.platform == "cpu" else f"{device.device_kind} ({device.platform})"

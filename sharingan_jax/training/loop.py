@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from itertools import islice
 from typing import TextIO
 
 import jax
@@ -13,26 +13,14 @@ from sharingan_jax.data import pipeline
 from sharingan_jax.devices.memory import trim_malloc
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.errors import UserError
-from sharingan_jax.gan.state import TrainState, digest, first_non_finite
 from sharingan_jax.reporting.progress import Progress
+from sharingan_jax.reporting.tensorboard import EventWriter
 from sharingan_jax.run.checkpoints import SharedCheckpoints
 from sharingan_jax.run.continuation import checkpoint_metadata
 from sharingan_jax.run.lock import lock_folder
-from sharingan_jax.training.recorder import NonFiniteError, OpenRun, Recorder, open_events
+from sharingan_jax.training.recorder import OpenRun, Recorder
 from sharingan_jax.training.setup import RunSetup, environment_of, make_trainer
 from sharingan_jax.training.signals import StopRequest
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """How a start ended: the run, its digest, and the number of the signal that stopped it (0: none).
-
-    A run whose group was stopped before its turn has no manifest, and nothing was written.
-    """
-
-    run: OpenRun
-    digest: str
-    signal: int
 
 
 def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: StopRequest, stream: TextIO, verb: str) -> None:
@@ -42,17 +30,29 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
     others continue. Any other error, such as a full disk, ends all of them: they are marked as failed, and it is raised.
     """
     setup, first_step = runs[0].setup, runs[0].step + 1
-    schedule = setup.schedule
+    schedule, plan = setup.schedule, setup.plan
     stack = ExitStack()
     try:
         for run in runs:
             run.start(environment_of(run.setup, trainer))
-            run.events = stack.enter_context(open_events(run.setup, resume_step=first_step))
-        progress = stack.enter_context(_open_progress(setup, first_step, stream, verb=verb))
+            if setup.config.log.tensorboard and setup.processes.is_primary:
+                run.events = stack.enter_context(EventWriter(run.setup.folder.events, resume_step=first_step))
+        progress = stack.enter_context(
+            Progress(
+                total_steps=schedule.total_steps,
+                first_step=first_step,
+                batches_per_epoch=plan.batches_per_epoch,
+                every=setup.config.log.every,
+                stream=stream,
+                verb=verb,
+            )
+        )
         for run in runs:
             if first_step > 1:
                 progress.say(f"continuing {run.setup.folder.root} after step {first_step - 1}{_other_devices(run, trainer)}")
-        _precompile(runs, trainer, next(schedule.chunks(first_step, until=until), None))
+        # The first chunk compiles in a thread, while TensorFlow is imported and images are read.
+        for step, length in islice(schedule.chunks(first_step, until=until), 1):
+            trainer.precompile(runs[0].state, (length, plan.size_of(step), *setup.dataset.image_shape))
         recorder = Recorder(runs, progress, to_host=trainer.metrics_to_host)
         batches = zip(*(_batches(run.setup, first_step, until=until) for run in runs), strict=True)
         state = trainer.to_device([run.state for run in runs])
@@ -67,11 +67,8 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
             writes = schedule.writes_at(last) or stop.agreed != 0 or last == until
             if writes:
                 recorder.flush()
-            if writes or any(runs[index].failure is None for index in recorder.failed):
-                for index, (run, own) in enumerate(zip(runs, trainer.to_host(state), strict=True)):
-                    if run.failure is None:
-                        error = recorder.failed.get(index)
-                        _write_or_fail(run, own, error, stopping=stop.agreed != 0, progress=progress, stacked=len(runs) > 1)
+            if writes or recorder.failed:
+                recorder.write(trainer.to_host(state), stopping=stop.agreed != 0)
                 trim_malloc()
             if stop.agreed or all(run.failure is not None for run in runs):
                 break
@@ -82,18 +79,12 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
         for run in runs:
             run.checkpoints.wait_here()
         if isinstance(error, UserError | OSError):
-            _fail_all(runs)
+            with ExitStack() as marks:  # It marks them all as failed, also if the folder of one is gone.
+                for run in runs:
+                    marks.callback(run.fail)
         raise
     finally:
         stack.close()
-
-
-def _precompile(runs: Sequence[OpenRun], trainer: Trainer, chunk: tuple[int, int] | None) -> None:
-    """Start compiling the first chunk, (first step, length), in a thread, while TensorFlow is imported and images are read."""
-    if chunk is not None:
-        (step, length), setup = chunk, runs[0].setup
-        batch = setup.plan.size_of(step) // setup.processes.count
-        trainer.precompile([run.state for run in runs], (length, batch, *setup.dataset.image_shape))
 
 
 def _batches(setup: RunSetup, first_step: int, *, until: int) -> Iterator[np.ndarray]:
@@ -102,57 +93,25 @@ def _batches(setup: RunSetup, first_step: int, *, until: int) -> Iterator[np.nda
     return pipeline.batches(setup.dataset, setup.plan, chunks, part=setup.processes.index, parts=setup.processes.count)
 
 
-def _write_or_fail(
-    run: OpenRun, state: TrainState, error: NonFiniteError | None, *, stopping: bool, progress: Progress, stacked: bool
-) -> None:
-    """Write what is due after this step, and say where. If a value is not finite, end this run alone, and say so."""
-    step = int(state.step)
-    try:
-        if error is not None:
-            name = first_non_finite(state)
-            raise NonFiniteError(f"{error}; the first tensor that is not finite after step {step}: {name or 'none'}") from error
-        run.write(state, stopping=stopping)
-    except NonFiniteError as failure:
-        run.checkpoints.wait_here()
-        run.fail(failure)
-        if stacked:
-            progress.say(f"{run.setup.folder.root}: {failure}")
-    else:
-        if run.setup.schedule.samples_at(step) and progress.verb == "training":
-            progress.say(f"step {step}: {run.setup.folder.sample(step)}")
-
-
-def _fail_all(runs: Sequence[OpenRun]) -> None:
-    """Mark the runs as failed. Raises UserError if a folder is gone, after all the others are marked."""
-    gone: list[UserError] = []
-    for run in runs:
-        try:
-            run.fail()
-        except UserError as error:
-            gone.append(error)
-    if gone:
-        raise gone[0]
-
-
-def train_group(
-    group: Sequence[RunSetup], *, stop: StopRequest, stream: TextIO, verb: str = "training"
-) -> list[TrainResult | UserError]:
+def train_group(group: Sequence[RunSetup], *, stop: StopRequest, stream: TextIO, verb: str = "training") -> list[OpenRun]:
     """Train the runs of a group to their last step, stacked if there are several, or until asked to stop.
 
     The runs continue together from the step that most of them have reached. A run that is behind it, because of a damaged
     checkpoint or a kill between two saves, catches up alone first, which changes no bit of the others; a run that is ahead
-    continues alone afterwards. A run that failed gives its UserError, and the others continue. An error that is not one run's
-    own, such as a full disk, is raised.
+    continues alone afterwards. A run that failed has a `failure`, and the others continue; one that was stopped before its turn
+    has no manifest. An error that is not one run's own, such as a full disk, is raised.
     """
-    began = time.monotonic()
+    start_time = time.monotonic()
     with ExitStack() as locks:
         checks = [_lock(setup, locks) for setup in group]
         with ExitStack() as stack:
             runs = [_open(setup, check, stack, stream=stream) for setup, check in zip(group, checks, strict=True)]
-            total, start = group[0].schedule.total_steps, _common_step(runs)
+            steps = [run.step for run in runs]
+            start = max(steps, key=lambda step: (steps.count(step), step))
             for run in runs:
                 if run.step < start and not stop.agreed:
                     train_runs([run], run.setup.trainer, until=start, stop=stop, stream=stream, verb=verb)
+            total = group[0].schedule.total_steps
             together = [run for run in runs if run.step == start and run.failure is None]
             if together and not stop.agreed:
                 trainer = make_trainer([run.setup for run in together], group_size=len(group))
@@ -160,13 +119,10 @@ def train_group(
             for run in runs:
                 if run.failure is None and run not in together and run.step > start and not stop.agreed:
                     train_runs([run], run.setup.trainer, until=total, stop=stop, stream=stream, verb=verb)
-        return [_result(run, seconds=time.monotonic() - began, stop=stop) for run in runs]
-
-
-def _common_step(runs: Sequence[OpenRun]) -> int:
-    """Return the step that most of the runs have reached, the later one of two that are as frequent."""
-    steps = [run.step for run in runs]
-    return max(steps, key=lambda step: (steps.count(step), step))
+        for run in runs:
+            if run.manifest is not None and run.failure is None:
+                run.finish(seconds=time.monotonic() - start_time)
+    return runs
 
 
 def _lock(setup: RunSetup, stack: ExitStack) -> Callable[[], None]:
@@ -178,44 +134,19 @@ def _lock(setup: RunSetup, stack: ExitStack) -> Callable[[], None]:
 
 def _open(setup: RunSetup, check_folder: Callable[[], None], stack: ExitStack, *, stream: TextIO) -> OpenRun:
     """Open a run's checkpoints and restore its state, or initialise it."""
-    checkpoints = stack.enter_context(
-        SharedCheckpoints(
-            setup.folder,
-            setup.processes,
-            keep=setup.config.checkpoint.keep,
-            identity=checkpoint_metadata(setup.config, setup.dataset),
-        )
-    )
+    metadata, keep = checkpoint_metadata(setup.config, setup.dataset), setup.config.checkpoint.keep
+    checkpoints = stack.enter_context(SharedCheckpoints(setup.folder, setup.processes, keep=keep, identity=metadata))
     initial = setup.trainer.init(setup.config.seed)
     restored = checkpoints.restore_latest(like=initial, say=lambda message: print(message, file=stream, flush=True))
     return OpenRun(setup, check_folder, checkpoints, jax.device_get(initial if restored is None else restored))
 
 
-def _open_progress(setup: RunSetup, first_step: int, stream: TextIO, *, verb: str) -> Progress:
-    return Progress(
-        total_steps=setup.schedule.total_steps,
-        first_step=first_step,
-        batches_per_epoch=setup.plan.batches_per_epoch,
-        every=setup.config.log.every,
-        stream=stream,
-        verb=verb,
-    )
-
-
 def _other_devices(run: OpenRun, trainer: Trainer) -> str:
     """Return what to say if a run continues on another number of devices than it started on."""
-    environment = environment_of(run.setup, trainer)
-    manifest = run.setup.existing.manifest
+    assert run.manifest is not None
+    environment, before = run.manifest.starts[-1].environment, run.setup.existing.manifest
     now, then = environment.device.count, run.setup.initial_devices
     if trainer.seeds > 1:
         now = environment.stacked_devices
-        then = (manifest.initial_stacked_devices(seeds=trainer.seeds) if manifest else 0) or now
+        then = (before.initial_stacked_devices(seeds=trainer.seeds) if before else 0) or now
     return "" if now == then else f"; it started on {then} devices and continues on {now}, which rounds differently"
-
-
-def _result(run: OpenRun, *, seconds: float, stop: StopRequest) -> TrainResult | UserError:
-    if run.failure is not None:
-        return run.failure
-    if run.manifest is None:
-        return TrainResult(run, digest(run.state), stop.agreed)
-    return TrainResult(run, run.finish(seconds=seconds), 0 if run.is_complete else stop.agreed)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sharingan_jax.config.schema import to_dict
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.metrics import GEN_METRICS
 from sharingan_jax.gan.state import TrainState, digest, first_non_finite
@@ -20,11 +21,19 @@ from sharingan_jax.rng import fixed_latents
 from sharingan_jax.run.checkpoints import SharedCheckpoints
 from sharingan_jax.run.continuation import records_up_to
 from sharingan_jax.run.folder import write_config
-from sharingan_jax.run.manifest import Environment, Manifest, Start, describe_data, write_data_record, write_manifest
+from sharingan_jax.run.manifest import (
+    Environment,
+    Manifest,
+    Start,
+    config_digest,
+    describe_data,
+    write_data_record,
+    write_manifest,
+)
 from sharingan_jax.run.metrics import Record, append_metrics, read_metrics, write_metrics
-from sharingan_jax.training.setup import RunSetup, new_manifest
+from sharingan_jax.training.setup import RunSetup
 
-ADVICE = "lower optim.disc.lr and optim.gen.lr, optim.disc.clip_norm=5 or model.disc_spectral_norm=True may keep it finite"
+ADVICE = "lower optim.disc.lr and optim.gen.lr, optim.disc.clip_norm=5 or model.disc.spectral_norm=True may keep it finite"
 
 
 class NonFiniteError(UserError):
@@ -62,31 +71,43 @@ class OpenRun:
         Records of steps that are about to be made again are dropped. Raises UserError if an earlier step has no record.
         """
         setup, folder, step = self.setup, self.setup.folder, self.step
-        manifest = self.manifest or new_manifest(setup, step=step)
-        self.manifest = replace(manifest, step=step, status="running").with_start(Start(step, environment))
+        before, data = self.manifest or setup.existing.manifest, describe_data(setup.config, setup.dataset)
+        manifest = Manifest(
+            status="running",
+            seed=setup.config.seed,
+            step=step,
+            total_steps=setup.schedule.total_steps,
+            config=to_dict(setup.config),
+            config_digest=config_digest(setup.config),
+            data=data.summary,
+            starts=before.starts if before else (),
+            imported=before.imported if before else None,
+            wall_seconds=before.wall_seconds if before else 0.0,
+        ).with_start(Start(step, environment))
 
-        def write(manifest: Manifest = self.manifest) -> None:
+        def write() -> None:
             write_metrics(folder, records_up_to(setup.existing, read_metrics(folder), step))
             write_config(folder, setup.config)
-            write_data_record(folder.data, describe_data(setup.config, setup.dataset))
+            write_data_record(folder.data, data)
             write_manifest(folder.manifest, manifest)
 
         setup.processes.on_primary(write)
+        self.manifest = manifest  # Not before: a start that is refused has written nothing.
 
-    def finish(self, *, seconds: float) -> str:
-        """Write the manifest and the plots of a run that is complete or stopped; return the state's digest.
+    def finish(self, *, seconds: float) -> None:
+        """Write the manifest and the plots of a run that is complete or stopped.
 
         `seconds` that this start took are added to those of the starts before.
         """
         assert self.manifest is not None
         setup = self.setup
         setup.processes.on_primary(self.check_folder)
-        images, final = self.sample(), digest(self.state)
+        images = self.sample()
         ended = replace(
             self.manifest,
             status="complete" if self.is_complete else "stopped",
             step=self.step,
-            digest=final,
+            digest=digest(self.state),
             images_seen=setup.plan.images_seen(self.step),
             wall_seconds=round(self.manifest.wall_seconds + seconds, 1),
         )
@@ -97,7 +118,6 @@ class OpenRun:
 
         setup.processes.on_primary(write)
         self.manifest = ended
-        return final
 
     def fail(self, failure: UserError | None = None) -> None:
         """Mark the run as failed in its manifest. `failure` ends this run alone; None if the error ends all of them.
@@ -135,14 +155,9 @@ class OpenRun:
             )
         if schedule.samples_at(step):
             images = self.sample()
-            self.setup.processes.on_primary(lambda: self._write_grid(step, images))
+            self.setup.processes.on_primary(lambda: save_sample(self.setup, step, images, self.events))
         if schedule.saves_at(step) or stopping:
             self.checkpoints.save(state)
-
-    def _write_grid(self, step: int, images: np.ndarray) -> None:
-        grid = save_sample(self.setup, step, images)
-        if self.events:
-            self.events.image("samples", grid, step)
 
 
 class Recorder:
@@ -161,7 +176,7 @@ class Recorder:
         self._start = time.monotonic()
         self._written_at = 0.0
         self.failed: dict[int, NonFiniteError] = {}
-        """The error of each run, by its place, that had a value that is not finite. Nothing more is written of it."""
+        """The error of each run, by its place, whose metrics were not finite and that `write` has not ended yet."""
 
     def queue(self, first_step: int, metrics: Any) -> None:
         """Queue the metrics of the chunk that starts at `first_step`, and write the previous chunk: see `flush`."""
@@ -180,7 +195,11 @@ class Recorder:
             if run.failure is not None or index in self.failed:
                 continue
             records, failure = self._records(run, first_step, columns, now=now)
-            self._append(run, records)
+            if run.setup.processes.is_primary:
+                run.check_folder()
+                append_metrics(run.setup.folder, records)
+                if run.events:
+                    run.events.scalars(records)
             if failure is not None:
                 self.failed[index] = failure
             if failure is None or len(self._runs) == 1:
@@ -188,6 +207,28 @@ class Recorder:
         self._written_at = now
         for of_step in zip(*shown, strict=True):
             self._progress.update(*of_step)
+
+    def write(self, states: Sequence[TrainState], *, stopping: bool) -> None:
+        """Write what is due after the step of the runs' states, and say where.
+
+        A run with a value that is not finite, here or in its metrics, gets a `failure` and writes nothing more.
+        """
+        for index, (run, state) in enumerate(zip(self._runs, states, strict=True)):
+            if run.failure is not None:
+                continue
+            try:
+                if index in self.failed:
+                    error, name = self.failed.pop(index), first_non_finite(state) or "none"
+                    raise NonFiniteError(f"{error}; the first tensor that is not finite after step {int(state.step)}: {name}")
+                run.write(state, stopping=stopping)
+            except NonFiniteError as failure:
+                run.checkpoints.wait_here()
+                run.fail(failure)
+                if len(self._runs) > 1:
+                    self._progress.say(f"{run.setup.folder.root}: {failure}")
+            else:
+                if run.setup.schedule.samples_at(run.step) and self._progress.verb == "training":
+                    self._progress.say(f"step {run.step}: {run.setup.folder.sample(run.step)}")
 
     def _records(
         self, run: OpenRun, first_step: int, columns: Mapping[str, np.ndarray], *, now: float
@@ -211,19 +252,13 @@ class Recorder:
             records.append({"step": step, "epoch": plan.epoch_of(step), "time": round(seconds, 4), **values})
         return records, None
 
-    def _append(self, run: OpenRun, records: list[Record]) -> None:
-        if run.setup.processes.is_primary:
-            run.check_folder()
-            append_metrics(run.setup.folder, records)
-            if run.events:
-                run.events.scalars(records)
 
-
-def save_sample(setup: RunSetup, step: int, images: np.ndarray) -> np.ndarray:
-    """Write the grid of images [N, H, W, C] in [−1, 1] as that step's sample. Return it, uint8 [H', W', 3]."""
+def save_sample(setup: RunSetup, step: int, images: np.ndarray, events: EventWriter | None) -> None:
+    """Write the grid of images [N, H, W, C] in [−1, 1] as that step's sample, and as an event."""
     grid = make_grid(images, columns=setup.config.sample.columns)
     save_png(setup.folder.sample(step), grid)
-    return grid
+    if events:
+        events.image("samples", grid, step)
 
 
 def save_summaries(setup: RunSetup, images: np.ndarray, *, step: int) -> None:
@@ -237,10 +272,3 @@ def save_summaries(setup: RunSetup, images: np.ndarray, *, step: int) -> None:
     grids = folder.sample_files(step)
     if grids:
         save_training_gif(folder.root / "training.gif", grids)
-
-
-def open_events(setup: RunSetup, *, resume_step: int) -> contextlib.AbstractContextManager[EventWriter | None]:
-    """Return the run's TensorBoard writer, or nothing if it has none or this is not the primary process."""
-    if not setup.config.log.tensorboard or not setup.processes.is_primary:
-        return contextlib.nullcontext()
-    return EventWriter(setup.folder.events, resume_step=resume_step)

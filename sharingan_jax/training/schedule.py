@@ -1,4 +1,4 @@
-"""Which steps go into one dispatch, and after which steps something is written."""
+"""Which steps form a chunk, run in one dispatch, and after which steps something is written."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from sharingan_jax.errors import UserError
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps 1 to `total_steps`; those that are multiples of `sample_every` or `checkpoint_every`, and the last, end a dispatch.
+    """Steps 1 to `total_steps` in chunks, which end at multiples of `sample_every` and `checkpoint_every`, and at the last step.
 
-    A dispatch holds `steps_per_dispatch` steps where they fit before the next such step and have batches of one size, else one
-    step: so there are two compiled programs (three with a partial batch), however a run is cut up by stops.
+    A chunk has `steps_per_dispatch` steps if they fit before the next such step and have batches of one size, else one step. So
+    there are two compiled programs (three with a partial batch), wherever a run is stopped.
     """
 
     plan: BatchPlan
@@ -23,7 +23,7 @@ class Schedule:
     checkpoint_every: int
 
     def chunks(self, first_step: int, *, until: int | None = None) -> Iterator[tuple[int, int]]:
-        """(first step, number of steps) of each dispatch from `first_step` to the end, or to the step `until`."""
+        """Yield (first step, number of steps) of each chunk from `first_step` to the end, or to the step `until`."""
         end = self.total_steps if until is None else until
         step = first_step
         while step <= end:
@@ -50,23 +50,16 @@ class Schedule:
 
 
 def make_schedule(config: Config, plan: BatchPlan) -> Schedule:
-    """The schedule of a configuration: `train.steps` decides where given, else `train.epochs`.
+    """Return the schedule of a configuration: `train.steps` decides if given, else `train.epochs`.
 
-    A dispatch is never longer than the way from one sample or checkpoint to the next. Raises UserError where the epochs make
-    more steps than can be counted.
+    A chunk is never longer than from one sample or checkpoint to the next. Raises UserError if the epochs make more steps than
+    can be counted.
     """
     total_steps = config.train.steps or config.train.epochs * plan.batches_per_epoch
     if total_steps >= 2**31:
-        raise UserError(
-            f"config: train.epochs={config.train.epochs} makes {total_steps} steps; at most {2**31 - 1} can be counted"
-        )
+        epochs = config.train.epochs
+        raise UserError(f"config: train.epochs={epochs} makes {total_steps} steps; at most {2**31 - 1} can be counted")
     steps_per_dispatch = min(config.train.steps_per_dispatch, config.sample.every, config.checkpoint.every, total_steps)
     if plan.has_partial_batch:
         steps_per_dispatch = max(1, min(steps_per_dispatch, plan.batches_per_epoch - 1))
-    return Schedule(
-        plan=plan,
-        total_steps=total_steps,
-        steps_per_dispatch=steps_per_dispatch,
-        sample_every=config.sample.every,
-        checkpoint_every=config.checkpoint.every,
-    )
+    return Schedule(plan, total_steps, steps_per_dispatch, config.sample.every, config.checkpoint.every)

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from sharingan_jax.config.schema import Config
-from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.devices.compile_cache import keep_compiled
-from sharingan_jax.devices.environment import pin_environment, pin_jax
+from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.devices.processes import Processes, report_lost_processes, stay_alone
 from sharingan_jax.errors import Stopped, UserError
 from sharingan_jax.run.continuation import common_host_threads, read_existing
@@ -81,7 +80,6 @@ def prepare(
     seeds = range(config.seed, config.seed + config.train.seeds)
     folders = [RunFolder(root)] if len(seeds) == 1 else [RunFolder(root / f"seed-{seed}") for seed in seeds]
     several = [read_existing(folder) for folder in folders]
-    pin_jax()
     config = pin_environment(config, recorded=0 if config.train.host_threads else common_host_threads(several))
     keep_compiled()
 
@@ -92,57 +90,51 @@ def prepare(
     dataset = load_dataset_from_config(config.data)
     if dataset.skipped and processes.is_primary:
         print(f"{config.data.path}: {len(dataset.skipped)} files are not images and were skipped", file=stream or sys.stdout)
-    _check_expected(expected_data, config, dataset)
-    return setup_seeds(config, dataset, several, processes=processes)
-
-
-def _check_expected(expected: DataRecord | None, config: Config, dataset: ImageDataset) -> None:
-    changed = differing_images(expected, describe_data(config, dataset)) if expected else []
+    changed = differing_images(expected_data, describe_data(config, dataset)) if expected_data else []
     if changed:
         raise UserError(
             f"the manifest's run had other images (first: then, second: now): {'; '.join(changed)}; put them back, or use"
             " --config.data.path=DIR for a run on those in DIR"
         )
+    return setup_seeds(config, dataset, several, processes=processes)
 
 
 def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, stream: TextIO) -> None:
     """Train group after group. Raises Stopped, or the UserErrors of runs that failed as one, after all others have ended."""
     from sharingan_jax.training.announce import describe_end, describe_start
-    from sharingan_jax.training.loop import TrainResult, train_group
+    from sharingan_jax.training.loop import train_group
+
+    def say(line: str) -> None:
+        print(line, file=stream, flush=True)
 
     count, processes = sum(map(len, groups)), groups[0][0].processes
     failures: dict[int, UserError] = {}
-    print(describe_start(groups[0][0], seeds=count), file=stream, flush=True)
+    say(describe_start(groups[0][0], seeds=count))
     with StopRequest() as stop:
         for number, group in enumerate(groups):
-            seeds = [setup.config.seed for setup in group]
             if number and (stop.agreed or (stop.signal and processes.count == 1)):
                 raise Stopped(stop.agreed or int(stop.signal or 0))  # It came after the last step of the group before.
+            seeds = [setup.config.seed for setup in group]
             if count > 1:
                 first = sum(map(len, groups[:number])) + 1
                 which = f"{first}" if len(group) == 1 else f"{first} to {first + len(group) - 1}"
-                print(f"seed {', '.join(map(str, seeds))} ({which} of {count})", file=stream, flush=True)
-            results: list[TrainResult | UserError]
-            began = time.monotonic()
+                say(f"seed {', '.join(map(str, seeds))} ({which} of {count})")
+            start = time.monotonic()
             try:
-                results = train_group(group, stop=stop, stream=stream)
+                runs = train_group(group, stop=stop, stream=stream)
+                failed = {run.setup.config.seed: run.failure for run in runs if run.failure}
             except UserError as error:
-                results = [error] * len(group)
-            for seed, result in zip(seeds, results, strict=True):
-                if isinstance(result, UserError):
-                    failures[seed] = result
-                    if count > 1:
-                        print(f"seed {seed}: {result}", file=stream, flush=True)
-            ended = [result.run for result in results if isinstance(result, TrainResult) and result.run.manifest]
+                runs, failed = [], dict.fromkeys(seeds, error)
+            failures |= failed
+            for seed, failure in failed.items() if count > 1 else ():
+                say(f"seed {seed}: {failure}")
+            ended = [run for run in runs if run.manifest and not run.failure]
             if ended:
-                print(describe_end(ended, seconds=time.monotonic() - began), file=stream, flush=True)
-            signals = [result.signal for result in results if isinstance(result, TrainResult) and result.signal]
-            if signals:
-                raise Stopped(signals[0])
+                say(describe_end(ended, seconds=time.monotonic() - start))
+            if stop.agreed and not all(run.is_complete or run.failure for run in runs):
+                raise Stopped(stop.agreed)
     if failures:
-        raise _as_one(failures, count=count)
-
-
-def _as_one(failures: dict[int, UserError], *, count: int) -> UserError:
-    first, seeds = next(iter(failures.values())), ", ".join(map(str, failures))
-    return first if count == 1 else UserError(f"{len(failures)} of {count} seeds failed: {seeds}; the first of them: {first}")
+        first_failure, names = next(iter(failures.values())), ", ".join(map(str, failures))
+        if count == 1:
+            raise first_failure
+        raise UserError(f"{len(failures)} of {count} seeds failed: {names}; the first of them: {first_failure}")

@@ -19,12 +19,10 @@ from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_as
 from sharingan_jax.run.continuation import Existing, check_continuation
-from sharingan_jax.run.diff import differing_environments, differing_images, differing_settings
+from sharingan_jax.run.diff import differing_environments, differing_images, differing_values
 from sharingan_jax.run.folder import RunFolder
-from sharingan_jax.run.manifest import DataRecord, Device, Environment, Manifest, config_digest, describe_data
+from sharingan_jax.run.manifest import DataRecord, Device, Environment, describe_data
 from sharingan_jax.training.schedule import Schedule, make_schedule
-
-_WIRE = Path("another process")  # Where a description came from, in the error of one that cannot be read.
 
 
 @dataclass(frozen=True)
@@ -64,20 +62,28 @@ def setup_run(
     batch_sizes = {plan.size_of(1), plan.size_of(plan.batches_per_epoch)}
     check_ghost_batches(config.model.ghost_batches, batch_sizes=batch_sizes)
     schedule = make_schedule(config, plan)
-    initial_devices = _check_on_primary(config, dataset, existing, processes, total_steps=schedule.total_steps)
+
+    def check() -> bytes:
+        check_continuation(existing, config, dataset, total_steps=schedule.total_steps)
+        return str(existing.manifest.initial_devices if existing.manifest else 0).encode()
+
+    initial_devices = int(processes.on_primary(check))  # The primary process alone reads the folder.
     mesh = make_mesh(config.train.devices, batch_sizes=batch_sizes, initial_devices=initial_devices)
-    config = replace(config, train=replace(config.train, devices=mesh.size))  # Its manifest alone then gives the same bits.
-    trainer = like.trainer if like is not None and like.trainer.mesh == mesh else Trainer(config, mesh)
-    setup = RunSetup(config, dataset, existing, trainer, schedule, processes, initial_devices or mesh.size)
-    processes.check_alike(lambda: _self_description(setup), _differences)
+    settled = replace(config, train=replace(config.train, devices=mesh.size))  # Its manifest alone then gives the same bits.
+    trainer = like.trainer if like is not None and like.trainer.mesh == mesh else Trainer(settled, mesh)
+    setup = RunSetup(settled, dataset, existing, trainer, schedule, processes, initial_devices or mesh.size)
+    processes.check_alike(lambda: _describe(setup), _differences)
     return setup
 
 
 def setup_seeds(
     config: Config, dataset: ImageDataset, several: Sequence[Existing], *, processes: Processes = ALONE
 ) -> list[list[RunSetup]]:
-    """Return the setups of `train.seeds` seeds, one for each folder, in groups that share a program. Raises UserError."""
-    stacked = stacked_seeds(config)
+    """Return the setups of `train.seeds` seeds, one for each folder, in groups that share a program. Raises UserError.
+
+    With `train.stacked_seeds` = 0 a CPU, which one seed keeps busy, trains one seed at a time, and any other device all at once.
+    """
+    stacked = config.train.stacked_seeds or (1 if jax.default_backend() == "cpu" else config.train.seeds)
     if stacked > 1 and processes.count > 1:
         raise UserError(
             f"config: train.stacked_seeds={stacked} with {processes.count} processes, which train one seed at a time; use"
@@ -102,11 +108,6 @@ def _share_devices(group: list[RunSetup], *, devices: int) -> list[RunSetup]:
     return [replace(setup, stacked_mesh=mesh) for setup in group]
 
 
-def stacked_seeds(config: Config) -> int:
-    """Return how many seeds share a program: as configured, else one on a CPU, which it keeps busy, and elsewhere all."""
-    return config.train.stacked_seeds or (1 if jax.default_backend() == "cpu" else config.train.seeds)
-
-
 def make_trainer(setups: Sequence[RunSetup], *, group_size: int) -> Trainer:
     """Return the trainer of one run, or of several of a group of `group_size` at once, on the group's devices.
 
@@ -118,23 +119,6 @@ def make_trainer(setups: Sequence[RunSetup], *, group_size: int) -> Trainer:
     assert first.stacked_mesh is not None
     mesh = first.stacked_mesh if seeds == group_size else seeds_mesh(0, seeds=seeds, at_most=first.stacked_mesh.size)
     return StackedTrainer(first.config, first.trainer.mesh, seeds_mesh=mesh, seeds=seeds)
-
-
-def new_manifest(setup: RunSetup, *, step: int) -> Manifest:
-    """Return the manifest of a run that is about to make the step after `step`, without its starts."""
-    before = setup.existing.manifest
-    return Manifest(
-        status="running",
-        seed=setup.config.seed,
-        step=step,
-        total_steps=setup.schedule.total_steps,
-        config=to_dict(setup.config),
-        config_digest=config_digest(setup.config),
-        data=describe_data(setup.config, setup.dataset).summary,
-        starts=before.starts if before else (),
-        imported=before.imported if before else None,
-        wall_seconds=before.wall_seconds if before else 0.0,
-    )
 
 
 def environment_of(setup: RunSetup, trainer: Trainer) -> Environment:
@@ -150,32 +134,21 @@ def environment_of(setup: RunSetup, trainer: Trainer) -> Environment:
     )
 
 
-def _check_on_primary(
-    config: Config, dataset: ImageDataset, existing: Existing, processes: Processes, *, total_steps: int
-) -> int:
-    """Check the folder in the primary process, which alone reads it. Return the run's initial devices in all of them."""
-
-    def check() -> bytes:
-        check_continuation(existing, config, dataset, total_steps=total_steps)
-        return str(existing.initial_devices).encode()
-
-    return int(processes.bytes_from_primary(check))
-
-
-def _self_description(setup: RunSetup) -> dict[str, Any]:
-    environment = asdict(environment_of(setup, setup.trainer))
-    data = asdict(describe_data(setup.config, setup.dataset))
-    return {"config": to_dict(setup.config), "data": data, "environment": environment}
+def _describe(setup: RunSetup) -> dict[str, Any]:
+    """Return what the processes of one run must have in common, as plain values."""
+    return {
+        "config": to_dict(setup.config),
+        "data": asdict(describe_data(setup.config, setup.dataset)),
+        "environment": asdict(environment_of(setup, setup.trainer)),
+    }
 
 
 def _differences(first: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """Return the differences that stop two processes from training one run: all but places of images, and machines."""
-    settings = differing_settings(first["config"], here["config"])
-    environments = [read_as(Environment, one["environment"], path=_WIRE) for one in (first, here)]
-    data = [read_as(DataRecord, one["data"], path=_WIRE) for one in (first, here)]
-    of_machine = ("platform:", "processor.", "git.", "git:")
-    return (
-        [line for line in settings if not line.startswith(("data.path:", "data.data_dir:"))]
-        + differing_images(*data)
-        + [line for line in differing_environments(*environments) if not line.startswith(of_machine)]
-    )
+    wire = Path("another process")  # Named in the error of a description that cannot be read.
+    settings = differing_values(first["config"], here["config"])
+    environments = [read_as(Environment, one["environment"], path=wire) for one in (first, here)]
+    data = [read_as(DataRecord, one["data"], path=wire) for one in (first, here)]
+    of_machine = ("data.path:", "data.data_dir:", "platform:", "processor.", "git.", "git:")
+    others = [line for line in settings + differing_environments(*environments) if not line.startswith(of_machine)]
+    return others + differing_images(*data)

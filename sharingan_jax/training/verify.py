@@ -12,14 +12,14 @@ import numpy as np
 from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import Config, identity_changes
 from sharingan_jax.data.dataset import ImageDataset
-from sharingan_jax.devices.environment import pin_environment, pin_jax
+from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.errors import Stopped, UserError
 from sharingan_jax.files import make_folder
 from sharingan_jax.run.continuation import Existing, read_existing
 from sharingan_jax.run.diff import differing_environments, differing_images, first_difference
-from sharingan_jax.run.folder import RunFolder, write_config
+from sharingan_jax.run.folder import RunFolder, read_config, write_config
 from sharingan_jax.run.manifest import Manifest, describe_data, read_manifest, write_manifest
-from sharingan_jax.run.metrics import Record, append_metrics, read_metrics
+from sharingan_jax.run.metrics import append_metrics, read_metrics
 
 if TYPE_CHECKING:
     from sharingan_jax.gan.state import TrainState
@@ -76,52 +76,34 @@ def verify(
     cannot be repeated, and Stopped at a signal.
     """
     existing = read_existing(RunFolder(Path(workdir).expanduser()))
-    recorded = _check_settings(existing)
-    config = config or recorded
-    pin_jax()
-    config = pin_environment(config, recorded=config.train.host_threads)
-
-    from sharingan_jax.data.sources.load import load_dataset_from_config  # JAX starts only when the environment is pinned.
-
-    if keep_devices:
-        config = _with_devices_of(existing, config)
-    span = choose_span(existing, start=start, end=end)
-    dataset = load_dataset_from_config(config.data)
-    changed = differing_images(existing.data, describe_data(config, dataset)) if existing.data else []
-    if changed:
-        return Verdict(span, images=tuple(changed))
-    with tempfile.TemporaryDirectory(prefix="sharingan-jax-verify-") as scratch:
-        return repeat(existing, config, dataset, span, scratch=Path(scratch), stream=stream)
-
-
-def _check_settings(existing: Existing) -> Config:
-    """Return the run's settings. Raises UserError if the folder is not a run's, or if its two files disagree."""
-    folder = existing.folder
-    if existing.seed_folders:
-        names = ", ".join(place.name for place in existing.seed_folders)
-        raise UserError(f"--workdir={folder.root} holds the runs {names}: use one, such as {existing.seed_folders[0]}")
-    if existing.config is None or existing.manifest is None:
-        missing = folder.manifest.name if existing.config else folder.config.name
-        raise UserError(f"--workdir={folder.root}: no {missing} there; expected a run's folder")
-    changed = identity_changes(parse(existing.manifest.config), existing.config)
+    folder, manifest, recorded = existing.folder, existing.manifest, existing.config or read_config(existing.folder)
+    if manifest is None:
+        raise UserError(f"--workdir={folder.root}: no {folder.manifest.name} there; expected a run's folder")
+    changed = identity_changes(parse(manifest.config), recorded)
     if changed:
         raise UserError(
             f"{folder.config} does not have the settings of {folder.manifest.name}: {'; '.join(changed)}; one of them was changed"
             " since the run: put it back"
         )
-    return existing.config
+    config = pin_environment(config or recorded, recorded=recorded.train.host_threads)
+
+    import jax  # It starts only when the environment is pinned.
+
+    from sharingan_jax.data.sources.load import load_dataset_from_config
+
+    if keep_devices:
+        last = manifest.starts[-1].environment.device.count if manifest.starts else 0
+        config = replace(config, train=replace(config.train, devices=last if last <= jax.device_count() else 0))
+    span = _choose_span(existing, start=start, end=end)
+    dataset = load_dataset_from_config(config.data)
+    images = differing_images(existing.data, describe_data(config, dataset)) if existing.data else []
+    if images:
+        return Verdict(span, images=tuple(images))
+    with tempfile.TemporaryDirectory(prefix="sharingan-jax-verify-") as scratch:
+        return _repeat(existing, manifest, config, dataset, span, again=RunFolder(Path(scratch)), stream=stream or sys.stderr)
 
 
-def _with_devices_of(existing: Existing, config: Config) -> Config:
-    """Return `config` for as many devices as the run last had, if there are that many now; else for as many as fit."""
-    import jax
-
-    starts = existing.manifest.starts if existing.manifest else ()
-    count = starts[-1].environment.device.count if starts else 0
-    return replace(config, train=replace(config.train, devices=count if 0 < count <= jax.device_count() else 0))
-
-
-def choose_span(existing: Existing, *, start: int | None, end: int | None) -> Span:
+def _choose_span(existing: Existing, *, start: int | None, end: int | None) -> Span:
     """Return the span asked for, or the longest there is. Raises UserError if its ends are not checkpoints of the run."""
     first, steps = existing.first_step - 1, existing.steps
     starts = sorted({*([] if existing.imported and first not in steps else [first]), *steps})
@@ -138,18 +120,25 @@ def choose_span(existing: Existing, *, start: int | None, end: int | None) -> Sp
     return span
 
 
-def repeat(
-    existing: Existing, config: Config, dataset: ImageDataset, span: Span, *, scratch: Path, stream: TextIO | None
+def _repeat(
+    existing: Existing, manifest: Manifest, config: Config, dataset: ImageDataset, span: Span, *, again: RunFolder, stream: TextIO
 ) -> Verdict:
-    """Repeat the steps of `span` in `scratch`, an empty folder, and compare. See `verify`."""
+    """Repeat the steps of `span` in the empty folder `again`, and compare."""
+    from sharingan_jax.run.load import Run
     from sharingan_jax.training.loop import train_group
     from sharingan_jax.training.setup import setup_run
     from sharingan_jax.training.signals import StopRequest
 
-    assert existing.manifest is not None
-    recorded = _records_of(existing, span)
-    steps = _check_ends(existing, span)
-    again = RunFolder(scratch)
+    folder = existing.folder
+    records = read_metrics(folder)
+    recorded = [record for record in records if span.start < record["step"] <= span.end]
+    lost = sorted(set(range(span.start + 1, span.end + 1)) - {record["step"] for record in recorded})
+    if lost:
+        raise UserError(f"{folder.metrics} has no record of step {lost[0]}, so there is nothing to compare with")
+    run = Run(folder.root)
+    for step in {span.start, span.end} & set(existing.steps):
+        run.state(step)  # Raises UserError if it is damaged.
+
     quiet = replace(
         config,
         train=replace(config.train, steps=span.end),
@@ -157,28 +146,33 @@ def repeat(
         checkpoint=replace(config.checkpoint, keep=NEVER),
         log=replace(config.log, tensorboard=False),
     )
-    _write_beginning(existing, again, quiet, start=span.start)
+    make_folder(again.checkpoints)
+    write_config(again, quiet)
+    write_manifest(again.manifest, replace(manifest, starts=(), digest=None, wall_seconds=0.0))
+    if span.start or existing.imported:
+        shutil.copytree(folder.checkpoints / str(span.start), again.checkpoints / str(span.start))
+        append_metrics(again, [record for record in records if record["step"] <= span.start])
     setup = setup_run(quiet, dataset, read_existing(again))
-    out = stream or sys.stderr
-    print(f"repeating steps {span.start + 1} to {span.end} of {existing.folder.root} in a scratch folder", file=out, flush=True)
+    print(f"repeating steps {span.start + 1} to {span.end} of {folder.root} in a scratch folder", file=stream, flush=True)
     with StopRequest() as stop:
-        (result,) = train_group([setup], stop=stop, stream=out, verb="repeating")
-    if isinstance(result, UserError):
-        raise result
-    if result.signal:
-        raise Stopped(result.signal)
-    repeated = [record for record in read_metrics(again) if record["step"] > span.start]
-    manifest = existing.manifest
-    compared = [step for step in steps if (again.checkpoints / str(step)).is_dir()]
-    digest_then = manifest.digest if manifest.step == span.end else None
+        (repeated,) = train_group([setup], stop=stop, stream=stream, verb="repeating")
+    if repeated.failure:
+        raise repeated.failure
+    if stop.agreed and not repeated.is_complete:
+        raise Stopped(stop.agreed)
+
+    now = read_manifest(again.manifest)
+    both = [step for step in existing.steps if span.start < step <= span.end and (again.checkpoints / str(step)).is_dir()]
+    tensors = ((step, _differing_tensors(run.state(step), Run(again.root).state(step))) for step in both)
+    digests = (manifest.digest or "", now.digest or "")
     return Verdict(
         span=span,
-        digest=result.digest,
-        compared=tuple(compared),
-        metrics=first_difference(recorded, repeated),
-        tensors=_first_tensors(existing.folder, again, compared),
-        digests=(digest_then, result.digest) if digest_then not in (None, result.digest) else None,
-        environment=tuple(_changed_environment(manifest, read_manifest(again.manifest), span)),
+        digest=digests[1],
+        compared=tuple(both),
+        metrics=first_difference(recorded, read_metrics(again)),
+        tensors=next(((step, names) for step, names in tensors if names), None),
+        digests=digests if manifest.step == span.end and digests[0] not in ("", digests[1]) else None,
+        environment=tuple(_changed_environment(manifest, now, span)),
         recorded_from=manifest.starts[0].after_step if manifest.starts else span.end,
     )
 
@@ -198,48 +192,7 @@ def _changed_environment(then: Manifest, now: Manifest, span: Span) -> list[str]
     return found
 
 
-def _records_of(existing: Existing, span: Span) -> list[Record]:
-    recorded = [record for record in read_metrics(existing.folder) if span.start < record["step"] <= span.end]
-    lost = sorted(set(range(span.start + 1, span.end + 1)) - {record["step"] for record in recorded})
-    if lost:
-        raise UserError(f"{existing.folder.metrics} has no record of step {lost[0]}, so there is nothing to compare with")
-    return recorded
-
-
-def _check_ends(existing: Existing, span: Span) -> list[int]:
-    """Return the run's checkpoints in the span. Raises UserError if the one at either end of it is damaged."""
-    from sharingan_jax.run.load import Run
-
-    run = Run(existing.folder.root)
-    for step in (span.start, span.end):
-        if step in existing.steps:
-            run.state(step)
-    return [step for step in existing.steps if span.start < step <= span.end]
-
-
-def _write_beginning(existing: Existing, again: RunFolder, config: Config, *, start: int) -> None:
-    """Write into the scratch folder what a run has before the step after `start`."""
-    assert existing.manifest is not None
-    make_folder(again.checkpoints)
-    write_config(again, config)
-    write_manifest(again.manifest, replace(existing.manifest, starts=(), digest=None, wall_seconds=0.0))
-    if start or existing.imported:
-        shutil.copytree(existing.folder.checkpoints / str(start), again.checkpoints / str(start))
-        append_metrics(again, [record for record in read_metrics(existing.folder) if record["step"] <= start])
-
-
-def _first_tensors(folder: RunFolder, again: RunFolder, steps: list[int]) -> tuple[int, list[str]] | None:
-    """Return the first of `steps` after which tensors differ, with those tensors; None if there is none."""
-    from sharingan_jax.run.load import Run
-
-    for step in steps:
-        found = differing_tensors(*(Run(place.root).state(step) for place in (folder, again)))
-        if found:
-            return step, found
-    return None
-
-
-def differing_tensors(one: "TrainState", other: "TrainState") -> list[str]:
+def _differing_tensors(one: "TrainState", other: "TrainState") -> list[str]:
     """Return the arrays of two states that are not the same bits, as `name: by up to x`, in the order of the state."""
     import jax
 

@@ -1,4 +1,4 @@
-"""The command line: help, dry runs, mistakes, and sampling in every form."""
+"""The command line: help, dry runs, errors, and every kind of sample."""
 
 import re
 import subprocess
@@ -65,7 +65,7 @@ def test_help_shows_examples_with_the_program_as_it_was_started(
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_the_overview_lists_every_command_and_is_what_no_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_command_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main([]) == 0
     out = capsys.readouterr().out
     assert all(f"\n  {name} " in out for name in COMMANDS)
@@ -140,7 +140,7 @@ def test_a_dry_run_shows_every_setting_and_writes_nothing(tmp_path: Path, capsys
     assert not workdir.exists()
 
 
-def test_a_dry_run_of_a_begun_run_says_where_it_would_go_on(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_of_an_existing_run_says_where_it_would_resume(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
         word for word in train_arguments(Path(), run) if "config.data.source" not in word and "config.data.path" not in word
     ]
@@ -184,31 +184,31 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert message in _error(capsys)
 
 
-def test_sampling_says_what_it_made_and_nothing_else(run: Path, tmp_path: Path) -> None:
+def test_sampling_prints_one_line(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "grid.png"
     command = [sys.executable, str(ROOT / "main.py"), "sample", "--workdir", str(run), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == (f"25 images of step 4 in {out}\n", "")
 
 
-def test_samples_come_as_array_grid_folder_and_film(run: Path, tmp_path: Path) -> None:
-    assert _sample(run, "--num", "9", "--out", str(tmp_path / "new" / "pictures.npy")) == 0
-    pictures = np.load(tmp_path / "new" / "pictures.npy")
-    assert pictures.shape == (9, 32, 32, 3)
-    assert pictures.dtype == np.float32
-    assert np.abs(pictures).max() <= 1
+def test_samples_come_as_array_grid_folder_and_gif(run: Path, tmp_path: Path) -> None:
+    assert _sample(run, "--num", "9", "--out", str(tmp_path / "new" / "images.npy")) == 0
+    images = np.load(tmp_path / "new" / "images.npy")
+    assert images.shape == (9, 32, 32, 3)
+    assert images.dtype == np.float32
+    assert np.abs(images).max() <= 1
     assert _sample(run, "--num", "9", "--out", str(tmp_path / "grid.png")) == 0
-    # The run's own seed and number draw the latents of its own grids.
+    # With the run's seed and count, the latents are those of the run's grids.
     assert (tmp_path / "grid.png").read_bytes() == (run / "samples" / "step_000004.png").read_bytes()
     assert _sample(run, "--num", "9", "--out", str(tmp_path / "folder")) == 0
     files = sorted((tmp_path / "folder").iterdir())
     assert len(files) == 9
     with Image.open(files[3]) as image:
-        np.testing.assert_allclose(np.asarray(image), (pictures[3] + 1) * 127.5, atol=0.51)
+        np.testing.assert_allclose(np.asarray(image), (images[3] + 1) * 127.5, atol=0.51)
     assert _sample(run, "--num", "3", "--out", str(tmp_path / "walk.gif")) == 0
-    with Image.open(tmp_path / "walk.gif") as film:
-        assert film.n_frames == 36  # type: ignore[attr-defined]
-        assert film.size == (256, 256)  # 32 pixels, enlarged 8 times
+    with Image.open(tmp_path / "walk.gif") as gif:
+        assert gif.n_frames == 36  # type: ignore[attr-defined]
+        assert gif.size == (256, 256)  # 32 pixels, enlarged 8 times
 
 
 def test_a_png_of_one_image_is_the_image_itself(run: Path, tmp_path: Path) -> None:
@@ -222,16 +222,16 @@ def test_a_png_of_one_image_is_the_image_itself(run: Path, tmp_path: Path) -> No
     ("more", "rows", "columns"),
     [([], 2, 5), (["--columns", "3"], 3, 3), (["--columns", "8"], 2, 8), (["--interpolate"], 9, 12)],
 )
-def test_a_grid_has_the_columns_of_the_run_or_those_asked_for(
+def test_a_grid_has_the_columns_of_the_run_or_of_the_flag(
     run: Path, tmp_path: Path, more: list[str], rows: int, columns: int
 ) -> None:
-    """A walk's rows go from one latent to the next."""
+    """Each row of a walk leads from one latent to the next."""
     assert _sample(run, "--num", "9", *more, "--out", str(tmp_path / "grid.png")) == 0
     with Image.open(tmp_path / "grid.png") as image:
         assert image.size == (columns * 34 + 2, rows * 34 + 2)
 
 
-def test_the_same_latents_give_the_same_pictures_and_another_step_others(run: Path, tmp_path: Path) -> None:
+def test_the_same_latents_give_the_same_images_and_another_step_gives_others(run: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "z.npy", draw_run_latents(3, count=5, nz=8))
     for name, more in {
         "seed": ["--seed", "3", "--num", "5"],

@@ -1,4 +1,4 @@
-"""What befalls a run from outside: disks, folders, clocks, hostile files, and thousands of steps. The table is in faults.py."""
+"""Faults from outside: disks, folders, clocks, hostile files, and thousands of steps. The table is in faults.py."""
 
 import gc
 import json
@@ -30,7 +30,7 @@ STEPS = 12
 
 
 def _check_readable(workdir: Path) -> None:
-    """What is there is whole: each record, the last checkpoint (by its digest), and a record of every step up to it."""
+    """Check each record, the last checkpoint (by its digest), and that every step up to it has a record."""
     saved = int(load_run(workdir).state().step)
     steps = [record["step"] for record in read_metrics(RunFolder(workdir))]
     assert steps == list(range(1, len(steps) + 1))
@@ -47,44 +47,44 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         if subprocess.run(mount, capture_output=True, check=False).returncode:
             pytest.skip("mounting a tmpfs is not allowed here")
     except FileNotFoundError:
-        pytest.skip("there is no mount here")
+        pytest.skip("there is no `mount` command here")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def test_a_full_disk_costs_nothing_that_was_written(
-    pictures: Path, whole_run: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+def test_a_full_disk_loses_nothing_already_written(
+    image_folder: Path, whole_run: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workdir, ballast = small_disk / "run", small_disk / "ballast"
-    assert main.main(train_arguments(pictures, workdir, "--config.train.steps=4")) == 0
+    assert main.main(train_arguments(image_folder, workdir, "--config.train.steps=4")) == 0
     met = set()
     for left in (0, 24, 120, 500, 1200):  # KB
         ballast.write_bytes(b"")
         free = shutil.disk_usage(small_disk).free
         ballast.write_bytes(bytes(max(0, free - left * 1024)))
         capsys.readouterr()
-        assert main.main(train_arguments(pictures, workdir)) == 2, left
+        assert main.main(train_arguments(image_folder, workdir)) == 2, left
         error = capsys.readouterr().err
         assert FAULTS["disk-full"].is_shown_in(error), error
         assert error.count("\n") == 1
         met.add(error.partition(";")[0].partition("/run/")[2].partition("'")[0].partition(":")[0])
         _check_readable(workdir)
-    assert len(met) >= 3, met  # It was full at different places.
+    assert len(met) >= 3, met  # It was full while different files were written.
     assert "checkpoints" in met
     ballast.unlink()
-    assert main.main(train_arguments(pictures, workdir)) == 0
+    assert main.main(train_arguments(image_folder, workdir)) == 0
     assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
 
 
-def test_a_read_only_folder_is_said_and_can_still_be_read(
-    pictures: Path, small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_read_only_folder_is_reported_and_can_still_be_read(
+    image_folder: Path, small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workdir = small_disk / "run"
-    assert main.main(train_arguments(pictures, workdir, "--config.train.steps=4")) == 0
+    assert main.main(train_arguments(image_folder, workdir, "--config.train.steps=4")) == 0
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     before = contents_of(workdir)
     for folder in (workdir, small_disk / "new"):
-        assert main.main(train_arguments(pictures, folder)) == 2
+        assert main.main(train_arguments(image_folder, folder)) == 2
         error = capsys.readouterr().err
         assert FAULTS["read-only"].is_shown_in(error), error
         assert error.count("\n") == 1
@@ -93,8 +93,8 @@ def test_a_read_only_folder_is_said_and_can_still_be_read(
     assert contents_of(workdir) == before
 
 
-def test_a_folder_that_is_taken_away_is_not_made_again(
-    pictures: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_moved_folder_is_not_created_again(
+    image_folder: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workdir, away = tmp_path / "run", tmp_path / "away"
     append = recorder.append_metrics
@@ -104,10 +104,10 @@ def test_a_folder_that_is_taken_away_is_not_made_again(
         if records[-1]["step"] == 8 and not away.exists():
             run.root.rename(away)
 
-    assert main.main(train_arguments(pictures, workdir, "--config.train.steps=4")) == 0
+    assert main.main(train_arguments(image_folder, workdir, "--config.train.steps=4")) == 0
     monkeypatch.setattr(recorder, "append_metrics", append_and_move)
     more = ["--config.sample.every=100", "--config.checkpoint.every=100", "--config.train.steps_per_dispatch=2"]
-    assert main.main(train_arguments(pictures, workdir, *more)) == 2
+    assert main.main(train_arguments(image_folder, workdir, *more)) == 2
     error = capsys.readouterr().err
     assert FAULTS["deleted"].is_shown_in(error), error
     assert error.count("\n") == 1
@@ -115,20 +115,20 @@ def test_a_folder_that_is_taken_away_is_not_made_again(
     _check_readable(away)
     away.rename(workdir)
     monkeypatch.undo()
-    assert main.main(train_arguments(pictures, workdir)) == 0
+    assert main.main(train_arguments(image_folder, workdir)) == 0
     assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
 
 
-def test_a_checkpoint_of_other_shapes_is_refused_and_left_as_it_is(
-    pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_checkpoint_of_other_shapes_is_refused_and_left_unchanged(
+    image_folder: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(whole_run, workdir)
     settings = json.loads((workdir / "config.json").read_text())
-    settings["model"]["ngf"] *= 2
+    settings["model"]["gen"]["width"] *= 2
     (workdir / "config.json").write_text(json.dumps(settings))
     before = contents_of(workdir)
-    assert main.main(train_arguments(pictures, workdir, f"--config.model.gen.width={settings['model']['ngf']}")) == 2
+    assert main.main(train_arguments(image_folder, workdir, f"--config.model.gen.width={settings['model']['gen']['width']}")) == 2
     error = capsys.readouterr().err
     assert FAULTS["shapes"].is_shown_in(error), error
     assert main.main(["sample", "--workdir", str(workdir), "--out", str(tmp_path / "grid.png")]) == 2
@@ -139,7 +139,7 @@ def test_a_checkpoint_of_other_shapes_is_refused_and_left_as_it_is(
 
 
 def test_a_clock_that_goes_backwards_changes_nothing(
-    pictures: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image_folder: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workdir = tmp_path / "run"
     now = 2e9
@@ -152,9 +152,9 @@ def test_a_clock_that_goes_backwards_changes_nothing(
     monkeypatch.setattr(time, "time", an_hour_back)
     monkeypatch.setattr(time, "time_ns", lambda: int(an_hour_back() * 1e9))
     for steps in (8, STEPS):
-        assert str(main.main(train_arguments(pictures, workdir, f"--config.train.steps={steps}"))) == FAULTS["clock"].code
+        assert str(main.main(train_arguments(image_folder, workdir, f"--config.train.steps={steps}"))) == FAULTS["clock"].code
         for age, path in enumerate(sorted((workdir / "checkpoints").iterdir(), key=lambda path: int(path.name))):
-            os.utime(path, (1e9 - 3600 * age,) * 2)  # The newer, the older.
+            os.utime(path, (1e9 - 3600 * age,) * 2)  # The newest checkpoint gets the oldest time.
     monkeypatch.undo()
     assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
     assert int(load_run(workdir).state().step) == STEPS
@@ -164,7 +164,7 @@ def test_a_clock_that_goes_backwards_changes_nothing(
 
 
 class _Trap:
-    """Makes a folder when it is unpickled."""
+    """An object that makes a folder when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -176,15 +176,15 @@ class _Trap:
 @pytest.mark.parametrize(
     "place", ["checkpoint", "manifest.json", "config.json", "metrics.jsonl", "--config", "--latents", "weights.pth"]
 )
-def test_no_file_that_is_read_runs_code(
-    place: str, pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_reading_a_file_runs_no_code(
+    place: str, image_folder: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trap, workdir = tmp_path / "sprung", tmp_path / "run"
     shutil.copytree(whole_run, workdir)
     content = pickle.dumps(_Trap(trap))
-    pickle.loads(content)  # It does what it says,
+    pickle.loads(content)  # The trap works here,
     trap.rmdir()
-    arguments = train_arguments(pictures, workdir, "--config.train.steps=16")
+    arguments = train_arguments(image_folder, workdir, "--config.train.steps=16")
     if place == "checkpoint":
         for path in (workdir / "checkpoints").rglob("*"):
             if path.is_file():
@@ -195,18 +195,18 @@ def test_no_file_that_is_read_runs_code(
         arguments = {
             "--config": ["--config", str(file), "--workdir", str(tmp_path / "new")],
             "--latents": ["sample", "--workdir", str(workdir), "--latents", str(file), "--out", str(tmp_path / "a.npy")],
-        }.get(place, ["import", "--from", str(file), *train_arguments(pictures, tmp_path / "new")])
+        }.get(place, ["import", "--from", str(file), *train_arguments(image_folder, tmp_path / "new")])
     else:
         (workdir / place).write_bytes(content)
     assert main.main(arguments) == 2
     error = capsys.readouterr().err
     assert FAULTS["pickle"].is_shown_in(error)
     assert error.count("\n") == 1
-    assert not trap.exists()  # and does not do it here.
+    assert not trap.exists()  # and is not sprung by the command.
 
 
 def test_an_archive_writes_nothing_outside_itself(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inside = tmp_path / "a" / "b"
     inside.mkdir(parents=True)
@@ -215,18 +215,18 @@ def test_an_archive_writes_nothing_outside_itself(
         for name in ("../../out", str(tmp_path / "out"), "weights/data.pkl", "weights/../../../out"):
             archive.writestr(name, b"x")
     before = sorted(tmp_path.rglob("*"))
-    assert main.main(["import", "--from", "weights.pth", *train_arguments(pictures, inside / "new")]) == 2
+    assert main.main(["import", "--from", "weights.pth", *train_arguments(image_folder, inside / "new")]) == 2
     error = capsys.readouterr().err
     assert FAULTS["archive"].is_shown_in(error)
     assert error.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_stays(pictures: Path, whole_run: Path, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_exits_at_once_and_keeps_the_checkpoints(image_folder: Path, whole_run: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(whole_run, workdir)
-    # Of another size than what other tests have compiled: it takes seconds here.
-    command = train_arguments(pictures, workdir, "--config.train.steps=1000", "--config.train.steps_per_dispatch=3")
+    # A chunk of three steps is in no test's cache, so compiling it takes seconds.
+    command = train_arguments(image_folder, workdir, "--config.train.steps=1000", "--config.train.steps_per_dispatch=3")
     process = subprocess.Popen([sys.executable, str(ROOT / "main.py"), *command], stdout=subprocess.DEVNULL)
     try:
         while manifest_of(workdir)["status"] != "running":
@@ -243,8 +243,8 @@ def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_stays(pictures: Path,
     assert manifest_of(workdir)["status"] == "running"
 
 
-def _taken() -> tuple[int, int, int]:
-    """This process's threads and children, its open files, and its memory in bytes."""
+def _resources() -> tuple[int, int, int]:
+    """Return how many threads and children this process has, its open files, and its memory in bytes."""
     gc.collect()
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -252,29 +252,29 @@ def _taken() -> tuple[int, int, int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
-def test_a_long_run_leaves_nothing_behind(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps, grids and checkpoints take no threads, open files or memory along, and a start gives back what it took."""
+def test_a_long_run_leaks_nothing(image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps, grids and checkpoints leak no threads, open files or memory, and a finished start releases what it used."""
     workdir = tmp_path / "run"
     more = ["--config.train.steps_per_dispatch=20", "--config.train.batch_size=10", "--config.log.every=1000"]
     more += ["--config.sample.every=60", "--config.checkpoint.every=60"]
-    save, noted = recorder.save_sample, []
+    save, measured = recorder.save_sample, []
 
-    def save_and_note(*arguments: Any) -> np.ndarray:
-        noted.append(_taken())
+    def save_and_measure(*arguments: Any) -> np.ndarray:
+        measured.append(_resources())
         return save(*arguments)
 
-    monkeypatch.setattr(recorder, "save_sample", save_and_note)
-    assert main.main(train_arguments(pictures, workdir, *more, "--config.train.steps=60")) == 0
-    before = _taken()
-    assert str(main.main(train_arguments(pictures, workdir, *more, "--config.train.steps=1200"))) == FAULTS["soak"].code
-    after = _taken()
-    assert len(noted) == 20
-    early, late = noted[3:8], noted[-5:]
+    monkeypatch.setattr(recorder, "save_sample", save_and_measure)
+    assert main.main(train_arguments(image_folder, workdir, *more, "--config.train.steps=60")) == 0
+    before = _resources()
+    assert str(main.main(train_arguments(image_folder, workdir, *more, "--config.train.steps=1200"))) == FAULTS["soak"].code
+    after = _resources()
+    assert len(measured) == 20
+    early, late = measured[3:8], measured[-5:]
     for kind in (0, 1):
         assert after[kind] <= before[kind]
-        assert max(taken[kind] for taken in late) <= max(taken[kind] for taken in early)
-    grown = np.median([taken[2] for taken in late]) - np.median([taken[2] for taken in early])
-    assert grown < 720 * 10_000  # Bytes over the 720 steps between: a batch is 30 KB, the state 130 KB.
+        assert max(used[kind] for used in late) <= max(used[kind] for used in early)
+    grown = np.median([used[2] for used in late]) - np.median([used[2] for used in early])
+    assert grown < 720 * 10_000  # Bytes over the 720 steps in between. A batch has 30 KB, the state 130 KB.
     assert sorted(int(path.name) for path in (workdir / "checkpoints").iterdir()) == [1080, 1140, 1200]
     assert len(list((workdir / "samples").iterdir())) == 20
     assert not [path for path in workdir.rglob(".*") if path.name != ".lock"]

@@ -1,6 +1,6 @@
-"""kill -9 at random moments of a run: whatever is there afterwards is whole, and the run ends with the uninterrupted one's bits.
+"""kill -9 at random moments of a run: every file is whole afterwards, and the final bits are those of an uninterrupted run.
 
-`python -m pytest tests/behaviour/test_kills.py --kills 30` takes more of them than the few of every day.
+`python -m pytest tests/behaviour/test_kills.py --kills 30` kills thirty times in place of the default three.
 """
 
 import json
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY, figures_of, manifest_of
+from conftest import ROOT, TINY, manifest_of, metrics_of
 from faults import FAULTS
 from PIL import Image
 
@@ -30,12 +30,12 @@ SETTINGS = [
 
 
 def _check_whole(workdir: Path) -> None:
-    """Every file that a reader would open can be read to its end."""
+    """Check that every file that a reader would open can be read to its end."""
     for path in workdir.glob("*.json"):
         assert json.loads(path.read_text()), path
     for path in [*workdir.glob("*.png"), *workdir.glob("samples/*.png"), *workdir.glob("*.gif")]:
         if path.name.startswith("."):
-            continue  # Being written when the end came; no reader opens it.
+            continue  # The kill interrupted its writing. No reader opens it.
         with Image.open(path) as image:
             for frame in range(getattr(image, "n_frames", 1)):
                 image.seek(frame)
@@ -44,20 +44,22 @@ def _check_whole(workdir: Path) -> None:
     assert steps == list(range(1, len(steps) + 1))
     saved = sorted(int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit())
     if saved:
-        assert int(load_run(workdir).state(saved[-1]).step) == saved[-1]  # Its digest is checked on the way.
+        assert int(load_run(workdir).state(saved[-1]).step) == saved[-1]  # This checks its digest.
         assert len(steps) >= saved[-1]
 
 
-def test_a_run_killed_again_and_again_ends_with_the_uninterrupted_ones_bits(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_a_run_killed_repeatedly_is_bitwise_identical_to_an_uninterrupted_one(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     whole, victim = tmp_path / "whole", tmp_path / "victim"
     assert main.main([*SETTINGS, "--workdir", str(whole)]) == 0
     command = [sys.executable, str(ROOT / "main.py"), *SETTINGS, "--workdir", str(victim)]
-    # A cache of its own: a kill may leave half an entry there, of which JAX warns.
+    # Its own cache, because a kill may leave half an entry, and JAX warns about it.
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
     moments, reached = random.Random(5), []
     for number in range(pytestconfig.getoption("--kills")):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
-        # Half the kills come at any moment, most of them while it imports and compiles; the others among its steps and writing.
+        # Half of the kills come at any moment, mostly during imports and compiling. The others come during steps and writing.
         if number % 2 == 0:
             _wait_for_a_step(process, victim)
             time.sleep(moments.uniform(0, 0.3))
@@ -67,22 +69,22 @@ def test_a_run_killed_again_and_again_ends_with_the_uninterrupted_ones_bits(tmp_
         _, errors = process.communicate(timeout=60)
         assert process.returncode in (-signal.SIGKILL, 0), errors.decode()
         _check_whole(victim)
-        reached.append(len(figures_of(victim)))
+        reached.append(len(metrics_of(victim)))
     assert any(0 < step < STEPS for step in reached), reached
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    # Kills that all came before the first checkpoint leave nothing to continue: then it begins at the first step.
+    # If all kills came before the first checkpoint, there is nothing to resume, and the run starts at the first step.
     assert FAULTS["kill"].is_shown_in(done.stdout) or f"step 4/{STEPS}" in done.stdout
     digests = [manifest_of(folder)["digest"] for folder in (whole, victim)]
     assert digests[0] == digests[1]
-    assert figures_of(victim) == figures_of(whole)
+    assert metrics_of(victim) == metrics_of(whole)
     assert sorted(path.name for path in (victim / "samples").glob("step_*.png")) == [
         f"step_{step:06d}.png" for step in range(2, STEPS + 1, 2)
     ]
 
 
 def _wait_for_a_step(process: subprocess.Popen[bytes], workdir: Path) -> None:
-    """Returns when the start has made a step that no start before it had, or has ended."""
-    before = len(figures_of(workdir))
-    while process.poll() is None and len(figures_of(workdir)) <= before:
+    """Wait until the process has trained a step that no earlier start had, or has ended."""
+    before = len(metrics_of(workdir))
+    while process.poll() is None and len(metrics_of(workdir)) <= before:
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Two real processes train one run together: what they say alone and together, and how they end."""
+"""Two real processes train one run together: what each prints, and how they end."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, environments_of, figures_of, manifest_of
+from conftest import ROOT, TINY, environments_of, manifest_of, metrics_of
 from faults import FAULTS
 
 import main
@@ -25,7 +25,7 @@ SETTINGS = [
 
 
 def _start_two(workdir: Path, *more: str, others: tuple[str, ...] = ()) -> list[subprocess.Popen[str]]:
-    """Two processes of four virtual devices each; `others` are arguments of the second alone."""
+    """Start two processes of four virtual devices each. `others` are arguments of the second process only."""
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -42,18 +42,18 @@ def _start_two(workdir: Path, *more: str, others: tuple[str, ...] = ()) -> list[
 
 def _wait_for_steps(workdir: Path, processes: list[subprocess.Popen[str]], *, steps: int) -> None:
     deadline = time.monotonic() + 120
-    while len(figures_of(workdir)) < steps:
+    while len(metrics_of(workdir)) < steps:
         assert all(process.poll() is None for process in processes), [process.communicate() for process in processes]
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_two_processes_stop_together_and_one_goes_on_and_back(tmp_path: Path) -> None:
+def test_two_processes_stop_together_and_one_process_resumes_the_run(tmp_path: Path) -> None:
     """Eight devices in two processes, then one device in one, then eight devices in one: one run, with each step once."""
     workdir, whole = tmp_path / "run", tmp_path / "whole"
     processes = _start_two(workdir, "--config.train.steps=100000")
     _wait_for_steps(workdir, processes, steps=6)
-    processes[1].send_signal(signal.SIGTERM)  # The notice comes to the one that writes nothing.
+    processes[1].send_signal(signal.SIGTERM)  # The signal goes to the process that writes nothing.
     ends = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [143, 143], ends
     stopped = manifest_of(workdir)
@@ -61,7 +61,7 @@ def test_two_processes_stop_together_and_one_goes_on_and_back(tmp_path: Path) ->
     assert stopped["status"] == "stopped"
     assert environments_of(workdir)[-1]["device"]["count"] == 8
     assert environments_of(workdir)[-1]["device"]["processes"] == 2
-    assert [record["step"] for record in figures_of(workdir)] == list(range(1, step + 1))
+    assert [record["step"] for record in metrics_of(workdir)] == list(range(1, step + 1))
     assert FAULTS["process-signal"].is_shown_in(ends[0][0])
     assert "Loss_D" not in ends[1][0]
     assert "stopped by" not in ends[1][0]
@@ -69,18 +69,18 @@ def test_two_processes_stop_together_and_one_goes_on_and_back(tmp_path: Path) ->
     arguments = [*SETTINGS, "--workdir", str(workdir)]
     assert main.main([*arguments, f"--config.train.steps={step + 1}", "--config.train.devices=1"]) == 0
     assert main.main([*arguments, f"--config.train.steps={step + 2}"]) == 0
-    assert [record["step"] for record in figures_of(workdir)] == list(range(1, step + 3))
+    assert [record["step"] for record in metrics_of(workdir)] == list(range(1, step + 3))
     assert [environment["device"]["count"] for environment in environments_of(workdir)] == [8, 1, 8]
     assert [start["after_step"] for start in manifest_of(workdir)["starts"]] == [0, step, step + 1]
 
     assert main.main([*SETTINGS, "--workdir", str(whole), "--config.train.steps=6"]) == 0
-    for two, one in zip(figures_of(workdir)[:6], figures_of(whole), strict=True):
-        # Each process fed its share: the same batches and latents as one process has, to within rounding, which grows.
+    for two, one in zip(metrics_of(workdir)[:6], metrics_of(whole), strict=True):
+        # Each process feeds its part of the same batches and latents. The results differ by rounding, which grows.
         np.testing.assert_allclose(two["loss_d"], one["loss_d"], rtol=1e-3)
         np.testing.assert_allclose(two["d_real"], one["d_real"], rtol=1e-3)
 
 
-def test_when_one_of_two_dies_the_other_ends_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_if_one_of_two_processes_dies_the_other_exits_and_the_run_can_resume(tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     processes = _start_two(workdir, "--config.train.steps=100000")
     _wait_for_steps(workdir, processes, steps=10)  # So the checkpoint of step 4 or 8 is whole.
@@ -88,19 +88,19 @@ def test_when_one_of_two_dies_the_other_ends_and_the_run_goes_on(tmp_path: Path)
     ends = [process.communicate(timeout=90) for process in processes]
     assert processes[0].returncode == -signal.SIGKILL
     assert processes[1].returncode != 0, ends
-    more = f"--config.train.steps={len(figures_of(workdir)) + 2}"
+    more = f"--config.train.steps={len(metrics_of(workdir)) + 2}"
     assert main.main([*SETTINGS, "--workdir", str(workdir), more]) == 0
     assert manifest_of(workdir)["status"] == "complete"
     assert [environment["device"]["processes"] for environment in environments_of(workdir)] == [2, 1]
     assert FAULTS["process-lost"].code == "not 0, within a minute"
 
 
-def test_processes_that_are_not_alike_are_refused_by_name(tmp_path: Path) -> None:
+def test_processes_with_different_settings_are_refused(tmp_path: Path) -> None:
     processes = _start_two(tmp_path / "run", others=("--config.seed=1", "--config.train.steps=5"))
     ends = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [2, 2], ends
     assert "error: process 1 is not as the first one (first | here): seed: 0 | 1; train.steps: 12 | 5\n" in ends[1][1]
-    assert "error: process 1 has other settings, pictures or versions than the first; it has said which\n" in ends[0][1]
+    assert "error: process 1 has other settings, images or versions than the first; it has listed them\n" in ends[0][1]
     assert not (tmp_path / "run").exists()
 
 
@@ -115,7 +115,7 @@ def test_processes_that_are_not_alike_are_refused_by_name(tmp_path: Path) -> Non
         ),
     ],
 )
-def test_half_a_word_about_processes_is_refused(
+def test_incomplete_process_flags_are_refused(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main.main([*SETTINGS, "--workdir", str(tmp_path), *arguments]) == 2
@@ -124,7 +124,7 @@ def test_half_a_word_about_processes_is_refused(
     assert error.count("\n") == 1
 
 
-def test_devices_of_several_hosts_without_a_word_about_them_are_refused(
+def test_devices_of_several_processes_without_flags_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(jax, "process_count", lambda: 2)
@@ -134,7 +134,7 @@ def test_devices_of_several_hosts_without_a_word_about_them_are_refused(
 
 
 def test_the_devices_are_those_that_jax_finds_first() -> None:
-    """A TPU or a GPU is used without being named: nothing in the package chooses a platform."""
+    """A TPU or a GPU is used without a setting: nothing in the package chooses a platform."""
     chooses = re.compile(r"jax_platforms?\b|devices\([\"']|backend=|default_device\b", re.IGNORECASE)
     sources = [*(ROOT / "sharingan_jax").rglob("*.py"), ROOT / "main.py", *(ROOT / "configs").glob("*.py")]
     assert not [(path.name, found.group()) for path in sources for found in chooses.finditer(path.read_text())]
@@ -151,7 +151,7 @@ def test_the_devices_are_those_that_jax_finds_first() -> None:
         ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
     ],
 )
-def test_a_launcher_says_whether_there_are_several(
+def test_a_launchers_variables_show_whether_there_are_several_processes(
     variables: dict[str, str], several: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():

@@ -181,7 +181,7 @@ def _shrink_load_config(monkeypatch: pytest.MonkeyPatch) -> None:
 def _train_the_experiments(checkout: Path) -> None:
     """Run the command of docs/experiments.md that takes an hour, on tiny networks."""
     if not (checkout / "runs" / "post").exists():
-        words = ["python", "-m", "experiments.post", "train", "--pictures", "my_images", "--runs", "runs/post"]
+        words = ["python", "-m", "experiments.post", "train", "--images", "my_images", "--runs", "runs/post"]
         assert not _run([*words, *TINY, WHOLE_BATCHES, *SHORT])
 
 

@@ -1,4 +1,4 @@
-"""A run from the command line: what it leaves, how it continues, and how it ends."""
+"""A run from the command line: the files it leaves, how it resumes, and how it ends."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def _without_time(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in record.items() if key != "time"} for record in records]
 
 
-def test_a_run_leaves_everything_that_is_promised(whole_run: Path) -> None:
+def test_a_run_leaves_every_promised_file(whole_run: Path) -> None:
     for name in ("config.json", "manifest.json", "metrics.jsonl", "losses.png", "real_vs_fake.png", "training.gif"):
         assert (whole_run / name).stat().st_size > 0, name
     assert [path.name for path in sorted((whole_run / "samples").iterdir())] == [
@@ -49,11 +49,11 @@ def test_a_run_leaves_everything_that_is_promised(whole_run: Path) -> None:
     assert sorted(int(path.name) for path in (whole_run / "checkpoints").iterdir() if path.name.isdigit()) == [4, 8, 12]
     assert list((whole_run / "events").glob("*tfevents*"))
     assert not [path for path in whole_run.rglob(".*") if path.is_file() and path.suffix in (".png", ".json", ".gif")]
-    with Image.open(whole_run / "training.gif") as film:
-        assert film.n_frames == 3  # type: ignore[attr-defined]
+    with Image.open(whole_run / "training.gif") as gif:
+        assert gif.n_frames == 3  # type: ignore[attr-defined]
 
 
-def test_every_step_has_one_line_of_figures(whole_run: Path) -> None:
+def test_every_step_has_one_line_of_metrics(whole_run: Path) -> None:
     records = _metrics(whole_run)
     assert [record["step"] for record in records] == list(range(1, STEPS + 1))
     assert [record["epoch"] for record in records] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
@@ -64,7 +64,7 @@ def test_every_step_has_one_line_of_figures(whole_run: Path) -> None:
     assert times == sorted(times)
 
 
-def test_the_manifest_says_what_the_run_was(whole_run: Path, pictures: Path) -> None:
+def test_the_manifest_describes_the_run(whole_run: Path, image_folder: Path) -> None:
     manifest = manifest_of(whole_run)
     assert manifest["status"] == "complete"
     assert manifest["step"] == STEPS
@@ -74,7 +74,7 @@ def test_the_manifest_says_what_the_run_was(whole_run: Path, pictures: Path) -> 
     assert environment["device"]["count"] == 1
     assert environment["versions"]["jax"]
     assert environment["versions"]["tensorflow"] != "not installed"
-    assert manifest["images_seen"] == 4 * 20  # Four epochs of 8, 8 and 4 pictures.
+    assert manifest["images_seen"] == 4 * 20  # Four epochs of 8, 8 and 4 images.
     assert manifest["wall_seconds"] > 0
     assert environment["host_threads"] == manifest["config"]["train"]["host_threads"] > 0
     assert environment["xla_flags"] == os.environ["XLA_FLAGS"]
@@ -82,25 +82,25 @@ def test_the_manifest_says_what_the_run_was(whole_run: Path, pictures: Path) -> 
     assert manifest["data"]["count"] == 20
     assert manifest["data"]["skipped"] == 1
     assert sorted(json.loads((whole_run / "data.json").read_text())["files"]) == sorted(
-        path.name for path in pictures.glob("*.png")
+        path.name for path in image_folder.glob("*.png")
     )
 
 
-def test_a_manifest_alone_runs_the_run_again(whole_run: Path, tmp_path: Path) -> None:
+def test_a_manifest_alone_repeats_the_run(whole_run: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     assert main.main(["--config", str(whole_run / "manifest.json"), "--workdir", str(again)]) == 0
     assert manifest_of(again)["digest"] == manifest_of(whole_run)["digest"]
     assert _without_time(_metrics(again)) == _without_time(_metrics(whole_run))
 
 
-def test_diff_tells_what_two_runs_have_of_each_others(
-    whole_run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_diff_compares_settings_images_and_metrics(
+    whole_run: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     twin, other = tmp_path / "twin", tmp_path / "other"
     shutil.copytree(whole_run, twin)
     assert main.main(["diff", str(whole_run), str(twin)]) == 0
     assert "metrics: the same floats at all 12 common steps, 1 to 12\n" in capsys.readouterr().out
-    assert main.main(train_arguments(pictures, other, "--config.seed=1", "--config.train.steps=4")) == 0
+    assert main.main(train_arguments(image_folder, other, "--config.seed=1", "--config.train.steps=4")) == 0
     capsys.readouterr()
     assert main.main(["diff", str(whole_run), str(other)]) == 1
     out = capsys.readouterr().out
@@ -110,63 +110,63 @@ def test_diff_tells_what_two_runs_have_of_each_others(
     assert main.main(["diff", str(whole_run), str(tmp_path / "none")]) == 2
 
 
-def test_a_log_has_the_originals_lines(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(train_arguments(pictures, tmp_path / "run", "--config.train.steps=4", "--config.log.every=2")) == 0
+def test_a_log_has_the_originals_lines(image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(train_arguments(image_folder, tmp_path / "run", "--config.train.steps=4", "--config.log.every=2")) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].endswith("1 files are not pictures and were skipped")
+    assert out[0].endswith("1 files are not images and were skipped")
     assert out[1].startswith("[1/2][2/3]  Loss_D: ")
     assert "step 4/4" in out[2]
     assert "digest" in out[3]
 
 
-def test_stopping_and_asking_for_more_gives_the_bits_of_one_run(pictures: Path, whole_run: Path, tmp_path: Path) -> None:
+def test_a_run_extended_twice_is_bitwise_identical_to_one_run(image_folder: Path, whole_run: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     for steps in (5, 7, STEPS):
-        assert main.main(train_arguments(pictures, workdir, f"--config.train.steps={steps}")) == 0
+        assert main.main(train_arguments(image_folder, workdir, f"--config.train.steps={steps}")) == 0
     assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
     assert _without_time(_metrics(workdir)) == _without_time(_metrics(whole_run))
     last = "samples/step_000012.png"
     assert (workdir / last).read_bytes() == (whole_run / last).read_bytes()
 
 
-def test_when_files_are_written_changes_no_bit(pictures: Path, whole_run: Path, tmp_path: Path) -> None:
+def test_writing_files_at_other_steps_changes_no_bit(image_folder: Path, whole_run: Path, tmp_path: Path) -> None:
     quiet = [
         "--config.sample.every=100",
         "--config.checkpoint.every=7",
         "--config.log.tensorboard=False",
         "--config.train.steps_per_dispatch=3",
     ]
-    assert main.main(train_arguments(pictures, tmp_path / "run", *quiet)) == 0
+    assert main.main(train_arguments(image_folder, tmp_path / "run", *quiet)) == 0
     assert manifest_of(tmp_path / "run")["digest"] == manifest_of(whole_run)["digest"]
     assert not (tmp_path / "run" / "events").exists()
 
 
-def test_eight_devices_are_one_from_the_command_line_too(pictures: Path, tmp_path: Path) -> None:
+def test_eight_devices_equal_one_from_the_command_line(image_folder: Path, tmp_path: Path) -> None:
     for devices in (1, 8):
         more = [f"--config.train.devices={devices}", "--config.data.last_batch=drop", "--config.train.steps=4"]
-        assert main.main(train_arguments(pictures, tmp_path / str(devices), *more)) == 0
+        assert main.main(train_arguments(image_folder, tmp_path / str(devices), *more)) == 0
         assert environments_of(tmp_path / str(devices))[-1]["device"]["count"] == devices
     for one, eight in zip(_metrics(tmp_path / "1"), _metrics(tmp_path / "8"), strict=True):
-        # Rounding grows from step to step: 1e-7 at the first, still below a thousandth at the fourth.
+        # Rounding differences grow from step to step: 1e-7 at the first, still below a thousandth at the fourth.
         np.testing.assert_allclose(eight["loss_d"], one["loss_d"], rtol=1e-3)
         np.testing.assert_allclose(eight["loss_g"], one["loss_g"], rtol=1e-3)
 
 
-def test_a_finished_run_started_again_stays_as_it_is(whole_run: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_finished_run_started_again_stays_as_it_is(whole_run: Path, image_folder: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(whole_run, workdir)
-    assert main.main(train_arguments(pictures, workdir)) == 0
+    assert main.main(train_arguments(image_folder, workdir)) == 0
     assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
     assert _metrics(workdir) == _metrics(whole_run)
 
 
-def test_metrics_cut_short_by_a_crash_are_made_whole(pictures: Path, whole_run: Path, tmp_path: Path) -> None:
+def test_metrics_truncated_by_a_crash_are_completed(image_folder: Path, whole_run: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
-    assert main.main(train_arguments(pictures, workdir, "--config.train.steps=8")) == 0
+    assert main.main(train_arguments(image_folder, workdir, "--config.train.steps=8")) == 0
     ninth = json.dumps({**_metrics(workdir)[-1], "step": 9, "loss_d": 1.0})
     with (workdir / "metrics.jsonl").open("a") as file:
         file.write(ninth + '\n{"step": 10, "epo')
-    assert main.main(train_arguments(pictures, workdir)) == 0
+    assert main.main(train_arguments(image_folder, workdir)) == 0
     assert _without_time(_metrics(workdir)) == _without_time(_metrics(whole_run))
 
 
@@ -174,26 +174,26 @@ def test_metrics_cut_short_by_a_crash_are_made_whole(pictures: Path, whole_run: 
     ("line", "message"),
     [
         (None, "has no record of step 1, and the last checkpoint is of step 12"),
-        ("null", "line 4: no record of a step"),
-        ('{"loss_d": 1}', "line 4: no record of a step"),
-        ('{"step": 4, "loss_d": NaN}', "line 4: NaN is no figure"),
-        ('{"step": 4}', "line 4: no record of a step"),
+        ("null", "line 4: not the record of a step"),
+        ('{"loss_d": 1}', "line 4: not the record of a step"),
+        ('{"step": 4, "loss_d": NaN}', "line 4: NaN is not a value of a metric"),
+        ('{"step": 4}', "line 4: not the record of a step"),
         ("the one before", "has no record of step 4"),
         ("\udcff", "line 4: 'utf-8' codec can't decode"),
     ],
 )
-def test_records_that_were_spoilt_are_named_and_nothing_is_written(
-    pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str | None, message: str
+def test_damaged_records_are_named_and_nothing_is_written(
+    image_folder: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str | None, message: str
 ) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(whole_run, workdir)
     metrics = workdir / "metrics.jsonl"
     lines = metrics.read_text().splitlines()
-    spoilt = lines[2] if line == "the one before" else line
-    text = "" if spoilt is None else "\n".join([*lines[:3], spoilt, *lines[4:], ""])
+    damaged = lines[2] if line == "the one before" else line
+    text = "" if damaged is None else "\n".join([*lines[:3], damaged, *lines[4:], ""])
     metrics.write_bytes(text.encode("utf-8", "surrogateescape"))
     before = {path.name: path.read_bytes() for path in workdir.iterdir() if path.is_file()}
-    assert main.main(train_arguments(pictures, workdir, "--config.train.steps=16")) == 2
+    assert main.main(train_arguments(image_folder, workdir, "--config.train.steps=16")) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -203,14 +203,14 @@ def test_records_that_were_spoilt_are_named_and_nothing_is_written(
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [("--config.seed=5", "of other settings; use those it was made with"), ("", "of other pictures; use those it was made with")],
+    [("--config.seed=5", "of other settings; use those it was made with"), ("", "of other images; use those it was made with")],
 )
-def test_a_checkpoint_alone_knows_its_settings_and_pictures(
-    pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, message: str
+def test_a_checkpoint_alone_identifies_its_settings_and_images(
+    image_folder: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, message: str
 ) -> None:
-    workdir, others = tmp_path / "run", tmp_path / "pictures"
+    workdir, others = tmp_path / "run", tmp_path / "images"
     shutil.copytree(whole_run, workdir)
-    shutil.copytree(pictures, others)
+    shutil.copytree(image_folder, others)
     for name in ("config.json", "manifest.json"):
         (workdir / name).unlink()
     if not change:
@@ -239,53 +239,51 @@ def _empty(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_flip_bytes, _truncate, _empty])
-def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_leads_to_the_same_bits(
-    pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+def test_a_damaged_checkpoint_is_quarantined_and_the_one_before_it_gives_the_same_bits(
+    image_folder: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
 ) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(whole_run, workdir)
     damage(workdir / "checkpoints" / "12")
-    assert main.main(train_arguments(pictures, workdir)) == 0
+    assert main.main(train_arguments(image_folder, workdir)) == 0
     out = capsys.readouterr().out
-    assert f"it is now {workdir / 'damaged' / 'step-12'}, and the run goes on from step 8\n" in out
+    assert f"it is now {workdir / 'damaged' / 'step-12'}, and the run continues from step 8\n" in out
     assert FAULTS["damaged"].is_shown_in(out)
     assert (workdir / "damaged" / "step-12").is_dir()
     assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
     assert _without_time(_metrics(workdir)) == _without_time(_metrics(whole_run))
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is(
-    pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_run_with_only_damaged_checkpoints_is_left_unchanged(
+    image_folder: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(whole_run, workdir)
     for folder in (workdir / "checkpoints").iterdir():
         _flip_bytes(folder)
-    assert main.main(train_arguments(pictures, workdir)) == 2
+    assert main.main(train_arguments(image_folder, workdir)) == 2
     assert FAULTS["all-damaged"].is_shown_in(capsys.readouterr().err)
     assert _metrics(workdir) == _metrics(whole_run)
 
 
-def test_a_second_start_in_a_folder_that_trains_is_refused(
-    pictures: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
+def test_a_second_start_during_training_is_refused(
+    image_folder: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with lock_folder(RunFolder(whole_run)):
-        assert main.main(train_arguments(pictures, whole_run)) == 2
+        assert main.main(train_arguments(image_folder, whole_run)) == 2
     assert FAULTS["second-start"].is_shown_in(capsys.readouterr().err)
 
 
-def test_pictures_that_are_not_finite_stop_the_run_by_name(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_non_finite_samples_stop_the_run(image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = ["--config.optim.gen.lr=1e38", "--config.sample.every=1", "--config.checkpoint.every=1"]
-    assert main.main(train_arguments(pictures, tmp_path / "run", *more)) == 2
+    assert main.main(train_arguments(image_folder, tmp_path / "run", *more)) == 2
     assert "step 1: G's images are not finite after it" in capsys.readouterr().err
     assert manifest_of(tmp_path / "run")["status"] == "failed"
     assert not [path for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()]
 
 
-def test_weights_that_are_not_finite_are_named_before_they_are_saved(pictures: Path, tmp_path: Path) -> None:
-    config = smoke_config(data__source="folder", data__path=str(pictures), train__batch_size="8")
+def test_non_finite_weights_are_named_and_not_saved(image_folder: Path, tmp_path: Path) -> None:
+    config = smoke_config(data__source="folder", data__path=str(image_folder), train__batch_size="8")
     setup = setup_run(config, load_dataset_from_config(config.data), read_existing(RunFolder(tmp_path / "run")))
     state = jax.device_get(setup.trainer.init(0))
     checkpoints = SharedCheckpoints(setup.folder, setup.processes, keep=1, identity={})
@@ -299,17 +297,19 @@ def test_weights_that_are_not_finite_are_named_before_they_are_saved(pictures: P
     assert not setup.folder.checkpoints.exists()
 
 
-def test_other_files_among_the_samples_are_passed_over(pictures: Path, whole_run: Path, tmp_path: Path) -> None:
+def test_other_files_among_the_samples_are_ignored(image_folder: Path, whole_run: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(whole_run, workdir)
     (workdir / "samples" / "step_best.png").write_bytes(b"mine")
-    assert main.main(train_arguments(pictures, workdir)) == 0
+    assert main.main(train_arguments(image_folder, workdir)) == 0
 
 
-def test_a_dry_run_says_what_the_run_would_refuse(pictures: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(train_arguments(pictures, whole_run, "--dry-run", "--config.train.steps=5")) == 2
+def test_a_dry_run_refuses_what_the_run_would_refuse(
+    image_folder: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(train_arguments(image_folder, whole_run, "--dry-run", "--config.train.steps=5")) == 2
     assert "is at step 12, past train.steps=5" in capsys.readouterr().err
-    assert main.main(train_arguments(pictures, whole_run / "config.json", "--dry-run")) == 2
+    assert main.main(train_arguments(image_folder, whole_run / "config.json", "--dry-run")) == 2
     assert "config.json is a file; give the name of a folder" in capsys.readouterr().err
 
 
@@ -322,30 +322,30 @@ def test_a_dry_run_says_what_the_run_would_refuse(pictures: Path, whole_run: Pat
     ],
 )
 def test_another_run_in_the_same_folder_is_refused(
-    pictures: Path, whole_run: Path, capsys: pytest.CaptureFixture[str], change: str, message: str
+    image_folder: Path, whole_run: Path, capsys: pytest.CaptureFixture[str], change: str, message: str
 ) -> None:
-    assert main.main(train_arguments(pictures, whole_run, change)) == 2
+    assert main.main(train_arguments(image_folder, whole_run, change)) == 2
     assert message in capsys.readouterr().err
 
 
-def test_changed_pictures_are_refused(
-    pictures: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_changed_images_are_refused(
+    image_folder: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path in pictures.glob("*.png"):
+    for path in image_folder.glob("*.png"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     Image.new("RGB", (40, 40)).save(tmp_path / "07.png")
     assert main.main(train_arguments(tmp_path, whole_run)) == 2
     error = capsys.readouterr().err
-    assert "the pictures have changed since the run began (first: then, second: now): 07.png: other contents; put them" in error
-    assert FAULTS["pictures"].is_shown_in(error)
+    assert "the images have changed since the run started (first: then, second: now): 07.png: other contents; put them" in error
+    assert FAULTS["images"].is_shown_in(error)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_good_checkpoint(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workdir = tmp_path / "run"
     more = ["--config.optim.disc.lr=1e8", "--config.checkpoint.every=1", "--config.sample.every=1"]
-    assert main.main(train_arguments(pictures, workdir, *more)) == 2
+    assert main.main(train_arguments(image_folder, workdir, *more)) == 2
     error = capsys.readouterr().err
     records = _metrics(workdir)
     failed = len(records) + 1
@@ -356,21 +356,23 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     assert manifest_of(workdir)["status"] == "failed"
 
 
-def test_a_partial_last_batch_is_kept_and_resumes_to_the_bit(pictures: Path, tmp_path: Path) -> None:
+def test_a_run_with_partial_last_batches_resumes_to_the_same_bits(image_folder: Path, tmp_path: Path) -> None:
     digests = []
     for name, stops in (("one", [6]), ("two", [4, 6])):
         for steps in stops:
             more = ["--config.train.batch_size=9", f"--config.train.steps={steps}"]
-            assert main.main(train_arguments(pictures, tmp_path / name, *more)) == 0
+            assert main.main(train_arguments(image_folder, tmp_path / name, *more)) == 0
         digests.append(manifest_of(tmp_path / name)["digest"])
     assert digests[0] == digests[1]
     assert _metrics(tmp_path / "one")[2]["epoch"] == 1
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_the_same_command_goes_on(pictures: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_a_signal_saves_and_the_same_command_resumes(
+    image_folder: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     workdir = tmp_path / "run"
-    command = [sys.executable, str(ROOT / "main.py"), *train_arguments(pictures, workdir, "--config.checkpoint.every=100000")]
+    command = [sys.executable, str(ROOT / "main.py"), *train_arguments(image_folder, workdir, "--config.checkpoint.every=100000")]
     command += ["--config.train.steps=100000", "--config.sample.every=100000"]
     process = subprocess.Popen(command, env=dict(os.environ), stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
@@ -387,6 +389,6 @@ def test_a_signal_saves_and_the_same_command_goes_on(pictures: Path, tmp_path: P
     assert manifest_of(workdir)["step"] == stopped
     assert manifest_of(workdir)["status"] == "stopped"
     total = f"--config.train.steps={stopped + 3}"
-    assert main.main(train_arguments(pictures, workdir, total)) == 0
-    assert main.main(train_arguments(pictures, tmp_path / "whole", total)) == 0
+    assert main.main(train_arguments(image_folder, workdir, total)) == 0
+    assert main.main(train_arguments(image_folder, tmp_path / "whole", total)) == 0
     assert manifest_of(workdir)["digest"] == manifest_of(tmp_path / "whole")["digest"]

@@ -1,4 +1,4 @@
-"""A run done again: the same to the bit, or what differs first and what has changed since."""
+"""`verify` repeats a run: bitwise identical, or the first difference and what has changed since the run."""
 
 import json
 import shutil
@@ -28,18 +28,20 @@ def _change_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path.write_text(json.dumps(value))
 
 
-def test_a_run_is_verified_whole_and_in_part_and_only_read(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_repeats_a_whole_run_or_a_part_and_writes_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents_of(run)
     digest = json.loads((run / "manifest.json").read_text())["digest"]
     assert main.main(["verify", "--workdir", str(run)]) == 0
-    told = f"bitwise identical: the metrics of steps 1 to 12, the tensors after 4, 8, 12; digest {digest}\n"
-    assert told in capsys.readouterr().out
+    expected = f"bitwise identical: the metrics of steps 1 to 12, the tensors after 4, 8, 12; digest {digest}\n"
+    assert expected in capsys.readouterr().out
     assert main.main(["verify", "--workdir", str(run), "--from", "4", "--to", "8"]) == 0
     assert "bitwise identical: the metrics of steps 5 to 8, the tensors after 8; digest " in capsys.readouterr().out
     assert contents_of(run) == before
 
 
-def test_what_differs_first_is_named(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_names_the_first_difference(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     draw = step.draw_latents
 
     def other_latents(key: jax.Array, *, step: jax.Array, count: int, nz: int) -> jax.Array:
@@ -56,7 +58,7 @@ def test_what_differs_first_is_named(run: Path, monkeypatch: pytest.MonkeyPatch,
     assert "nothing that the run recorded has changed since: " in out
 
 
-def test_records_and_conditions_that_were_others_are_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_names_changed_records_and_environments(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = (run / "metrics.jsonl").read_text().splitlines()
     record = json.loads(lines[9]) | {"loss_d": 0.5}
     (run / "metrics.jsonl").write_text("\n".join([*lines[:9], json.dumps(record), *lines[10:], ""]))
@@ -82,7 +84,7 @@ def test_records_and_conditions_that_were_others_are_named(run: Path, capsys: py
     ) in out
 
 
-def test_what_cannot_be_held_against_anything_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_refuses_missing_records_and_damaged_checkpoints(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = run / "metrics.jsonl"
     lines = metrics.read_text().splitlines()
     metrics.write_text("\n".join([*lines[:6], *lines[7:], ""]))
@@ -96,9 +98,9 @@ def test_what_cannot_be_held_against_anything_is_said(run: Path, capsys: pytest.
     assert str(run / "checkpoints") in capsys.readouterr().err
 
 
-def test_pictures_that_changed_are_named(run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_names_changed_images(run: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     others = tmp_path / "others"
-    shutil.copytree(pictures, others)
+    shutil.copytree(image_folder, others)
     Image.new("RGB", (40, 40)).save(others / "07.png")
     assert main.main(["verify", "--workdir", str(run), f"--config.data.path={others}"]) == 1
     assert (
@@ -115,7 +117,7 @@ def test_pictures_that_changed_are_named(run: Path, pictures: Path, tmp_path: Pa
         (["--config.seed=1"], "--config.seed: verify takes its settings from the run in --workdir. Only data.path, "),
     ],
 )
-def test_a_span_that_is_not_there_is_one_line(
+def test_verify_refuses_steps_without_a_checkpoint_in_one_line(
     whole_run: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
 ) -> None:
     assert main.main(["verify", "--workdir", str(whole_run), *more]) == 2

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.parse import parse
-from sharingan_jax.config.schema import identity, known_keys, to_dict
+from sharingan_jax.config.schema import KINDS, identity, to_dict
 from sharingan_jax.errors import UserError
 
 DEFAULT = ROOT / "configs" / "default.py"
@@ -44,7 +44,7 @@ def test_the_five_experiments_are_the_posts() -> None:
         ("batch_size", "5", "batch_size: no such setting. Did you mean train.batch_size?"),
         ("train.lr", "5", "train.lr: no such setting. Did you mean optim.gen.lr or optim.disc.lr?"),
         ("zzzzzz", "5", "zzzzzz: no such setting. `sharingan-jax train --help` lists every setting."),
-        ("optim.gen", "5", "optim.gen is a group of settings. Set one of optim.gen.lr, optim.gen.b1"),
+        ("optim.gen", "5", "optim.gen='5': expected a group of settings: optim.gen.lr, optim.gen.b1"),
         ("train.steps", "many", "train.steps='many': expected a whole number."),
         ("train.steps", "1.5", "train.steps=1.5: expected a whole number."),
         ("train.steps", "-1", "train.steps=-1: expected at least 0 and at most 2147483647."),
@@ -72,6 +72,9 @@ def test_the_five_experiments_are_the_posts() -> None:
         ("optim.gen.lr", "1e999", "optim.gen.lr=inf: expected above 0"),
         ("model.gen.width", "5000", "model.gen.width=5000: expected at least 1 and at most 4096"),
         ("optim.disc.eps", "0", "optim.disc.eps=0.0: expected above 0"),
+        ("model.gen.arch", "dcgn", "model.gen.arch='dcgn': expected"),
+        ("model.disc.norm_position", "pre_activ", "expected one of post_activation, pre_activation"),
+        ("train.ema_half_life", "-1", "train.ema_half_life=-1.0: expected at least 0"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_helps(key: str, text: str, message: str) -> None:
@@ -92,7 +95,7 @@ def test_a_group_that_is_a_number_is_named() -> None:
         parse({**to_dict(load_config(DEFAULT)), "loss": 3})
 
 
-def test_overrides_are_read_as_the_kind_that_stands_there() -> None:
+def test_overrides_are_read_as_the_type_of_their_setting() -> None:
     config = load_config(
         DEFAULT,
         [
@@ -131,9 +134,9 @@ def test_a_missing_file_names_its_neighbours() -> None:
         load_config(ROOT / "configs" / "defualt.py")
 
 
-def test_what_does_not_move_numbers_is_no_part_of_a_runs_identity() -> None:
+def test_settings_that_change_no_number_are_not_part_of_a_runs_identity() -> None:
     keys = set(identity(load_config(DEFAULT, [("model.ghost_batches", "5"), ("model.dtype", "bfloat16")])))
-    assert set(known_keys()) - keys == {
+    assert set(KINDS) - keys == {
         "data.path", "data.data_dir", "train.epochs", "train.steps", "train.steps_per_dispatch", "train.devices",
         "train.host_threads", "train.deterministic", "train.seeds", "train.stacked_seeds",
         "sample.every", "sample.columns", "checkpoint.every", "checkpoint.keep", "log.every", "log.tensorboard",

@@ -1,4 +1,4 @@
-"""A configuration is found by name, path, run folder or mapping, and overrides are read by the kind of their setting."""
+"""A configuration is found by name, path, run folder or mapping, and overrides are read by the type of their setting."""
 
 import json
 import shutil
@@ -52,7 +52,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", [SMOKE, to_dict(SMOKE), ConfigDict(to_dict(SMOKE))], ids=["Config", "dict", "ConfigDict"])
-def test_settings_are_a_source_and_stay_as_they_were(source: Config | dict) -> None:
+def test_settings_are_a_source_and_are_not_changed(source: Config | dict) -> None:
     assert load_config(source, {"train.steps": 3}).train.steps == 3
     assert load_config(source) == SMOKE
 
@@ -81,11 +81,13 @@ def test_a_configuration_builds_on_another_by_name(tmp_path: Path) -> None:
         ("notes.txt", "--config=notes.txt: expected a .py file, a run's folder, or its config.json or manifest.json."),
         ("empty", "--config=empty: expected a configuration, got a folder without a run."),
         (3, "config: expected a name, a path or settings, got int."),
-        ("list.json", "list.json: expected a JSON object of settings, got a list."),
+        ("list.json", "list.json: expected a JSON object, got a list"),
         ("torn.json", "torn.json: not readable as JSON: "),
     ],
 )
-def test_a_source_that_is_none_is_one_line(source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_source_is_a_one_line_error(
+    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     for name, text in {"notes.txt": "", "list.json": "[]", "torn.json": "{"}.items():
@@ -110,7 +112,7 @@ def test_a_source_that_is_none_is_one_line(source: str, message: str, tmp_path: 
         *[("log.tensorboard", word, False) for word in ("no", "off", "0", "false", "False", False)],
     ],
 )
-def test_a_value_is_read_as_the_kind_of_its_setting(key: str, value: object, expected: object) -> None:
+def test_a_value_is_read_as_the_type_of_its_setting(key: str, value: object, expected: object) -> None:
     group, _, name = key.rpartition(".")
     config = load_config("smoke", {"data.source": "folder", "data.path": "x", key: value})
     for part in group.split("."):

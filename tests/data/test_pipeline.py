@@ -18,7 +18,7 @@ PLAN = BatchPlan(11, batch_size=4, seed=1, last_batch="keep")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ListDataset(ImageDataset):
-    """A new kind of dataset: the images lie in a list, and only `gather` knows it."""
+    """Another kind of dataset: the images are in a list, which only `gather` reads."""
 
     images: list[np.ndarray]
 

@@ -21,11 +21,11 @@ def _load(source: str, **changes: Any) -> ImageDataset:
     return load_dataset_from_config(DataConfig(source=source, last_batch="keep", **{**given, **changes}))
 
 
-def test_a_folder_is_read_in_the_order_of_relative_names(picture_folder: Path) -> None:
-    deeper = picture_folder / "a" / "b"
+def test_a_folder_is_read_in_the_order_of_relative_names(mixed_folder: Path) -> None:
+    deeper = mixed_folder / "a" / "b"
     deeper.mkdir(parents=True)
-    shutil.move(picture_folder / "03.png", deeper / "x.PNG")
-    dataset = _load("folder", path=str(picture_folder))
+    shutil.move(mixed_folder / "03.png", deeper / "x.PNG")
+    dataset = _load("folder", path=str(mixed_folder))
     assert dataset.count == 30
     assert dataset.names == tuple(sorted(dataset.names))
     assert dataset.names[-1] == "a/b/x.PNG"
@@ -33,9 +33,9 @@ def test_a_folder_is_read_in_the_order_of_relative_names(picture_folder: Path) -
     assert dataset.gather([0]).dtype == np.uint8
 
 
-def test_moving_the_folder_keeps_the_digest_and_changing_an_image_changes_it(picture_folder: Path) -> None:
-    before = _load("folder", path=str(picture_folder))
-    moved = picture_folder.rename(picture_folder.parent / "elsewhere")
+def test_moving_the_folder_keeps_the_digest_and_changing_an_image_changes_it(mixed_folder: Path) -> None:
+    before = _load("folder", path=str(mixed_folder))
+    moved = mixed_folder.rename(mixed_folder.parent / "elsewhere")
     assert _load("folder", path=str(moved)).digest == before.digest
     Image.new("RGB", (50, 50)).save(moved / "07.png")
     assert _load("folder", path=str(moved)).digest != before.digest
@@ -47,29 +47,29 @@ def test_the_digest_never_changes() -> None:
     assert _load("emblems", channels=1).digest == "4ddf0a87d24eb4c51cd44e95abd4d7a196b33e29bb676edbec156535f48a9cfe"
 
 
-def test_files_that_are_not_images_are_skipped_and_listed(picture_folder: Path) -> None:
-    (picture_folder / "notes.txt").write_text("hello")
-    (picture_folder / "no_ending").write_text("hello")
-    (picture_folder / "paper.pdf").write_bytes(b"%PDF-1.4 a format Pillow writes and cannot read")
-    (picture_folder / "film.mpg").write_bytes(b"a format Pillow knows by name only")
-    (picture_folder / ".hidden.png").write_text("not looked at")
-    dataset = _load("folder", path=str(picture_folder))
+def test_files_that_are_not_images_are_skipped_and_listed(mixed_folder: Path) -> None:
+    (mixed_folder / "notes.txt").write_text("hello")
+    (mixed_folder / "no_ending").write_text("hello")
+    (mixed_folder / "paper.pdf").write_bytes(b"%PDF-1.4 a format Pillow writes and cannot read")
+    (mixed_folder / "film.mpg").write_bytes(b"a format Pillow knows by name only")
+    (mixed_folder / ".hidden.png").write_text("not looked at")
+    dataset = _load("folder", path=str(mixed_folder))
     assert dataset.count == 30
     assert dataset.skipped == ("film.mpg", "no_ending", "notes.txt", "paper.pdf")
 
 
-def test_linked_folders_are_read_once(picture_folder: Path, tmp_path: Path) -> None:
+def test_linked_folders_are_read_once(mixed_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "links"
     folder.mkdir()
-    (folder / "there").symlink_to(picture_folder)
-    (picture_folder / "back").symlink_to(picture_folder)
+    (folder / "there").symlink_to(mixed_folder)
+    (mixed_folder / "back").symlink_to(mixed_folder)
     assert _load("folder", path=str(folder)).count == 30
 
 
-def test_a_broken_image_is_an_error_with_its_name(picture_folder: Path) -> None:
-    (picture_folder / "zz.jpg").write_bytes(b"\xff\xd8 nonsense")
+def test_a_broken_image_is_an_error_with_its_name(mixed_folder: Path) -> None:
+    (mixed_folder / "zz.jpg").write_bytes(b"\xff\xd8 nonsense")
     with pytest.raises(UserError, match=r"zz\.jpg: expected an image that Pillow can read, got: "):
-        _load("folder", path=str(picture_folder))
+        _load("folder", path=str(mixed_folder))
 
 
 def test_missing_and_empty_folders_and_files_are_errors_with_their_names(tmp_path: Path) -> None:
@@ -92,17 +92,17 @@ def test_emblems_know_their_classes() -> None:
 
 
 def test_load_dataset_takes_a_name_a_path_or_a_text(
-    picture_folder: Path, monkeypatch: pytest.MonkeyPatch, prepared_set: str
+    mixed_folder: Path, monkeypatch: pytest.MonkeyPatch, prepared_set: str
 ) -> None:
     assert load_dataset("emblems").digest == _load("emblems", size=64).digest
-    expected = _load("folder", path=str(picture_folder), size=64)
-    monkeypatch.setenv("HOME", str(picture_folder.parent))
-    for source in (picture_folder, str(picture_folder), f"~{os.sep}{picture_folder.name}", Path("~") / picture_folder.name):
+    expected = _load("folder", path=str(mixed_folder), size=64)
+    monkeypatch.setenv("HOME", str(mixed_folder.parent))
+    for source in (mixed_folder, str(mixed_folder), f"~{os.sep}{mixed_folder.name}", Path("~") / mixed_folder.name):
         assert load_dataset(source).digest == expected.digest
-    assert load_dataset(picture_folder, size=32, channels=1).gather([0, 1]).shape == (2, 32, 32, 1)
+    assert load_dataset(mixed_folder, size=32, channels=1).gather([0, 1]).shape == (2, 32, 32, 1)
     assert load_dataset("tfds:tiny_eyes", split="train[:5]", data_dir=prepared_set).count == 5
-    picture_folder.rename(picture_folder.parent / "emblems")
-    monkeypatch.chdir(picture_folder.parent)
+    mixed_folder.rename(mixed_folder.parent / "emblems")
+    monkeypatch.chdir(mixed_folder.parent)
     assert load_dataset(Path("emblems")).digest == load_dataset("./emblems").digest == expected.digest
 
 

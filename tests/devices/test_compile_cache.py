@@ -1,4 +1,4 @@
-"""Compiled programs are found again by the next start, change no bit, and never stand in its way."""
+"""The next start uses the compiled programs, they change no bit, and a damaged cache never stops a start."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from sharingan_jax.devices.compile_cache import WHOLE, cache_folder, keep_compil
 
 
 def _train(workdir: Path, cache: Path) -> tuple[str, str]:
-    """Trains in a process of its own, with `cache` as the user's; returns the digest and what it complained of."""
-    told = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
-    environment = {name: value for name, value in os.environ.items() if name not in told}
+    """Train in another process, with `cache` as the user's cache folder. Return the digest and stderr."""
+    inherited = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
+    environment = {name: value for name, value in os.environ.items() if name not in inherited}
     command = [sys.executable, str(ROOT / "main.py"), "--config", str(ROOT / "configs" / "smoke.py"), *TINY]
     done = subprocess.run(
         [*command, "--config.train.steps=1", "--config.log.tensorboard=False", "--workdir", str(workdir)],
@@ -26,20 +26,20 @@ def _train(workdir: Path, cache: Path) -> tuple[str, str]:
     return done.stdout.split("digest ")[1].split()[0], done.stderr
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the folder's place is told by XDG_CACHE_HOME")
-def test_the_next_start_finds_the_programs_and_half_of_one_is_made_anew(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="XDG_CACHE_HOME is Linux's")
+def test_the_next_start_uses_cached_programs_and_recompiles_a_truncated_one(tmp_path: Path) -> None:
     first, _ = _train(tmp_path / "first", tmp_path / "cache")
     (folder,) = (tmp_path / "cache" / "sharingan_jax").iterdir()
     assert folder.stat().st_mode & 0o77 == 0
     (half,) = folder.glob("jit_run_steps*-cache")
     half.write_bytes(half.read_bytes()[:-1000])
-    second, complaints = _train(tmp_path / "second", tmp_path / "cache")
+    second, warnings = _train(tmp_path / "second", tmp_path / "cache")
     assert second == first
-    assert "cache" not in complaints
+    assert "cache" not in warnings
     assert compile_cache._is_whole(half.read_bytes())
 
 
-def test_what_is_not_whole_goes_and_what_is_whole_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncated_entries_are_deleted_and_whole_ones_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, half = tmp_path / "a-cache", tmp_path / "b-cache"
     whole.write_bytes(zlib.compress(bytes(10_000)))
     half.write_bytes(zlib.compress(os.urandom(10_000))[:5000])
@@ -52,7 +52,7 @@ def test_what_is_not_whole_goes_and_what_is_whole_is_read_once(tmp_path: Path, m
     assert whole.exists()
 
 
-def test_those_longest_unused_make_room(tmp_path: Path) -> None:
+def test_the_least_recently_used_entries_are_deleted_first(tmp_path: Path) -> None:
     for age, name in enumerate(("new", "old", "older")):
         path = tmp_path / f"{name}-cache"
         path.write_bytes(zlib.compress(os.urandom(1000)))
@@ -61,7 +61,7 @@ def test_those_longest_unused_make_room(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.glob("*-cache")} == {"new-cache", "old-cache"}
 
 
-def test_another_folder_or_none_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_cache_folder_or_none_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "mine"))
     keep_compiled()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "mine")
@@ -72,7 +72,7 @@ def test_another_folder_or_none_is_left_alone(tmp_path: Path, monkeypatch: pytes
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
-def test_the_folder_is_where_the_system_keeps_such(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_in_the_systems_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/itachi")
     monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
     monkeypatch.setattr(sys, "platform", "linux")

@@ -1,4 +1,4 @@
-"""What decides roundings is said: the host threads are settled before JAX starts, and a checkout knows its commit."""
+"""The environment that decides rounding: threads and flags are pinned before JAX starts, and the commit is recorded."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from sharingan_jax.devices import environment
 from sharingan_jax.errors import UserError
 
 
-def test_threads_are_what_is_asked_for_else_what_is_recorded_else_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_the_setting_or_the_recorded_number_or_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NPROC", raising=False)
     cores = environment.host_threads()
     assert cores == len(os.sched_getaffinity(0))
@@ -54,7 +54,7 @@ def test_a_jax_with_other_settings_is_refused_by_name() -> None:
         ([], "True", "", ""),
     ],
 )
-def test_gpus_are_made_deterministic_where_there_may_be_one(
+def test_gpus_are_made_deterministic_if_a_gpu_plugin_is_installed(
     plugins: list[str], asked: str, before: str, after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in plugins:
@@ -70,10 +70,10 @@ def test_gpus_are_made_deterministic_where_there_may_be_one(
     assert os.environ["XLA_FLAGS"] == after
 
 
-@pytest.mark.skipif(shutil.which("taskset") is None or environment.host_threads() == 1, reason="wants taskset and two cores")
+@pytest.mark.skipif(shutil.which("taskset") is None or environment.host_threads() == 1, reason="needs taskset and two cores")
 def test_a_run_has_the_same_bits_on_fewer_cores(tmp_path: Path) -> None:
-    """A machine with other cores repeats a run, because the run sets and records its threads, which do enter its bits."""
-    # The tests' eight virtual devices make the pool eight threads large whatever is asked for.
+    """The number of threads changes the bits, so a run sets and records it. Then a machine with other cores can repeat it."""
+    # With the tests' eight virtual devices the pool always has eight threads.
     inside = ("XLA_FLAGS", "NPROC", "JAX_COMPILATION_CACHE_DIR")
     outside = {name: value for name, value in os.environ.items() if name not in inside}
 

@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system, where the C library can do that."""
+"""Freed memory is returned to the system if the C library can do that."""
 
 import ctypes
 import sys
@@ -9,7 +9,7 @@ import pytest
 from sharingan_jax.devices.memory import trim_malloc
 
 
-def test_freed_blocks_are_given_back_once_where_there_is_a_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_freed_memory_is_returned_if_the_c_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(malloc_trim=asked.append))
@@ -18,7 +18,7 @@ def test_freed_blocks_are_given_back_once_where_there_is_a_way(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
-def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+def test_other_platforms_do_nothing(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())  # As musl's, which has no such function.
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())  # musl has no such function.
     trim_malloc()

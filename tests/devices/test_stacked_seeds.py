@@ -1,4 +1,4 @@
-"""Seeds side by side: which devices have them, and that these exchange nothing."""
+"""Stacked seeds: which devices train them, and that these exchange nothing."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ from sharingan_jax.gan.state import TrainState, digest
 
 
 @pytest.mark.parametrize(("seeds", "expected"), [(8, 8), (16, 8), (6, 6), (12, 6), (9, 3), (11, 1), (2, 2)])
-def test_left_to_itself_it_takes_as_many_of_eight_devices_as_divide_the_seeds(seeds: int, expected: int) -> None:
+def test_by_default_stacked_seeds_use_as_many_of_eight_devices_as_divide_them(seeds: int, expected: int) -> None:
     assert seeds_mesh(0, seeds=seeds).size == expected
 
 
@@ -27,7 +27,7 @@ def test_devices_that_do_not_divide_the_seeds_are_refused() -> None:
         seeds_mesh(9, seeds=9)
 
 
-def test_it_takes_as_many_as_the_seeds_began_on_and_a_part_of_them_no_more() -> None:
+def test_resumed_seeds_use_their_initial_devices_and_a_part_of_them_no_more() -> None:
     assert seeds_mesh(0, seeds=8, initial_devices=2).size == 2
     assert seeds_mesh(0, seeds=8, initial_devices=3).size == 8
     assert seeds_mesh(4, seeds=8, initial_devices=2).size == 4

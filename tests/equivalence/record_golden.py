@@ -1,11 +1,12 @@
-"""Records what the PyTorch oracle does, so that the comparison runs where torch is absent.
+"""Record the steps of the PyTorch oracle, so that the comparison also runs without torch.
 
     python tests/equivalence/record_golden.py
 
-Writes golden.npz beside this file: fifty steps in float64 of each of the post's experiments on a system two channels wide, with
-the weights before (float32, as PyTorch draws them) and, after the last step, every weight, statistic, vector and moment; and
-golden.json: versions, and the digest that the test holds the arrays to. Experiments that differ in β or length only move the
-same weights (here this is checked, to the bit), which are then kept once, under the first one's name.
+Writes two files into this folder. golden.npz holds fifty steps in float64 of each of the post's experiments on a system two
+channels wide: the metrics, the weights before (float32, as PyTorch draws them) and, after the last step, every weight,
+statistic, vector and moment. golden.json holds the versions, and the digest that the test checks. Experiments that differ only
+in β or in length end with bitwise identical weights. This is checked here, and the weights are stored once, under the first
+one's name.
 """
 
 import json
@@ -26,7 +27,7 @@ TWIN = {"modified_loss": "baseline", "stabilised_long": "stabilised", "stabilise
 
 
 def golden_digest(arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, in the order of names."""
+    """Return the SHA-256 over names, dtypes, shapes and bytes, in the order of names."""
     total = sha256()
     for name in sorted(arrays):
         total.update(f"{name} {arrays[name].dtype} {arrays[name].shape}\n".encode())
@@ -35,7 +36,7 @@ def golden_digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def record() -> dict[str, np.ndarray]:
-    """`<experiment>/initial/<name>`, `<experiment>/final/<name>`, `<experiment>/figures/<figure>` [50]."""
+    """Return `<experiment>/initial/<name>`, `<experiment>/final/<name>` and `<experiment>/figures/<metric>` [50]."""
     import torch
 
     arrays: dict[str, np.ndarray] = {}
@@ -43,8 +44,8 @@ def record() -> dict[str, np.ndarray]:
         config = small_config(experiment)
         torch.manual_seed(0)
         initial = make_oracle(config, None, dtype="float32").networks()
-        final, figures = replay_oracle(config, initial, steps=STEPS)
-        arrays |= {f"{experiment}/figures/{name}": values for name, values in figures.items()}
+        final, metrics = replay_oracle(config, initial, steps=STEPS)
+        arrays |= {f"{experiment}/figures/{name}": values for name, values in metrics.items()}
         parts = {f"initial/{name}": array for name, array in initial.items()} | {
             f"final/{name}": array for name, array in final.items()
         }

@@ -5,7 +5,7 @@
     python tests/equivalence/record_runs.py --only smoke --force  replace a case: its numbers have changed on purpose
     python tests/equivalence/record_runs.py --renamed             tensors have new names: replace names and digests only
 
-Writes recorded_runs.json beside this file. For each run it holds every metric of every step, the manifest's digest, and for each
+Writes recorded_runs.json into this folder. For each run it holds every metric of every step, the manifest's digest, and for each
 tensor of the last checkpoint its dtype, shape, SHA-256, norm and two projections. `test_recorded_runs.py` repeats the runs and
 compares. Every run is a `python main.py` of its own, because the number of threads and devices is fixed when JAX starts.
 """
@@ -118,12 +118,12 @@ def conditions() -> dict[str, Any]:
         lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
     except OSError:
         lines = []
-    told = {name.strip().lower(): value.strip() for name, _, value in reversed(lines)}
-    instructions = told.get("flags") or told.get("features") or ""
+    entries = {name.strip().lower(): value.strip() for name, _, value in reversed(lines)}
+    instructions = entries.get("flags") or entries.get("features") or ""
     return {
         "versions": {name: metadata.version(name) for name in PACKAGES},
         "processor": {
-            "name": told.get("model name", "unknown"),
+            "name": entries.get("model name", "unknown"),
             "instructions": sha256(instructions.encode()).hexdigest()[:12],
         },
     }
@@ -300,7 +300,7 @@ def _differences_of_metric(name: str, was: Sequence[Any], now: Sequence[Any], *,
             same = index >= FIRST_STEPS or abs(a - b) <= METRICS_RTOL * abs(a)
         if not same:
             yield f"{name} of record {index + 1}: {a!r} recorded, {b!r} found"
-            return  # The first one tells where it began.
+            return  # The first difference is enough.
 
 
 # --- The file. ---
@@ -361,12 +361,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = cache  # Empty, so that every program is compiled by today's code.
         for name in names:
-            began = time.monotonic()
+            start = time.monotonic()
             new = record(name)
             cases = read_recording()  # Again, because another recorder may have added cases meanwhile.
             cases[name] = renamed(cases[name], new) if flags.renamed else new
             write_recording(cases)  # After each case, so that an interrupted recording keeps the finished ones.
-            print(f"{name}: {time.monotonic() - began:.1f} s", flush=True)
+            print(f"{name}: {time.monotonic() - start:.1f} s", flush=True)
     print(f"{RECORDING.name}: {len(cases)} cases, {RECORDING.stat().st_size / 1e3:.0f} kB")
     return 0
 

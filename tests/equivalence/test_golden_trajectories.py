@@ -1,5 +1,5 @@
-"""Fifty steps of each experiment beside what the PyTorch oracle was recorded to do, with or without torch; and the proof that
-the comparison notices when any one of the proven facts is broken."""
+"""Fifty steps of each experiment against the recorded steps of the PyTorch oracle, with or without torch. Deliberate errors
+show that the comparison detects each of them."""
 
 import json
 from collections.abc import Callable
@@ -38,19 +38,19 @@ def _recorded(experiment: str, part: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): array for name, array in _golden().items() if name.startswith(prefix)}
 
 
-def test_the_recording_is_the_one_that_was_made() -> None:
+def test_the_recorded_arrays_have_their_recorded_digest() -> None:
     assert golden_digest(_golden()) == json.loads((HERE / "golden.json").read_text())["digest"]
 
 
 def _worst_difference(experiment: str) -> tuple[float, str]:
-    ours, figures = replay_ours(small_config(experiment), _recorded(experiment, "initial"), steps=STEPS)
+    ours, metrics = replay_ours(small_config(experiment), _recorded(experiment, "initial"), steps=STEPS)
     found = relative_differences(ours, _recorded(experiment, "final"))
-    found |= relative_differences(figures, _recorded(experiment, "figures"))
+    found |= relative_differences(metrics, _recorded(experiment, "figures"))
     return max((difference, name) for name, difference in found.items())
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_fifty_steps_are_the_recorded_ones(experiment: str) -> None:
+def test_fifty_steps_equal_the_recorded_ones(experiment: str) -> None:
     assert _worst_difference(experiment) < (1e-8, "")
 
 
@@ -63,7 +63,7 @@ def _clip(config: Any) -> optax.GradientTransformation:
 
 
 def _mixed_batch(gan: Gan, disc: NetState, *, real: jax.Array, fake: jax.Array) -> Any:
-    """D's update on real and fake pictures in one forward pass, whose statistics are those of both."""
+    """Update D on real and fake images in one forward pass, so that they share batch statistics."""
     assert gan.axis_name is None
 
     def loss_of(params: Any) -> Any:
@@ -80,7 +80,7 @@ def _mixed_batch(gan: Gan, disc: NetState, *, real: jax.Array, fake: jax.Array) 
     return NetState(optax.apply_updates(disc.params, updates), buffers, opt), metrics
 
 
-BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+ERRORS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "batch norm's momentum 0.9": lambda patch: patch.setattr(layers.BatchNorm, "momentum", 0.9),
     "batch norm's eps 1e-3": lambda patch: patch.setattr(layers.BatchNorm, "eps", 1e-3),
     "no power iteration": lambda patch: patch.setattr(
@@ -104,13 +104,13 @@ def _stopped(sigma: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     return lambda self, kernel, *, mode: jax.lax.stop_gradient(sigma(self, kernel, mode=mode))
 
 
-def _stopped_up(form: Any) -> Convolutions:
-    forms = convolutions(form)
-    return forms._replace(open=lambda x, kernel: forms.open(x, jax.lax.stop_gradient(kernel)))
+def _stopped_up(conv_impl: Any) -> Convolutions:
+    maps = convolutions(conv_impl)
+    return maps._replace(project_up=lambda x, kernel: maps.project_up(x, jax.lax.stop_gradient(kernel)))
 
 
-@pytest.mark.parametrize("breakage", BREAKAGES)
-def test_a_broken_fact_is_noticed(breakage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    BREAKAGES[breakage](monkeypatch)
-    # Ten thousand times the tolerance, at the least: nothing that is broken hides just above it.
+@pytest.mark.parametrize("error", ERRORS)
+def test_each_deliberate_error_is_found(error: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ERRORS[error](monkeypatch)
+    # At least ten thousand times the tolerance, so no error is close to it.
     assert _worst_difference("stabilised") > (1e-4, "")

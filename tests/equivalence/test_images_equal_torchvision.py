@@ -12,7 +12,7 @@ from sharingan_jax.gan.step import scale_images
 
 
 def _resized_and_cropped(path: Path, size: int) -> np.ndarray:
-    """Pillow alone, written from the reference: resize the shorter side to `size`, then cut out the centre."""
+    """Resize the shorter side to `size` with Pillow alone, then crop the centre. Written from the reference."""
     image = Image.open(path).convert("RGB")
     short, long = min(image.size), max(image.size)
     sides = {short: size, long: int(size * long / short)}

@@ -36,18 +36,18 @@ def test_every_tensor_is_drawn_from_the_originals_distribution() -> None:
     compared = 0
     for name in sides[1][0]:
         ours, theirs = (np.concatenate([draw[name].ravel() for draw in side]).astype(np.float64) for side in sides)
-        if ours.std() == 0 or theirs.std() == 0:  # Biases, running statistics and counters begin as constants.
+        if ours.std() == 0 or theirs.std() == 0:  # Biases, running statistics and counters start as constants.
             np.testing.assert_array_equal(ours, theirs, err_msg=name)
             continue
         compared += 1
         error = theirs.std() / np.sqrt(len(theirs))
-        # Six standard errors: with 28 tensors a false alarm once in ten million; the seeds are fixed besides.
+        # Six standard errors: with 28 tensors, one false alarm in ten million. The seeds are also fixed.
         assert abs(ours.mean() - theirs.mean()) < 6 * np.sqrt(2) * error, name
         np.testing.assert_allclose(ours.std(), theirs.std(), rtol=6 / np.sqrt(len(theirs)), err_msg=name)
         assert stats.ks_2samp(ours, theirs).pvalue > 1e-4, name
     assert compared == 10 + 7 + 9 + 9  # kernels, batch-norm scales, u and v of the nine normalised layers
 
 
-def test_the_comparison_would_notice_another_spread() -> None:
+def test_the_comparison_detects_another_spread() -> None:
     theirs = 0.02 * np.random.RandomState(0).standard_normal(20_000)
     assert stats.ks_2samp(1.1 * theirs, 0.02 * np.random.RandomState(1).standard_normal(20_000)).pvalue < 1e-4

@@ -1,4 +1,4 @@
-"""Each layer beside PyTorch's in float64, forward and backward: relative differences under 1e-10."""
+"""Each layer against PyTorch's in float64, forward and backward: relative differences under 1e-10."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,13 +13,13 @@ from sharingan_jax.config.schema import AdamConfig
 from sharingan_jax.gan.losses import bce_disc, bce_gen
 from sharingan_jax.gan.optim import build_optimizer, clip_by_global_norm
 from sharingan_jax.interop.tensor_table import Tensor
-from sharingan_jax.model.convolutions import close, convolutions, open_
+from sharingan_jax.model.convolutions import convolutions, project_down, project_up
 from sharingan_jax.model.functional import Net
 from sharingan_jax.model.layers import BatchNorm, SpectralConv, l2_normalise, leaky_relu
 from sharingan_jax.rng import NamedNormals
 
 torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
-pytest.importorskip("pytorch_reference.oracle")  # It keeps Triton out before anything of torch's asks for it.
+pytest.importorskip("pytorch_reference.oracle")  # It hides Triton before torch imports it.
 
 TOLERANCE = 1e-10
 DOWN, UP = (Tensor("to", "kernel", "weight", layout, is_buffer=False) for layout in ("conv", "transposed"))
@@ -55,8 +55,8 @@ CONVOLUTIONS: dict[str, tuple[Callable[..., jax.Array], Tensor, int, tuple[int, 
     "down, winograd": (convolutions("winograd").down, DOWN, 16, (2, 1), "conv2d"),
     "up, direct": (convolutions("direct").up, UP, 8, (2, 1), "conv_transpose2d"),
     "up, winograd": (convolutions("winograd").up, UP, 8, (2, 1), "conv_transpose2d"),
-    "close": (close, DOWN, 4, (1, 0), "conv2d"),
-    "open": (open_, UP, 1, (1, 0), "conv_transpose2d"),
+    "project down": (project_down, DOWN, 4, (1, 0), "conv2d"),
+    "project up": (project_up, UP, 1, (1, 0), "conv_transpose2d"),
 }
 
 
@@ -65,14 +65,14 @@ def test_convolutions(name: str) -> None:
     convolve, row, side, (stride, padding), function = CONVOLUTIONS[name]
     x, kernel = _random(3, side, side, 5), _random(4, 4, 5, 6, seed=1)
     y, pull = jax.vjp(convolve, jnp.asarray(x), jnp.asarray(kernel))
-    weight, picture = _random(*y.shape, seed=2), _nchw(x)
+    weight, image = _random(*y.shape, seed=2), _nchw(x)
     theirs = torch.tensor(row.to_torch(kernel), requires_grad=True)
-    result = getattr(torch.nn.functional, function)(picture, theirs, None, stride, padding)
+    result = getattr(torch.nn.functional, function)(image, theirs, None, stride, padding)
     result.backward(_nchw(weight).detach())
     grad_x, grad_kernel = pull(jnp.asarray(weight))
     _check(
         {"y": y, "x": grad_x, "kernel": grad_kernel},
-        {"y": _nhwc(result), "x": _nhwc(picture.grad), "kernel": row.from_torch(theirs.grad.numpy())},
+        {"y": _nhwc(result), "x": _nhwc(image.grad), "kernel": row.from_torch(theirs.grad.numpy())},
     )
 
 
@@ -97,13 +97,13 @@ def test_spectral_normalisation_over_several_calls(direction: str) -> None:
         x = _random(2, side, side, 5, seed=call)
         (grads, grad_x), (y, buffers) = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, jnp.asarray(x), buffers)
         layer.zero_grad()
-        picture = _nchw(x)
-        result = layer(picture)
+        image = _nchw(x)
+        result = layer(image)
         (result**2).sum().backward()
         _check(
             {"y": y, "kernel": grads["kernel"], "x": grad_x, **buffers},
             {
-                "y": _nhwc(result), "kernel": row.from_torch(layer.weight_orig.grad.numpy()), "x": _nhwc(picture.grad),
+                "y": _nhwc(result), "kernel": row.from_torch(layer.weight_orig.grad.numpy()), "x": _nhwc(image.grad),
                 "u": layer.weight_u.numpy(), "v": V.from_torch(layer.weight_v.numpy()),
             },
         )  # fmt: skip
@@ -118,7 +118,7 @@ def _normals() -> NamedNormals:
     return NamedNormals(lambda _, shape: jnp.asarray(rng.standard_normal(shape)))
 
 
-def test_batch_norm_with_batch_statistics_and_its_running_ones() -> None:
+def test_batch_norm_with_batch_and_running_statistics() -> None:
     bn = BatchNorm(5, normals=_normals())
     layer = torch.nn.BatchNorm2d(5).double()
     layer.weight.data = torch.tensor(np.asarray(bn.scale[...]))
@@ -126,19 +126,19 @@ def test_batch_norm_with_batch_statistics_and_its_running_ones() -> None:
         x, weight = _random(3, 4, 2, 5, seed=call) * 3 + 1, _random(3, 4, 2, 5, seed=10 + call)
         y, pull = jax.vjp(lambda x: bn(x, mode="batch"), jnp.asarray(x))
         bn(jnp.asarray(x), mode="train")
-        picture = _nchw(x)
-        result = layer(picture)
+        image = _nchw(x)
+        result = layer(image)
         result.backward(_nchw(weight).detach())
         _check(
             {"y": y, "x": pull(jnp.asarray(weight))[0], "mean": bn.mean[...], "var": bn.var[...]},
-            {"y": _nhwc(result), "x": _nhwc(picture.grad), "mean": layer.running_mean.numpy(), "var": layer.running_var.numpy()},
+            {"y": _nhwc(result), "x": _nhwc(image.grad), "mean": layer.running_mean.numpy(), "var": layer.running_var.numpy()},
         )
     layer.eval()
     _check({"y": bn(jnp.asarray(x), mode="running")}, {"y": _nhwc(layer(_nchw(x)))})
 
 
-def test_batch_norm_in_groups_is_data_parallels() -> None:
-    """Each replica normalises with its own part's statistics, and only the first one's running statistics are kept."""
+def test_ghost_batches_equal_data_parallel() -> None:
+    """Each replica normalises with its own part's statistics, and only the first replica's running statistics are kept."""
     bn = BatchNorm(5, ghost_batches=2, normals=_normals())
     first, second = (torch.nn.BatchNorm2d(5).double() for _ in range(2))
     for layer in (first, second):
@@ -151,12 +151,12 @@ def test_batch_norm_in_groups_is_data_parallels() -> None:
         y, pull, buffers = jax.vjp(
             lambda x, buffers=buffers: net.apply(params, buffers, x, mode="train"), jnp.asarray(x), has_aux=True
         )
-        picture = _nchw(x)
-        result = torch.cat([layer(part) for layer, part in zip((first, second), picture.chunk(2), strict=True)])
+        image = _nchw(x)
+        result = torch.cat([layer(part) for layer, part in zip((first, second), image.chunk(2), strict=True)])
         result.backward(_nchw(weight).detach())
         _check(
             {"y": y, "x": pull(jnp.asarray(weight))[0], **buffers},
-            {"y": _nhwc(result), "x": _nhwc(picture.grad), "mean": first.running_mean.numpy(), "var": first.running_var.numpy()},
+            {"y": _nhwc(result), "x": _nhwc(image.grad), "mean": first.running_mean.numpy(), "var": first.running_var.numpy()},
         )
 
 

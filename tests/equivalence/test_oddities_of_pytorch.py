@@ -1,4 +1,4 @@
-"""Where PyTorch, or the original's use of it, does something one would not expect: seen in the oracle, and where ours stands."""
+"""Surprising behaviour of PyTorch, or of the original's use of it: shown in the oracle, and what ours does."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def training() -> Any:
     return make_oracle(small_config("stabilised"), None, dtype="float32")
 
 
-def test_bce_loss_stops_at_a_hundred_and_its_gradient_dies_where_ours_is_exact() -> None:
+def test_bce_loss_is_clamped_at_a_hundred_without_gradient_and_ours_is_exact() -> None:
     logits = torch.tensor([-200.0], requires_grad=True)
     loss = torch.nn.functional.binary_cross_entropy(torch.sigmoid(logits), torch.ones(1))
     loss.backward()
@@ -40,7 +40,7 @@ LOGITS = [-120.0, -95.0, -40.0, -29.0, -25.0, -3.0, 0.0, 0.5, 8.0, 20.0, 60.0, 1
 
 @pytest.mark.parametrize("label", [0, 1])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_clamped_loss_is_bce_losss_value_and_gradient_to_its_ends(label: int, dtype: str) -> None:
+def test_the_clamped_loss_has_the_value_and_gradient_of_bce_loss_everywhere(label: int, dtype: str) -> None:
     logits = torch.tensor(LOGITS, dtype=getattr(torch, dtype), requires_grad=True)
     target = torch.full_like(logits, label).detach()
     losses = torch.nn.functional.binary_cross_entropy(torch.sigmoid(logits), target, reduction="none")
@@ -48,12 +48,12 @@ def test_the_clamped_loss_is_bce_losss_value_and_gradient_to_its_ends(label: int
     with jax.enable_x64(dtype == "float64"):
         ours, pull = jax.vjp(lambda logits: clamped_bce(logits, label), jnp.asarray(LOGITS, dtype))
         (grads,) = pull(jnp.ones_like(ours))
-    # 1 − p has few digits where p is near 1, and log(1 − p) fewer; at 8 in float32 four are left.
+    # 1 − p has few digits if p is close to 1, and log(1 − p) has fewer: at a logit of 8 in float32, four.
     np.testing.assert_allclose(ours, losses.detach(), rtol=1e-3 if dtype == "float32" else 1e-10, atol=1e-30)
     np.testing.assert_allclose(grads, logits.grad, rtol=1e-3 if dtype == "float32" else 1e-6, atol=1e-30)
 
 
-def test_bce_loss_teaches_d_nothing_of_a_fake_that_it_is_sure_is_real_and_ours_does() -> None:
+def test_bce_loss_gives_d_no_gradient_for_a_fake_it_calls_real_and_ours_does() -> None:
     logits = torch.tensor([17.5], requires_grad=True)  # σ is 1 in float32 from 16.7 on.
     loss = torch.nn.functional.binary_cross_entropy(torch.sigmoid(logits), torch.zeros(1))
     loss.backward()
@@ -64,24 +64,24 @@ def test_bce_loss_teaches_d_nothing_of_a_fake_that_it_is_sure_is_real_and_ours_d
     np.testing.assert_array_equal(clamped, [0.0])
 
 
-def test_a_discriminator_that_calls_everything_real_stays_so_with_bce_loss_and_learns_from_logits() -> None:
-    """The end of some of the original's runs, from a D that is sure of every picture: nothing moves it, nor G, any more."""
+def test_a_discriminator_that_calls_everything_real_is_stuck_with_bce_loss_and_learns_from_logits() -> None:
+    """Some of the original's runs end like this: D is certain that every image is real, and neither D nor G learns any more."""
     config = {name: small_config("baseline", loss__name=name) for name in ("bce", "bce_clamped")}
     torch.manual_seed(1)
     initial = make_oracle(config["bce"], None, dtype="float32").networks()
     initial["dis.11.weight"] = 4 * np.abs(initial["dis.11.weight"])
     for name in ("dis.4", "dis.7", "dis.10"):
         initial[f"{name}.bias"] = np.full_like(initial[f"{name}.bias"], 10.0)
-    figures = {name: replay_ours(config[name], initial, steps=12, dtype="float32")[1] for name in config}
-    figures["torch"] = replay_oracle(config["bce"], initial, steps=12, dtype="float32")[1]
+    metrics = {name: replay_ours(config[name], initial, steps=12, dtype="float32")[1] for name in config}
+    metrics["torch"] = replay_oracle(config["bce"], initial, steps=12, dtype="float32")[1]
     for stuck in ("torch", "bce_clamped"):
-        np.testing.assert_array_equal(figures[stuck]["loss_d"], 100.0)
-        np.testing.assert_array_equal(figures[stuck]["grad_norm_d"], 0.0)
-        np.testing.assert_array_equal(figures[stuck]["grad_norm_g"], 0.0)
-    assert figures["bce"]["loss_d"][-1] < 0.95 * figures["bce"]["loss_d"][0]
+        np.testing.assert_array_equal(metrics[stuck]["loss_d"], 100.0)
+        np.testing.assert_array_equal(metrics[stuck]["grad_norm_d"], 0.0)
+        np.testing.assert_array_equal(metrics[stuck]["grad_norm_g"], 0.0)
+    assert metrics["bce"]["loss_d"][-1] < 0.95 * metrics["bce"]["loss_d"][0]
 
 
-def test_clipping_adds_a_millionth_to_the_norm_where_optax_does_not() -> None:
+def test_clipping_adds_a_millionth_to_the_norm_and_optax_does_not() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1).double())
     parameter.grad = torch.tensor([10.0]).double()
     torch.nn.utils.clip_grad_norm_([parameter], 5.0)
@@ -108,7 +108,7 @@ def test_batch_norm_normalises_with_one_variance_and_keeps_another() -> None:
     np.testing.assert_allclose(layer.running_var.numpy(), 0.9 + 0.1 * 2)  # the unbiased one, 2
 
 
-def test_looking_at_the_originals_pictures_moves_its_u_and_statistics_and_looking_at_ours_does_not(training: Any) -> None:
+def test_sampling_the_original_changes_its_u_and_statistics_and_sampling_ours_does_not(training: Any) -> None:
     z = batch(1)[1].astype(np.float32)
     before = training.networks()
     with torch.no_grad():
@@ -124,11 +124,11 @@ def test_looking_at_the_originals_pictures_moves_its_u_and_statistics_and_lookin
     ours = [sample_images(gan, state.gen, jnp.asarray(z), statistics="batch") for _ in range(2)]
     np.testing.assert_array_equal(*ours)
     assert digest(state) == at_start
-    # The original's first look comes after one more power iteration than its last training step took: other pictures.
+    # Sampling the original takes one more power iteration than its last training step did, so its images differ.
     assert np.abs(first.numpy().transpose(0, 2, 3, 1) - ours[0]).max() > 1e-3
 
 
-def test_the_original_draws_its_samples_with_the_statistics_of_the_batch_drawn(training: Any) -> None:
+def test_the_original_samples_with_the_statistics_of_the_batch(training: Any) -> None:
     z = torch.tensor(batch(1)[1].astype(np.float32))[:, :, None, None]
     with torch.no_grad():
         together, alone = training.gen(z)[:2].numpy(), training.gen(z[:2]).numpy()

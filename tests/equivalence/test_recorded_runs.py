@@ -1,5 +1,5 @@
-"""Whole runs compute the numbers that were recorded: bit for bit with the versions and the processor of the recording, else
-close to them in the first steps.
+"""Whole runs compute the recorded numbers: bit for bit with the versions and the processor of the recording, else close to
+them in the first steps.
 
 `python -m pytest tests/equivalence/test_recorded_runs.py -m "not slow"` leaves out the cases that take longer.
 """
@@ -47,7 +47,7 @@ def test_a_run_computes_the_recorded_numbers(name: str, ending: str, tmp_path: P
 
 
 def test_this_machine_compares_bit_for_bit() -> None:
-    """Shows, as a skip, that the cases above were compared to rounding only."""
+    """Skip, with the reason, if the cases above were compared to rounding only."""
     others = {name: case["conditions"] for name, case in RECORDED.items() if case["conditions"] != conditions()}
     if others:
         pytest.skip(f"compared to rounding only: here {conditions()}; recorded {others}")
@@ -126,7 +126,7 @@ def test_a_tensor_is_described_by_its_values_and_not_by_its_layout() -> None:
     assert describe_tensor(array + np.float32(1e-6))[2] != described[2]
 
 
-def test_new_names_are_taken_over_only_with_the_same_numbers() -> None:
+def test_new_names_are_accepted_only_with_the_same_numbers() -> None:
     old = RECORDED["smoke"]
     new = copy.deepcopy(old)
     _another_name(new["runs"]["run"])

@@ -1,4 +1,4 @@
-"""Whole steps beside the PyTorch oracle, from the same weights, pictures and latents."""
+"""Whole steps against the PyTorch oracle, from the same weights, images and latents."""
 
 import numpy as np
 import pytest
@@ -24,20 +24,20 @@ CONV_IMPLS = {"baseline": "winograd", "stabilised_modified": "winograd"}
 
 
 @pytest.mark.parametrize(("experiment", "loss"), [*((name, "bce") for name in EXPERIMENTS), ("stabilised", "bce_clamped")])
-def test_fifty_steps_in_float64_move_every_number_alike(experiment: str, loss: str) -> None:
+def test_every_number_is_equal_after_fifty_steps_in_float64(experiment: str, loss: str) -> None:
     config = small_config(experiment, conv_impl=CONV_IMPLS.get(experiment, "direct"), loss__name=loss)
     torch.manual_seed(1)
     initial = make_oracle(config, None).networks()
-    (ours, our_figures), (theirs, their_figures) = (
+    (ours, our_metrics), (theirs, their_metrics) = (
         replay(config, initial, steps=STEPS) for replay in (replay_ours, replay_oracle)
     )
-    found = relative_differences(ours, theirs) | relative_differences(our_figures, their_figures)
+    found = relative_differences(ours, theirs) | relative_differences(our_metrics, their_metrics)
     worst = max(found, key=lambda name: found[name])
     assert found[worst] < 1e-8, (worst, found[worst])
 
 
 @pytest.mark.parametrize("experiment", ["baseline", "stabilised_modified"])
-def test_batch_norm_before_the_activation_too(experiment: str) -> None:
+def test_steps_with_batch_norm_before_the_activation_are_equal(experiment: str) -> None:
     config = small_config(experiment, **PRE_ACTIVATION)
     torch.manual_seed(1)
     initial = make_oracle(config, None).networks()
@@ -45,35 +45,35 @@ def test_batch_norm_before_the_activation_too(experiment: str) -> None:
     assert max(relative_differences(ours, theirs).values()) < 1e-8
 
 
-def test_statistics_of_parts_of_the_batch_are_those_of_data_parallel() -> None:
+def test_steps_with_ghost_batches_equal_data_parallel() -> None:
     config = small_config("stabilised", model__ghost_batches="2")
     torch.manual_seed(1)
     training = make_oracle(config, None)
     initial = training.networks()
     for net in (training.gen, training.disc):
         oracle.replicate(net, 2)
-    figures = [training.step(*(oracle.as_torch(real), torch.tensor(z))) for real, z in (batch(k, count=6) for k in (1, 2, 3))]
-    ours, our_figures = replay_ours(config, initial, steps=3, count=6)
+    metrics = [training.step(*(oracle.as_torch(real), torch.tensor(z))) for real, z in (batch(k, count=6) for k in (1, 2, 3))]
+    ours, our_metrics = replay_ours(config, initial, steps=3, count=6)
     assert max(relative_differences(ours, training.tensors()).values()) < 1e-8
-    np.testing.assert_allclose(our_figures["loss_g"], [row["loss_g"] for row in figures], rtol=1e-8)
+    np.testing.assert_allclose(our_metrics["loss_g"], [row["loss_g"] for row in metrics], rtol=1e-8)
     whole, _ = replay_ours(small_config("stabilised"), initial, steps=3, count=6)
     assert max(relative_differences(whole, training.tensors()).values()) > 1e-3
 
 
-def test_a_step_at_full_width_on_pictures_in_float64_moves_every_number_alike() -> None:
-    """The published system itself, 64 channels wide, on 25 emblems; the fifty steps are of a narrow one, for time."""
+def test_every_number_is_equal_after_a_step_at_full_width_in_float64() -> None:
+    """The published system, 64 channels wide, on 25 emblems. The fifty steps use a narrow system to save time."""
     config = small_config("stabilised", width=64, conv_impl="winograd", model__nz="100")
     torch.manual_seed(2)
     initial = make_oracle(config, None, dtype="float32").networks()
-    (ours, our_figures), (theirs, their_figures) = (
+    (ours, our_metrics), (theirs, their_metrics) = (
         replay(config, initial, steps=1, count=25, source=emblem_batch) for replay in (replay_ours, replay_oracle)
     )
-    found = relative_differences(ours, theirs) | relative_differences(our_figures, their_figures)
+    found = relative_differences(ours, theirs) | relative_differences(our_metrics, their_metrics)
     worst = max(found, key=lambda name: found[name])
     assert found[worst] < 1e-8, (worst, found[worst])
 
 
-def test_at_full_width_the_first_step_in_float32_reports_the_same() -> None:
+def test_the_first_losses_at_full_width_in_float32_are_equal() -> None:
     config = small_config("baseline", width=64, conv_impl="winograd", model__nz="100")
     torch.manual_seed(2)
     initial = make_oracle(config, None, dtype="float32").networks()
@@ -82,12 +82,12 @@ def test_at_full_width_the_first_step_in_float32_reports_the_same() -> None:
         for replay in (replay_ours, replay_oracle)
     )
     np.testing.assert_allclose(ours["loss_d"], theirs["loss_d"], rtol=1e-5)
-    # Loss_G comes after D's first Adam step, which moves a weight by its gradient's sign, where that is all rounding too:
-    # PyTorch's own is up to 1e-4 from its float64 one.
+    # Loss_G comes after D's first Adam step, which moves each weight by its gradient's sign, even if that is only rounding:
+    # PyTorch's own Loss_G differs by up to 1e-4 from its float64 one.
     np.testing.assert_allclose(ours["loss_g"], theirs["loss_g"], rtol=5e-4)
 
 
-def test_at_a_quarter_of_the_width_loss_g_is_as_near_in_most_cases() -> None:
+def test_loss_g_at_a_quarter_of_the_width_is_equal_to_1e_5_in_most_cases() -> None:
     config = small_config("stabilised", width=16, conv_impl="winograd", model__nz="20")
     apart = []
     for seed in range(7):
@@ -101,7 +101,7 @@ def test_at_a_quarter_of_the_width_loss_g_is_as_near_in_most_cases() -> None:
 
 
 @pytest.mark.parametrize("experiment", ["baseline", "stabilised"])
-def test_float32_drifts_from_float64_as_pytorchs_does(experiment: str) -> None:
+def test_float32_drifts_from_float64_like_pytorch(experiment: str) -> None:
     config = small_config(experiment, width=8, conv_impl="winograd", model__nz="20")
     torch.manual_seed(2)
     initial = make_oracle(config, None, dtype="float32").networks()
@@ -110,6 +110,6 @@ def test_float32_drifts_from_float64_as_pytorchs_does(experiment: str) -> None:
     drifts = [
         weight_distance(replay(config, initial, dtype="float32", **shared)[0], exact) for replay in (replay_ours, replay_oracle)
     ]
-    # Adam makes a step of the sign of a gradient that is all rounding, so that the two drift alike but not to the digit:
+    # Adam takes a whole step even if a gradient is only rounding, so the two drifts are similar but not equal:
     # in four pairs at width 16 the ratio was 0.94 to 1.08.
     assert 0 < drifts[0] < 1.25 * drifts[1]

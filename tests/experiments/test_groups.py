@@ -1,4 +1,4 @@
-"""Permutation tests of two groups of runs: against scipy, against cases that can be counted, and for their level."""
+"""Permutation tests of two groups of runs: against scipy, against known cases, and for their level."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_p_is_scipys_exact_one(seed: int, count: int, others: int) -> None:
     assert among == pytest.approx(alone)
 
 
-def test_groups_wholly_apart_give_the_smallest_p_there_is() -> None:
+def test_separate_groups_give_the_smallest_possible_p() -> None:
     apart = Measure("apart", np.arange(5.0) + 10, np.arange(5.0))
     alone, among = permutation_tests([apart, _measure(0)])
     assert alone[0] == pytest.approx(2 / 252)
@@ -37,7 +37,7 @@ def test_groups_wholly_apart_give_the_smallest_p_there_is() -> None:
 
 
 def test_a_curves_difference_is_the_area_between_the_mean_curves() -> None:
-    # Their means agree, and only the curves, which cross, tell the groups apart.
+    # The means agree; only the curves, which cross, differ.
     rising = np.linspace(-1, 1, 9) + np.arange(5)[:, None] / 100
     alone, _ = permutation_tests(
         [Measure("curve", rising, rising[:, ::-1]), Measure("mean", rising.mean(1), rising[:, ::-1].mean(1))]
@@ -46,7 +46,7 @@ def test_a_curves_difference_is_the_area_between_the_mean_curves() -> None:
     assert alone[1] == 1.0
 
 
-def test_chance_alone_is_found_different_as_often_as_the_level_says() -> None:
+def test_groups_of_one_distribution_differ_as_often_as_the_level_says() -> None:
     found = [permutation_tests([_measure(3 * i + k) for k in range(3)]) for i in range(150)]
     alone = np.mean([p[0][0] <= 0.1 for p in found])
     any_alone = np.mean([p[0].min() <= 0.1 for p in found])
@@ -56,6 +56,6 @@ def test_chance_alone_is_found_different_as_often_as_the_level_says() -> None:
     assert any_alone > 0.19  # Three chances: 1 − 0.9³ = 0.27.
 
 
-def test_measures_of_other_groups_are_refused() -> None:
+def test_measures_of_groups_of_different_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="different sizes"):
         permutation_tests([_measure(0), _measure(1, count=4)])

@@ -1,4 +1,4 @@
-"""The study of whole trainings, small: what it measures, and that its document says what its file says."""
+"""A small study of whole trainings: its measures, its commands, and the tables of its document."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sharingan_jax.data.emblems.draw import draw_emblems
 from sharingan_jax.run.folder import read_json
 
 
-def test_statistics_of_pictures_that_can_be_counted() -> None:
+def test_statistics_of_images_with_known_values() -> None:
     black, white = -np.ones((8, 8, 3)), np.ones((8, 8, 3))
     stripes = np.where(np.arange(8)[None, :, None] % 2 == 0, black, white)
     flat = sample_statistics(np.stack([black, white]))
@@ -22,15 +22,15 @@ def test_statistics_of_pictures_that_can_be_counted() -> None:
     coloured = sample_statistics(np.stack([red, stripes]))
     assert [coloured[name] for name in ("red", "green", "blue")] == pytest.approx([0.75, 0.25, 0.25])
     assert coloured["variance"] == pytest.approx(0.125)
-    assert coloured["detail"] == pytest.approx(0.25)  # One of two pictures, across and not down.
+    assert coloured["detail"] == pytest.approx(0.25)  # One of two images, horizontally only.
 
 
-def test_real_pictures_are_one_in_every_statistic() -> None:
+def test_real_images_are_1_in_every_statistic() -> None:
     images = draw_emblems(12, size=16)[0] / 127.5 - 1.0
     assert set(relative_statistics(images, sample_statistics(images)).values()) == {1.0}
 
 
-def test_window_means_drop_what_is_left_over() -> None:
+def test_window_means_drop_the_last_partial_window() -> None:
     assert window_means([*[1.0] * 20, *[2.0, 4.0] * 10, 100.0]) == [1.0, 3.0]
 
 
@@ -39,33 +39,33 @@ def test_window_means_drop_what_is_left_over() -> None:
     [
         ([80.0] * 60, None),
         ([80.0] * 31 + [0.0] * 29, 41),
-        ([80.0] * 20 + [1e-4, 1e-11, 0.5] * 14, 21),  # One in three is not most.
+        ([80.0] * 20 + [1e-4, 1e-11, 0.5] * 14, 21),  # One in three is less than half.
         ([0.0] * 40 + [80.0] * 20, None),
         ([0.0] * 40, 1),
     ],
 )
-def test_a_run_is_stuck_where_g_has_no_gradient_to_the_end(norms: list[float], step: int | None) -> None:
+def test_a_run_is_stuck_if_g_has_no_gradient_until_the_end(norms: list[float], step: int | None) -> None:
     assert stuck_from(norms) == step
 
 
-def test_a_study_trains_collects_and_tells(
+def test_a_study_trains_collects_and_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
     monkeypatch.setattr(study, "EXPERIMENTS", ("stabilised",))
     monkeypatch.setattr(study, "DEFAULT_LOSS_SEEDS", 0)
     for i, image in enumerate(draw_emblems(50)[0]):
-        (tmp_path / "pictures").mkdir(exist_ok=True)
-        Image.fromarray(image).save(tmp_path / "pictures" / f"{i}.png")
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "images" / f"{i}.png")
     runs, out, figure = tmp_path / "runs", tmp_path / "study.json", tmp_path / "study.png"
-    train = ["train", "--pictures", str(tmp_path / "pictures"), "--runs", str(runs), "--steps", "20", "--width", "2"]
+    train = ["train", "--images", str(tmp_path / "images"), "--runs", str(runs), "--steps", "20", "--width", "2"]
     collect = ["collect", "--runs", str(runs), "--out", str(out)]
 
     assert study.command([*train, "--seeds", "1"]) == 0
     assert study.command([*collect, "--seeds", "2"]) == 2
-    assert "not trained yet: ours, stabilised, seed 1; pytorch, stabilised, seed 1; `train` goes on" in capsys.readouterr().err
+    assert "not trained yet: ours, stabilised, seed 1; pytorch, stabilised, seed 1; `train` continues" in capsys.readouterr().err
     assert study.command([*train, "--seeds", "2"]) == 0
-    assert "[1/2] ours, stabilised, seed 1" in capsys.readouterr().out  # What was done is not done again.
+    assert "[1/2] ours, stabilised, seed 1" in capsys.readouterr().out  # Finished trainings are not repeated.
 
     assert study.command([*collect, "--seeds", "2"]) == 0
     result = read_json(out)
@@ -78,18 +78,18 @@ def test_a_study_trains_collects_and_tells(
     config.write_text(config.read_text().replace('"batch_size": 25', '"batch_size": 20'))
     assert study.command([*collect, "--seeds", "2"]) == 2
     assert "not a training like ours, stabilised, seed 0: train.batch_size is 20 and was 25" in capsys.readouterr().err
-    assert study.command(["tell", "--study", str(out), "--figure", str(figure)]) == 0
+    assert study.command(["report", "--study", str(out), "--figure", str(figure)]) == 0
     assert "| final Loss_G | " in capsys.readouterr().out
     with Image.open(figure) as image:
         assert image.width > 500
 
 
-def test_a_study_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert study.command(["tell", "--study", str(tmp_path / "none.json")]) == 2
+def test_a_missing_study_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert study.command(["report", "--study", str(tmp_path / "none.json")]) == 2
     assert str(tmp_path / "none.json") in capsys.readouterr().err
 
 
-def test_the_document_says_what_the_studys_file_says() -> None:
+def test_the_document_has_the_tables_of_the_studys_file() -> None:
     document = (ROOT / "docs" / "equivalence.md").read_text(encoding="utf-8")
     result = read_json(ROOT / "docs" / "study.json")
     tables = [stuck_table(result), *(table(result, name) for name in study.EXPERIMENTS)]

@@ -1,4 +1,4 @@
-"""Averaged generator weights: the closed form, their place in the state, and that the default keeps none."""
+"""Averaged generator weights: the closed form, their place in the state, and off by default."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,14 +15,14 @@ from sharingan_jax.gan.ema import generator_of, update_ema
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState, digest, named_arrays, pack, unpack
 from sharingan_jax.gan.step import sample_images
-from sharingan_jax.run.checkpoints import Checkpoints
+from sharingan_jax.run.checkpoints import CheckpointManager
 
 TINY = {"model__gen__width": "4", "model__disc__width": "4", "model__nz": "8", "model__conv_impl": "direct"}
 HALF_LIFE, BATCH, STEPS = 20.0, 8, 4
 
 
 def _average(history: list[np.ndarray], *, decay: float) -> np.ndarray:
-    """d^k p₀ + (1 − d) Σ d^(k−i) pᵢ of p₀, p₁ … p_k."""
+    """Return d^k p₀ + (1 − d) Σ d^(k−i) pᵢ of p₀, p₁ … p_k."""
     k = len(history) - 1
     weights = [decay**k, *((1 - decay) * decay ** (k - i) for i in range(1, k + 1))]
     return np.sum([weight * p.astype(np.float64) for weight, p in zip(weights, history, strict=True)], axis=0)
@@ -36,7 +36,7 @@ def test_the_average_is_its_closed_form() -> None:
     np.testing.assert_allclose(ema["kernel"], _average(history, decay=0.5 ** (BATCH / HALF_LIFE)), rtol=1e-5, atol=1e-6)
 
 
-def test_half_of_the_average_is_renewed_by_half_life_images_however_they_are_batched() -> None:
+def test_half_life_images_replace_half_of_the_average_at_any_batch_size() -> None:
     for batch, steps in ((20, 1), (5, 4), (1, 20)):
         ema: Any = jnp.ones(())
         for _ in range(steps):
@@ -44,7 +44,7 @@ def test_half_of_the_average_is_renewed_by_half_life_images_however_they_are_bat
         np.testing.assert_allclose(ema, 0.5, rtol=1e-6)
 
 
-def test_an_average_of_constant_weights_is_these_weights_to_the_bit() -> None:
+def test_an_average_of_constant_weights_is_bitwise_identical_to_them() -> None:
     params = {"kernel": jnp.asarray(np.random.default_rng(0).standard_normal(100), jnp.float32)}
     ema = update_ema(params, params, images=25, half_life=1000.0)
     assert ema is not None
@@ -71,7 +71,7 @@ def test_training_averages_the_generators_parameters_over_the_images_of_each_ste
     assert np.abs(state.ema["to8"]["kernel"] - state.gen.params["to8"]["kernel"]).max() > 1e-5  # type: ignore[index]
 
 
-def test_the_average_is_in_the_state_under_names_of_its_own_and_by_default_there_is_none(
+def test_the_average_is_in_the_state_under_its_own_names_and_off_by_default(
     trained: tuple[TrainState, list[Any]],
 ) -> None:
     state, _ = trained
@@ -87,7 +87,7 @@ def test_the_average_is_in_the_state_under_names_of_its_own_and_by_default_there
 def test_a_checkpoint_holds_the_average(trained: tuple[TrainState, list[Any]], tmp_path: Any) -> None:
     for state in (trained[0], replace(trained[0], ema=None)):
         folder = tmp_path / str(state.ema is None)
-        with Checkpoints(folder, keep=1) as checkpoints:
+        with CheckpointManager(folder, keep=1) as checkpoints:
             checkpoints.save(state, {})
             checkpoints.wait()
             assert digest(checkpoints.restore(STEPS, like=state)) == digest(state)

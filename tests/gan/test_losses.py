@@ -1,4 +1,4 @@
-"""Each loss against a formula written by hand."""
+"""Each loss against a formula in numpy."""
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,11 @@ def test_bce_of_g_is_non_saturating() -> None:
     assert np.isclose(jax.grad(bce_gen)(jnp.array([-40.0]))[0], -1.0)
 
 
-def test_bce_is_exact_where_a_sigmoid_is_saturated() -> None:
+def test_bce_is_exact_if_a_sigmoid_is_saturated() -> None:
     np.testing.assert_allclose(bce_disc(jnp.array([-300.0]), jnp.array([200.0])), 500.0)
 
 
-def test_the_clamped_loss_is_the_exact_one_where_no_sigmoid_is_saturated() -> None:
+def test_the_clamped_loss_is_the_exact_one_if_no_sigmoid_is_saturated() -> None:
     real, fake = jnp.asarray(REAL, jnp.float32), jnp.asarray(FAKE, jnp.float32)
     exact, clamped = (jax.value_and_grad(LOSSES[name].disc, argnums=(0, 1))(real, fake) for name in ("bce", "bce_clamped"))
     np.testing.assert_allclose(clamped[0], exact[0], rtol=1e-6)
@@ -37,7 +37,7 @@ def test_the_clamped_loss_is_the_exact_one_where_no_sigmoid_is_saturated() -> No
     np.testing.assert_allclose(clamped[1], exact[1], rtol=1e-5)
 
 
-def test_the_clamped_loss_is_a_hundred_and_without_gradient_where_one_is() -> None:
+def test_the_clamped_loss_is_a_hundred_without_gradient_if_a_sigmoid_is_saturated() -> None:
     value, grad = jax.value_and_grad(LOSSES["bce_clamped"].disc, argnums=(0, 1))(jnp.array([-300.0]), jnp.array([200.0]))
     assert float(value) == 200.0
     assert [float(part[0]) for part in grad] == [0.0, 0.0]

@@ -1,4 +1,4 @@
-"""The objective's places for what comes: penalties, augmentation, and losses of G that need the real images."""
+"""The objective with penalties, with augmentation, and with losses of G that need the real images."""
 
 from dataclasses import fields, replace
 from functools import partial
@@ -85,14 +85,14 @@ def test_by_default_there_are_no_penalties_no_augmentation_and_no_pass_for_the_r
         assert not loss.gen_needs_real
 
 
-def test_a_relativistic_generator_answers_the_updated_d_on_real_images_too() -> None:
+def test_a_relativistic_generator_is_also_scored_on_real_images_by_the_updated_d() -> None:
     gan = _gan(Objective(RELATIVISTIC))
     state, real = jax.jit(lambda: init_state(gan, seed=0))(), scale_images(jnp.asarray(REAL))
     after, metrics = _step(gan, state)
 
     @jax.jit
     def expected() -> tuple[Array, Any, Any]:
-        """G's loss, its gradient's norm and D's buffers, written down pass by pass from the initial state and the updated D."""
+        """Compute G's loss, its gradient's norm and D's buffers pass by pass, from the initial state and the updated D."""
         fake, pull, _ = jax.vjp(
             lambda params: gan.gen.apply(params, state.gen.buffers, jnp.asarray(Z), mode="train"), state.gen.params, has_aux=True
         )
@@ -133,10 +133,10 @@ def test_a_penalty_adds_to_ds_loss_and_gradient_and_moves_no_buffer(plain: Any) 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), with_penalty.buffers, without.buffers)
 
 
-def test_augmentation_is_of_every_image_that_d_sees_and_gs_gradient_goes_through_it(plain: Any) -> None:
+def test_augmentation_changes_every_image_that_d_sees_and_passes_gs_gradient(plain: Any) -> None:
     _, state, _, metrics = plain
     inverted = _gan(Objective(LOSSES["bce"], augment=lambda images, keys: -images))
-    # A D with the opposite sign in its first layer answers inverted images as the given D answers images.
+    # A D with the opposite sign in its first layer scores inverted images as the given D scores images.
     other = {**state.disc.params, "to16": {"kernel": -state.disc.params["to16"]["kernel"]}}
     kernels = {"u": -state.disc.buffers["to16"]["u"], "v": state.disc.buffers["to16"]["v"]}
     other_buffers = {**state.disc.buffers, "to16": kernels}

@@ -1,4 +1,4 @@
-"""Clipping and Adam against their formulas, and the schedules' shapes."""
+"""Clipping and Adam against their formulas, and the shapes of the schedules."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ ADAM = AdamConfig(
 )
 
 
-def test_clipping_has_pytorchs_small_number_and_spares_small_gradients() -> None:
+def test_clipping_adds_1e_6_to_the_norm_and_keeps_small_gradients() -> None:
     grads = {"a": jnp.array([3.0, 4.0]), "b": jnp.array([12.0])}  # norm 13
     clipped, _ = clip_by_global_norm(5.0).update(grads, optax.EmptyState())
     np.testing.assert_allclose(clipped["a"], np.array([3.0, 4.0]) * 5 / (13 + 1e-6), rtol=1e-7)
@@ -34,7 +34,7 @@ def _adam_by_hand(gradients: list[float], *, lr: float, clip: float) -> float:
 
 
 @pytest.mark.parametrize("clip", [0.0, 1.0])
-def test_the_chain_clips_and_then_steps_as_adam_does(clip: float) -> None:
+def test_the_optimizer_clips_and_then_takes_adams_step(clip: float) -> None:
     optimizer = build_optimizer(replace(ADAM, clip_norm=clip))
     gradients = [0.3, -2.0, 0.7, 5.0]
     x = jnp.zeros(1)

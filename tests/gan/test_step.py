@@ -1,4 +1,4 @@
-"""The step: what it computes, in which order, what it leaves alone, and that cutting a run up changes no bit."""
+"""The training step: its order, the buffers it changes, and the same bits for any split of a run into chunks of steps."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +25,7 @@ REAL_U8 = np.random.default_rng(0).integers(0, 256, (4, 8, 32, 32, 3), np.uint8)
 
 
 def _config(**changes: str) -> Config:
-    # The direct convolutions compile in half the time, and the forms are proven equal elsewhere.
+    # The direct convolutions compile in half the time, and tests/model/test_convolutions.py shows that all are equal.
     tiny = {"model__gen__width": "4", "model__disc__width": "4", "model__nz": "8", "model__conv_impl": "direct"}
     return smoke_config(**{**tiny, **changes})
 
@@ -67,7 +67,7 @@ def test_uint8_becomes_minus_one_to_one() -> None:
     np.testing.assert_allclose(scale_images(jnp.array([0, 51, 255], jnp.uint8)), [-1.0, -0.6, 1.0], rtol=1e-6)
 
 
-def test_the_bits_do_not_depend_on_how_steps_are_cut_into_dispatches() -> None:
+def test_the_bits_do_not_depend_on_how_steps_are_split_into_chunks() -> None:
     trainer = _trainer(model__conv_impl="winograd")
     digests = {digest(_run(trainer, cuts)[0]) for cuts in ([4], [2, 2], [1, 1, 1, 1])}
     assert len(digests) == 1
@@ -84,7 +84,7 @@ def test_beta_shifts_the_reported_loss_and_changes_no_weight_and_no_sample() -> 
     (state, metrics), (state_beta, metrics_beta) = (_run(trainer, [4]) for trainer in (plain, modified))
     z = np.random.default_rng(1).standard_normal((5, 8)).astype(np.float32)
     np.testing.assert_allclose(plain.sample(state.gen, z), modified.sample(state_beta.gen, z), rtol=0, atol=1e-6)
-    # Another program may round otherwise, so the weights are compared to a few units in the last place of a step.
+    # Another program may round differently, so the weights are compared to a few units in the last place of a step.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6), state, state_beta)
     shift = metrics_beta["loss_d"] - metrics["loss_d"]
     assert (shift > 5).all()
@@ -98,7 +98,7 @@ def test_beta_changes_no_bit_of_ds_update() -> None:
     real = scale_images(jnp.asarray(REAL_U8[0]))
     fake = sample_images(gan, state.gen, jnp.ones((8, 8)), statistics="batch")
     (without, metrics), (with_beta, metrics_beta) = (
-        # Operation by operation: another program might round otherwise.
+        # Without jit, operation by operation: another program might round differently.
         _update_disc(replace(gan, objective=objective), state.disc, real=real, fake=fake)
         for objective in (gan.objective, build_objective(LossConfig(name="bce", beta=0.01)))
     )
@@ -114,7 +114,7 @@ def test_d_moves_its_buffers_three_times_a_step_and_g_once(net: str, passes: int
     raised = jax.tree_util.tree_map_with_path(
         lambda path, leaf: leaf + 1.0 if jax.tree_util.keystr(path) == f".{net}.buffers['bn4']['var']" else leaf, state
     )
-    # What is left of the one added: a factor of 0.9 at each training pass.
+    # Each training pass multiplies the added 1 by 0.9.
     after, after_raised = (getattr(_one_step(gan)(start, real)[0], net).buffers["bn4"]["var"] for start in (state, raised))
     np.testing.assert_allclose(after_raised - after, 0.9**passes, rtol=1e-4)
 
@@ -129,27 +129,27 @@ def test_g_is_updated_at_every_nth_step_only() -> None:
     assert count == 4
 
 
-def test_g_answers_the_updated_d() -> None:
+def test_g_is_scored_by_the_updated_d() -> None:
     _, metrics = _run(_trainer(), [1])
     assert metrics["d_fake_after"][0] != metrics["d_fake_before"][0]
-    assert metrics["loss_g"][0] > -np.log(metrics["d_fake_before"][0])  # D has just learned to say no.
+    assert metrics["loss_g"][0] > -np.log(metrics["d_fake_before"][0])  # D has just learned to reject these images.
 
 
 def test_sampling_between_steps_changes_no_bit_of_training() -> None:
     trainer = _trainer()
     state, digests = trainer.init(0), []
-    for looks in (0, 2):
+    for samplings in (0, 2):
         state = trainer.init(0)
         for k in range(3):
             state, _ = trainer.run_steps(state, [REAL_U8[k : k + 1]])
-            for _ in range(looks):
+            for _ in range(samplings):
                 assert trainer.sample(state.gen, np.ones((3, 8), np.float32)).shape == (3, 32, 32, 3)
         digests.append(digest(state))
     assert digests[0] == digests[1]
 
 
 @pytest.mark.parametrize("mode", ["batch", "running"])
-def test_a_pass_that_samples_moves_no_buffer_where_one_that_trains_moves_all(mode: Any) -> None:
+def test_sampling_moves_no_buffer_and_training_moves_all(mode: Any) -> None:
     gan = _gan()
     gen = _state(gan).gen
     z = jnp.asarray(np.random.default_rng(1).standard_normal((3, 8)), jnp.float32)
@@ -162,14 +162,14 @@ def test_a_pass_that_samples_moves_no_buffer_where_one_that_trains_moves_all(mod
     assert all(moved["train"])
 
 
-def test_a_sample_with_running_statistics_does_not_depend_on_its_company() -> None:
+def test_a_sample_with_running_statistics_does_not_depend_on_the_rest_of_its_batch() -> None:
     gan = _gan()
     state, _ = _run(_trainer(), [4])
     z = np.random.default_rng(1).standard_normal((6, 8)).astype(np.float32)
     together, alone = (sample_images(gan, state.gen, jnp.asarray(part), statistics="running") for part in (z, z[:1]))
     np.testing.assert_allclose(together[:1], alone, atol=1e-5)
-    company, _ = (sample_images(gan, state.gen, jnp.asarray(part), statistics="batch") for part in (z, z[:1]))
-    assert np.abs(company[:1] - alone).max() > 1e-3
+    in_batch, _ = (sample_images(gan, state.gen, jnp.asarray(part), statistics="batch") for part in (z, z[:1]))
+    assert np.abs(in_batch[:1] - alone).max() > 1e-3
 
 
 @pytest.mark.parametrize("groups", ["1", "2"])
@@ -181,7 +181,7 @@ def test_eight_devices_are_one_within_rounding(groups: str) -> None:
         np.testing.assert_allclose(metrics_one[name], metrics_eight[name], rtol=2e-3, atol=1e-5, err_msg=name)
     for before, after in ((one.gen.buffers, eight.gen.buffers), (one.disc.buffers, eight.disc.buffers)):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), before, after)
-    # Adam turns the sign of a gradient near zero into a whole step of 2e-4, so single weights may part by a few steps.
+    # Adam turns the sign of a gradient near zero into a whole step of 2e-4, so single weights may differ by a few steps.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=4 * 2 * 2e-4), one.gen.params, eight.gen.params)
 
 
@@ -191,9 +191,9 @@ def test_eight_devices_are_one_within_rounding(groups: str) -> None:
     ids=["default", "changed"],
 )
 def test_eight_devices_are_one_in_float64(changes: dict[str, str]) -> None:
-    """Where rounding is far below a step, the two are the same computation: two steps agree to a few hundred times float64's.
+    """In float64, rounding is far below an Adam step. So two steps agree to a few hundred units of float64's rounding.
 
-    What `sharded_step` exchanges is all there is to exchange, and all eight hold the same bits afterwards.
+    This shows that `sharded_step` exchanges everything it must. All eight devices hold the same bits afterwards.
     """
     with jax.enable_x64(True):
         results = []

@@ -129,7 +129,7 @@ def test_an_imported_run_continues_and_records_the_files_it_came_from(
         assert list(manifest["imported"]["files"]) == [str(exported)]
     assert main.main(["verify", "--workdir", str(tmp_path / "run")]) == 0
     assert main.main(["--config", str(tmp_path / "run" / "manifest.json"), "--workdir", str(tmp_path / "again")]) == 2
-    assert f"that run's first weights are from {exported}; import them again" in capsys.readouterr().err
+    assert f"this run started from the weights in {exported}. Import them again" in capsys.readouterr().err
     assert _train(tmp_path / "other", "--config.train.steps=2") == 0
     assert json.loads((tmp_path / "other" / "manifest.json").read_text())["digest"] != manifest["digest"]
 
@@ -160,9 +160,9 @@ def test_a_pytorch_run_continues_here_from_its_checkpoint_with_adams_moments(tmp
     assert _train(tmp_path / "run", "--config.train.steps=5") == 0
     # The next step equals PyTorch's, which depends on Adam's moments and count.
     real, z = batch(4)
-    figures = training.step(oracle.as_torch(real).float(), torch.tensor(z).float())
-    ours_after, our_figures = replay_ours(config, state, steps=1, dtype="float32", first=4)
-    np.testing.assert_allclose(our_figures["loss_g"][0], figures["loss_g"], rtol=1e-4)
+    metrics = training.step(oracle.as_torch(real).float(), torch.tensor(z).float())
+    ours_after, our_metrics = replay_ours(config, state, steps=1, dtype="float32", first=4)
+    np.testing.assert_allclose(our_metrics["loss_g"][0], metrics["loss_g"], rtol=1e-4)
     distance = relative_differences(
         {name: array for name, array in ours_after.items() if name.endswith("weight_orig")},
         {name: array for name, array in training.tensors().items() if name.endswith("weight_orig")},

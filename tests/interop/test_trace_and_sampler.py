@@ -9,8 +9,9 @@ import pytest
 from conftest import ROOT
 
 import main
-from pytorch_reference.replay import FIGURES, NZ, make_oracle, small_config
+from pytorch_reference.replay import NZ, make_oracle, small_config
 from sharingan_jax.data.emblems.draw import draw_emblems
+from sharingan_jax.gan.metrics import METRIC_NAMES
 
 WIDTHS = [
     "--config.model.gen.width=2",
@@ -47,7 +48,7 @@ def test_a_trace_has_the_runs_images_and_metrics(run: Path, trace: dict[str, np.
     assert trace["real"].shape == (STEPS, 25, 64, 64, 3)
     assert trace["z"].shape == (STEPS, 25, NZ)
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][:STEPS]
-    for name in FIGURES:
+    for name in METRIC_NAMES:
         np.testing.assert_allclose(trace[name], [record[name] for record in records], rtol=1e-6, err_msg=name)
     emblems = draw_emblems(size=64)[0] / 127.5 - 1
     seen = trace["real"].reshape(-1, 64, 64, 3)  # One epoch: every image once.
@@ -66,9 +67,9 @@ def test_a_trace_alone_replays_in_pytorch(trace: dict[str, np.ndarray]) -> None:
     }
     training = make_oracle(small_config("stabilised"), networks, dtype="float32")
     for k in range(STEPS):
-        figures = training.step(oracle.as_torch(trace["real"][k]), torch.tensor(trace["z"][k]))
+        metrics = training.step(oracle.as_torch(trace["real"][k]), torch.tensor(trace["z"][k]))
         for name in ("loss_d", "loss_g", "d_real"):
-            np.testing.assert_allclose(trace[name][k], figures[name], rtol=1e-3, err_msg=f"{name} at step {k + 1}")
+            np.testing.assert_allclose(trace[name][k], metrics[name], rtol=1e-3, err_msg=f"{name} at step {k + 1}")
     final = training.tensors()
     assert {f"final/{name}" for name in final} == {name for name in trace if name.startswith("final/")}
     for name, array in final.items():

@@ -1,4 +1,4 @@
-"""Every form of a convolution is the same map, in value and in both gradients."""
+"""Every implementation of a convolution is the same map, in value and in both gradients."""
 
 from collections.abc import Callable
 
@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharingan_jax.model.convolutions import (
-    close,
     convolutions,
     direct_down,
     direct_up,
-    fastest_form,
-    open_,
+    fastest_conv_impl,
     patches_down,
     patches_up,
+    project_down,
+    project_up,
     winograd_down,
     winograd_up,
 )
@@ -40,7 +40,7 @@ def _arrays(seed: int, *shapes: tuple[int, ...]) -> list[jax.Array]:
     out=st.integers(1, 5),
     seed=st.integers(0, 99),
 )
-def test_winograd_equals_the_direct_form_in_float64(name: str, b: int, h: int, w: int, c: int, out: int, seed: int) -> None:
+def test_winograd_equals_direct_in_float64(name: str, b: int, h: int, w: int, c: int, out: int, seed: int) -> None:
     fast, direct, multiple = PAIRS[name]
     with jax.enable_x64(True):
         x, kernel = _arrays(seed, (b, multiple * h, multiple * w, c), (4, 4, c, out))
@@ -53,7 +53,7 @@ def test_winograd_equals_the_direct_form_in_float64(name: str, b: int, h: int, w
 
 @pytest.mark.parametrize("h_w", [(1, 3), (4, 2)])
 @pytest.mark.parametrize("name", ["down", "up"])
-def test_patches_equal_the_direct_form_in_float64(name: str, h_w: tuple[int, int]) -> None:
+def test_patches_equal_direct_in_float64(name: str, h_w: tuple[int, int]) -> None:
     ours, direct, multiple = {"down": (patches_down, direct_down, 2), "up": (patches_up, direct_up, 1)}[name]
     with jax.enable_x64(True):
         x, kernel = _arrays(0, (2, *(multiple * side for side in h_w), 3), (4, 4, 3, 5))
@@ -77,7 +77,7 @@ def test_patches_of_stacked_seeds_are_one_batched_product_and_no_convolution() -
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_winograd_equals_the_direct_form_to_float32_rounding_at_full_width(name: str) -> None:
+def test_winograd_equals_direct_to_float32_rounding_at_full_width(name: str) -> None:
     fast, direct, _ = PAIRS[name]
     x, kernel = (a.astype(jnp.float32) for a in _arrays(0, (2, 8, 8, 128), (4, 4, 128, 64)))
     # Sums of 2048 products of unit normals have a deviation of 45: a few units in the last place of that.
@@ -103,17 +103,17 @@ def test_direct_up_follows_its_written_formula() -> None:
         np.testing.assert_allclose(direct_up(jnp.asarray(x), jnp.asarray(kernel)), expected, rtol=1e-12)
 
 
-def test_the_ends_are_convolutions_of_one_position() -> None:
+def test_the_projections_are_convolutions_of_one_position() -> None:
     with jax.enable_x64(True):
         x, kernel, z, opening = _arrays(0, (3, 4, 4, 6), (4, 4, 6, 2), (3, 1, 1, 5), (4, 4, 5, 2))
-        np.testing.assert_allclose(close(x, kernel)[:, 0, 0], jnp.einsum("bhwc,hwco->bo", x, kernel), rtol=1e-12)
-        np.testing.assert_allclose(open_(z, opening), jnp.einsum("bc,hwco->bhwo", z[:, 0, 0], opening), rtol=1e-12)
+        np.testing.assert_allclose(project_down(x, kernel)[:, 0, 0], jnp.einsum("bhwc,hwco->bo", x, kernel), rtol=1e-12)
+        np.testing.assert_allclose(project_up(z, opening), jnp.einsum("bc,hwco->bhwo", z[:, 0, 0], opening), rtol=1e-12)
 
 
-def test_the_form_follows_the_backend() -> None:
-    assert fastest_form("cpu") == "winograd"
-    assert fastest_form("gpu") == "patches"
-    assert fastest_form("tpu") == "direct"
+def test_the_implementation_follows_the_backend() -> None:
+    assert fastest_conv_impl("cpu") == "winograd"
+    assert fastest_conv_impl("gpu") == "patches"
+    assert fastest_conv_impl("tpu") == "direct"
     assert convolutions("winograd").down is winograd_down
     assert convolutions("patches").up is patches_up
     with pytest.raises(ValueError, match="fft"):

@@ -1,4 +1,4 @@
-"""The pair's shapes at every size, exactly the reference's at 64, and what one pass may move."""
+"""The shapes of both networks at every size (the reference's at 64), their initial weights, and the place of batch norm."""
 
 from dataclasses import fields
 
@@ -51,7 +51,7 @@ def test_at_64_the_kernels_are_the_references() -> None:
 
 @pytest.mark.parametrize("size", [32, 64, 128])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_of_every_size_come_out_and_go_in(size: int, channels: int) -> None:
+def test_both_networks_take_every_image_size(size: int, channels: int) -> None:
     gan = build_gan(
         smoke_config(data__size=str(size), data__channels=str(channels), model__gen__width="4", model__disc__width="4")
     )
@@ -90,11 +90,11 @@ def test_initial_weights_have_the_stated_distributions() -> None:
 
 
 @pytest.mark.parametrize("position", ["post_activation", "pre_activation"])
-def test_batch_norm_stands_where_the_configuration_says(position: str) -> None:
+def test_batch_norm_is_where_norm_position_says(position: str) -> None:
     gan = build_gan(smoke_config(model__gen__norm_position=position))
     params, buffers = _initial(gan)
     params = {**params, "bn4": {"scale": 0 * params["bn4"]["scale"], "bias": 0 * params["bn4"]["bias"] - 1.0}}
-    # A batch norm that gives −1 everywhere: a ReLU behind it would end the picture's dependence on z and on its sign.
+    # This batch norm returns −1 everywhere. A ReLU after it makes the image 0; a ReLU before it does not.
     fake, _ = jax.jit(lambda z: gan.gen.apply(params, buffers, z, mode="running"))(jax.numpy.ones((1, 16)))
     assert bool(np.abs(fake).max() > 0) == (position == "post_activation")
 

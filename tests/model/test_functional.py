@@ -1,4 +1,4 @@
-"""Networks as pure functions of plain arrays, whichever of Flax's two module modes is on."""
+"""Networks as pure functions of plain arrays, in both of Flax's module modes."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ print(config.nnx_graph_mode, config.nnx_graph_updates, test_functional.digest_af
 
 
 def digest_after_two_steps() -> str:
-    """The state's digest after two small steps of the stabilised system on emblems."""
+    """Return the state's digest after two small steps of the stabilised system on emblems."""
     trainer = Trainer(smoke_config(), make_mesh(1, batch_sizes={8}))
     state, _ = trainer.run_steps(trainer.init(0), [draw_emblems(16, size=32)[0].reshape(2, 8, 32, 32, 3)])
     return digest(state)
@@ -43,7 +43,7 @@ def test_flax_tree_mode_gives_the_same_bits() -> None:
     assert done.stdout.split() == ["False", "False", digest_after_two_steps()]
 
 
-def test_a_pass_leaves_the_arrays_it_was_given_as_they_were() -> None:
+def test_a_pass_does_not_change_its_arguments() -> None:
     gan = build_gan(smoke_config())
     state = Trainer(smoke_config(), make_mesh(1, batch_sizes={8})).init(0)
     before = digest(state)

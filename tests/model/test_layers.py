@@ -1,4 +1,4 @@
-"""Spectral and batch normalisation against numpy, and what each mode moves."""
+"""Spectral and batch normalisation against numpy, and which buffers each mode changes."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sharingan_jax.model.convolutions import close
+from sharingan_jax.model.convolutions import project_down
 from sharingan_jax.model.functional import Net
 from sharingan_jax.model.layers import BatchNorm, Buffer, SpectralConv, leaky_relu, power_iteration
 from sharingan_jax.rng import NamedNormals
@@ -22,10 +22,10 @@ def _normals(seed: int = 0) -> NamedNormals:
 
 
 def _conv(*, spectral_norm: bool = True) -> SpectralConv:
-    return SpectralConv(3, 5, convolve=close, spectral_norm=spectral_norm, normals=_normals())
+    return SpectralConv(3, 5, convolve=project_down, spectral_norm=spectral_norm, normals=_normals())
 
 
-def _pictures(*shape: int) -> Any:
+def _images(*shape: int) -> Any:
     return jnp.asarray(RNG.standard_normal(shape), jnp.float32)
 
 
@@ -41,7 +41,7 @@ def test_a_power_iteration_follows_its_formula() -> None:
 def test_many_training_passes_bring_the_largest_singular_value_to_one() -> None:
     conv = _conv()
     for _ in range(200):
-        conv(_pictures(1, 4, 4, 3), mode="train")
+        conv(_images(1, 4, 4, 3), mode="train")
     matrix = np.asarray(conv.kernel[...]).reshape(-1, 5)
     sigma = conv._sigma(conv.kernel[...], mode="running")
     np.testing.assert_allclose(sigma, np.linalg.svd(matrix)[1][0], rtol=1e-5)
@@ -50,20 +50,20 @@ def test_many_training_passes_bring_the_largest_singular_value_to_one() -> None:
 def test_a_second_pass_uses_the_raw_kernel() -> None:
     conv = _conv()
     before = np.asarray(conv.kernel[...])
-    x = _pictures(2, 4, 4, 3)
+    x = _images(2, 4, 4, 3)
     first = conv(x, mode="running")
     np.testing.assert_array_equal(conv.kernel[...], before)
     np.testing.assert_array_equal(conv(x, mode="running"), first)
 
 
 @pytest.mark.parametrize("mode", ["batch", "running"])
-def test_u_and_v_move_in_training_and_only_there(mode: Any) -> None:
+def test_u_and_v_change_in_training_only(mode: Any) -> None:
     conv = _conv()
     u, v = np.asarray(conv.u[...]), np.asarray(conv.v[...])
-    conv(_pictures(2, 4, 4, 3), mode=mode)
+    conv(_images(2, 4, 4, 3), mode=mode)
     np.testing.assert_array_equal(conv.u[...], u)
     np.testing.assert_array_equal(conv.v[...], v)
-    conv(_pictures(2, 4, 4, 3), mode="train")
+    conv(_images(2, 4, 4, 3), mode="train")
     assert not np.array_equal(conv.u[...], u)
     assert not np.array_equal(conv.v[...], v)
 
@@ -74,7 +74,7 @@ def test_an_unnormalised_layer_has_no_buffers() -> None:
 
 def test_batch_norm_normalises_with_the_biased_variance_and_keeps_the_unbiased() -> None:
     bn = BatchNorm(5, normals=_normals())
-    x = np.asarray(_pictures(3, 4, 2, 5), np.float64) * 3 + 1
+    x = np.asarray(_images(3, 4, 2, 5), np.float64) * 3 + 1
     y = bn(jnp.asarray(x, jnp.float32), mode="train")
     mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
     expected = (x - mean) / np.sqrt(var + 1e-5) * np.asarray(bn.scale[...])
@@ -89,12 +89,12 @@ def test_statistics_joined_over_devices_are_the_whole_batchs_and_lose_no_digits_
         for axis_name in (None, "devices")
     )
     params = {"scale": jnp.ones(5), "bias": jnp.zeros(5)}
-    x = np.asarray(_pictures(6, 4, 2, 5)) * 3 + 1000  # E[x²] − mean² of these has an error of a tenth in float32.
-    weight = _pictures(*x.shape)
+    x = np.asarray(_images(6, 4, 2, 5)) * 3 + 1000  # E[x²] − mean² of these has an error of a tenth in float32.
+    weight = _images(*x.shape)
     buffers = {"mean": jnp.full(5, 999.0), "var": jnp.ones(5)}
 
     def shared(x: Any) -> Any:
-        """Three devices with two pictures each."""
+        """Three devices with two images each."""
         parts = x.reshape(3, 2, *x.shape[1:])
         each = jax.vmap(lambda part: net_on_devices.apply(params, buffers, part, mode="train"), axis_name="devices")
         y, after = each(parts)
@@ -110,12 +110,12 @@ def test_statistics_joined_over_devices_are_the_whole_batchs_and_lose_no_digits_
         np.testing.assert_allclose(after["var"][device], 0.9 + 0.1 * exact.var((0, 1, 2), ddof=1), rtol=1e-4)
 
 
-def test_running_mode_uses_what_training_kept_and_leaves_it() -> None:
+def test_running_mode_uses_the_running_statistics_and_does_not_change_them() -> None:
     bn = BatchNorm(5, normals=_normals())
     for _ in range(3):
-        bn(_pictures(3, 4, 2, 5), mode="train")
+        bn(_images(3, 4, 2, 5), mode="train")
     mean, var = np.asarray(bn.mean[...]), np.asarray(bn.var[...])
-    x = _pictures(3, 4, 2, 5)
+    x = _images(3, 4, 2, 5)
     expected = (np.asarray(x) - mean) / np.sqrt(var + 1e-5) * np.asarray(bn.scale[...])
     np.testing.assert_allclose(bn(x, mode="running"), expected, rtol=1e-4, atol=1e-5)
     bn(x, mode="batch")

@@ -1,4 +1,4 @@
-"""Grids as torchvision makes them, and files."""
+"""Sample grids as torchvision makes them, PNG files and GIFs."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from sharingan_jax.reporting.grids import (
 
 
 def test_a_grid_is_filled_left_to_right_and_normalised_over_all() -> None:
-    # Three grey pictures of one pixel, two a row, padding 1: by hand.
+    # Three grey images of one pixel, two a row, padding 1: by hand.
     images = np.array([-0.5, 0.0, 0.5]).reshape(3, 1, 1, 1)
     expected = np.zeros((5, 5), int)
     expected[1, 1], expected[1, 3], expected[3, 1] = 0, 128, 255  # 0.5 * 255 + 0.5 = 128
@@ -43,17 +43,17 @@ def test_a_single_image_has_no_frame_and_no_contrast_of_its_own(channels: int) -
     np.testing.assert_array_equal(make_grid(image), np.broadcast_to(to_u8(image[0]), (8, 8, 3)))
 
 
-def test_pictures_that_are_not_finite_are_refused() -> None:
+def test_images_with_non_finite_values_are_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         make_grid(np.full((1, 4, 4, 3), np.nan))
 
 
 @given(st.integers(0, 255))
-def test_bytes_survive_the_way_there_and_back(value: int) -> None:
+def test_bytes_survive_scaling_and_back(value: int) -> None:
     assert to_u8(np.float32(value) / np.float32(127.5) - 1) == value
 
 
-def test_what_lies_outside_is_clamped() -> None:
+def test_values_outside_the_range_are_clamped() -> None:
     assert to_u8(np.array([-3.0, 3.0])).tolist() == [0, 255]
 
 
@@ -68,7 +68,7 @@ def test_a_png_holds_the_same_pixels_and_the_same_bytes_each_time(tmp_path: Path
 
 
 def _frames(path: Path) -> list[tuple[np.ndarray, int]]:
-    """Each frame of a GIF as uint8 [H, W, 3], and its milliseconds."""
+    """Return each frame of a GIF as uint8 [H, W, 3], with its milliseconds."""
     with Image.open(path) as gif:
         assert gif.info["loop"] == 0  # for ever
         frames = []
@@ -117,7 +117,7 @@ def test_a_training_gif_names_a_grid_that_cannot_be_read(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("side", "shown"), [(32, 256), (64, 256), (128, 256)])
-def test_a_walk_shows_twelve_images_a_second_without_a_halt_at_256_pixels(tmp_path: Path, side: int, shown: int) -> None:
+def test_a_walk_shows_twelve_images_a_second_without_a_pause_at_256_pixels(tmp_path: Path, side: int, shown: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (24, side, side, 3), np.uint8)
     save_walk_gif(tmp_path / "walk.gif", images)
     frames = _frames(tmp_path / "walk.gif")

@@ -1,4 +1,4 @@
-"""Figures are drawn for short, long and gappy runs, and are the same bytes for the same numbers."""
+"""Plots of short and long runs and of runs with missing values; the same numbers give the same bytes."""
 
 from pathlib import Path
 from typing import Any
@@ -41,14 +41,16 @@ def test_a_running_mean_takes_fewer_neighbours_at_the_ends() -> None:
     np.testing.assert_allclose(_running_mean(np.array([1.0, 2.0, 6.0, 3.0]), width=3), [1.5, 3.0, 11 / 3, 4.5])
 
 
-def test_the_figure_says_over_how_many_steps_the_thick_lines_are_means() -> None:
+def test_the_title_says_how_many_steps_the_running_mean_covers() -> None:
     assert _line_key(800) == "thin lines: single steps; thick lines: running mean over 20 steps"
     assert _line_key(79) == "lines: single steps"
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("count", [1, 4, 25])
-def test_real_and_generated_images_stand_side_by_side_without_a_band(tmp_path: Path, channels: int, count: int) -> None:
+def test_real_and_generated_images_are_next_to_each_other_without_an_empty_band(
+    tmp_path: Path, channels: int, count: int
+) -> None:
     rng = np.random.default_rng(0)
     real = rng.integers(0, 256, (count, 16, 16, channels), np.uint8)
     fake = rng.uniform(-1, 1, (count, 16, 16, channels))

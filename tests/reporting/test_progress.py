@@ -1,4 +1,4 @@
-"""A log gets the original's lines; a terminal gets a bar."""
+"""A log shows the original's lines, a terminal shows a bar."""
 
 import io
 import re
@@ -38,13 +38,13 @@ def test_a_log_has_a_line_every_so_often_and_at_the_last_step() -> None:
     assert lines[3] == "a word"
 
 
-def test_the_rate_is_of_the_steps_since_the_line_before_however_many_come_at_once() -> None:
+def test_the_rate_is_over_the_steps_since_the_previous_line() -> None:
     lines = _show(io.StringIO(), steps=range(1, 61), every=20).splitlines()
     assert lines[1].endswith("8.00 steps/s  left 0:02")
     assert lines[2].endswith("8.00 steps/s  left 0:00")
 
 
-def test_a_figure_that_was_not_taken_is_a_dash() -> None:
+def test_a_metric_without_a_value_is_a_dash() -> None:
     assert "Loss_G: -  " in _show(io.StringIO(), steps=range(25, 26), loss_g=None)
 
 
@@ -57,11 +57,11 @@ def test_a_terminal_has_a_bar_with_both_losses() -> None:
     assert "Loss_D" not in shown
 
 
-def test_durations_are_written_as_clocks_do() -> None:
+def test_durations_are_written_as_on_a_clock() -> None:
     assert [duration(seconds) for seconds in (0, 61.4, 3725)] == ["0:00", "1:01", "1:02:05"]
 
 
-def test_of_several_runs_the_median_is_shown_with_the_smallest_and_largest() -> None:
+def test_several_runs_show_the_median_with_the_smallest_and_largest() -> None:
     stream = io.StringIO()
     with Progress(total_steps=4, first_step=1, batches_per_epoch=4, every=1, stream=stream) as progress:
         progress.update(*(_record(1, loss_d=loss) for loss in (1.0, 2.0, 4.0)))

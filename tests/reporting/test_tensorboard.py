@@ -1,4 +1,4 @@
-"""Events can be read back, and a resumed run hides what it makes again."""
+"""Events can be read back, and a resumed run hides the events of steps that it repeats."""
 
 import importlib.util
 import struct
@@ -14,7 +14,7 @@ from sharingan_jax.reporting.tensorboard import EventWriter
 
 
 def _events(folder: Path) -> list[Any]:
-    """The events of all files, in order: each is a length, its checksum, the bytes, their checksum."""
+    """Return the events of all files, in order. Each is a length, its checksum, the bytes, their checksum."""
     events = []
     for path in sorted(folder.glob("*tfevents*")):
         content, place = path.read_bytes(), 0
@@ -25,7 +25,7 @@ def _events(folder: Path) -> list[Any]:
     return events
 
 
-def test_each_figure_is_a_curve_and_what_was_not_taken_is_left_out(tmp_path: Path) -> None:
+def test_each_metric_is_a_curve_without_its_missing_values(tmp_path: Path) -> None:
     with EventWriter(tmp_path, resume_step=1) as writer:
         writer.scalars(
             [
@@ -40,7 +40,7 @@ def test_each_figure_is_a_curve_and_what_was_not_taken_is_left_out(tmp_path: Pat
     assert len(values) == 3
 
 
-def test_a_resumed_run_says_from_which_step_on_it_begins_again(tmp_path: Path) -> None:
+def test_a_resumed_run_records_its_first_step(tmp_path: Path) -> None:
     with EventWriter(tmp_path, resume_step=7) as writer:
         writer.scalars([{"step": 7, "loss_d": 0.5}])
     assert any(event.step == 7 and event.session_log.status == 1 for event in _events(tmp_path))

@@ -1,4 +1,4 @@
-"""A checkpoint is read as it was written, or told to be damaged, whichever of its files is damaged and however."""
+"""A checkpoint is read as it was written, or reported as damaged, for any damage to any of its files."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def _halve(path: Path) -> None:
 
 
 def _flip(share: float) -> Callable[[Path], None]:
-    """Flips one bit at that share of the file."""
+    """Return a function that flips one bit at that share of the file."""
 
     def flip(path: Path) -> None:
         content = bytearray(path.read_bytes())
@@ -42,7 +42,7 @@ def state() -> TrainState:
 
 
 def _write(folder: Path, state: TrainState) -> list[str]:
-    """Writes a checkpoint of `state`; returns the names of its files."""
+    """Write a checkpoint of `state` and return the names of its files."""
     with CheckpointManager(folder, keep=1) as checkpoints:
         checkpoints.save(state, dict(IDENTITY))
         checkpoints.wait()
@@ -50,9 +50,7 @@ def _write(folder: Path, state: TrainState) -> list[str]:
 
 
 @pytest.mark.parametrize("damage", [_remove, _halve, *map(_flip, (0.0, 0.1, 0.5, 0.9, 1.0))])
-def test_no_damage_to_one_file_passes_for_what_was_written(
-    damage: Callable[[Path], None], state: TrainState, tmp_path: Path
-) -> None:
+def test_damage_to_any_one_file_is_detected(damage: Callable[[Path], None], state: TrainState, tmp_path: Path) -> None:
     names = _write(tmp_path / "whole", state)
     listed = {f"0/{name}" for name in json.loads((tmp_path / "whole" / "0" / "files.json").read_text())}
     noticed = set()
@@ -69,7 +67,7 @@ def test_no_damage_to_one_file_passes_for_what_was_written(
         except DamagedCheckpointError:
             noticed.add(name)
     assert noticed >= listed
-    assert len(listed) >= 3  # The arrays, what leads to them, and what the checkpoint says of itself.
+    assert len(listed) >= 3  # The arrays, their index, and the checkpoint's identity.
 
 
 def test_a_checkpoint_without_its_list_of_files_is_damaged(state: TrainState, tmp_path: Path) -> None:

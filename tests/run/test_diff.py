@@ -1,8 +1,8 @@
-"""Two runs compared by what they recorded."""
+"""The comparison of two runs by their recorded settings, environments, images and metrics."""
 
 from dataclasses import replace
 
-from sharingan_jax.run.diff import differing_environments, differing_images, differing_settings, first_difference
+from sharingan_jax.run.diff import differing_environments, differing_images, differing_values, first_difference
 from sharingan_jax.run.manifest import DataRecord, Device, Environment
 
 SETTINGS = {"seed": 0, "train": {"batch_size": 25, "steps": 4}}
@@ -14,19 +14,19 @@ ENVIRONMENT = Environment(
 )  # fmt: skip
 
 
-def test_settings_that_differ_are_named_with_both_values() -> None:
+def test_different_settings_are_named_with_both_values() -> None:
     other = {"seed": 1, "train": {"batch_size": 25, "steps": 8}}
-    assert differing_settings(SETTINGS, other) == ["seed: 0 | 1", "train.steps: 4 | 8"]
-    assert differing_settings(SETTINGS, SETTINGS) == []
+    assert differing_values(SETTINGS, other) == ["seed: 0 | 1", "train.steps: 4 | 8"]
+    assert differing_values(SETTINGS, SETTINGS) == []
 
 
-def test_environments_that_differ_are_named_and_a_version_that_only_one_recorded_is_not() -> None:
+def test_different_environments_are_named_except_versions_that_only_one_recorded() -> None:
     other = replace(ENVIRONMENT, versions={"jax": "0.9.0", "optax": "0.2.8"}, host_threads=4)
     assert differing_environments(ENVIRONMENT, other) == ["host_threads: 2 | 4", "versions.jax: 0.10.2 | 0.9.0"]
     assert differing_environments(ENVIRONMENT, ENVIRONMENT) == []
 
 
-def test_images_that_differ_are_named() -> None:
+def test_different_images_are_named() -> None:
     other = replace(IMAGES, digest="bb", files={"a.png": "1", "b.png": "9", "d.png": "4"})
     assert differing_images(IMAGES, other) == ["c.png: only in the first", "d.png: only in the second", "b.png: other contents"]
     assert "other pixels" in differing_images(IMAGES, replace(IMAGES, digest="bb"))[0]
@@ -36,7 +36,7 @@ def test_images_that_differ_are_named() -> None:
     assert differing_images(None, IMAGES) == ["data.json is missing in one of the two"]
 
 
-def test_metrics_part_at_the_first_step_whose_floats_differ() -> None:
+def test_metrics_differ_from_the_first_step_with_different_floats() -> None:
     one = [{"step": step, "time": 1.0, "loss_d": step / 3, "loss_g": None} for step in (1, 2, 3)]
     other = [{**record, "time": 2.0} for record in one]
     assert first_difference(one, other) is None

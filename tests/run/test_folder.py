@@ -1,4 +1,4 @@
-"""What a run's folder says is believed only if it can be true; what is not is named with its file."""
+"""Every file in a run's folder is checked when it is read, and an error names the file and the key."""
 
 import json
 from collections import Counter
@@ -57,7 +57,7 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
         ("wall_seconds", "long"),
     ],
 )
-def test_a_manifest_that_cannot_be_one_is_refused_by_key(part: str, value: Any, tmp_path: Path) -> None:
+def test_a_manifest_with_a_wrong_value_is_refused_by_key(part: str, value: Any, tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     manifest = json.loads(json.dumps(asdict(MANIFEST)))
     place: Any = manifest
@@ -87,7 +87,7 @@ def test_a_file_of_another_format_is_refused(read: Any, tmp_path: Path) -> None:
         read(tmp_path / "file.json")
 
 
-def test_a_start_in_the_same_environment_adds_none_and_one_that_repeats_steps_replaces(tmp_path: Path) -> None:
+def test_a_start_in_the_same_environment_is_merged_and_one_that_repeats_steps_replaces_later_ones(tmp_path: Path) -> None:
     other = Start(6, ENVIRONMENT.__class__(**{**vars(ENVIRONMENT), "host_threads": 4}))
     both = MANIFEST.with_start(Start(4, ENVIRONMENT)).with_start(other)
     assert [start.after_step for start in both.starts] == [0, 6]
@@ -98,14 +98,14 @@ def test_a_start_in_the_same_environment_adds_none_and_one_that_repeats_steps_re
     "line",
     ['{"step": 1}', json.dumps({**RECORD, "loss_d": "x"}), json.dumps({**RECORD, "step": "1"}), "[]", DEEP, '{"step": NaN}'],
 )
-def test_a_line_that_is_no_record_is_named(line: str, tmp_path: Path) -> None:
+def test_a_damaged_line_is_named(line: str, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     whole = json.dumps(RECORD)
     run.metrics.write_text(f"{whole}\n{line}\n{whole}\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: .*; put the file back as it was"):
         read_metrics(run)
     run.metrics.write_text(f"{whole}\n{json.dumps({**RECORD, 'loss_g': None})}\n{line[:5]}")
-    assert [record["loss_g"] for record in read_metrics(run)] == [0.5, None]  # A last line that was cut is passed over.
+    assert [record["loss_g"] for record in read_metrics(run)] == [0.5, None]  # A truncated last line is ignored.
 
 
 def test_json_of_absurd_depth_is_refused(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_json_of_absurd_depth_is_refused(tmp_path: Path) -> None:
         read_json(tmp_path / "deep.json")
 
 
-def test_the_lock_leads_to_no_other_file(tmp_path: Path) -> None:
+def test_the_lock_does_not_follow_a_link(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("precious")
     (tmp_path / "run").mkdir()
@@ -124,7 +124,7 @@ def test_the_lock_leads_to_no_other_file(tmp_path: Path) -> None:
     assert precious.read_text() == "precious"
 
 
-def test_a_run_does_not_lie_among_its_images(tmp_path: Path) -> None:
+def test_a_run_folder_inside_the_image_folder_is_refused(tmp_path: Path) -> None:
     config = smoke_config(data__source="folder", data__path=str(tmp_path))
     dataset = ArrayDataset(images=np.zeros((1, 32, 32, 3), np.uint8), names=("a.png",), digests=("0" * 64,))
     with pytest.raises(UserError, match=r"lies inside data\.path=.*; use a --workdir outside it"):
@@ -133,7 +133,7 @@ def test_a_run_does_not_lie_among_its_images(tmp_path: Path) -> None:
 
 
 def test_a_start_reads_each_file_of_a_run_once(
-    pictures: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image_folder: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import shutil
 
@@ -149,6 +149,6 @@ def test_a_start_reads_each_file_of_a_run_once(
 
     monkeypatch.setattr(Path, "read_text", lambda path, *args, **kwargs: counted(path, read_text, *args, **kwargs))
     monkeypatch.setattr(Path, "read_bytes", lambda path, *args, **kwargs: counted(path, read_bytes, *args, **kwargs))
-    assert main.main(train_arguments(pictures, workdir, "--dry-run")) == 0
+    assert main.main(train_arguments(image_folder, workdir, "--dry-run")) == 0
     assert read == {"config.json": 1, "manifest.json": 1, "data.json": 1}
     assert contents_of(workdir) == contents_of(whole_run)

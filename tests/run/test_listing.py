@@ -47,7 +47,7 @@ def test_a_run_that_is_training_is_running(tmp_path: Path) -> None:
     assert list_runs(tmp_path)[0].status == "interrupted"
 
 
-def test_a_broken_manifest_is_listed_and_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+def test_a_broken_manifest_is_listed_and_a_missing_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "manifest.json").write_text("{")
     (entry,) = list_runs(tmp_path)

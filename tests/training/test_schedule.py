@@ -1,4 +1,4 @@
-"""Dispatches cover every step once and end where something is written."""
+"""Chunks of steps cover every step once and end at the steps that write files."""
 
 import pytest
 from conftest import smoke_config
@@ -14,7 +14,7 @@ from sharingan_jax.training.schedule import Schedule, make_schedule
     count=st.integers(5, 40), batch=st.integers(1, 10), total=st.integers(1, 120), per_call=st.integers(1, 9),
     sample_every=st.integers(1, 30), checkpoint_every=st.integers(1, 30), first=st.integers(1, 120),
 )  # fmt: skip
-def test_dispatches_cover_each_step_once_and_end_at_every_writing_step(
+def test_chunks_cover_each_step_once_and_end_at_every_writing_step(
     count: int, batch: int, total: int, per_call: int, sample_every: int, checkpoint_every: int, first: int
 ) -> None:
     plan = BatchPlan(count, batch_size=min(batch, count), seed=0, last_batch="keep")
@@ -29,7 +29,7 @@ def test_dispatches_cover_each_step_once_and_end_at_every_writing_step(
     assert covered == list(range(first, total + 1))
 
 
-def test_a_dispatch_is_no_longer_than_the_way_to_the_next_file() -> None:
+def test_a_chunk_is_no_longer_than_the_steps_to_the_next_file() -> None:
     plan = BatchPlan(100, batch_size=25, seed=0, last_batch="keep")
     long = {"train__steps": "1000000", "train__steps_per_dispatch": "10000000"}
     long |= {"sample__every": "100", "checkpoint__every": "200"}
@@ -38,7 +38,7 @@ def test_a_dispatch_is_no_longer_than_the_way_to_the_next_file() -> None:
     assert [next(chunks) for _ in range(3)] == [(1, 100), (101, 100), (201, 100)]
 
 
-def test_epochs_that_make_more_steps_than_can_be_counted_are_refused() -> None:
+def test_epochs_with_too_many_steps_are_refused() -> None:
     plan = BatchPlan(100, batch_size=25, seed=0, last_batch="keep")
     with pytest.raises(UserError, match=r"train\.epochs=2000000000 makes 8000000000 steps; at most 2147483647"):
         make_schedule(smoke_config(train__steps="0", train__epochs="2000000000"), plan)

@@ -1,4 +1,4 @@
-"""Signals become a question; handlers are given back."""
+"""Signals become a request to stop, and the old handlers are restored."""
 
 import os
 import signal
@@ -9,24 +9,24 @@ import threading
 import pytest
 from conftest import ROOT
 
+from sharingan_jax.errors import Stopped
 from sharingan_jax.training.signals import StopRequest
 
 
-def test_the_first_signal_is_noted_and_the_old_handlers_come_back() -> None:
+def test_the_first_signal_is_recorded_and_the_old_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with StopRequest() as stop:
-        assert stop.exit_code == 0
+        assert stop.signal is None
         signal.raise_signal(signal.SIGTERM)
         assert stop.signal == signal.SIGTERM
-        assert stop.exit_code == 0  # Until the run's processes have agreed on it.
-        stop.agreed = signal.SIGTERM
-        assert stop.exit_code == 143
+        assert stop.agreed == 0  # Until the run's processes have agreed on it.
+        assert Stopped(signal.SIGTERM).exit_code == 143
         signal.raise_signal(signal.SIGTERM)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
-def test_a_second_ctrl_c_leaves_at_once_also_where_python_does_not_hear_of_it() -> None:
-    """A compilation is one instruction of Python's; so is this hash, which would take a minute and more."""
+def test_a_second_ctrl_c_exits_at_once_even_while_python_cannot_handle_signals() -> None:
+    """To Python a compilation is one instruction. So is this hash, which would take more than a minute."""
     program = """
 import hashlib
 from sharingan_jax.training.signals import StopRequest
@@ -47,7 +47,7 @@ with StopRequest():
             process.kill()
 
 
-def test_nothing_is_left_behind() -> None:
+def test_a_stop_request_leaves_no_thread_or_file() -> None:
     before = threading.active_count(), len(os.listdir("/dev/fd"))
     with StopRequest():
         assert threading.active_count() == before[0] + 1

@@ -1,6 +1,7 @@
 """The motifs of the emblems, in black and red on the unit disc. Each is a function of a canvas and a source of numbers."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -56,7 +57,7 @@ def _normal(direction: np.ndarray) -> np.ndarray:
 
 
 def _arms(count: int) -> np.ndarray:
-    return np.arange(count) * (2 * np.pi / count)
+    return np.arange(count) * (2 * np.pi / max(count, 1))
 
 
 def _pupil(canvas: Canvas, choose: Knobs, *, low: float = 0.13, high: float = 0.19) -> None:
@@ -70,64 +71,52 @@ def _eye(canvas: Canvas, choose: Knobs) -> None:
     canvas.disc(0, 0, size * 0.55, canvas.black)
 
 
-def _blade(start: float, *, inner: float, outer: float, width: float, curl: float, taper: float = 0.8) -> np.ndarray:
-    """Return a curved blade [P, 2] from radius `inner`, `width` radians wide, to a point at `outer`, swept by `curl` radians."""
-    t = np.linspace(0, 1, 33)
-    radius = inner + (outer - inner) * t
-    middle = start + curl * t**1.3
-    half = width / 2 * (1 - t) ** taper
-    return np.concatenate([_polar(radius, middle - half), _polar(radius, middle + half)[::-1]])
+def _between(side: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the polygon between two lines that run side by side."""
+    return np.concatenate([side, other[::-1]])
 
 
-def _tomoe(canvas: Canvas, start: float, *, orbit: float, head: float, sweep: float) -> None:
-    """Draw a comma: a round head at angle `start` on an orbit, and a tail that thins out along the orbit."""
+def _tomoe(canvas: Canvas, choose: Knobs, *, count: int) -> None:
+    """Draw commas: each a round head on an orbit, and a tail that thins out along the orbit."""
+    orbit = choose("orbit", 0.52, 0.6)
+    if choose("orbit line", 0, 1) < 0.6:
+        canvas.ring(0, 0, orbit, choose("line", 0.03, 0.05))
+    head = choose("head", 0.14, 0.2) * (1.25 if count == 1 else 1.0)
     t = np.linspace(0, 1, 33)
     middle = orbit + 0.55 * head * t**1.5
     half = head * (1 - t) ** 0.75
-    angle = start + sweep * t
-    canvas.fill(np.concatenate([_polar(middle + half, angle), _polar(middle - half, angle)[::-1]]), canvas.black)
-    x, y = _polar(orbit, start)
-    canvas.disc(float(x), float(y), head, canvas.black)
+    for start in _arms(count):
+        angle = start + choose("sweep", 0.75, 1.05) * t
+        canvas.fill(_between(_polar(middle + half, angle), _polar(middle - half, angle)), canvas.black)
+        x, y = _polar(orbit, start)
+        canvas.disc(x, y, head, canvas.black)
+    _pupil(canvas, choose)
 
 
-def _tomoe_eye(count: int) -> Callable[[Canvas, Knobs], None]:
-    def draw(canvas: Canvas, choose: Knobs) -> None:
-        orbit = choose("orbit", 0.52, 0.6)
-        if choose("orbit line", 0, 1) < 0.6:
-            canvas.ring(0, 0, orbit, choose("line", 0.03, 0.05))
-        head = choose("head", 0.14, 0.2) * (1.25 if count == 1 else 1.0)
-        for start in _arms(count):
-            _tomoe(canvas, start, orbit=orbit, head=head, sweep=choose("sweep", 0.75, 1.05))
-        _pupil(canvas, choose)
-
-    return draw
-
-
-def _pinwheel(count: int) -> Callable[[Canvas, Knobs], None]:
-    def draw(canvas: Canvas, choose: Knobs) -> None:
-        width = choose("width", 0.5, 0.8) * 2 * np.pi / count
-        curl = choose("curl", 0.5, 1.15) * (1 if choose("hand", 0, 1) < 0.5 else -1)
-        hub = choose("hub", 0.26, 0.36)
-        for start in _arms(count):
-            blade = _blade(start, inner=hub * 0.8, outer=choose("reach", 0.84, 0.95), width=width, curl=curl)
-            canvas.fill(blade, canvas.black)
-        canvas.disc(0, 0, hub, canvas.black)
-        _eye(canvas, choose)
-
-    return draw
+def _pinwheel(canvas: Canvas, choose: Knobs, *, count: int) -> None:
+    """Draw curved blades, each from the hub to a point."""
+    width = choose("width", 0.5, 0.8) * 2 * np.pi / count
+    curl = choose("curl", 0.5, 1.15) * (1 if choose("hand", 0, 1) < 0.5 else -1)
+    hub = choose("hub", 0.26, 0.36)
+    inner, outer = hub * 0.8, choose("reach", 0.84, 0.95)
+    t = np.linspace(0, 1, 33)
+    radius = inner + (outer - inner) * t
+    half = width / 2 * (1 - t) ** 0.8
+    for start in _arms(count):
+        middle = start + curl * t**1.3
+        canvas.fill(_between(_polar(radius, middle - half), _polar(radius, middle + half)), canvas.black)
+    canvas.disc(0, 0, hub, canvas.black)
+    _eye(canvas, choose)
 
 
-def _star(count: int) -> Callable[[Canvas, Knobs], None]:
-    def draw(canvas: Canvas, choose: Knobs) -> None:
-        outer, inner = choose("outer", 0.84, 0.93), choose("inner", 0.34, 0.46)
-        angles = np.arange(2 * count) * np.pi / count
-        canvas.fill(_polar(np.where(np.arange(2 * count) % 2 == 0, outer, inner), angles), canvas.black)
-        _eye(canvas, choose)
-        if choose("notches", 0, 1) < 0.5:
-            for x, y in _polar(outer * 0.58, _arms(count)):
-                canvas.disc(x, y, 0.07, canvas.red)
-
-    return draw
+def _star(canvas: Canvas, choose: Knobs, *, count: int) -> None:
+    outer, inner = choose("outer", 0.84, 0.93), choose("inner", 0.34, 0.46)
+    angles = np.arange(2 * count) * np.pi / count
+    canvas.fill(_polar(np.where(np.arange(2 * count) % 2 == 0, outer, inner), angles), canvas.black)
+    _eye(canvas, choose)
+    if choose("notches", 0, 1) < 0.5:
+        for x, y in _polar(outer * 0.58, _arms(count)):
+            canvas.disc(x, y, 0.07, canvas.red)
 
 
 def _hexagram(canvas: Canvas, choose: Knobs) -> None:
@@ -146,7 +135,7 @@ def _atom(canvas: Canvas, choose: Knobs) -> None:
         rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
         canvas.line(np.stack([long * np.cos(around), short * np.sin(around)], -1) @ rotation, choose("line", 0.055, 0.075))
         x, y = np.array([long * 0.98, 0.0]) @ rotation
-        canvas.disc(float(x), float(y), choose("electron", 0.08, 0.11), canvas.black)
+        canvas.disc(x, y, choose("electron", 0.08, 0.11), canvas.black)
     _pupil(canvas, choose)
 
 
@@ -165,20 +154,16 @@ def _planets(canvas: Canvas, choose: Knobs) -> None:
     _pupil(canvas, choose, low=0.12, high=0.16)
 
 
-def _polygon(sides: int) -> Callable[[Canvas, Knobs], None]:
-    def draw(canvas: Canvas, choose: Knobs) -> None:
-        outer = choose("outer", 0.84, 0.92)
-        width = choose("band", 0.16, 0.24)
-        canvas.fill(_polar(outer, _arms(sides)), canvas.black)
-        inner = outer - width / np.cos(np.pi / sides)
-        canvas.fill(_polar(inner, _arms(sides)), canvas.red)
-        inscribed = inner * np.cos(np.pi / sides)
-        if choose("solid", 0, 1) < 0.5:
-            canvas.disc(0, 0, inscribed * 0.85, canvas.black)
-            canvas.disc(0, 0, inscribed * 0.45, canvas.red)
-        canvas.disc(0, 0, inscribed * choose("pupil", 0.22, 0.3), canvas.black)
-
-    return draw
+def _polygon(canvas: Canvas, choose: Knobs, *, sides: int) -> None:
+    outer = choose("outer", 0.84, 0.92)
+    canvas.fill(_polar(outer, _arms(sides)), canvas.black)
+    inner = outer - choose("band", 0.16, 0.24) / np.cos(np.pi / sides)
+    canvas.fill(_polar(inner, _arms(sides)), canvas.red)
+    inscribed = inner * np.cos(np.pi / sides)
+    if choose("solid", 0, 1) < 0.5:
+        canvas.disc(0, 0, inscribed * 0.85, canvas.black)
+        canvas.disc(0, 0, inscribed * 0.45, canvas.red)
+    canvas.disc(0, 0, inscribed * choose("pupil", 0.22, 0.3), canvas.black)
 
 
 def _spiral(canvas: Canvas, choose: Knobs) -> None:
@@ -196,7 +181,7 @@ def _rings(canvas: Canvas, choose: Knobs) -> None:
     count = 2 + int(choose("count", 0, 3))
     line = choose("line", 0.045, 0.08)
     for radius in np.linspace(0.78, 0.34, count):
-        canvas.ring(0, 0, float(radius), line)
+        canvas.ring(0, 0, radius, line)
     _pupil(canvas, choose)
     for x, y in _polar(0.78, _arms(int(choose("beads", 0, 4)))):
         canvas.disc(x, y, 0.1, canvas.black)
@@ -205,13 +190,10 @@ def _rings(canvas: Canvas, choose: Knobs) -> None:
 def _shuriken(canvas: Canvas, choose: Knobs) -> None:
     count = 4 + int(choose("blades", 0, 2))
     outer, hub = choose("outer", 0.86, 0.94), choose("hub", 0.3, 0.38)
-    lean = choose("lean", 0.28, 0.5)
+    lean, step = choose("lean", 0.28, 0.5), 2 * np.pi / count
     for start in _arms(count):
-        step = 2 * np.pi / count
-        canvas.fill(
-            np.stack([_polar(outer, start + lean), _polar(hub, start - step * 0.5), _polar(hub, start + step * 0.5)]),
-            canvas.black,
-        )
+        corners = [_polar(outer, start + lean), _polar(hub, start - step * 0.5), _polar(hub, start + step * 0.5)]
+        canvas.fill(np.stack(corners), canvas.black)
     canvas.disc(0, 0, hub, canvas.black)
     _eye(canvas, choose)
 
@@ -219,14 +201,12 @@ def _shuriken(canvas: Canvas, choose: Knobs) -> None:
 def _petals(canvas: Canvas, choose: Knobs) -> None:
     count = 3 + int(choose("petals", 0, 4))
     t = np.linspace(0, 1, 33)
-    width = choose("width", 0.62, 0.85) * np.pi / count
-    outer = choose("outer", 0.84, 0.92)
+    half = choose("width", 0.62, 0.85) * np.pi / count * np.sin(np.pi * t) ** 0.8
+    radius = 0.16 + (choose("outer", 0.84, 0.92) - 0.16) * t
     for start in _arms(count):
-        half = width * np.sin(np.pi * t) ** 0.8
-        radius = 0.16 + (outer - 0.16) * t
-        canvas.fill(np.concatenate([_polar(radius, start - half), _polar(radius, start + half)[::-1]]), canvas.black)
+        canvas.fill(_between(_polar(radius, start - half), _polar(radius, start + half)), canvas.black)
         if choose("veins", 0, 1) < 0.5:
-            vein = np.concatenate([_polar(radius, start - half * 0.4), _polar(radius, start + half * 0.4)[::-1]]) * 0.86
+            vein = _between(_polar(radius, start - half * 0.4), _polar(radius, start + half * 0.4)) * 0.86
             canvas.fill(vein, canvas.red)
     _pupil(canvas, choose)
 
@@ -249,30 +229,30 @@ def _wheel(canvas: Canvas, choose: Knobs) -> None:
     for start in _arms(spokes):
         canvas.line(np.stack([_polar(0.0, start), _polar(0.9, start)]), choose("spoke", 0.12, 0.2))
         x, y = _polar(0.79, start + np.pi / spokes)
-        canvas.disc(float(x), float(y), 0.09, canvas.red)
+        canvas.disc(x, y, 0.09, canvas.red)
     canvas.disc(0, 0, choose("nave", 0.3, 0.38), canvas.black)
     _eye(canvas, choose)
 
 
 MOTIFS: dict[str, Callable[[Canvas, Knobs], None]] = {
-    "one tomoe": _tomoe_eye(1),
-    "pinwheel of three": _pinwheel(3),
-    "star of five": _star(5),
+    "one tomoe": partial(_tomoe, count=1),
+    "pinwheel of three": partial(_pinwheel, count=3),
+    "star of five": partial(_star, count=5),
     "atom": _atom,
     "spiral": _spiral,
-    "two tomoe": _tomoe_eye(2),
-    "pinwheel of four": _pinwheel(4),
-    "triangle": _polygon(3),
+    "two tomoe": partial(_tomoe, count=2),
+    "pinwheel of four": partial(_pinwheel, count=4),
+    "triangle": partial(_polygon, sides=3),
     "rings": _rings,
     "petals": _petals,
-    "three tomoe": _tomoe_eye(3),
-    "pinwheel of five": _pinwheel(5),
-    "star of six": _star(6),
+    "three tomoe": partial(_tomoe, count=3),
+    "pinwheel of five": partial(_pinwheel, count=5),
+    "star of six": partial(_star, count=6),
     "planets": _planets,
     "wheel": _wheel,
-    "pinwheel of six": _pinwheel(6),
+    "pinwheel of six": partial(_pinwheel, count=6),
     "hexagram": _hexagram,
-    "square": _polygon(4),
+    "square": partial(_polygon, sides=4),
     "shuriken": _shuriken,
     "trefoil": _trefoil,
 }

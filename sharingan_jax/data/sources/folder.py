@@ -31,10 +31,8 @@ def folder_dataset(folder: Path, *, size: int, channels: int) -> ImageDataset:
     for name in _relative_names(folder):
         (names if Path(name).suffix.lower() in endings else skipped).append(name)
     if not names:
-        raise UserError(
-            f"data.path={folder}: expected a folder of images, got no images and {len(skipped)} other files."
-            " Give a folder with .png, .jpg, ... files."
-        )
+        expected = f"expected a folder of images, got no images and {len(skipped)} other files"
+        raise UserError(f"data.path={folder}: {expected}. Give a folder with .png, .jpg, ... files.")
     images = np.stack([load_image(folder / name, size=size, channels=channels) for name in names])
     digests = tuple(hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names)
     return ArrayDataset(images=images, names=tuple(names), digests=digests, skipped=tuple(skipped))

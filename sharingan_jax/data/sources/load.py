@@ -19,37 +19,24 @@ def load_dataset(
     """
     if source == "":
         raise UserError('data.path="": expected a folder, got an empty text. Give the folder that holds your images.')
-    if source == "emblems":
-        kind, name = "emblems", ""
-    elif isinstance(source, str) and source.startswith("tfds:"):
-        kind, name = "tfds", source.removeprefix("tfds:")
-    else:
-        kind, name = "folder", str(source)
-    return _load(kind, name, size=size, channels=channels, split=split, data_dir=data_dir)
-
-
-def load_dataset_from_config(data: DataConfig) -> ImageDataset:
-    """Load the images that `config.data` describes. Raise UserError, one line, if the source cannot be loaded."""
-    name = data.path or data.name  # `config/parse.py` refuses both at once.
-    return _load(data.source, name, size=data.size, channels=data.channels, split=data.split, data_dir=data.data_dir)
-
-
-def _load(source: str, name: str, *, size: int, channels: int, split: str, data_dir: str) -> ImageDataset:
     if size < 1:
         raise UserError(f"data.size={size}: expected at least 1 pixel. Use 64, the size of the reference.")
     if channels not in MODES:
         raise UserError(f"data.channels={channels}: expected 1 (grey) or 3 (colour). Use 3.")
-    match source:  # Each source is imported only when it is used.
-        case "emblems":
-            from sharingan_jax.data.sources.emblems import emblem_dataset
+    if source == "emblems":  # Each source is imported only when it is used.
+        from sharingan_jax.data.sources.emblems import emblem_dataset
 
-            return emblem_dataset(size=size, channels=channels)
-        case "folder":
-            from sharingan_jax.data.sources.folder import folder_dataset
+        return emblem_dataset(size=size, channels=channels)
+    if isinstance(source, str) and source.startswith("tfds:"):
+        from sharingan_jax.data.sources.tfds import tfds_dataset
 
-            return folder_dataset(Path(name), size=size, channels=channels)
-        case "tfds":
-            from sharingan_jax.data.sources.tfds import tfds_dataset
+        return tfds_dataset(source.removeprefix("tfds:"), split=split, data_dir=data_dir, size=size, channels=channels)
+    from sharingan_jax.data.sources.folder import folder_dataset
 
-            return tfds_dataset(name, split=split, data_dir=data_dir, size=size, channels=channels)
-    raise ValueError(f"no source {source!r}")
+    return folder_dataset(Path(source), size=size, channels=channels)
+
+
+def load_dataset_from_config(data: DataConfig) -> ImageDataset:
+    """Load the images that `config.data` describes. Raise UserError, one line, if the source cannot be loaded."""
+    sources: dict[str, str | Path] = {"emblems": "emblems", "folder": Path(data.path), "tfds": f"tfds:{data.name}"}
+    return load_dataset(sources[data.source], size=data.size, channels=data.channels, split=data.split, data_dir=data.data_dir)

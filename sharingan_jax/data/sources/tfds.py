@@ -10,7 +10,7 @@ from PIL import Image
 from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, array_digests
 from sharingan_jax.data.decode import fit_image
 from sharingan_jax.data.pipeline import import_tensorflow
-from sharingan_jax.errors import UserError
+from sharingan_jax.errors import UserError, reason_of
 
 
 def tfds_dataset(name: str, *, split: str, data_dir: str, size: int, channels: int) -> ImageDataset:
@@ -32,7 +32,8 @@ def tfds_dataset(name: str, *, split: str, data_dir: str, size: int, channels: i
         examples = [(example["image"], example.get("label", -1)) for example in tfds.as_numpy(stream)]
     if not examples:
         raise UserError(f"data.split={split}: expected images, got an empty split of {name}. Give another split.")
-    images = np.stack([fit_image(_image(array), size=size, channels=channels) for array, _ in examples])
+    decoded = [Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array) for array, _ in examples]
+    images = np.stack([fit_image(image, size=size, channels=channels) for image in decoded])
     names = tuple(f"{name}/{split}/{i:06d}" for i in range(len(images)))
     label = dict(features).get("label")
     classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) and label.names else ()
@@ -49,35 +50,19 @@ def _builder(tfds: Any, name: str, *, data_dir: str) -> Any:
         where = f" (data.data_dir={data_dir})" if data_dir else ""
         raise UserError(f"data.name={name}: expected a tensorflow-datasets set{where}, got an unknown name. {hint}") from None
     except (ValueError, TypeError, AttributeError, OSError, ImportError, AssertionError) as error:
-        raise UserError(
-            f"data.name={name}: expected a set that tensorflow-datasets can open, got: {_first_line(error)}."
-            " Check the name and data.data_dir."
-        ) from None
+        expected = f"expected a set that tensorflow-datasets can open, got: {reason_of(error)}"
+        raise UserError(f"data.name={name}: {expected}. Check the name and data.data_dir.") from None
 
 
 def _read(tfds: Any, builder: Any, *, name: str, split: str) -> Any:
     try:
         builder.download_and_prepare()
     except Exception as error:  # A builder is arbitrary code, and downloads fail in many ways.
-        raise UserError(
-            f"data.name={name}: expected a set that can be prepared, got: {_first_line(error)}."
-            " Prepare it with tensorflow-datasets first, or use another set."
-        ) from error
-    # Read one file after another, so that every start sees the stored order.
-    in_order = tfds.ReadConfig(interleave_cycle_length=1)
+        hint = "Prepare it with tensorflow-datasets first, or use another set."
+        raise UserError(f"data.name={name}: expected a set that can be prepared, got: {reason_of(error)}. {hint}") from error
+    in_order = tfds.ReadConfig(interleave_cycle_length=1)  # One file after another: every start sees the stored order.
     try:
         return builder.as_dataset(split=split, shuffle_files=False, read_config=in_order)
     except (ValueError, KeyError, AssertionError) as error:
-        splits = ", ".join(builder.info.splits)
-        raise UserError(
-            f"data.split={split}: expected a split of {name} (it has {splits}), got: {_first_line(error)}. Use one of these."
-        ) from None
-
-
-def _image(array: np.ndarray) -> Image.Image:
-    return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(".") if lines else type(error).__name__
+        expected = f"expected a split of {name} (it has {', '.join(builder.info.splits)}), got: {reason_of(error)}"
+        raise UserError(f"data.split={split}: {expected}. Use one of these.") from None
