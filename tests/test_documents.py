@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 from test_architecture import LAW, PACKAGE
 
-from sharingan_jax.config.schema import known_keys
+from sharingan_jax.config.schema import KINDS
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 CURRENT = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
@@ -44,7 +44,7 @@ def test_every_file_that_a_document_names_is_there(path: Path) -> None:
 @every_current_document
 def test_every_setting_that_a_document_names_is_there(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    keys = set(known_keys())
+    keys = set(KINDS)
     groups = {key.partition(".")[0] for key in keys if "." in key}
     for key in re.findall(r"--config\.([\w.]+)", text):
         assert key in keys or key == "KEY", f"{path.name} names {key}"
