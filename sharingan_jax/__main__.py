@@ -31,8 +31,7 @@ commands:
 Without a command, flags go to train. Start here:
   {prog} --config default
   {prog} COMMAND --help
-  {prog} --version
-"""
+  {prog} --version"""
 
 WRITABLE = "; give a folder that may be written to"
 NEXT: dict[int | None, str] = {
@@ -50,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     pin_jax()
     if not words or words[0] in ("-h", "--help", "help"):
-        print(overview())
+        commands = "\n".join(f"  {name:<9}{purpose}" for name, (_, purpose) in COMMANDS.items())
+        print(OVERVIEW.format(prog=command_line(), description=sharingan_jax.__doc__, commands=commands))
         return 0
     if words[0] == "--version":
         print(f"sharingan-jax {sharingan_jax.__version__}")
@@ -75,12 +75,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; everything saved so far is intact", file=sys.stderr)
         return 130
-
-
-def overview() -> str:
-    """Return the list of commands."""
-    commands = "\n".join(f"  {name:<9}{purpose}" for name, (_, purpose) in COMMANDS.items())
-    return OVERVIEW.format(prog=command_line(), description=sharingan_jax.__doc__, commands=commands).rstrip()
 
 
 if __name__ == "__main__":
