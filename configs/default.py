@@ -18,10 +18,10 @@ def get_config() -> ConfigDict:
 
     config.data = data = ConfigDict()
     data.source = "emblems"  # emblems (drawn here, nothing to download), folder, tfds
-    data.path = ""  # folder: the folder that holds the pictures, at any depth
+    data.path = ""  # folder: the folder that holds the images, at any depth
     data.name = ""  # tfds: the data set's name, such as "oxford_flowers102"
     data.split = "train"  # tfds: the split, such as "train[:100]"
-    data.data_dir = ""  # tfds: where data sets are kept; "" is tensorflow-datasets' own default
+    data.data_dir = ""  # tfds: the folder of its data sets; "" is tensorflow-datasets' own default
     data.size = 64  # pixels a side: 32, 64 or 128 (post: 64)
     data.channels = 3  # 3 RGB, 1 grey (post: 3)
     data.last_batch = "keep"  # an epoch's last, partial batch: keep (post), drop, or fill from the epoch's start
@@ -41,22 +41,22 @@ def get_config() -> ConfigDict:
 
     config.loss = loss = ConfigDict()
     # Non-saturating binary cross-entropy: bce from logits, exact everywhere; bce_clamped as the post's BCELoss computes it from
-    # probabilities, which loses the gradient of a picture that D is wrong about with certainty, and with it some runs (post)
+    # probabilities, which loses the gradient of an image that D is wrong about with certainty, and with it some runs (post)
     loss.name = "bce"
-    loss.beta = 0.0  # weight of the post's "modified D loss", which moves the reported figure and no weight (post: 0.01)
+    loss.beta = 0.0  # weight of the post's "modified D loss", which changes the reported loss_d and no weight (post: 0.01)
 
     config.train = train = ConfigDict()
-    train.batch_size = 25  # pictures a step (post)
-    train.epochs = 200  # passes over the data (post), where train.steps is 0
-    train.steps = 0  # steps, where given, decide; 0 leaves it to train.epochs
+    train.batch_size = 25  # images a step (post)
+    train.epochs = 200  # passes over the data (post), if train.steps is 0
+    train.steps = 0  # steps; 0: as many as train.epochs makes
     train.n_critic = 1  # the generator is updated at every n-th step, the discriminator at each (post: 1)
     train.ema_half_life = 0.0  # images after which gen's averaged weights are half renewed; 0 keeps no averaged weights (post)
     train.seeds = 1  # runs, of the seeds from `seed` on, each with a folder of its own
-    train.stacked_seeds = 0  # of these in one program; more than 1 rounds otherwise; 0: on a CPU one, elsewhere all
-    train.steps_per_dispatch = 10  # steps compiled into one dispatch; more keep an accelerator busier
-    train.devices = 0  # devices that share the batch; 0: as many as the run began on, at first as many as the batch divides over
-    train.host_threads = 0  # threads of XLA's pool, which enter roundings on a CPU; 0: as many as cores, as the run began with
-    train.deterministic = True  # on a GPU: only operations that give the same bits each time; elsewhere they do anyway
+    train.stacked_seeds = 0  # of these in one program; more than 1 rounds differently; 0: one on a CPU, elsewhere all
+    train.steps_per_dispatch = 10  # steps in one chunk, compiled together; more keep an accelerator busier
+    train.devices = 0  # devices that share the batch; 0: as many as divide it, and as the run started on
+    train.host_threads = 0  # of XLA's thread pool, which enter rounding on a CPU; 0: the cores, or what the run started with
+    train.deterministic = True  # on a GPU: only operations that give the same bits each time; a CPU does so anyway
     train.precision = "highest"  # of matrix products: highest (true float32), high, default (TPU: bfloat16, GPU: TF32)
 
     config.optim = optim = ConfigDict()
@@ -70,12 +70,12 @@ def get_config() -> ConfigDict:
         adam.schedule = "constant"  # of lr, in updates: constant (post), linear or cosine down to end_lr
         adam.warmup_steps = 0  # updates over which lr rises from 0
         adam.decay_steps = 0  # updates after the warm-up over which a linear or cosine schedule falls
-        adam.end_lr = 0.0  # where a linear or cosine schedule ends and stays
+        adam.end_lr = 0.0  # the value at which a linear or cosine schedule ends and stays
     optim.disc.clip_norm = 5.0  # (post)
 
     config.sample = sample = ConfigDict()
-    sample.every = 100  # steps between grids of pictures from fixed latents (post)
-    sample.num = 25  # pictures in a grid (post)
+    sample.every = 100  # steps between grids of images from fixed latents (post)
+    sample.num = 25  # images in a grid (post)
     sample.columns = 5  # images in a row of a grid: 25 make a square (post: 8)
 
     config.checkpoint = checkpoint = ConfigDict()

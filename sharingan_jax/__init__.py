@@ -4,7 +4,7 @@ for a hundred images."""
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:  # Type checkers see the names; an import loads each only when it is used, so that none needs JAX.
     from sharingan_jax.config.load import load_config as load_config
