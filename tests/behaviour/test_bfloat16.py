@@ -21,6 +21,8 @@ from sharingan_jax.gan.state import TrainState
 from sharingan_jax.model.convolutions import convolutions
 from sharingan_jax.run.load import load_run
 
+pytestmark = pytest.mark.slow
+
 BFLOAT16 = "--config.model.dtype=bfloat16"
 # All batches and chunks of steps have one size: one program to compile.
 EVEN = ["--config.data.last_batch=drop", "--config.train.steps_per_dispatch=2"]

@@ -26,6 +26,8 @@ from sharingan_jax.run.load import load_run
 from sharingan_jax.run.metrics import read_metrics
 from sharingan_jax.training import recorder
 
+pytestmark = pytest.mark.slow
+
 STEPS = 12
 
 

@@ -22,6 +22,8 @@ from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.load import load_run
 from sharingan_jax.run.metrics import read_metrics
 
+pytestmark = pytest.mark.slow
+
 STEPS = 40
 SETTINGS = [
     "--config", str(ROOT / "configs" / "smoke.py"), *TINY, "--config.train.batch_size=25", f"--config.train.steps={STEPS}",

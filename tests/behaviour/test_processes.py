@@ -18,6 +18,8 @@ from faults import FAULTS
 import main
 from sharingan_jax.devices.processes import started_together
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = [
     "--config", str(ROOT / "configs" / "smoke.py"), *TINY, "--config.data.last_batch=drop", "--config.train.devices=0",
     "--config.train.steps_per_dispatch=2", "--config.checkpoint.every=4", "--config.sample.every=4",

@@ -13,6 +13,8 @@ from PIL import Image
 import main
 from sharingan_jax.devices.environment import PINNED, describe_environment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def on_two(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

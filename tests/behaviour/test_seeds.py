@@ -20,6 +20,8 @@ from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.lock import lock_folder
 from sharingan_jax.training.recorder import OpenRun
 
+pytestmark = pytest.mark.slow
+
 # All batches and chunks of steps have one size: one program to compile for each number of stacked seeds.
 EVEN = ["--config.data.last_batch=drop", "--config.train.steps_per_dispatch=2"]
 STACKED = [*EVEN, "--config.train.seeds=3", "--config.train.stacked_seeds=3"]

@@ -23,6 +23,8 @@ from sharingan_jax.gan.state import NetState
 from sharingan_jax.model import layers
 from sharingan_jax.model.convolutions import Convolutions, convolutions
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 
