@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import numpy as np
+import optax
 import pytest
 from conftest import smoke_config
 from test_mesh import COLLECTIVE
@@ -57,5 +58,9 @@ def test_each_device_trains_its_own_seeds_and_nothing_is_exchanged() -> None:
         ends.append(trainer.to_host(after))
     for one, two in zip(*ends, strict=True):
         assert int(one.step) == int(two.step) == 1
+        # D's gradients are the same to rounding. On some processors Adam turns the sign of one near zero into a step of 2e-4.
+        moments = [optax.tree.get(state.disc.opt, "mu") for state in (one, two)]
+        for ours, theirs in zip(*map(jax.tree.leaves, moments), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
         for ours, theirs in zip(jax.tree.leaves(one.gen.params), jax.tree.leaves(two.gen.params), strict=True):
-            np.testing.assert_allclose(ours, theirs, atol=1e-5)
+            np.testing.assert_allclose(ours, theirs, atol=1e-5 + 2 * 2e-4)
