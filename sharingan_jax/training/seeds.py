@@ -51,9 +51,10 @@ def train_seeds(
     `expected_data` are the images that the settings were recorded with, which others do not replace silently. Raises what
     `train` raises. If some of several seeds have failed, the error names them, after the others are done.
     """
-    from sharingan_jax.run.load import load_run
-
     groups = prepare(config, workdir, join=join, expected_data=expected_data, stream=stream)
+
+    from sharingan_jax.run.load import load_run  # This imports JAX, so it comes after `prepare` has pinned the environment.
+
     processes = groups[0][0].processes
     with contextlib.ExitStack() as stack:
         out = stream or sys.stdout
