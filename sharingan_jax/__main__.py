@@ -70,7 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}{NEXT.get(error.errno, '')}", file=sys.stderr)
         return 2
     except Stopped as stopped:
-        print(stopped)
+        if str(stopped):
+            print(stopped)
         return stopped.exit_code
     except KeyboardInterrupt:
         print("interrupted; everything saved so far is intact", file=sys.stderr)

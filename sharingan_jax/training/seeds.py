@@ -60,8 +60,13 @@ def train_seeds(
         out = stream or sys.stdout
         if not processes.is_primary:
             out = stack.enter_context(Path(os.devnull).open("w"))
-        with report_lost_processes(processes):
-            _train_groups(groups, stream=out)
+        try:
+            with report_lost_processes(processes):
+                _train_groups(groups, stream=out)
+        except Stopped as stopped:
+            if not processes.is_primary:
+                stopped.args = ("",)  # Only the primary process reports.
+            raise
     return [load_run(setup.folder.root) for group in groups for setup in group]
 
 
