@@ -51,10 +51,12 @@ def run(arguments: list[str]) -> int:
     options = {name: value for name, value in vars(flags).items() if value is not None}
 
     from sharingan_jax.run.sample import sample
-    from sharingan_jax.run.sampling import GROUP
 
     source = _load_model(options) if "model" in options else options.pop("workdir")
     drawn = sample(source, **options)
+
+    from sharingan_jax.run.sampling import GROUP  # This imports JAX, so it comes after `sample` has found it a cache.
+
     if drawn.groups > 1 and flags.statistics != "running":
         print(f"{len(drawn.images)} images, drawn in groups of at most {GROUP}: each group has batch statistics of its own")
     print(f"{len(drawn.images)} images of {drawn.origin} in {drawn.path}")

@@ -49,7 +49,8 @@ def train_seeds(
 
     A run whose values are not finite does not stop the others. `join` meets the other processes of a run of several;
     `expected_data` are the images that the settings were recorded with, which others do not replace silently. Raises what
-    `train` raises. If some of several seeds have failed, the error names them, after the others are done.
+    `train` raises. If some of several seeds have failed, the error names them, after the others are done. Processes other than the
+    primary one get no runs.
     """
     groups = prepare(config, workdir, join=join, expected_data=expected_data, stream=stream)
 
@@ -67,7 +68,8 @@ def train_seeds(
             if not processes.is_primary:
                 stopped.args = ("",)  # Only the primary process reports.
             raise
-    return [load_run(setup.folder.root) for group in groups for setup in group]
+    # Only the primary process has the folder: the others may be on machines that do not see it.
+    return [load_run(setup.folder.root) for group in groups for setup in group if processes.is_primary]
 
 
 def prepare(
