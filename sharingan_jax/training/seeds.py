@@ -49,8 +49,8 @@ def train_seeds(
 
     A run whose values are not finite does not stop the others. `join` meets the other processes of a run of several;
     `expected_data` are the images that the settings were recorded with, which others do not replace silently. Raises what
-    `train` raises. If some of several seeds have failed, the error names them, after the others are done. Processes other than the
-    primary one get no runs.
+    `train` raises. If some of several seeds have failed, the error names them, after the others are done. Processes
+    other than the primary one get no runs.
     """
     groups = prepare(config, workdir, join=join, expected_data=expected_data, stream=stream)
 
