@@ -608,7 +608,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0, help="skip tables that would end after these minutes; default: 5")
     parser.add_argument("--rounds", type=int, default=7, help="how often each system is timed, in turns; default: 7")
-    parser.add_argument("--steps", type=int, default=0, help="steps each time; 0: as many as fit into 0.15 s")
+    parser.add_argument("--steps", type=int, default=0, help="steps each time; 0: the most that fit into 0.15 s")
     parser.add_argument("--out", type=Path, help="a JSON file for every measurement")
     parser.add_argument("--cpu", action="store_true", help="run on the CPU: a trial of the command, not a measurement")
     parser.add_argument("--width", type=int, default=64, help="width of both networks; default: 64")

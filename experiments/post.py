@@ -9,6 +9,7 @@ settings, such as `--config.seed=1`, apply to all five.
 """
 
 import argparse
+import re
 import statistics
 import sys
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-import main
+import sharingan_jax as sg
 from sharingan_jax.data.sources.folder import folder_dataset
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_json
@@ -36,14 +37,11 @@ SPIKE = 10.0  # nats above the median of the steps around it
 TWINS = (("baseline", "modified_loss"), ("stabilised", "stabilised_long"), ("stabilised_modified", "stabilised_long"))
 
 
-def train(images: Path, runs: Path, *, changes: list[str]) -> int:
-    """Run or resume all five with the same changes to their settings. Return the first exit code that is not 0."""
+def train(images: Path, runs: Path, *, changes: list[tuple[str, str]]) -> None:
+    """Run or resume all five with the same changes to their settings."""
     for name in EXPERIMENTS:
-        settings = ["--config.data.source=folder", f"--config.data.path={images}", *changes]
-        code = main.main(["--config", str(ROOT / "configs" / f"{name}.py"), "--workdir", str(runs / name), *settings])
-        if code:
-            return code
-    return 0
+        settings = [("data.source", "folder"), ("data.path", str(images)), *changes]
+        sg.train(sg.load_config(ROOT / "configs" / f"{name}.py", settings), workdir=runs / name)
 
 
 def report(runs: Path, figure: Path) -> None:
@@ -216,17 +214,24 @@ def command(arguments: list[str]) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs/post"), help="folder of the five runs; default: runs/post")
     parser.add_argument("--images", type=Path, help="train: the folder of images")
     parser.add_argument("--figure", type=Path, default=Path("docs/images/post_losses.png"), help="report: file for the curves")
-    flags, changes = parser.parse_known_args(arguments)
-    if flags.what == "report":
-        try:
+    flags, rest = parser.parse_known_args(arguments)
+    changes = [re.fullmatch(r"--config\.([\w.]+)=(.*)", word) for word in rest]
+    try:
+        if flags.what == "report":
             report(flags.runs, flags.figure)
-        except UserError as error:
-            print(f"error: {error}; `train` makes the runs", file=sys.stderr)
-            return 2
-        return 0
-    if flags.images is None:
-        parser.error("train needs --images, a folder")
-    return train(flags.images, flags.runs, changes=changes)
+        elif flags.images is None:
+            parser.error("train needs --images, a folder")
+        elif None in changes:
+            parser.error(f"expected --config.KEY=VALUE, got {rest[changes.index(None)]}")
+        else:
+            train(flags.images, flags.runs, changes=[(change[1], change[2]) for change in changes if change])
+    except sg.Stopped as stopped:
+        print(stopped)
+        return stopped.exit_code
+    except UserError as error:
+        print(f"error: {error}{'; `train` makes the runs' if flags.what == 'report' else ''}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-import main
+import sharingan_jax as sg
 from experiments.study_results import (
     CURVES,
     WINDOW,
@@ -45,7 +45,6 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_json, write_atomically, write_json, write_text
 from sharingan_jax.reporting.progress import Progress
 from sharingan_jax.run.folder import RunFolder, read_config, write_config
-from sharingan_jax.run.load import load_run
 from sharingan_jax.run.manifest import describe_data, read_data_record, write_data_record
 from sharingan_jax.run.metrics import read_metrics
 from sharingan_jax.run.sampling import draw_run_latents
@@ -90,26 +89,21 @@ def cells(runs: Path, *, seeds: int) -> list[Cell]:
     return [Cell(*name, folder=runs / f"{name[0]}-{name[1]}" / f"seed-{name[2]}") for name in named]
 
 
-def train(images: Path, runs: Path, *, seeds: int, sizes: list[tuple[str, str]]) -> int:
-    """Run the missing trainings, with `sizes` as further settings. Return the first exit code that is not 0."""
+def train(images: Path, runs: Path, *, seeds: int, sizes: list[tuple[str, str]]) -> None:
+    """Run the missing trainings, with `sizes` as further settings."""
     todo = [cell for cell in cells(runs, seeds=seeds) if not cell.fakes.is_file()]
     for number, cell in enumerate(todo, 1):
         print(f"[{number}/{len(todo)}] {cell}", flush=True)
         settings = [("data.source", "folder"), ("data.path", str(images)), ("seed", str(cell.seed)), *sizes]
         if cell.system == "pytorch":
             _train_pytorch(cell, settings)
-        elif code := _train_ours(cell, [*settings, ("loss.name", LOSS[cell.system])]):
-            return code
-    return 0
+        else:
+            _train_ours(cell, [*settings, ("loss.name", LOSS[cell.system])])
 
 
-def _train_ours(cell: Cell, settings: list[tuple[str, str]]) -> int:
-    changes = [f"--config.{key}={text}" for key, text in settings]
-    code = main.main(["--config", str(_config_file(cell)), "--workdir", str(cell.folder), *changes])
-    if not code:
-        sampler = load_run(cell.folder).sampler()
-        _write_fakes(cell, sampler.draw(_latents(sampler.nz), group=GROUP))
-    return code
+def _train_ours(cell: Cell, settings: list[tuple[str, str]]) -> None:
+    sampler = sg.train(load_config(_config_file(cell), settings), workdir=cell.folder).sampler()
+    _write_fakes(cell, sampler.draw(_latents(sampler.nz), group=GROUP))
 
 
 def _train_pytorch(cell: Cell, settings: list[tuple[str, str]]) -> None:
@@ -268,7 +262,10 @@ def command(arguments: list[str]) -> int:
             case _:
                 widths = [("model.gen.width", str(flags.width)), ("model.disc.width", str(flags.width))]
                 sizes = [("train.steps", str(flags.steps)), *widths]
-                return train(flags.images, flags.runs, seeds=flags.seeds, sizes=sizes)
+                train(flags.images, flags.runs, seeds=flags.seeds, sizes=sizes)
+    except sg.Stopped as stopped:
+        print(stopped)
+        return stopped.exit_code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -7,15 +7,17 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-CACHE = tempfile.TemporaryDirectory(prefix="sharingan-jax-tests-")
 DEVICES = "--xla_force_host_platform_device_count=8"
 if DEVICES not in os.environ.get("XLA_FLAGS", ""):  # A worker of pytest-xdist inherits them.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-# Many tests, and the processes that they start, compile the same small programs. Each worker has its own cache: it could read
-# half of an entry that another worker is writing.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
+# Many tests, and the processes that they start, compile the same small programs. The workers of pytest-xdist inherit the folder.
+# A largest size makes JAX lock it, so that no process reads half of a program that another one is writing.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    CACHE = tempfile.TemporaryDirectory(prefix="sharingan-jax-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**30)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 # By default PyTorch's threads spin while they wait, and two workers on two cores would slow each other down.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sharingan_jax.commands.arguments import WIDTH, Parser, add_process_flags, join_processes
 from sharingan_jax.config.load import find_config, load_config
 from sharingan_jax.config.reference import setting_reference
+from sharingan_jax.errors import UserError
 
 if TYPE_CHECKING:
     from sharingan_jax.run.manifest import DataRecord
@@ -69,6 +70,9 @@ def run(arguments: list[str]) -> int:
 
     from sharingan_jax.training.seeds import prepare, train_seeds  # Imports numpy: --help and mistakes do not wait for it.
 
+    if flags.workdir is None and flags.config.suffix == ".json":
+        meant = "Give a new folder to repeat that run, or its own folder to continue it."
+        raise UserError(f"--config={flags.config}: expected --workdir too, since this is a run's record. {meant}")
     workdir = flags.workdir or Path("runs") / flags.config.stem
     if flags.workdir is None and config.train.seeds == 1:
         workdir = workdir / f"seed-{config.seed}"

@@ -17,12 +17,14 @@ ZSTANDARD = b"\x28\xb5\x2f\xfd"  # The first bytes of a Zstandard file.
 
 
 def keep_compiled() -> None:
-    """Have JAX keep what it compiles in the user's cache folder. Call it before JAX is imported, with the threads pinned.
+    """Have JAX keep what it compiles in the user's cache folder. Call it before JAX compiles, with the threads pinned.
 
-    `JAX_COMPILATION_CACHE_DIR` names another folder, which is left to JAX; `JAX_ENABLE_COMPILATION_CACHE=false` turns it off.
+    A folder that `JAX_COMPILATION_CACHE_DIR` or `jax.config` names is left to JAX. `JAX_ENABLE_COMPILATION_CACHE=false` turns
+    it off.
     Nothing is kept if the folder cannot be made, or is another user's, whose programs would run here.
     """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    jax = sys.modules.get("jax")
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or (jax and jax.config.jax_compilation_cache_dir):
         return
     # JAX's own key lacks the processor, whose instructions a program may use, and the number of threads it was made for.
     conditions = json.dumps([platform.machine(), describe_processor(), host_threads()])
@@ -35,11 +37,14 @@ def keep_compiled() -> None:
     except OSError:
         return
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    seconds = os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    if jax:  # It has read the environment already.
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", float(seconds))
 
 
 def cache_folder() -> Path:
-    """Return this system's folder for files that can be made again: `$XDG_CACHE_HOME`, `~/.cache` or what stands for it."""
+    """Return this system's folder for files that can be rebuilt: `$XDG_CACHE_HOME`, `~/.cache` or their equivalent."""
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches"
     named = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")

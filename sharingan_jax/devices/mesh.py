@@ -12,7 +12,7 @@ BATCH = "batch"
 def make_mesh(devices: int, *, batch_sizes: set[int], initial_devices: int = 0) -> Mesh:
     """Return a one-axis mesh over `devices` devices.
 
-    With `devices` = 0 it takes `initial_devices`, if that many are here and divide every batch size. Else it takes as many as
+    With `devices` = 0 it takes `initial_devices`, if that many are here and divide every batch size. Else it takes the most that
     divide every batch size. Each process gives the same number of devices, which are neighbours in the mesh, so that a process
     feeds one piece of the batch. Raises UserError if there are fewer devices than asked for, or if a batch does not divide over
     them, with the nearest choices that fit.
@@ -20,8 +20,9 @@ def make_mesh(devices: int, *, batch_sizes: set[int], initial_devices: int = 0) 
     of_each = [[device for device in jax.devices() if device.process_index == p] for p in range(jax.process_count())]
     processes, there = len(of_each), len(of_each) * min(map(len, of_each))
     if devices > there:
-        owner = "this machine has" if processes == 1 else f"these {processes} processes have"
-        raise UserError(f"config: train.devices={devices} and {owner} {there} ({jax.default_backend()}); 0 takes what fits")
+        owner = "this machine" if processes == 1 else f"these {processes} processes"
+        most = f"expected at most the {there} of {owner} ({jax.default_backend()})"
+        raise UserError(f"train.devices={devices}: {most}. Use 0 to take the most that fit.")
     counts = range(processes, (devices or there) + 1, processes)
     fitting = [n for n in counts if all(size % n == 0 for size in batch_sizes)]
     if not fitting:
@@ -41,9 +42,9 @@ def check_ghost_batches(ghost_batches: int, *, batch_sizes: set[int]) -> None:
         whole = max(batch_sizes)
         nearest = max(ghost_batches, round(whole / ghost_batches) * ghost_batches)
         instead = f"a batch of {nearest}" if whole in uneven else "data.last_batch=fill or drop"
+        divisor = f"expected a divisor of the batch of {uneven[-1]}"
         raise UserError(
-            f"config: model.ghost_batches={ghost_batches} does not divide a batch of {uneven[-1]};"
-            f" use --config.model.ghost_batches={fitting}, or {instead}"
+            f"model.ghost_batches={ghost_batches}: {divisor}. Use --config.model.ghost_batches={fitting}, or {instead}."
         )
 
 
@@ -51,14 +52,14 @@ def _uneven(count: int, whom: str, *, fitting: int | None, batch_sizes: set[int]
     uneven = {size for size in batch_sizes if size % count}
     whole, partial = max(batch_sizes), max(uneven, default=max(batch_sizes))
     if partial != whole:
-        what = f"train.batch_size={whole} makes an epoch's last batch one of {partial}"
+        got = f", got {partial} for the last batch of an epoch"
         instead = "data.last_batch=fill or drop"
     else:
         below, above = whole // count * count, (whole // count + 1) * count
         nearest = f"{below} or {above}" if below else f"{above}"
-        what, instead = f"train.batch_size={whole}", f"a batch of {nearest} (with data.last_batch=fill or drop)"
+        got, instead = "", f"a batch of {nearest} (with data.last_batch=fill or drop)"
     fewer = f"--config.train.devices={fitting}, or " if fitting else ""
-    return UserError(f"config: {what}, which does not divide over {whom}; use {fewer}{instead}")
+    return UserError(f"train.batch_size={whole}: expected a batch that divides over {whom}{got}. Use {fewer}{instead}.")
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

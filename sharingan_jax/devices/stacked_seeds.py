@@ -87,12 +87,14 @@ def seeds_mesh(devices: int, *, seeds: int, initial_devices: int = 0, at_most: i
     """
     there = jax.devices()
     if devices > len(there):
-        raise UserError(f"config: train.devices={devices}: this machine has {len(there)}. Use 0 to take as many as fit.")
+        raise UserError(
+            f"train.devices={devices}: expected at most the {len(there)} of this machine. Use 0 to take the most that fit."
+        )
     fitting = max(n for n in range(1, min(devices or at_most or len(there), seeds) + 1) if seeds % n == 0)
     if devices and fitting != devices:
+        divisor = f"expected a divisor of the {seeds} stacked seeds"
         raise UserError(
-            f"config: train.devices={devices} does not divide {seeds} stacked seeds; use --config.train.devices={fitting}, or"
-            " another train.stacked_seeds"
+            f"train.devices={devices}: {divisor}. Use --config.train.devices={fitting}, or another train.stacked_seeds."
         )
     if not devices and 0 < initial_devices <= len(there) and seeds % initial_devices == 0:
         fitting = initial_devices

@@ -124,7 +124,7 @@ def check_checkpoint(folder: RunFolder, step: int, found: Mapping[str, str], exp
 
 
 def records_up_to(existing: Existing, records: Sequence[Record], last_step: int) -> list[Record]:
-    """Return the records that a start after `last_step` keeps; later steps are about to be made again.
+    """Return the records that a start after `last_step` keeps; later steps are about to be repeated.
 
     Raises UserError if a step up to `last_step` has no record, or if records are out of order.
     """

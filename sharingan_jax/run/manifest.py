@@ -110,7 +110,6 @@ class Manifest:
     digest: str | None = None
     images_seen: int = 0
     wall_seconds: float = 0.0
-    stopped_by: str | None = None
     format: int = FORMAT
 
     @property
@@ -124,7 +123,7 @@ class Manifest:
         return next((environment.stacked_devices for environment in stacked), 0)
 
     def with_start(self, start: Start) -> "Manifest":
-        """Return the manifest with another start. Environments of steps that are about to be made again are dropped."""
+        """Return the manifest with another start. Environments of steps that are about to be repeated are dropped."""
         kept = tuple(earlier for earlier in self.starts if earlier.after_step < start.after_step)
         if kept and kept[-1].environment == start.environment:
             return replace(self, starts=kept)

@@ -68,7 +68,7 @@ def sample(
 
     from sharingan_jax.devices.compile_cache import keep_compiled
 
-    keep_compiled()  # Before JAX is imported.
+    keep_compiled()
     import numpy as np
 
     from sharingan_jax.files import write_atomically

@@ -68,7 +68,7 @@ class OpenRun:
     def start(self, environment: Environment) -> None:
         """Write config, data and manifest before the next step, so that even a crashed run is documented.
 
-        Records of steps that are about to be made again are dropped. Raises UserError if an earlier step has no record.
+        Records of steps that are about to be repeated are dropped. Raises UserError if an earlier step has no record.
         """
         setup, folder, step = self.setup, self.setup.folder, self.step
         before, data = self.manifest or setup.existing.manifest, describe_data(setup.config, setup.dataset)

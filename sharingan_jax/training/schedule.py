@@ -58,7 +58,7 @@ def make_schedule(config: Config, plan: BatchPlan) -> Schedule:
     total_steps = config.train.steps or config.train.epochs * plan.batches_per_epoch
     if total_steps >= 2**31:
         epochs = config.train.epochs
-        raise UserError(f"config: train.epochs={epochs} makes {total_steps} steps; at most {2**31 - 1} can be counted")
+        raise UserError(f"train.epochs={epochs}: expected at most {2**31 - 1} steps in all, got {total_steps}. Set fewer epochs.")
     steps_per_dispatch = min(config.train.steps_per_dispatch, config.sample.every, config.checkpoint.every, total_steps)
     if plan.has_partial_batch:
         steps_per_dispatch = max(1, min(steps_per_dispatch, plan.batches_per_epoch - 1))

@@ -32,7 +32,9 @@ def train(config: Config, workdir: Path | str, *, stream: TextIO | None = None) 
     UserError if the run cannot be made, continued or kept finite, and Stopped if Ctrl-C or SIGTERM stopped it, after saving.
     """
     if config.train.seeds != 1:
-        raise UserError(f"config: train.seeds={config.train.seeds}: train() makes one run. Use train_seeds() for several.")
+        raise UserError(
+            f"train.seeds={config.train.seeds}: expected 1, since train() makes one run. Use train_seeds() for several."
+        )
     (run,) = train_seeds(config, workdir, stream=stream)
     return run
 

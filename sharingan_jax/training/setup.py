@@ -86,8 +86,8 @@ def setup_seeds(
     stacked = config.train.stacked_seeds or (1 if jax.default_backend() == "cpu" else config.train.seeds)
     if stacked > 1 and processes.count > 1:
         raise UserError(
-            f"config: train.stacked_seeds={stacked} with {processes.count} processes, which train one seed at a time; use"
-            " --config.train.stacked_seeds=1, or a process for each group of seeds"
+            f"train.stacked_seeds={stacked}: expected 1, since {processes.count} processes train one seed at a time."
+            " Use --config.train.stacked_seeds=1, or one process for each group of seeds."
         )
     devices = 1 if stacked > 1 else config.train.devices
     single = replace(config, train=replace(config.train, seeds=1, stacked_seeds=0, devices=devices))

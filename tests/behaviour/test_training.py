@@ -87,8 +87,10 @@ def test_the_manifest_describes_the_run(whole_run: Path, image_folder: Path) -> 
     )
 
 
-def test_a_manifest_alone_repeats_the_run(whole_run: Path, tmp_path: Path) -> None:
+def test_a_manifest_alone_repeats_the_run(whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     again = tmp_path / "again"
+    assert main.main(["--config", str(whole_run / "manifest.json")]) == 2
+    assert "expected --workdir too, since this is a run's record. Give a new folder" in capsys.readouterr().err
     assert main.main(["--config", str(whole_run / "manifest.json"), "--workdir", str(again)]) == 0
     assert manifest_of(again)["digest"] == manifest_of(whole_run)["digest"]
     assert _without_time(_metrics(again)) == _without_time(_metrics(whole_run))

@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import pytest
 from conftest import ROOT, TINY
 
@@ -16,8 +18,7 @@ from sharingan_jax.devices.compile_cache import WHOLE, cache_folder, keep_compil
 
 def _train(workdir: Path, cache: Path) -> tuple[str, str]:
     """Train in another process, with `cache` as the user's cache folder. Return the digest and stderr."""
-    inherited = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
-    environment = {name: value for name, value in os.environ.items() if name not in inherited}
+    environment = {name: value for name, value in os.environ.items() if "CACHE" not in name}
     command = [sys.executable, str(ROOT / "main.py"), "--config", str(ROOT / "configs" / "smoke.py"), *TINY]
     done = subprocess.run(
         [*command, "--config.train.steps=1", "--config.log.tensorboard=False", "--workdir", str(workdir)],
@@ -61,15 +62,41 @@ def test_the_least_recently_used_entries_are_deleted_first(tmp_path: Path) -> No
     assert {path.name for path in tmp_path.glob("*-cache")} == {"new-cache", "old-cache"}
 
 
-def test_the_users_cache_folder_or_none_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "mine"))
-    keep_compiled()
-    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "mine")
+@pytest.fixture
+def no_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A JAX that has been imported and keeps nothing."""
+    before = jax.config.jax_compilation_cache_dir
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_a_folder_that_the_user_has_named_is_left_to_jax(
+    no_folder: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compile_cache, "cache_folder", lambda: tmp_path)
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "mine"))
+    keep_compiled()
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "mine"))
+    jax.config.update("jax_compilation_cache_dir", None)
+    keep_compiled()
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_cache_folder_nothing_is_kept(no_folder: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(compile_cache, "cache_folder", lambda: tmp_path / "file")
     keep_compiled()
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
+def test_a_jax_that_has_been_imported_uses_the_folder_too(
+    no_folder: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compile_cache, "cache_folder", lambda: tmp_path)
+    keep_compiled()
+    assert Path(jax.config.jax_compilation_cache_dir).parent == tmp_path / "sharingan_jax"
 
 
 def test_the_cache_is_in_the_systems_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,21 +28,25 @@ def test_by_default_the_mesh_uses_as_many_of_eight_devices_as_fit(sizes: set[int
 
 def test_a_number_of_devices_that_does_not_fit_is_refused_with_one_that_does() -> None:
     with pytest.raises(
-        UserError, match=r"train\.batch_size=25, which does not divide over train\.devices=8; .*devices=5, or a batch of 24"
+        UserError,
+        match=r"train\.batch_size=25: expected a batch that divides over train\.devices=8\. .*devices=5, or a batch of 24",
     ):
         make_mesh(8, batch_sizes={25})
-    with pytest.raises(UserError, match=r"an epoch's last batch one of 6, .*devices=2, or data\.last_batch=fill or drop"):
+    with pytest.raises(UserError, match=r"got 6 for the last batch of an epoch\. .*devices=2, or data\.last_batch=fill"):
         make_mesh(4, batch_sizes={8, 6})
-    with pytest.raises(UserError, match=r"train\.devices=9 and this machine has 8"):
+    with pytest.raises(UserError, match=r"train\.devices=9: expected at most the 8 of this machine"):
         make_mesh(9, batch_sizes={9})
 
 
 def test_ghost_batches_that_do_not_divide_a_batch_are_refused_with_those_that_do() -> None:
     check_ghost_batches(5, batch_sizes={25, 10})
-    with pytest.raises(UserError, match=r"ghost_batches=2 does not divide a batch of 25; .*ghost_batches=1, or a batch of 24"):
+    with pytest.raises(
+        UserError, match=r"ghost_batches=2: expected a divisor of the batch of 25\. .*ghost_batches=1, or a batch of 24"
+    ):
         check_ghost_batches(2, batch_sizes={25})
     with pytest.raises(
-        UserError, match=r"ghost_batches=4 does not divide a batch of 6; .*ghost_batches=2, or data\.last_batch=fill or drop"
+        UserError,
+        match=r"ghost_batches=4: expected a divisor of the batch of 6\. .*ghost_batches=2, or data\.last_batch=fill or drop",
     ):
         check_ghost_batches(4, batch_sizes={8, 6})
 

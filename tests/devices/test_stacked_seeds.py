@@ -22,9 +22,11 @@ def test_by_default_stacked_seeds_use_as_many_of_eight_devices_as_divide_them(se
 
 
 def test_devices_that_do_not_divide_the_seeds_are_refused() -> None:
-    with pytest.raises(UserError, match=r"train\.devices=4 does not divide 6 stacked seeds; use --config\.train\.devices=3"):
+    with pytest.raises(
+        UserError, match=r"train\.devices=4: expected a divisor of the 6 stacked seeds\. Use --config\.train\.devices=3"
+    ):
         seeds_mesh(4, seeds=6)
-    with pytest.raises(UserError, match=r"train\.devices=9: this machine has 8"):
+    with pytest.raises(UserError, match=r"train\.devices=9: expected at most the 8"):
         seeds_mesh(9, seeds=9)
 
 
