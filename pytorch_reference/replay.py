@@ -63,23 +63,20 @@ def replay_ours(
     source: Batches = batch,
     first: int = 1,
     watch: Watch | None = None,
+    step_once: Callable[..., Any] | None = None,
 ) -> tuple[Tensors, dict[str, np.ndarray]]:
     """Run `steps` steps from `initial`, starting at step `first`. Return (all tensors and moments at the end, metrics [steps]).
 
-    `watch` is called with both networks' tensors after each step.
+    `watch` is called with both networks' tensors after each step. `step_once` is `jit_step(config)`, for callers that replay a
+    system several times and compile it once.
     """
     with jax.enable_x64(dtype == "float64"):
         gan = build_gan(config)
+        step_once = step_once or jit_step(config)
         state = initial
         if isinstance(state, dict):
             state = from_tensors(config, gan, state, gen_adam=None, disc_adam=None)
         state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype if leaf.dtype == np.float32 else leaf.dtype), state)
-
-        @jax.jit
-        def step_once(state: Any, real: jax.Array, z: jax.Array) -> Any:
-            with jax.default_matmul_precision("highest"):
-                return train_step(gan, state, real, z)
-
         rows = []
         for step in range(first, first + steps):
             real, z = source(step, count=count, nz=config.model.nz)
@@ -90,6 +87,18 @@ def replay_ours(
         end = jax.device_get(state)
     metrics = {name: np.array([row[name] for row in rows], np.float64) for name in METRIC_NAMES}
     return to_tensors(config, end) | moment_tensors(config, end), metrics
+
+
+def jit_step(config: Config) -> Callable[..., Any]:
+    """Return our compiled step: (state, real [B, H, W, C], z [B, nz]) -> (state, metrics)."""
+    gan = build_gan(config)
+
+    @jax.jit
+    def step_once(state: Any, real: jax.Array, z: jax.Array) -> Any:
+        with jax.default_matmul_precision("highest"):
+            return train_step(gan, state, real, z)
+
+    return step_once
 
 
 def replay_oracle(

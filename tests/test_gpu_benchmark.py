@@ -95,6 +95,7 @@ def test_tables_past_the_deadline_are_skipped_by_name(
     assert "- not measured: float32, batch 3: times as fast as eager PyTorch" in printed
 
 
+@pytest.mark.slow
 def test_a_worker_trains_ours_and_a_failed_case_has_its_own_row() -> None:
     race = Race(cpu=True, rounds=1, steps=10, deadline=1e12)
     good, bad = Case("ours", "patches", "float32", 3, width=2), Case("ours", "fft", "float32", 3, width=2)

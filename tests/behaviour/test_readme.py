@@ -138,10 +138,8 @@ def _without_installing(command: str) -> str | None:
     return command
 
 
-RUN = [pytest.param(page, id=page, marks=[] if page == "README.md" else [pytest.mark.slow]) for page in PAGES if _blocks(page)]
-
-
-@pytest.mark.parametrize("page", RUN)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if _blocks(page)])
 def test_every_command_and_every_piece_of_python_runs_in_the_order_of_the_page(
     page: str,
     checkout: Path,
@@ -192,6 +190,7 @@ def test_the_pages_have_as_many_commands_as_a_reader_needs() -> None:
     assert named == set(importlib.import_module("sharingan_jax.__main__").COMMANDS)
 
 
+@pytest.mark.slow
 def test_the_first_command_leaves_what_the_table_promises(checkout: Path) -> None:
     for page, count in (("README.md", 10), ("docs/runs.md", 10)):
         text = (ROOT / page).read_text(encoding="utf-8")
@@ -219,6 +218,7 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 140
 
 
+@pytest.mark.slow
 def test_the_shapes_in_the_readmes_python_are_right(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(checkout)
     _shrink_load_config(monkeypatch)

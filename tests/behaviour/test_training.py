@@ -147,6 +147,7 @@ def test_writing_files_at_other_steps_changes_no_bit(image_folder: Path, whole_r
     assert not (tmp_path / "run" / "events").exists()
 
 
+@pytest.mark.slow
 def test_eight_devices_equal_one_from_the_command_line(image_folder: Path, tmp_path: Path) -> None:
     for devices in (1, 8):
         more = [f"--config.train.devices={devices}", "--config.data.last_batch=drop", "--config.train.steps=4"]
@@ -362,18 +363,19 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_good_checkpoint(
     assert manifest_of(workdir)["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_a_run_with_partial_last_batches_resumes_to_the_same_bits(image_folder: Path, tmp_path: Path) -> None:
     digests = []
     for name, stops in (("one", [6]), ("two", [4, 6])):
         for steps in stops:
-            more = ["--config.train.batch_size=9", f"--config.train.steps={steps}"]
+            more = ["--config.train.batch_size=9", "--config.train.steps_per_dispatch=1", f"--config.train.steps={steps}"]
             assert main.main(train_arguments(image_folder, tmp_path / name, *more)) == 0
         digests.append(manifest_of(tmp_path / name)["digest"])
     assert digests[0] == digests[1]
     assert _metrics(tmp_path / "one")[2]["epoch"] == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_same_command_resumes(
     image_folder: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

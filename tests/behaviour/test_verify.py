@@ -39,6 +39,7 @@ def test_verify_repeats_a_whole_run_or_a_part_and_writes_nothing(run: Path, caps
     assert contents_of(run) == before
 
 
+@pytest.mark.slow
 def test_verify_names_the_first_difference(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,7 @@ def _train(workdir: Path, cache: Path) -> tuple[str, str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="XDG_CACHE_HOME is Linux's")
+@pytest.mark.slow
 def test_the_next_start_uses_cached_programs_and_recompiles_a_truncated_one(tmp_path: Path) -> None:
     first, _ = _train(tmp_path / "first", tmp_path / "cache")
     (folder,) = (tmp_path / "cache" / "sharingan_jax").iterdir()

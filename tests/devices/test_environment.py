@@ -71,6 +71,7 @@ def test_gpus_are_made_deterministic_if_a_gpu_plugin_is_installed(
 
 
 @pytest.mark.skipif(shutil.which("taskset") is None or environment.host_threads() == 1, reason="needs taskset and two cores")
+@pytest.mark.slow
 def test_a_run_has_the_same_bits_on_fewer_cores(tmp_path: Path) -> None:
     """The number of threads changes the bits, so a run sets and records it. Then a machine with other cores can repeat it."""
     # With the tests' eight virtual devices the pool always has eight threads.

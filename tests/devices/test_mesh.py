@@ -67,7 +67,7 @@ def _sums(compiled: jax.stages.Compiled) -> Counter[str]:
     return Counter(array for line in lines for array in re.findall(r"\w+\[[\d,]*\]", line))
 
 
-@pytest.mark.parametrize("conv_impl", ["direct", "winograd"])
+@pytest.mark.parametrize("conv_impl", ["direct", pytest.param("winograd", marks=pytest.mark.slow)])
 def test_each_of_eight_devices_does_an_eighth_and_only_sums_are_exchanged(conv_impl: str) -> None:
     one, eight = _compiled(1, model__conv_impl=conv_impl), _compiled(8, model__conv_impl=conv_impl)
     found = COLLECTIVE.findall(eight.as_text())

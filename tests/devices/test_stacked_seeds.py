@@ -44,6 +44,7 @@ def _states(count: int) -> tuple[list[TrainState], list[np.ndarray]]:
     return states, [rng.integers(0, 256, (1, 8, config.data.size, config.data.size, 3), np.uint8) for _ in states]
 
 
+@pytest.mark.slow
 def test_each_device_trains_its_own_seeds_and_nothing_is_exchanged() -> None:
     config = smoke_config(model__gen__width="4", model__disc__width="4", model__conv_impl="direct")
     states, real_u8 = _states(2)

@@ -50,7 +50,6 @@ class Case:
     devices: int = 1
     processes: int = 1
     endings: tuple[str, ...] = ("uninterrupted",)
-    slow: bool = False
 
 
 COMMON = ("train.host_threads=2",)  # The number of threads changes rounding on a CPU; without this it is the number of cores.
@@ -66,19 +65,19 @@ OTHER_SETTINGS = (
 )  # fmt: skip
 CASES = {
     "smoke": Case("smoke"),
-    "quick": Case("quick", slow=True),
-    "baseline": Case("baseline", NARROW, slow=True),
-    "modified_loss": Case("modified_loss", NARROW, slow=True),
-    "stabilised": Case("stabilised", NARROW, slow=True),
-    "stabilised_long": Case("stabilised_long", NARROW, slow=True),
-    "stabilised_modified": Case("stabilised_modified", NARROW, slow=True),
-    "other_settings": Case("smoke", OTHER_SETTINGS, slow=True),
-    "stacked_seeds": Case("smoke", STACKED, slow=True),
-    "stacked_seeds_on_3_devices": Case("smoke", (*STACKED, "train.devices=3"), devices=3, slow=True),
-    "devices_5": Case("smoke", ("train.devices=5", "train.batch_size=25"), devices=8, slow=True),
-    "devices_8": Case("smoke", ("train.devices=8", "train.batch_size=24", "data.last_batch=drop"), devices=8, slow=True),
-    "processes_2": Case("smoke", ("train.devices=4", "train.batch_size=20"), devices=2, processes=2, slow=True),
-    "interrupted": Case("smoke", OFTEN, endings=("uninterrupted", "SIGKILL", "SIGTERM"), slow=True),
+    "quick": Case("quick"),
+    "baseline": Case("baseline", NARROW),
+    "modified_loss": Case("modified_loss", NARROW),
+    "stabilised": Case("stabilised", NARROW),
+    "stabilised_long": Case("stabilised_long", NARROW),
+    "stabilised_modified": Case("stabilised_modified", NARROW),
+    "other_settings": Case("smoke", OTHER_SETTINGS),
+    "stacked_seeds": Case("smoke", STACKED),
+    "stacked_seeds_on_3_devices": Case("smoke", (*STACKED, "train.devices=3"), devices=3),
+    "devices_5": Case("smoke", ("train.devices=5", "train.batch_size=25"), devices=8),
+    "devices_8": Case("smoke", ("train.devices=8", "train.batch_size=24", "data.last_batch=drop"), devices=8),
+    "processes_2": Case("smoke", ("train.devices=4", "train.batch_size=20"), devices=2, processes=2),
+    "interrupted": Case("smoke", OFTEN, endings=("uninterrupted", "SIGKILL", "SIGTERM")),
 }
 
 

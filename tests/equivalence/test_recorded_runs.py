@@ -1,8 +1,5 @@
 """Whole runs compute the recorded numbers: bit for bit with the versions and the processor of the recording, else close to
-them in the first steps.
-
-`python -m pytest tests/equivalence/test_recorded_runs.py -m "not slow"` leaves out the cases that take longer.
-"""
+them in the first steps."""
 
 import copy
 import math
@@ -28,13 +25,10 @@ from record_runs import (
 
 RECORDED = read_recording()
 HOW = "python tests/equivalence/record_runs.py"
-RUNS = [
-    pytest.param(name, ending, id=f"{name}-{ending}", marks=[pytest.mark.slow] if case.slow else [])
-    for name, case in CASES.items()
-    for ending in case.endings
-]
+RUNS = [pytest.param(name, ending, id=f"{name}-{ending}") for name, case in CASES.items() for ending in case.endings]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "ending"), RUNS)
 def test_a_run_computes_the_recorded_numbers(name: str, ending: str, tmp_path: Path) -> None:
     case = CASES[name]

@@ -8,6 +8,7 @@ from pytorch_reference.replay import (
     PRE_ACTIVATION,
     batch,
     emblem_batch,
+    jit_step,
     make_oracle,
     relative_differences,
     replay_oracle,
@@ -23,7 +24,13 @@ STEPS = 50
 CONV_IMPLS = {"baseline": "winograd", "stabilised_modified": "winograd"}
 
 
-@pytest.mark.parametrize(("experiment", "loss"), [*((name, "bce") for name in EXPERIMENTS), ("stabilised", "bce_clamped")])
+OTHERS = [pytest.param(name, "bce", marks=pytest.mark.slow) for name in EXPERIMENTS if name != "stabilised"]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "loss"),
+    [("stabilised", "bce"), pytest.param("stabilised", "bce_clamped", marks=pytest.mark.slow), *OTHERS],
+)
 def test_every_number_is_equal_after_fifty_steps_in_float64(experiment: str, loss: str) -> None:
     config = small_config(experiment, conv_impl=CONV_IMPLS.get(experiment, "direct"), loss__name=loss)
     torch.manual_seed(1)
@@ -36,7 +43,7 @@ def test_every_number_is_equal_after_fifty_steps_in_float64(experiment: str, los
     assert found[worst] < 1e-8, (worst, found[worst])
 
 
-@pytest.mark.parametrize("experiment", ["baseline", "stabilised_modified"])
+@pytest.mark.parametrize("experiment", [pytest.param("baseline", marks=pytest.mark.slow), "stabilised_modified"])
 def test_steps_with_batch_norm_before_the_activation_are_equal(experiment: str) -> None:
     config = small_config(experiment, **PRE_ACTIVATION)
     torch.manual_seed(1)
@@ -45,6 +52,7 @@ def test_steps_with_batch_norm_before_the_activation_are_equal(experiment: str) 
     assert max(relative_differences(ours, theirs).values()) < 1e-8
 
 
+@pytest.mark.slow
 def test_steps_with_ghost_batches_equal_data_parallel() -> None:
     config = small_config("stabilised", model__ghost_batches="2")
     torch.manual_seed(1)
@@ -60,6 +68,7 @@ def test_steps_with_ghost_batches_equal_data_parallel() -> None:
     assert max(relative_differences(whole, training.tensors()).values()) > 1e-3
 
 
+@pytest.mark.slow
 def test_every_number_is_equal_after_a_step_at_full_width_in_float64() -> None:
     """The published system, 64 channels wide, on 25 emblems. The fifty steps use a narrow system to save time."""
     config = small_config("stabilised", width=64, conv_impl="winograd", model__nz="100")
@@ -73,6 +82,7 @@ def test_every_number_is_equal_after_a_step_at_full_width_in_float64() -> None:
     assert found[worst] < 1e-8, (worst, found[worst])
 
 
+@pytest.mark.slow
 def test_the_first_losses_at_full_width_in_float32_are_equal() -> None:
     config = small_config("baseline", width=64, conv_impl="winograd", model__nz="100")
     torch.manual_seed(2)
@@ -87,20 +97,22 @@ def test_the_first_losses_at_full_width_in_float32_are_equal() -> None:
     np.testing.assert_allclose(ours["loss_g"], theirs["loss_g"], rtol=5e-4)
 
 
+@pytest.mark.slow
 def test_loss_g_at_a_quarter_of_the_width_is_equal_to_1e_5_in_most_cases() -> None:
     config = small_config("stabilised", width=16, conv_impl="winograd", model__nz="20")
-    apart = []
+    apart, step_once = [], jit_step(config)
     for seed in range(7):
         torch.manual_seed(seed)
         initial = make_oracle(config, None, dtype="float32").networks()
-        (_, ours), (_, theirs) = (
-            replay(config, initial, steps=1, dtype="float32", source=emblem_batch) for replay in (replay_ours, replay_oracle)
-        )
+        shared = {"steps": 1, "dtype": "float32", "source": emblem_batch}
+        _, ours = replay_ours(config, initial, step_once=step_once, **shared)
+        _, theirs = replay_oracle(config, initial, **shared)
         apart.append(abs(float(ours["loss_g"][0] / theirs["loss_g"][0]) - 1))
     assert np.median(apart) < 1e-5, apart
 
 
 @pytest.mark.parametrize("experiment", ["baseline", "stabilised"])
+@pytest.mark.slow
 def test_float32_drifts_from_float64_like_pytorch(experiment: str) -> None:
     config = small_config(experiment, width=8, conv_impl="winograd", model__nz="20")
     torch.manual_seed(2)

@@ -48,6 +48,7 @@ def test_a_run_is_stuck_if_g_has_no_gradient_until_the_end(norms: list[float], s
     assert stuck_from(norms) == step
 
 
+@pytest.mark.slow
 def test_a_study_trains_collects_and_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

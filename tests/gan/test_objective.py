@@ -85,6 +85,7 @@ def test_by_default_there_are_no_penalties_no_augmentation_and_no_pass_for_the_r
         assert not loss.gen_needs_real
 
 
+@pytest.mark.slow
 def test_a_relativistic_generator_is_also_scored_on_real_images_by_the_updated_d() -> None:
     gan = _gan(Objective(RELATIVISTIC))
     state, real = jax.jit(lambda: init_state(gan, seed=0))(), scale_images(jnp.asarray(REAL))

@@ -117,6 +117,7 @@ def test_an_imported_export_has_the_same_tensors_and_images(run: Path, exported:
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
 
 
+@pytest.mark.slow
 def test_an_imported_run_continues_and_records_the_files_it_came_from(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_trace_alone_replays_in_pytorch(trace: dict[str, np.ndarray]) -> None:
         assert np.linalg.norm(trace[f"final/{name}"] - array) < 0.1 * moved, name
 
 
+@pytest.mark.slow
 def test_a_trace_reports_how_its_metrics_compare_with_the_runs(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_trace_reports_how_its_metrics_compare_with_the_runs(
     assert "; metrics.jsonl has none of these steps to compare with\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_trace_over_batches_of_two_sizes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = [
         "--config.train.batch_size=60",

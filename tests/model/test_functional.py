@@ -29,6 +29,7 @@ def digest_after_two_steps() -> str:
     return digest(state)
 
 
+@pytest.mark.slow
 def test_flax_tree_mode_gives_the_same_bits() -> None:
     if not hasattr(flax.config, "nnx_graph_mode"):
         pytest.skip("this Flax has graph mode only")
