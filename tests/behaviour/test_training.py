@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, environments_of, manifest_of, smoke_config, train_arguments
+from conftest import ROOT, environments_of, manifest_of, metrics_of, smoke_config, train_arguments
 from faults import FAULTS
 from PIL import Image
 
@@ -35,10 +35,6 @@ STEPS = 12
 
 def _metrics(workdir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-def _without_time(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in record.items() if key != "time"} for record in records]
 
 
 def test_a_run_leaves_every_promised_file(whole_run: Path) -> None:
@@ -93,7 +89,7 @@ def test_a_manifest_alone_repeats_the_run(whole_run: Path, tmp_path: Path, capsy
     assert "expected --workdir too, since this is a run's record. Give a new folder" in capsys.readouterr().err
     assert main.main(["--config", str(whole_run / "manifest.json"), "--workdir", str(again)]) == 0
     assert manifest_of(again)["digest"] == manifest_of(whole_run)["digest"]
-    assert _without_time(_metrics(again)) == _without_time(_metrics(whole_run))
+    assert metrics_of(again) == metrics_of(whole_run)
 
 
 def test_diff_compares_settings_images_and_metrics(
@@ -130,7 +126,7 @@ def test_a_run_extended_twice_is_bitwise_identical_to_one_run(image_folder: Path
     for steps in (5, 7, STEPS):
         assert main.main(train_arguments(image_folder, workdir, f"--config.train.steps={steps}")) == 0
     assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
-    assert _without_time(_metrics(workdir)) == _without_time(_metrics(whole_run))
+    assert metrics_of(workdir) == metrics_of(whole_run)
     last = "samples/step_000012.png"
     assert (workdir / last).read_bytes() == (whole_run / last).read_bytes()
 
@@ -174,7 +170,7 @@ def test_metrics_truncated_by_a_crash_are_completed(image_folder: Path, whole_ru
     with (workdir / "metrics.jsonl").open("a") as file:
         file.write(ninth + '\n{"step": 10, "epo')
     assert main.main(train_arguments(image_folder, workdir)) == 0
-    assert _without_time(_metrics(workdir)) == _without_time(_metrics(whole_run))
+    assert metrics_of(workdir) == metrics_of(whole_run)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +254,7 @@ def test_a_damaged_checkpoint_is_quarantined_and_the_one_before_it_gives_the_sam
     assert FAULTS["damaged"].is_shown_in(out)
     assert (workdir / "damaged" / "step-12").is_dir()
     assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
-    assert _without_time(_metrics(workdir)) == _without_time(_metrics(whole_run))
+    assert metrics_of(workdir) == metrics_of(whole_run)
 
 
 def test_a_run_with_only_damaged_checkpoints_is_left_unchanged(

@@ -135,6 +135,7 @@ def test_an_imported_run_continues_and_records_the_files_it_came_from(
     assert json.loads((tmp_path / "other" / "manifest.json").read_text())["digest"] != manifest["digest"]
 
 
+@pytest.mark.slow
 def test_a_pytorch_run_continues_here_from_its_checkpoint_with_adams_moments(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
     from pytorch_reference import oracle

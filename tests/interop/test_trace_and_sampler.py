@@ -44,6 +44,7 @@ def trace(run: Path) -> dict[str, np.ndarray]:
         return {name: file[name] for name in file.files}
 
 
+@pytest.mark.slow
 def test_a_trace_has_the_runs_images_and_metrics(run: Path, trace: dict[str, np.ndarray]) -> None:
     assert trace["real"].shape == (STEPS, 25, 64, 64, 3)
     assert trace["z"].shape == (STEPS, 25, NZ)
@@ -56,6 +57,7 @@ def test_a_trace_has_the_runs_images_and_metrics(run: Path, trace: dict[str, np.
     assert sorted(nearest) == list(range(100))
 
 
+@pytest.mark.slow
 def test_a_trace_alone_replays_in_pytorch(trace: dict[str, np.ndarray]) -> None:
     torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
     from pytorch_reference import oracle

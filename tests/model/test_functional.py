@@ -44,6 +44,7 @@ def test_flax_tree_mode_gives_the_same_bits() -> None:
     assert done.stdout.split() == ["False", "False", digest_after_two_steps()]
 
 
+@pytest.mark.slow
 def test_a_pass_does_not_change_its_arguments() -> None:
     gan = build_gan(smoke_config())
     state = Trainer(smoke_config(), make_mesh(1, batch_sizes={8})).init(0)

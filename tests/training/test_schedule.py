@@ -40,5 +40,5 @@ def test_a_chunk_is_no_longer_than_the_steps_to_the_next_file() -> None:
 
 def test_epochs_with_too_many_steps_are_refused() -> None:
     plan = BatchPlan(100, batch_size=25, seed=0, last_batch="keep")
-    with pytest.raises(UserError, match=r"train\.epochs=2000000000 makes 8000000000 steps; at most 2147483647"):
+    with pytest.raises(UserError, match=r"train\.epochs=2000000000: expected at most 2147483647 steps in all, got 8000000000\."):
         make_schedule(smoke_config(train__steps="0", train__epochs="2000000000"), plan)
