@@ -1,12 +1,15 @@
 """The command line: `sharingan-jax COMMAND`, `python -m sharingan_jax COMMAND` or `python main.py COMMAND`."""
 
+import contextlib
 import difflib
 import errno
 import importlib
+import os
 import sys
 
 import sharingan_jax
 from sharingan_jax.errors import Stopped, UserError, command_line
+from sharingan_jax.reporting.output import lasting
 
 COMMANDS = {
     "train": ("train", "train a configuration, or continue a run"),
@@ -46,6 +49,16 @@ NEXT: dict[int | None, str] = {
 def main(arguments: list[str] | None = None) -> int:
     """Run a command, `train` if the first word is a flag, and return the exit code of the process."""
     words = sys.argv[1:] if arguments is None else arguments
+    _open_standard_files()
+    out, err = lasting(sys.stdout), lasting(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = _main(words)
+        out.flush()  # Here a reader who has left is no error; when the interpreter ends it would be.
+        err.flush()
+    return code
+
+
+def _main(words: list[str]) -> int:
     from sharingan_jax.devices.environment import pin_jax
 
     try:
@@ -76,6 +89,15 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; everything saved so far is intact", file=sys.stderr)
         return 130
+
+
+def _open_standard_files() -> None:
+    """Open those of the files 0, 1 and 2 that the process started without. Else the first file it opens would be its output."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # It gets the lowest free number.
 
 
 def overview() -> str:

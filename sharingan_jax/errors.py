@@ -13,7 +13,7 @@ class UserError(Exception):
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM stopped the work, after everything was saved. The same call continues it.
+    """Ctrl-C, SIGTERM or SIGHUP stopped the work, after everything was saved. The same call continues it.
 
     It is a KeyboardInterrupt, so that it also stops the script or the notebook cell that was running.
     """

@@ -44,10 +44,10 @@ FAULTS = {
         "tests/behaviour/test_kills.py::test_a_run_killed_repeatedly_is_bitwise_identical_to_an_uninterrupted_one",
     ),
     "signal": Fault(
-        "Ctrl-C, SIGTERM (preemption)",
+        "Ctrl-C, SIGTERM (preemption), SIGHUP (a lost terminal)",
         "the signal during training",
         "stopped by SIG … ; the same command continues from here",
-        "130, 143",
+        "130, 143, 129",
         "everything: a checkpoint is written first",
         f"{TRAINING}::test_a_signal_saves_and_the_same_command_resumes",
     ),
@@ -58,6 +58,14 @@ FAULTS = {
         "130",
         "everything saved before; the process exits at once",
         f"{FAULTS_TEST}::test_a_second_ctrl_c_exits_at_once_and_keeps_the_checkpoints",
+    ),
+    "output": Fault(
+        "output that nobody can read: a reader that left, a closed or full standard output",
+        "the command in `| head -1`, with `>&-`, and to a device that is always full",
+        "",
+        "0",
+        "everything: the run trains to its end and writes its files",
+        "tests/behaviour/test_output.py::test_lost_output_never_ends_training",
     ),
     "second-start": Fault(
         "a second start in a folder where a run trains",

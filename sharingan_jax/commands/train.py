@@ -24,7 +24,8 @@ Train a configuration, or continue the run in --workdir.
 The first is the published system on emblems drawn here, the second uses your
 own images, the last trains seeds 0 to 7, each in a folder of its own. Start
 the same command again to continue where it stopped, also with more steps.
-Ctrl-C and SIGTERM save before they stop; a second Ctrl-C stops at once.
+Ctrl-C, SIGTERM and SIGHUP (a lost terminal) save before they stop; a second
+Ctrl-C stops at once.
 
 To repeat a run from what it recorded, give its folder as the configuration:
 
@@ -36,8 +37,8 @@ several hosts, start the command without these flags.
 """
 
 EPILOG = """\
-exit codes: 0 done; 2 the message says what to change; 130 or 143 stopped by
-Ctrl-C or SIGTERM, and saved
+exit codes: 0 done; 2 the message says what to change; 129, 130 or 143
+stopped by SIGHUP, Ctrl-C or SIGTERM, and saved
 """
 
 

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any, TextIO
 
 from sharingan_jax.gan.metrics import LOSS_UNIT, METRICS
+from sharingan_jax.reporting.output import Output
 
 Record = dict[str, Any]
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {rate_fmt} left {remaining}  {desc}"
@@ -103,7 +104,8 @@ class Progress:
 
 def is_interactive(stream: TextIO) -> bool:
     """Return whether the stream is a terminal or the output of a notebook's cell."""
-    return stream.isatty() or type(stream).__module__.partition(".")[0] == "ipykernel"
+    inner = stream.inner if isinstance(stream, Output) else stream
+    return stream.isatty() or type(inner).__module__.partition(".")[0] == "ipykernel"
 
 
 def _losses(records: Sequence[Record]) -> str:

@@ -13,6 +13,7 @@ from sharingan_jax.devices.compile_cache import keep_compiled
 from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.devices.processes import Processes, report_lost_processes, stay_alone
 from sharingan_jax.errors import Stopped, UserError
+from sharingan_jax.reporting.output import lasting
 from sharingan_jax.run.continuation import common_host_threads, read_existing
 from sharingan_jax.run.diff import differing_images
 from sharingan_jax.run.folder import RunFolder
@@ -29,7 +30,7 @@ def train(config: Config, workdir: Path | str, *, stream: TextIO | None = None) 
 
     Before JAX starts, this pins the environment that decides rounding (host threads, compiler flags), so that a run started from
     Python is as reproducible as one from the command line. Progress goes to `stream` (default: standard output). Raises
-    UserError if the run cannot be made, continued or kept finite, and Stopped if Ctrl-C or SIGTERM stopped it, after saving.
+    UserError if the run cannot be made, continued or kept finite, and Stopped if a signal stopped it, after saving.
     """
     if config.train.seeds != 1:
         raise UserError(
@@ -60,7 +61,7 @@ def train_seeds(
 
     processes = groups[0][0].processes
     with contextlib.ExitStack() as stack:
-        out = stream or sys.stdout
+        out = lasting(stream or sys.stdout)
         if not processes.is_primary:
             out = stack.enter_context(Path(os.devnull).open("w"))
         try:
@@ -86,7 +87,7 @@ def prepare(
 
     The arguments are those of `train_seeds`. This pins the environment, so it must come before JAX starts. Raises UserError.
     """
-    root = Path(workdir).expanduser()
+    root, out = Path(workdir).expanduser(), lasting(stream or sys.stdout)
     seeds = range(config.seed, config.seed + config.train.seeds)
     folders = [RunFolder(root)] if len(seeds) == 1 else [RunFolder(root / f"seed-{seed}") for seed in seeds]
     several = [read_existing(folder) for folder in folders]
@@ -99,7 +100,7 @@ def prepare(
     processes = join()
     dataset = load_dataset_from_config(config.data)
     if dataset.skipped and processes.is_primary:
-        print(f"{config.data.path}: {len(dataset.skipped)} files are not images and were skipped", file=stream or sys.stdout)
+        print(f"{config.data.path}: {len(dataset.skipped)} files are not images and were skipped", file=out)
     changed = differing_images(expected_data, describe_data(config, dataset)) if expected_data else []
     if changed:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that the training loop asks between chunks, in all of a run's processes together."""
+"""Signals to stop, as a question that the training loop asks between chunks, in all of a run's processes together."""
 
 import os
 import signal
@@ -6,9 +6,12 @@ import threading
 from types import FrameType
 from typing import Any
 
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""The signals that stop a run after saving. SIGHUP is sent when the terminal is lost; Windows has none."""
+
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM is kept in `signal`; a second SIGINT ends the process at once.
+    """While entered, the first signal of STOPS is kept in `signal`; a second SIGINT ends the process at once.
 
     `agreed` is the signal that ends the run in all its processes, once they all know it; 0 until then. Enter it in the main
     thread. Python runs a signal's handler only between two of its own instructions, so not during a compilation, and only once
@@ -25,7 +28,9 @@ class StopRequest:
         os.set_blocking(self._tell, False)
         self._thread = threading.Thread(target=_end_at_second_interrupt, args=(arriving,), name="signals", daemon=True)
         self._thread.start()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPS:
+            if number != signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # `nohup` has it ignored, so that the run outlives the terminal.
             self._before[number] = signal.signal(number, self._keep)
         self._wakeup_before = signal.set_wakeup_fd(self._tell, warn_on_full_buffer=False)
         return self

@@ -15,6 +15,7 @@ from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.errors import Stopped, UserError
 from sharingan_jax.files import make_folder
+from sharingan_jax.reporting.output import lasting
 from sharingan_jax.run.continuation import Existing, read_existing
 from sharingan_jax.run.diff import differing_environments, differing_images, first_difference
 from sharingan_jax.run.folder import RunFolder, read_config, write_config
@@ -100,7 +101,9 @@ def verify(
     if images:
         return Verdict(span, images=tuple(images))
     with tempfile.TemporaryDirectory(prefix="sharingan-jax-verify-") as scratch:
-        return _repeat(existing, manifest, config, dataset, span, again=RunFolder(Path(scratch)), stream=stream or sys.stderr)
+        return _repeat(
+            existing, manifest, config, dataset, span, again=RunFolder(Path(scratch)), stream=lasting(stream or sys.stderr)
+        )
 
 
 def _choose_span(existing: Existing, *, start: int | None, end: int | None) -> Span:

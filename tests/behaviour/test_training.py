@@ -371,10 +371,11 @@ def test_a_run_with_partial_last_batches_resumes_to_the_same_bits(image_folder: 
     assert _metrics(tmp_path / "one")[2]["epoch"] == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)])
-def test_a_signal_saves_and_the_same_command_resumes(
-    image_folder: Path, tmp_path: Path, number: signal.Signals, code: int
-) -> None:
+SIGNALS = [signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGHUP))]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_saves_and_the_same_command_resumes(image_folder: Path, tmp_path: Path, number: signal.Signals) -> None:
     workdir = tmp_path / "run"
     command = [sys.executable, str(ROOT / "main.py"), *train_arguments(image_folder, workdir, "--config.checkpoint.every=100000")]
     command += ["--config.train.steps=100000", "--config.sample.every=100000"]
@@ -386,7 +387,7 @@ def test_a_signal_saves_and_the_same_command_resumes(
         time.sleep(0.05)
     process.send_signal(number)
     out, _ = process.communicate(timeout=120)
-    assert process.returncode == code
+    assert process.returncode == 128 + number
     assert FAULTS["signal"].is_shown_in(out)
     assert f"stopped by {number.name}; " in out
     stopped = len(_metrics(workdir))
