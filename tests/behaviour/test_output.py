@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, manifest_of, train_arguments
+from faults import FAULTS
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +20,7 @@ def test_lost_output_never_ends_training(where: str, image_folder: Path, tmp_pat
     shell = ["bash", "-o", "pipefail", "-c", f'"$@" {where}', "bash"]
     done = subprocess.run([*shell, *command, "--config.log.every=1"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert FAULTS["output"].is_shown_in(done.stderr)
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
     assert manifest_of(workdir)["status"] == "complete"
