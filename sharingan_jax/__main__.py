@@ -10,6 +10,7 @@ import sys
 import sharingan_jax
 from sharingan_jax.errors import Stopped, UserError, command_line
 from sharingan_jax.reporting.output import lasting
+from sharingan_jax.training.signals import interrupts_between_imports
 
 COMMANDS = {
     "train": ("train", "train a configuration, or continue a run"),
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     _open_standard_files()
     out, err = lasting(sys.stdout), lasting(sys.stderr)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), interrupts_between_imports():
         code = _main(words)
         out.flush()  # Here a reader who has left is no error; when the interpreter ends it would be.
         err.flush()

@@ -1,8 +1,11 @@
 """Signals to stop, as a question that the training loop asks between chunks, in all of a run's processes together."""
 
+import _thread
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -54,3 +57,32 @@ def _end_at_second_interrupt(arriving: int) -> None:
             interrupts += number[0] == signal.SIGINT
             if interrupts == 2:
                 os._exit(128 + signal.SIGINT)  # Orbax leaves an unfinished checkpoint under a name that no reader opens.
+
+
+@contextlib.contextmanager
+def interrupts_between_imports() -> Iterator[None]:
+    """While entered, Ctrl-C during an import is acted on when the import is done.
+
+    A KeyboardInterrupt in the middle of an import is swallowed by some packages, and leaves others half initialised. Does
+    nothing outside of the main thread, or if the process handles Ctrl-C in its own way.
+    """
+
+    def interrupt(_: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                again = threading.Timer(0.05, _thread.interrupt_main)
+                again.daemon = True
+                again.start()
+                return
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,16 +1,19 @@
 """Signals become a request to stop, and the old handlers are restored."""
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
 from sharingan_jax.errors import Stopped
-from sharingan_jax.training.signals import StopRequest
+from sharingan_jax.training.signals import StopRequest, interrupts_between_imports
 
 
 def test_the_first_signal_is_recorded_and_the_old_handlers_are_restored() -> None:
@@ -29,7 +32,7 @@ def test_a_second_ctrl_c_exits_at_once_even_while_python_cannot_handle_signals()
     """To Python a compilation is one instruction. So is this hash, which would take more than a minute."""
     program = """
 import hashlib
-from sharingan_jax.training.signals import StopRequest
+from sharingan_jax.training.signals import StopRequest, interrupts_between_imports
 with StopRequest():
     print("entered", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000_000)
@@ -45,6 +48,23 @@ with StopRequest():
             assert process.wait(timeout=10) == 130
         finally:
             process.kill()
+
+
+def test_ctrl_c_during_an_import_is_acted_on_when_the_import_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["import signal, time", "signal.raise_signal(signal.SIGINT)", "time.sleep(0.2)", "DONE = True"]
+    (tmp_path / "interrupted_module.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupted() -> None:
+        with interrupts_between_imports():
+            importlib.import_module("interrupted_module")
+            time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert sys.modules.pop("interrupted_module").DONE
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_stop_request_leaves_no_thread_or_file() -> None:
