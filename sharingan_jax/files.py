@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-import tempfile
+import secrets
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -45,17 +45,21 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     `make_folder` raises.
     """
     make_folder(path.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    hidden = hidden_sibling(path)
     try:
-        with name_in_errors(path), os.fdopen(handle, "wb") as file:
+        with name_in_errors(path), hidden.open("xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp's 0o600 would hide a run's files from the group it is shared with.
-        os.replace(name, path)
+        os.replace(hidden, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        hidden.unlink(missing_ok=True)
         raise
+
+
+def hidden_sibling(path: Path) -> Path:
+    """Return a free name next to `path`, to write under until everything is there. The user's umask decides who may read it."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,11 +1,12 @@
 """A failed write leaves the old file unchanged."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import make_folder, write_atomically, write_json
+from sharingan_jax.files import make_folder, write_atomically, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -30,3 +31,14 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path, below: str) -> Non
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UserError, match=r"cannot be made, because .*/taken is a file; give the name of a folder"):
         make_folder(tmp_path / "taken" / below)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_users_umask_decides_who_may_read_a_file(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "file", "text")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sharingan_jax.errors import UserError
+from sharingan_jax.errors import UserError, reason_of
 
 LAUNCHED = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 """Environment variables in which Slurm's srun and Open MPI's mpirun give the number of processes that they started."""
@@ -66,7 +66,7 @@ class Processes:
         found = differences(json.loads(self.on_primary(own.encode)), json.loads(own))
         differs = np.asarray(multihost_utils.process_allgather(np.uint8(bool(found)))).reshape(-1)
         if found:
-            raise UserError(f"process {self.index} is not as the first one (first | here): {'; '.join(found)}")
+            raise UserError(f"process {self.index} differs from process 0 (process 0 | here): {'; '.join(found)}")
         if differs.any():
             raise UserError(
                 f"process {differs.argmax()} has other settings, images or versions than the first; it has listed them"
@@ -112,8 +112,7 @@ def join(*, coordinator: str | None, count: int | None, index: int | None) -> Pr
             shutdown_timeout_seconds=WAIT_AT_END,
         )
     except (ValueError, TypeError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"this process could not join the others: {reason}. Give each {FLAGS}.") from error
+        raise UserError(f"this process could not join the others: {reason_of(error)}. Give each {FLAGS}.") from error
     return Processes(jax.process_index(), jax.process_count())
 
 
@@ -129,7 +128,7 @@ def _broadcast(of_primary: bytes) -> bytes:
 
 @contextlib.contextmanager
 def report_lost_processes(processes: Processes) -> Iterator[None]:
-    """Raise UserError in place of JAX's error when another process of the run has ended without a word to this one."""
+    """Raise UserError in place of JAX's error when another process of the run has died."""
     import jax
 
     try:
@@ -137,8 +136,7 @@ def report_lost_processes(processes: Processes) -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if processes.count == 1:
             raise
-        reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"another of the {processes.count} processes has ended, and says why: {reason[:200]}; the same command in each"
-            " continues from the last checkpoint"
+            f"another of the {processes.count} processes has ended; its output says why. JAX reports here: {reason_of(error)}."
+            " The same command in each continues from the last checkpoint."
         ) from error

@@ -3,7 +3,6 @@
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -13,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from sharingan_jax.config.schema import Config, settings_of, to_dict
+from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import make_folder
+from sharingan_jax.files import hidden_sibling, make_folder
 from sharingan_jax.gan.gan import build_gan
 from sharingan_jax.gan.state import TrainState, digest
 from sharingan_jax.interop.state_dict import COUNTER, AdamState, Tensors, expected_shapes, from_tensors, mismatches
@@ -31,6 +31,7 @@ def import_weights(files: str | Path | Sequence[str | Path], config: Config, wor
     Raise UserError if `workdir` is not new, if the tensors do not fit the networks of `config`, or if Adam ran with other
     settings.
     """
+    pin_jax()
     paths = [Path(os.path.expanduser(file)) for file in ([files] if isinstance(files, str | Path) else files)]
     folder = RunFolder(Path(os.path.expanduser(workdir)))
     if folder.config.exists() or folder.checkpoints.exists():
@@ -129,9 +130,8 @@ def _write_run(root: Path, config: Config, state: TrainState, paths: Sequence[Pa
         imported=Imported(step, {str(path): sha256(path.read_bytes()).hexdigest() for path in paths}, digest(state)),
     )
     make_folder(root.parent)
-    run = RunFolder(Path(tempfile.mkdtemp(prefix=f".{root.name}.importing-", dir=root.parent)))
+    run = RunFolder(hidden_sibling(root))
     try:
-        os.chmod(run.root, 0o755)  # mkdtemp's 0o700 would hide the run from other users.
         make_folder(run.checkpoints)
         with CheckpointManager(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
             checkpoints.save(state, {"config": manifest.config_digest})

@@ -16,6 +16,7 @@ WALK_FPS = 12  # images a second
 TRAINING_FRAME_MS = 500
 TRAINING_LAST_MS = 2000
 PALETTE_FRAMES = 8
+MOST_FRAMES = 240  # of a run's GIF: two minutes
 
 
 def make_grid(images: np.ndarray, *, columns: int = 8, padding: int = 2, pad_value: float = 0.0) -> np.ndarray:
@@ -80,10 +81,12 @@ def save_png(path: Path, image_u8: np.ndarray) -> None:
 def save_training_gif(path: Path, grids: Mapping[int, Path]) -> None:
     """Write a run's sample grids, the PNG file of each step, as a GIF: half a second a grid, two seconds for the last one.
 
-    Each frame is enlarged to a visible size and its step stands above it. Grids that differ in size from the last one are
-    left out: they were made with another `sample.columns`. Raise UserError, naming the file, if a PNG cannot be read.
+    Each frame is enlarged to a visible size and its step stands above it. Of more than MOST_FRAMES grids every second, third
+    or n-th is taken, and the last. Grids that differ in size from the last one are left out: they were made with another
+    `sample.columns`. Raise UserError, naming the file, if a PNG cannot be read.
     """
-    read = {step: _read_png(grids[step]) for step in sorted(grids)}
+    steps = sorted(grids, reverse=True)
+    read = {step: _read_png(grids[step]) for step in reversed(steps[:: -(-len(steps) // MOST_FRAMES)])}
     last = read[max(read)]
     shown = [add_caption(enlarge_grid(grid), f"step {step}") for step, grid in read.items() if grid.shape == last.shape]
     # Captions of different lengths widen narrow grids differently; in a GIF all frames are of one size.

@@ -16,7 +16,7 @@ import numpy as np
 from orbax import checkpoint as ocp
 
 from sharingan_jax.devices.processes import Processes
-from sharingan_jax.errors import UserError
+from sharingan_jax.errors import UserError, reason_of
 from sharingan_jax.files import make_folder, read_json, write_json
 from sharingan_jax.gan.state import TrainState, digest, named_arrays, pack, unpack
 from sharingan_jax.run.continuation import check_checkpoint
@@ -27,7 +27,7 @@ FILES = "files.json"
 """In each checkpoint, the SHA-256 of every other file in it."""
 WRITTEN_LATER = (FILES, "_CHECKPOINT_METADATA", "commit_success.txt")
 MACHINE_TROUBLES = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")
-"""Words in errors about the machine, not about the files: those may be whole and are left where they are."""
+"""An error with one of these words is the machine's fault. The checkpoint may be whole and stays where it is."""
 
 
 class DamagedCheckpointError(UserError):
@@ -103,7 +103,7 @@ class CheckpointManager:
         with _as_user_error(f"{self.folder}: the checkpoint of step {step} cannot be read", kind=DamagedCheckpointError):
             identity: Any = self._manager.restore(step, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))["identity"]
         if not isinstance(identity, dict) or "digest" not in identity:
-            raise self._damaged(step, "it does not say what it holds")
+            raise self._damaged(step, "its identity has no digest")
         return identity
 
     def restore(self, step: int, *, like: TrainState) -> TrainState:
@@ -261,7 +261,7 @@ def _as_user_error(sentence: str, *, kind: type[UserError] = UserError) -> Itera
     try:
         yield
     except Exception as error:  # Orbax raises that very class if TensorStore cannot read an array.
-        reason = str(error).strip().splitlines()[0].partition(". See ")[0] if str(error).strip() else type(error).__name__
+        reason = reason_of(error).partition(". See ")[0]
         of_system = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
         of_machine = of_system or any(word in str(error) for word in MACHINE_TROUBLES)
-        raise (UserError if of_machine else kind)(f"{sentence}: {reason[:300]}") from error
+        raise (UserError if of_machine else kind)(f"{sentence}: {reason}") from error

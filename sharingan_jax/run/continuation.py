@@ -1,4 +1,4 @@
-"""Decide whether a start may continue the run in a folder. Every refusal is raised here."""
+"""Decide whether a start may continue the run in a folder, from what the folder says. Every such refusal is raised here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +34,8 @@ class Existing:
     data: DataRecord | None
     steps: tuple[int, ...]
     seed_folders: tuple[Path, ...]
+    written_at: int
+    """When the manifest was last written, in nanoseconds; 0 without one."""
 
     @property
     def imported(self) -> Imported | None:
@@ -50,11 +52,23 @@ def read_existing(folder: RunFolder) -> Existing:
     """Read what a folder says of its run. Raises UserError naming the file that cannot be read or believed."""
     if folder.root.exists() and not folder.root.is_dir():
         raise UserError(f"--workdir={folder.root} is a file; give the name of a folder")
+    written_at = _written_at(folder)
     if not folder.config.is_file():
-        return Existing(folder, None, None, None, (), folder.seed_folders())
+        return Existing(folder, None, None, None, (), folder.seed_folders(), written_at)
     manifest = read_manifest(folder.manifest) if folder.manifest.is_file() else None
     data = read_data_record(folder.data) if folder.data.is_file() else None
-    return Existing(folder, read_config(folder), manifest, data, folder.checkpoint_steps(), ())
+    return Existing(folder, read_config(folder), manifest, data, folder.checkpoint_steps(), (), written_at)
+
+
+def _written_at(folder: RunFolder) -> int:
+    return folder.manifest.stat().st_mtime_ns if folder.manifest.is_file() else 0
+
+
+def check_unchanged(existing: Existing) -> None:
+    """Raise UserError if another start has trained in the folder since it was read."""
+    if _written_at(existing.folder) != existing.written_at:
+        seen = "expected the run that was there when this start read it, and another start has trained in it since"
+        raise UserError(f"--workdir={existing.folder.root}: {seen}. The same command continues that run.")
 
 
 def check_continuation(existing: Existing, config: Config, dataset: ImageDataset, *, total_steps: int | None = None) -> None:

@@ -36,7 +36,8 @@ class RunFolder:
 
     def seed_folders(self) -> tuple[Path, ...]:
         """Return the folders of several seeds' runs that lie in this one, in order."""
-        return tuple(sorted(path.parent for path in self.root.glob("seed-*/config.json")))
+        seeds = {path.parent.name.removeprefix("seed-"): path.parent for path in self.root.glob("seed-*/config.json")}
+        return tuple(seeds[seed] for seed in sorted(seeds, key=lambda seed: (len(seed), seed)))
 
 
 def read_config(folder: RunFolder) -> Config:

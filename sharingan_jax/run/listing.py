@@ -49,7 +49,10 @@ def list_runs(folder: str | Path) -> list[RunEntry]:
     root = Path(os.path.expanduser(folder))
     if not root.is_dir():
         raise UserError(f"{root}: expected a folder of runs, found {'a file' if root.exists() else 'none'}.")
-    known = {path.stem: load_config(path) for path in config_files()}
+    known = {}
+    for path in config_files():
+        with suppress(UserError):  # One that is being written says nothing about the runs.
+            known[path.stem] = load_config(path)
     return [_entry(path, known) for path in _run_folders(root)]
 
 
@@ -75,7 +78,7 @@ def _entry(path: Path, known: Mapping[str, Config]) -> RunEntry:
         total_steps=recorded.total_steps,
         seed=config.seed if config else None,
         config=_nearest(config, known) if config else "-",
-        modified=max(file.stat().st_mtime for file in written),
+        modified=max((file.stat().st_mtime for file in written), default=path.stat().st_mtime),
     )
 
 
@@ -93,5 +96,7 @@ def _last_step(path: Path) -> int:
 def _nearest(config: Config, known: Mapping[str, Config]) -> str:
     own, others = settings_of(config), {name: settings_of(other) for name, other in known.items()}
     differences = {name: sum(own[key] != other[key] for key in COMPARED) for name, other in others.items()}
+    if not differences:
+        return "-"
     name = min(differences, key=lambda name: (differences[name], name != "default"))
     return f"{name} +{differences[name]}" if differences[name] else name

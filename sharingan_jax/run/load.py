@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from sharingan_jax.config.schema import Config
+from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import jit_sample
 from sharingan_jax.errors import UserError
@@ -34,6 +35,7 @@ class Run:
     """
 
     def __init__(self, path: Path | str) -> None:
+        pin_jax()
         self.folder = RunFolder(Path(path).expanduser())
         self.config: Config = read_config(self.folder)
 

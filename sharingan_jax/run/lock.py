@@ -22,7 +22,7 @@ def lock_folder(folder: RunFolder) -> Iterator[Callable[[], None]]:
     make_folder(folder.root)
     lock = folder.root / LOCK
     # A link would lead to another file than the one that is locked.
-    with os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+") as file:
+    with os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "r+") as file:
         try:
             import fcntl
 

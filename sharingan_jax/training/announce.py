@@ -47,6 +47,7 @@ def describe_end(runs: Sequence[OpenRun], *, seconds: float) -> str:
             f" after {duration(seconds)}, digest {(digest or '')[:12]}"
         )
     folder = runs[0].setup.folder.root
-    lines.append(f"look at   {folder}{os.sep}real_vs_fake.png, training.gif, losses.png")
+    written = [name for name in ("real_vs_fake.png", "training.gif", "losses.png") if (folder / name).is_file()]
+    lines.append(f"look at   {folder}{os.sep}{', '.join(written)}")
     lines.append(f"sample    {command_line()} sample --workdir {folder} --out grid.png")
     return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from typing import TextIO
 
@@ -16,7 +16,7 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.reporting.progress import Progress
 from sharingan_jax.reporting.tensorboard import EventWriter
 from sharingan_jax.run.checkpoints import SharedCheckpoints
-from sharingan_jax.run.continuation import checkpoint_metadata
+from sharingan_jax.run.continuation import check_unchanged, checkpoint_metadata
 from sharingan_jax.run.lock import lock_folder
 from sharingan_jax.training.recorder import OpenRun, Recorder
 from sharingan_jax.training.setup import RunSetup, environment_of, make_trainer
@@ -48,7 +48,7 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
             )
         )
         for run in runs:
-            if first_step > 1:
+            if 1 < first_step <= until:
                 progress.say(f"continuing {run.setup.folder.root} after step {first_step - 1}{_other_devices(run, trainer)}")
         # The first chunk compiles in a thread, while TensorFlow is imported and images are read.
         for step, length in islice(schedule.chunks(first_step, until=until), 1):
@@ -64,11 +64,11 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
             last = first + length - 1
             recorder.queue(first, metrics)
             stop.agreed = int(signal)
-            writes = schedule.writes_at(last) or stop.agreed != 0 or last == until
-            if writes:
+            stops = stop.agreed != 0 or last == until
+            if schedule.writes_at(last) or stops:
                 recorder.flush()
-            if writes or recorder.failed:
-                recorder.write(trainer.to_host(state), stopping=stop.agreed != 0)
+            if schedule.writes_at(last) or stops or recorder.failed:
+                recorder.write(trainer.to_host(state), stopping=stops)
                 trim_malloc()
             if stop.agreed or all(run.failure is not None for run in runs):
                 break
@@ -77,11 +77,17 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
                 run.checkpoints.wait()
     except BaseException as error:
         for run in runs:
-            run.checkpoints.wait_here()
-        if isinstance(error, UserError | OSError):
+            with suppress(UserError):  # It would hide this error.
+                run.checkpoints.wait_here()
+        out_of_memory = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+        if isinstance(error, UserError | OSError) or out_of_memory:
             with ExitStack() as marks:  # It marks them all as failed, also if the folder of one is gone.
                 for run in runs:
                     marks.callback(run.fail)
+        if out_of_memory:
+            lower = "Set a smaller train.batch_size, model.gen.width and model.disc.width, or fewer train.stacked_seeds"
+            size = setup.config.train.batch_size
+            raise UserError(f"train.batch_size={size}: expected a step that fits into the device's memory. {lower}.") from error
         raise
     finally:
         stack.close()
@@ -121,14 +127,22 @@ def train_group(group: Sequence[RunSetup], *, stop: StopRequest, stream: TextIO,
                     train_runs([run], run.setup.trainer, until=total, stop=stop, stream=stream, verb=verb)
         for run in runs:
             if run.manifest is not None and run.failure is None:
-                run.finish(seconds=time.monotonic() - start_time)
+                try:
+                    run.finish(seconds=time.monotonic() - start_time)
+                except UserError as failure:
+                    run.fail(failure)
     return runs
 
 
 def _lock(setup: RunSetup, stack: ExitStack) -> Callable[[], None]:
     """Lock the run's folder until `stack` ends, in the primary process; return the check that it is still there."""
     checks: list[Callable[[], None]] = []
-    setup.processes.on_primary(lambda: checks.append(stack.enter_context(lock_folder(setup.folder))))
+
+    def lock() -> None:
+        checks.append(stack.enter_context(lock_folder(setup.folder)))
+        check_unchanged(setup.existing)
+
+    setup.processes.on_primary(lock)
     return checks[0] if checks else lambda: None
 
 
@@ -143,8 +157,7 @@ def _open(setup: RunSetup, check_folder: Callable[[], None], stack: ExitStack, *
 
 def _other_devices(run: OpenRun, trainer: Trainer) -> str:
     """Return what to say if a run continues on another number of devices than it started on."""
-    assert run.manifest is not None
-    environment, before = run.manifest.starts[-1].environment, run.setup.existing.manifest
+    environment, before = environment_of(run.setup, trainer), run.setup.existing.manifest
     now, then = environment.device.count, run.setup.initial_devices
     if trainer.seeds > 1:
         now = environment.stacked_devices

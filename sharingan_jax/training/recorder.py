@@ -83,7 +83,9 @@ class OpenRun:
             starts=before.starts if before else (),
             imported=before.imported if before else None,
             wall_seconds=before.wall_seconds if before else 0.0,
-        ).with_start(Start(step, environment))
+        )
+        if step < setup.schedule.total_steps:  # Else this start makes no step, and its environment decided nothing.
+            manifest = manifest.with_start(Start(step, environment))
 
         def write() -> None:
             write_metrics(folder, records_up_to(setup.existing, read_metrics(folder), step))

@@ -1,7 +1,5 @@
 """Train one run, or several seeds: from settings to finished runs. The command `train` and the Python API call these."""
 
-import contextlib
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -60,17 +58,13 @@ def train_seeds(
     from sharingan_jax.run.load import load_run  # This imports JAX, so it comes after `prepare` has pinned the environment.
 
     processes = groups[0][0].processes
-    with contextlib.ExitStack() as stack:
-        out = lasting(stream or sys.stdout)
+    try:
+        with report_lost_processes(processes):
+            _train_groups(groups, stream=lasting(stream or sys.stdout if processes.is_primary else None))
+    except Stopped as stopped:
         if not processes.is_primary:
-            out = stack.enter_context(Path(os.devnull).open("w"))
-        try:
-            with report_lost_processes(processes):
-                _train_groups(groups, stream=out)
-        except Stopped as stopped:
-            if not processes.is_primary:
-                stopped.args = ("",)  # Only the primary process reports.
-            raise
+            stopped.args = ("",)  # Only the primary process reports.
+        raise
     # Only the primary process has the folder: the others may be on machines that do not see it.
     return [load_run(setup.folder.root) for group in groups for setup in group if processes.is_primary]
 
@@ -90,6 +84,8 @@ def prepare(
     root, out = Path(workdir).expanduser(), lasting(stream or sys.stdout)
     seeds = range(config.seed, config.seed + config.train.seeds)
     folders = [RunFolder(root)] if len(seeds) == 1 else [RunFolder(root / f"seed-{seed}") for seed in seeds]
+    if len(seeds) > 1 and RunFolder(root).config.is_file():
+        raise UserError(f"--workdir={root}: expected a folder for the runs of {len(seeds)} seeds, got a run's. Give another one.")
     several = [read_existing(folder) for folder in folders]
     config = pin_environment(config, recorded=0 if config.train.host_threads else common_host_threads(several))
     keep_compiled()
@@ -135,6 +131,8 @@ def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, stream: TextIO) -> 
                 runs = train_group(group, stop=stop, stream=stream)
                 failed = {run.setup.config.seed: run.failure for run in runs if run.failure}
             except UserError as error:
+                if processes.count > 1:
+                    raise  # The others may still be in this group.
                 runs, failed = [], dict.fromkeys(seeds, error)
             failures |= failed
             for seed, failure in failed.items() if count > 1 else ():

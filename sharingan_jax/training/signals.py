@@ -4,6 +4,7 @@ import _thread
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -16,9 +17,10 @@ STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if ha
 class StopRequest:
     """While entered, the first signal of STOPS is kept in `signal`; a second SIGINT ends the process at once.
 
-    `agreed` is the signal that ends the run in all its processes, once they all know it; 0 until then. Enter it in the main
-    thread. Python runs a signal's handler only between two of its own instructions, so not during a compilation, and only once
-    for several signals. So a thread counts the signals as they arrive.
+    `agreed` is the signal on which all processes of the run agreed; 0 until then. Python runs a signal's handler only between two
+    of its own instructions, so not during a compilation, and only once for several signals. So a thread counts the signals as
+    they arrive. In a notebook a second SIGINT interrupts the cell and spares the user's variables. Outside of the main thread
+    Python allows no handlers, and no signal is heard.
     """
 
     def __init__(self) -> None:
@@ -27,8 +29,11 @@ class StopRequest:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is not threading.main_thread():
+            return self
         arriving, self._tell = os.pipe()
-        os.set_blocking(self._tell, False)
+        if sys.platform != "win32":  # There it is neither needed nor, before Python 3.12, possible.
+            os.set_blocking(self._tell, False)
         self._thread = threading.Thread(target=_end_at_second_interrupt, args=(arriving,), name="signals", daemon=True)
         self._thread.start()
         for number in STOPS:
@@ -39,6 +44,8 @@ class StopRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._before:
+            return
         signal.set_wakeup_fd(self._wakeup_before)
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -46,6 +53,8 @@ class StopRequest:
         self._thread.join()
 
     def _keep(self, number: int, _: FrameType | None) -> None:
+        if self.signal and number == signal.SIGINT and _is_interactive():
+            raise KeyboardInterrupt
         self.signal = self.signal or signal.Signals(number)
 
 
@@ -55,8 +64,12 @@ def _end_at_second_interrupt(arriving: int) -> None:
         interrupts = 0
         while number := numbers.read(1):
             interrupts += number[0] == signal.SIGINT
-            if interrupts == 2:
+            if interrupts == 2 and not _is_interactive():
                 os._exit(128 + signal.SIGINT)  # Orbax leaves an unfinished checkpoint under a name that no reader opens.
+
+
+def _is_interactive() -> bool:
+    return hasattr(sys, "ps1") or "ipykernel" in sys.modules
 
 
 @contextlib.contextmanager

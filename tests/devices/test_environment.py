@@ -12,6 +12,7 @@ from conftest import ROOT, smoke_config
 
 from sharingan_jax.devices import environment
 from sharingan_jax.errors import UserError
+from sharingan_jax.run.load import load_run
 
 
 def test_threads_are_the_setting_or_the_recorded_number_or_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,6 +42,8 @@ def test_a_gpu_flag_that_comes_too_late_is_refused(monkeypatch: pytest.MonkeyPat
 def test_a_jax_with_other_settings_is_refused_by_name() -> None:
     with jax.enable_x64(True), pytest.raises(UserError, match=r"jax_enable_x64=true: expected false, as in every run"):
         environment.pin_jax()
+    with jax.enable_x64(True), pytest.raises(UserError, match=r"jax_enable_x64=true: expected false, as in every run"):
+        load_run("nowhere")
     environment.pin_jax()
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sharingan_jax.errors import UserError
+from sharingan_jax.reporting import grids as grids_module
 from sharingan_jax.reporting.grids import (
     add_caption,
     enlarge_grid,
@@ -107,6 +108,15 @@ def test_a_training_gif_leaves_out_grids_of_another_size(tmp_path: Path) -> None
     grids = _grids(tmp_path, {100: 0}, side=90) | _grids(tmp_path, {200: 0})
     save_training_gif(tmp_path / "training.gif", grids)
     assert [frame.shape for frame, _ in _frames(tmp_path / "training.gif")] == [(490, 450, 3)]
+
+
+def test_a_training_gif_of_many_grids_takes_every_second_or_third_and_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grids_module, "MOST_FRAMES", 3)
+    save_training_gif(tmp_path / "training.gif", _grids(tmp_path, {step: 30 * step for step in range(1, 8)}))
+    corners = [int(frame[-10, 10, 0]) for frame, _ in _frames(tmp_path / "training.gif")]
+    np.testing.assert_allclose(corners, [30, 120, 210], atol=4)  # Steps 1, 4 and 7.
 
 
 def test_a_training_gif_names_a_grid_that_cannot_be_read(tmp_path: Path) -> None:

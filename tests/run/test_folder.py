@@ -16,7 +16,7 @@ from sharingan_jax.data.dataset import ArrayDataset
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_json
 from sharingan_jax.gan.metrics import METRIC_NAMES
-from sharingan_jax.run.continuation import check_continuation, read_existing
+from sharingan_jax.run.continuation import check_continuation, check_unchanged, read_existing
 from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.lock import lock_folder
 from sharingan_jax.run.manifest import DataSummary, Imported, Manifest, Start, read_data_record, read_manifest, write_manifest
@@ -152,3 +152,12 @@ def test_a_start_reads_each_file_of_a_run_once(
     assert main.main(train_arguments(image_folder, workdir, "--dry-run")) == 0
     assert read == {"config.json": 1, "manifest.json": 1, "data.json": 1}
     assert contents_of(workdir) == contents_of(whole_run)
+
+
+def test_a_folder_in_which_another_start_has_trained_since_it_was_read_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    new = read_existing(folder)
+    check_unchanged(new)
+    folder.manifest.write_text("{}")
+    with pytest.raises(UserError, match="another start has trained in it since"):
+        check_unchanged(new)

@@ -9,6 +9,7 @@ import pytest
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.schema import to_dict
 from sharingan_jax.errors import UserError
+from sharingan_jax.run import listing
 from sharingan_jax.run.listing import list_runs
 
 
@@ -45,6 +46,14 @@ def test_a_run_that_is_training_is_running(tmp_path: Path) -> None:
         (entry,) = list_runs(tmp_path)
         assert (entry.status, entry.config, entry.step) == ("running", "default", 0)
     assert list_runs(tmp_path)[0].status == "interrupted"
+
+
+def test_a_configuration_that_cannot_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _make_run(tmp_path / "runs" / "run", to_dict(load_config("smoke")), status="complete", step=1, total_steps=1)
+    (tmp_path / "half.py").write_text("def get_config(")
+    monkeypatch.setattr(listing, "config_files", lambda: [tmp_path / "half.py"])
+    (entry,) = list_runs(tmp_path / "runs")
+    assert (entry.path, entry.status, entry.config) == (run, "complete", "-")
 
 
 def test_a_broken_manifest_is_listed_and_a_missing_folder_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,28 @@ def test_ctrl_c_during_an_import_is_acted_on_when_the_import_is_done(tmp_path: P
         interrupted()
     assert sys.modules.pop("interrupted_module").DONE
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_outside_the_main_thread_nothing_is_installed() -> None:
+    heard: list[object] = []
+
+    def enter() -> None:
+        with StopRequest() as stop:
+            heard.extend([stop.signal, signal.getsignal(signal.SIGTERM)])
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert heard == [None, signal.getsignal(signal.SIGTERM)]
+
+
+def test_in_a_notebook_a_second_ctrl_c_interrupts_and_does_not_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_stop_request_leaves_no_thread_or_file() -> None:
