@@ -33,7 +33,7 @@ from sharingan_jax.run.manifest import (
 from sharingan_jax.run.metrics import Record, append_metrics, read_metrics, write_metrics
 from sharingan_jax.training.setup import RunSetup
 
-ADVICE = "lower optim.disc.lr and optim.gen.lr, optim.disc.clip_norm=5 or model.disc.spectral_norm=True may keep it finite"
+ADVICE = "in a new --workdir lower optim.disc.lr and optim.gen.lr, or set optim.disc.clip_norm=5 or model.disc.spectral_norm=True"
 
 
 class NonFiniteError(UserError):

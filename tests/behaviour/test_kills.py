@@ -1,6 +1,6 @@
 """kill -9 at random moments of a run: every file is whole afterwards, and the final bits are those of an uninterrupted run.
 
-`python -m pytest tests/behaviour/test_kills.py --kills 30` kills thirty times in place of the default three.
+`python -m pytest -m slow tests/behaviour/test_kills.py --kills 30` kills thirty times in place of the default three.
 """
 
 import json
