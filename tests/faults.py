@@ -67,6 +67,14 @@ FAULTS = {
         "everything: the run trains to its end and writes its files",
         "tests/behaviour/test_output.py::test_lost_output_never_ends_training",
     ),
+    "memory": Fault(
+        "a step that does not fit into the device's memory",
+        "the error that JAX raises then, raised by the first step",
+        "error: train.batch_size= … expected a step that fits into the device's memory. Set a smaller",
+        "2",
+        "every complete checkpoint; smaller batches and networks are another run",
+        f"{FAULTS_TEST}::test_a_step_that_does_not_fit_into_memory_ends_in_one_line",
+    ),
     "second-start": Fault(
         "a second start in a folder where a run trains",
         "the folder locked while the command starts again",

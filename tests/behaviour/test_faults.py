@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from conftest import ROOT, contents_of, manifest_of, train_arguments
 from faults import FAULTS
 
 import main
+from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.load import load_run
 from sharingan_jax.run.metrics import read_metrics
@@ -280,3 +282,15 @@ def test_a_long_run_leaks_nothing(image_folder: Path, tmp_path: Path, monkeypatc
     assert sorted(int(path.name) for path in (workdir / "checkpoints").iterdir()) == [1080, 1140, 1200]
     assert len(list((workdir / "samples").iterdir())) == 20
     assert not [path for path in workdir.rglob(".*") if path.name != ".lock"]
+
+
+def test_a_step_that_does_not_fit_into_memory_ends_in_one_line(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_steps(*_: object) -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8589934592 bytes")
+
+    monkeypatch.setattr(Trainer, "run_steps", run_steps)
+    assert main.main(train_arguments(image_folder, tmp_path / "run", "--config.train.steps=4")) == 2
+    assert FAULTS["memory"].is_shown_in(capsys.readouterr().err)
+    assert manifest_of(tmp_path / "run")["status"] == "failed"
