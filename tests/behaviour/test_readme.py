@@ -173,7 +173,7 @@ def _shrink_load_config(monkeypatch: pytest.MonkeyPatch) -> None:
     load_config = sg.load_config
     small = [word.removeprefix("--config.").split("=") for word in [*TINY, WHOLE_BATCHES, *SHORT]]
     tiny = {key: value for key, value in small if key != "model.nz"}
-    monkeypatch.setattr(sg, "load_config", lambda source, overrides: load_config(source, {**overrides, **tiny}))
+    monkeypatch.setattr(sg, "load_config", lambda source, overrides: load_config(source, dict(overrides) | tiny))
 
 
 def _train_the_experiments(checkout: Path) -> None:
