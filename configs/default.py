@@ -2,7 +2,7 @@
 
     python main.py --config default
 
-Time: 800 steps, about 5 minutes on two CPU cores.
+Time: 800 steps, 5 to 7 minutes on two CPU cores.
 
 Every setting stands here once, with its unit and the source of its value. "post" is the 2020 blog post and its published code.
 The other files in this folder change some of these settings.
