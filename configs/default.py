@@ -50,12 +50,12 @@ def get_config() -> ConfigDict:
     train.epochs = 200  # passes over the data (post), if train.steps is 0
     train.steps = 0  # steps; 0: the number that train.epochs makes
     train.n_critic = 1  # the generator is updated at every n-th step, the discriminator at each (post: 1)
-    train.ema_half_life = 0.0  # images after which gen's averaged weights are half renewed; 0 keeps no averaged weights (post)
+    train.ema_half_life = 0.0  # half-life of gen's averaged weights, in images; 0 keeps no averaged weights (post)
     train.seeds = 1  # runs, of the seeds from `seed` on, each with a folder of its own
-    train.stacked_seeds = 0  # of these in one program; more than 1 rounds differently; 0: one on a CPU, elsewhere all
+    train.stacked_seeds = 0  # seeds trained in one program; above 1 they round differently; 0: one on a CPU, elsewhere all
     train.steps_per_dispatch = 10  # steps in one chunk, compiled together; more keep an accelerator busier
     train.devices = 0  # devices that share the batch; 0: the most that divide it, or the number that the run started on
-    train.host_threads = 0  # of XLA's thread pool, which enter rounding on a CPU; 0: the cores, or what the run started with
+    train.host_threads = 0  # threads of XLA's CPU pool; their number affects rounding; 0: the cores, or what the run started with
     train.deterministic = True  # on a GPU: only operations that give the same bits each time; a CPU does so anyway
     train.precision = "highest"  # of matrix products: highest (true float32), high, default (TPU: bfloat16, GPU: TF32)
 

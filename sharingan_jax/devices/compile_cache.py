@@ -54,8 +54,8 @@ def cache_folder() -> Path:
 def tidy(folder: Path, *, largest: int = LARGEST) -> None:
     """Remove incomplete programs, and those unused for longest beyond `largest` bytes. Raises OSError.
 
-    JAX writes them in place, so a kill or a full disk leaves half of one, of which it would warn at every start. Programs found
-    whole are listed by name and size, and not read again.
+    JAX writes them in place, so a kill or a full disk leaves an incomplete file, and JAX would warn at every start. Whole
+    programs are listed by name and size, and not read again.
     """
     try:
         known = json.loads((folder / WHOLE).read_text())

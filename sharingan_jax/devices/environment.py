@@ -21,7 +21,7 @@ PACKAGES = (*JAX_PACKAGES, "numpy", "pillow", "tensorflow", "tensorflow-datasets
 MAX_THREADS = 1024  # The most that train.host_threads may be.
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"  # Also stops autotuning from choosing by timing.
 PINNED = {"JAX_ENABLE_X64": "false", "JAX_THREEFRY_PARTITIONABLE": "true", "JAX_RANDOM_SEED_OFFSET": "0"}
-"""Settings of JAX that change the weights and latents of a seed. They are the same in every run, whatever the shell has."""
+"""Settings of JAX that change the weights and latents of a seed. They are the same in every run, whatever the shell sets."""
 UNIMPORTANT = ("CACHE", "PLATFORM", "LOG", "TRACEBACK", "COORDINATOR", "PROCESS")
 """Words in the names of JAX's variables that change no number, or that are recorded elsewhere."""
 THREADS = "NPROC"  # XLA sizes its thread pool on a CPU by this environment variable, which it reads once, when it starts.

@@ -120,7 +120,7 @@ def sharded_step(config: Config, mesh: Mesh) -> TrainStep:
         gan = build_gan(config)
 
         def step(state: TrainState, real: Array, z: Array) -> tuple[TrainState, Metrics]:
-            # Latents left where the generator puts them would have every device make all of the fakes.
+            # Split z here: otherwise every device makes all fake images.
             z = jax.lax.with_sharding_constraint(z, NamedSharding(mesh, split))
             return train_step(gan, state, real, z)
 

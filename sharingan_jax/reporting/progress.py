@@ -1,4 +1,4 @@
-"""The progress of one run or of stacked runs: a bar on a terminal, or a line every some steps in a log."""
+"""The progress of one run or of stacked runs: a bar on a terminal, or a line every few steps in a log."""
 
 import statistics
 import threading

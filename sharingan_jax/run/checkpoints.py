@@ -98,7 +98,7 @@ class CheckpointManager:
             self._manager.wait_until_finished()
 
     def identity(self, step: int) -> dict[str, Any]:
-        """Return what was saved with the state of `step`. Raises DamagedCheckpointError if it cannot be read or believed."""
+        """Return what was saved with the state of `step`. Raises DamagedCheckpointError if it is damaged."""
         self._check_files(step)
         with _as_user_error(f"{self.folder}: the checkpoint of step {step} cannot be read", kind=DamagedCheckpointError):
             identity: Any = self._manager.restore(step, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))["identity"]

@@ -49,7 +49,7 @@ class Existing:
 
 
 def read_existing(folder: RunFolder) -> Existing:
-    """Read what a folder says of its run. Raises UserError naming the file that cannot be read or believed."""
+    """Read what a folder says of its run. Raises UserError naming the file that cannot be read or has wrong values."""
     if folder.root.exists() and not folder.root.is_dir():
         raise UserError(f"--workdir={folder.root} is a file; give the name of a folder")
     written_at = _written_at(folder)
@@ -116,7 +116,7 @@ def common_host_threads(several: Sequence[Existing]) -> int:
     if len(recorded) > 1:
         found = " and ".join(f"{root} with {threads}" for threads, root in recorded.items())
         raise UserError(
-            f"{found} threads: one start has one number of threads, which enters rounding. Start them one by one, or set"
+            f"train.host_threads: expected one number for all seeds, got {found}. Start them one by one, or set"
             f" --config.train.host_threads={min(recorded)}"
         )
     return min(recorded, default=0)

@@ -118,7 +118,7 @@ class Manifest:
         return self.starts[0].environment.device.count if self.starts else 0
 
     def initial_stacked_devices(self, *, seeds: int) -> int:
-        """Return how many devices the run first shared with others when it was one of `seeds` stacked runs; 0 if it never was."""
+        """Return the number of devices of the first start with `seeds` stacked runs; 0 if there was none."""
         stacked = (start.environment for start in self.starts if start.environment.stacked_seeds == seeds)
         return next((environment.stacked_devices for environment in stacked), 0)
 
@@ -131,7 +131,7 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return a run's manifest. Raises UserError naming the file and the key that is not what it should be."""
+    """Return a run's manifest. Raises UserError naming the file and the wrong key."""
     return read_as(Manifest, _checked_format(path), path=path)
 
 
@@ -141,7 +141,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 
 def read_data_record(path: Path) -> DataRecord:
-    """Return what `data.json` holds. Raises UserError naming the file and the key that is not what it should be."""
+    """Return what `data.json` holds. Raises UserError naming the file and the wrong key."""
     return read_as(DataRecord, _checked_format(path), path=path)
 
 

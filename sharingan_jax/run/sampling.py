@@ -44,14 +44,14 @@ def draw_run_latents(seed: int, *, count: int, nz: int) -> np.ndarray:
 
 
 def read_latents(path: Path, *, nz: int) -> np.ndarray:
-    """Latents [N, nz] from a .npy file, as float32. Raises UserError naming the file where they are anything else."""
+    """Return latents [N, nz] from a .npy file, as float32. Raises UserError naming the file if it holds anything else."""
     try:
         z: Any = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"--latents={path}: not a readable .npy array: {error}") from None
     if not isinstance(z, np.ndarray) or z.ndim != 2 or z.shape[1] != nz or not len(z) or z.dtype.kind not in "fiu":
         found = f"{z.dtype} {list(z.shape)}" if isinstance(z, np.ndarray) else type(z).__name__
-        raise UserError(f"--latents={path}: holds {found}, and this run takes numbers of shape [N, {nz}]")
+        raise UserError(f"--latents={path}: expected numbers of shape [N, {nz}], got {found}")
     with np.errstate(over="ignore"):
         z = z.astype(np.float32)
     if not np.isfinite(z).all():
@@ -60,7 +60,7 @@ def read_latents(path: Path, *, nz: int) -> np.ndarray:
 
 
 def walk(z: np.ndarray, *, frames: int) -> np.ndarray:
-    """A closed walk through latents [N, nz], `frames` steps from each to the next: [N * frames, nz].
+    """Return a closed walk through latents [N, nz], `frames` steps from each to the next: [N * frames, nz].
 
     Along great circles, since a normal latent's length is nearly constant and a straight line would pass through shorter
     ones, which G never saw. Source: White 2016, "Sampling Generative Networks", section 2.1.

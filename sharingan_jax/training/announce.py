@@ -1,4 +1,4 @@
-"""What training says at its start and at its end."""
+"""Text that training prints at its start and at its end."""
 
 import os
 from collections.abc import Sequence

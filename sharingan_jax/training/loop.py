@@ -57,8 +57,8 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
         batches = zip(*(_batches(run.setup, first_step, until=until) for run in runs), strict=True)
         state = trainer.to_device([run.state for run in runs])
         for (first, length), images_u8 in zip(schedule.chunks(first_step, until=until), batches, strict=True):
-            # Asked before the chunk and read after it, when the chunk before is done: nothing waits, and all processes stop at
-            # the same step, whichever of them got the signal.
+            # Ask before the chunk and read the answer after it, when the previous chunk is done: nothing waits. All processes
+            # stop at the same step, whichever of them got the signal.
             signal = trainer.max_over_processes(stop.signal or 0)
             state, metrics = trainer.run_steps(state, images_u8)
             last = first + length - 1
@@ -156,7 +156,7 @@ def _open(setup: RunSetup, check_folder: Callable[[], None], stack: ExitStack, *
 
 
 def _other_devices(run: OpenRun, trainer: Trainer) -> str:
-    """Return what to say if a run continues on another number of devices than it started on."""
+    """Return the note for a run that continues on another number of devices than it started on."""
     environment, before = environment_of(run.setup, trainer), run.setup.existing.manifest
     now, then = environment.device.count, run.setup.initial_devices
     if trainer.seeds > 1:

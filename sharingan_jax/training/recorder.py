@@ -1,4 +1,4 @@
-"""What comes back from the device, written one chunk late: records, TensorBoard events, progress, sample grids, checkpoints."""
+"""Write what the device returns, one chunk late: records, TensorBoard events, progress, sample grids, checkpoints."""
 
 import contextlib
 import math
@@ -124,7 +124,7 @@ class OpenRun:
     def fail(self, failure: UserError | None = None) -> None:
         """Mark the run as failed in its manifest. `failure` ends this run alone; None if the error ends all of them.
 
-        Raises UserError if the folder is gone: that is what the user has to know, whatever it led to.
+        Raises UserError if the folder is gone: the user must hear this first.
         """
         self.failure = self.failure or failure
         self.check_folder()
@@ -144,8 +144,8 @@ class OpenRun:
     def write(self, state: TrainState, *, stopping: bool) -> None:
         """Write the sample grid and the checkpoint of a step, if due. The metrics up to it are on disk already.
 
-        Raises NonFiniteError if an array is not finite. The losses of a step are of the weights before it, and show it only one
-        step later.
+        Raises NonFiniteError if an array is not finite. A step's losses come from the weights before it, so they show a bad
+        update only one step later.
         """
         self.state = state
         schedule, step = self.setup.schedule, self.step
@@ -178,7 +178,7 @@ class Recorder:
         self._start = time.monotonic()
         self._written_at = 0.0
         self.failed: dict[int, NonFiniteError] = {}
-        """The error of each run, by its place, whose metrics were not finite and that `write` has not ended yet."""
+        """Errors of runs with non-finite metrics, by index, until `write` ends them."""
 
     def queue(self, first_step: int, metrics: Any) -> None:
         """Queue the metrics of the chunk that starts at `first_step`, and write the previous chunk: see `flush`."""
@@ -186,7 +186,7 @@ class Recorder:
         self._queued = (first_step, metrics)
 
     def flush(self) -> None:
-        """Write the queued chunk. Of a run with a value that is not finite, write the steps before it, and add it to `failed`."""
+        """Write the queued chunk. If a run has a non-finite value, write the steps before it and set `failed`."""
         if self._queued is None:
             return
         (first_step, metrics), self._queued = self._queued, None
@@ -241,7 +241,7 @@ class Recorder:
         records: list[Record] = []
         for i in range(length):
             step = first_step + i
-            # A chunk has one time at which it ended, not one a step: its time is shared out evenly.
+            # Only a chunk's end is timed, so its time is divided evenly.
             seconds = self._written_at + (now - self._written_at) * (i + 1) / length
             taken = step % n_critic == 0
             values = {name: None if name in GEN_METRICS and not taken else column[i] for name, column in lists.items()}

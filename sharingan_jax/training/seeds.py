@@ -48,8 +48,8 @@ def train_seeds(
 ) -> "list[Run]":
     """Train `train.seeds` runs, from seed `seed` on, and return them. Several lie in `workdir`/seed-0, seed-1, ...
 
-    A run whose values are not finite does not stop the others. `join` meets the other processes of a run of several;
-    `expected_data` are the images that the settings were recorded with, which others do not replace silently. Raises what
+    A run whose values are not finite does not stop the others. `join` connects to the run's other
+    processes. If the images differ from `expected_data`, UserError is raised. Raises what
     `train` raises. If some of several seeds have failed, the error names them, after the others are done. Processes
     other than the primary one get no runs.
     """

@@ -1,4 +1,4 @@
-"""All that is settled before a run's first step. Nothing is written here."""
+"""Check and prepare everything before a run's first step. Nothing is written here."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +27,7 @@ from sharingan_jax.training.schedule import Schedule, make_schedule
 
 @dataclass(frozen=True)
 class RunSetup:
-    """A run before its first step. `trainer` trains it alone; `initial_devices` made its first steps, or are about to.
+    """A run before its first step. `trainer` trains it alone. `initial_devices` is the number of devices of its first steps.
 
     `stacked_mesh` are the devices that the seeds of its group share; None if the run has no group.
     """
@@ -55,8 +55,8 @@ def setup_run(
 ) -> RunSetup:
     """Check all that can be checked before anything is written, and return the run's setup.
 
-    `config` is of one seed. The trainer is that of `like`, a run of another seed and otherwise the same settings, if it has the
-    same devices. Raises UserError.
+    `config` is of one seed. The trainer of `like`, a run of another seed, is reused if it has the same devices.
+    Raises UserError.
     """
     plan = BatchPlan(dataset.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
     batch_sizes = {plan.size_of(1), plan.size_of(plan.batches_per_epoch)}
@@ -81,7 +81,7 @@ def setup_seeds(
 ) -> list[list[RunSetup]]:
     """Return the setups of `train.seeds` seeds, one for each folder, in groups that share a program. Raises UserError.
 
-    With `train.stacked_seeds` = 0 a CPU, which one seed keeps busy, trains one seed at a time, and any other device all at once.
+    With `train.stacked_seeds` = 0 a CPU trains one seed at a time. Other devices train all at once.
     """
     stacked = config.train.stacked_seeds or (1 if jax.default_backend() == "cpu" else config.train.seeds)
     if stacked > 1 and processes.count > 1:

@@ -112,7 +112,7 @@ def _choose_span(existing: Existing, *, start: int | None, end: int | None) -> S
     starts = sorted({*([] if existing.imported and first not in steps else [first]), *steps})
     if not steps or not starts or steps == (first,):
         raise UserError(
-            f"--workdir={existing.folder.root}: has made no step that there is a checkpoint of, so there is nothing to verify"
+            f"--workdir={existing.folder.root}: has no checkpoint after its first step, so there is nothing to verify"
         )
     span = Span(starts[0] if start is None else start, steps[-1] if end is None else end)
     for flag, step, choices in (("--from", span.start, starts), ("--to", span.end, steps)):

@@ -269,7 +269,7 @@ def test_sampling_changes_nothing_in_the_run(run: Path, tmp_path: Path) -> None:
         (["--out", "x.bmp"], "--out=x.bmp: expected .png, .npy, .gif or a folder's name, got .bmp"),
         (["--seed", "-1", "--out", "x.png"], "--seed=-1: expected 0 to 2147483647"),
         (["--latents", "none.npy", "--out", "x.png"], "--latents=none.npy: not a readable .npy array"),
-        (["--latents", "wrong.npy", "--out", "x.png"], "holds float64 [2, 3], and this run takes numbers of shape [N, 8]"),
+        (["--latents", "wrong.npy", "--out", "x.png"], "expected numbers of shape [N, 8], got float64 [2, 3]"),
         (["--latents", "nan.npy", "--out", "x.png"], "--latents=nan.npy: not all of its numbers are finite"),
         (
             ["--latents", "large.npy", "--out", "x.png"],
