@@ -101,7 +101,7 @@ def test_processes_with_different_settings_are_refused(tmp_path: Path) -> None:
     processes = _start_two(tmp_path / "run", others=("--config.seed=1", "--config.train.steps=5"))
     ends = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [2, 2], ends
-    assert "error: process 1 is not as the first one (first | here): seed: 0 | 1; train.steps: 12 | 5\n" in ends[1][1]
+    assert "error: process 1 differs from process 0 (process 0 | here): seed: 0 | 1; train.steps: 12 | 5\n" in ends[1][1]
     assert "error: process 1 has other settings, images or versions than the first; it has listed them\n" in ends[0][1]
     assert not (tmp_path / "run").exists()
 
