@@ -65,7 +65,7 @@ FAULTS = {
         "",
         "0",
         "everything: the run trains to its end and writes its files",
-        "tests/behaviour/test_output.py::test_lost_output_never_ends_training",
+        "tests/behaviour/test_lost_output.py::test_lost_output_never_ends_training",
     ),
     "memory": Fault(
         "a step that does not fit into the device's memory",

@@ -79,7 +79,11 @@ def test_each_of_eight_devices_does_an_eighth_and_only_sums_are_exchanged(conv_i
 
 @pytest.mark.parametrize(
     ("conv_impl", "changes"),
-    [("winograd", {}), ("direct", {}), ("direct", {"train__n_critic": "2", "loss__beta": "0.01", **PRE_ACTIVATION})],
+    [
+        pytest.param("winograd", {}, marks=pytest.mark.slow),
+        ("direct", {}),
+        ("direct", {"train__n_critic": "2", "loss__beta": "0.01", **PRE_ACTIVATION}),
+    ],
 )
 def test_statistics_are_summed_once_a_layer_each_way_and_pass_and_gradients_once_an_update(
     conv_impl: str, changes: dict[str, str]

@@ -114,6 +114,7 @@ def test_a_relativistic_generator_is_also_scored_on_real_images_by_the_updated_d
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), after.disc.buffers, buffers)
 
 
+@pytest.mark.slow
 def test_a_penalty_adds_to_ds_loss_and_gradient_and_moves_no_buffer(plain: Any) -> None:
     gan, state, _, _ = plain
     real, fake = scale_images(jnp.asarray(REAL)), scale_images(jnp.asarray(REAL[::-1]))
@@ -134,6 +135,7 @@ def test_a_penalty_adds_to_ds_loss_and_gradient_and_moves_no_buffer(plain: Any) 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), with_penalty.buffers, without.buffers)
 
 
+@pytest.mark.slow
 def test_augmentation_changes_every_image_that_d_sees_and_passes_gs_gradient(plain: Any) -> None:
     _, state, _, metrics = plain
     inverted = _gan(Objective(LOSSES["bce"], augment=lambda images, keys: -images))

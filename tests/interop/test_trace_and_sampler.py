@@ -117,6 +117,7 @@ def test_a_trace_over_batches_of_two_sizes_is_refused(tmp_path: Path, capsys: py
     )
 
 
+@pytest.mark.slow
 def test_the_exported_sampler_draws_the_runs_images_for_any_number_of_latents(run: Path, tmp_path: Path) -> None:
     for statistics in ("batch", "running"):
         model = tmp_path / f"{statistics}.stablehlo"
