@@ -8,8 +8,6 @@ settings, such as `--config.seed=1`, apply to all five.
 `report` prints the tables of docs/experiments.md from the runs' metrics and sample grids, and plots their loss curves.
 """
 
-import argparse
-import re
 import statistics
 import sys
 from collections.abc import Iterable
@@ -21,6 +19,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import sharingan_jax as sg
+from sharingan_jax.__main__ import exit_code
+from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.data.sources.folder import folder_dataset
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_json
@@ -209,28 +209,26 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def command(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return exit_code(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    parser = Parser("experiments.post", description=__doc__)
+    parser.prog = "python -m experiments.post"
     parser.add_argument("what", choices=("train", "report"), help="run the experiments, or print the results")
     parser.add_argument("--runs", type=Path, default=Path("runs/post"), help="folder of the five runs; default: runs/post")
     parser.add_argument("--images", type=Path, help="train: the folder of images")
     parser.add_argument("--figure", type=Path, default=Path("docs/images/post_losses.png"), help="report: file for the curves")
-    flags, rest = parser.parse_known_args(arguments)
-    changes = [re.fullmatch(r"--config\.([\w.]+)=(.*)", word) for word in rest]
-    try:
-        if flags.what == "report":
+    flags, changes = parser.parse(arguments)
+    if flags.what == "report":
+        try:
             report(flags.runs, flags.figure)
-        elif flags.images is None:
-            parser.error("train needs --images, a folder")
-        elif None in changes:
-            parser.error(f"expected --config.KEY=VALUE, got {rest[changes.index(None)]}")
-        else:
-            train(flags.images, flags.runs, changes=[(change[1], change[2]) for change in changes if change])
-    except sg.Stopped as stopped:
-        print(stopped)
-        return stopped.exit_code
-    except UserError as error:
-        print(f"error: {error}{'; `train` makes the runs' if flags.what == 'report' else ''}", file=sys.stderr)
-        return 2
+        except UserError as error:
+            raise UserError(f"{error}; `train` makes the runs") from None
+    elif flags.images is None:
+        parser.error("train needs --images, a folder")
+    else:
+        train(flags.images, flags.runs, changes=changes)
     return 0
 
 

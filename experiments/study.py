@@ -35,6 +35,7 @@ from experiments.study_results import (
     table,
     window_means,
 )
+from sharingan_jax.__main__ import exit_code
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.schema import Config, identity
 from sharingan_jax.data.dataset import ImageDataset
@@ -240,6 +241,10 @@ def report(path: Path, figure: Path) -> None:
 
 
 def command(arguments: list[str]) -> int:
+    return exit_code(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "collect", "report"), help="train, measure the results, or print them")
     parser.add_argument("--runs", type=Path, default=Path("runs/study"), help="folder of the trainings; default: runs/study")
@@ -251,24 +256,17 @@ def command(arguments: list[str]) -> int:
     parser.add_argument("--study", type=Path, default=Path("docs/study.json"), help="report: the file; default: docs/study.json")
     parser.add_argument("--figure", type=Path, default=Path("docs/images/study.png"), help="report: file for the plot")
     flags = parser.parse_args(arguments)
-    try:
-        match flags.what:
-            case "report":
-                report(flags.study, flags.figure)
-            case "collect":
-                collect(flags.runs, flags.out, seeds=flags.seeds)
-            case _ if flags.images is None:
-                parser.error("train needs --images, a folder")
-            case _:
-                widths = [("model.gen.width", str(flags.width)), ("model.disc.width", str(flags.width))]
-                sizes = [("train.steps", str(flags.steps)), *widths]
-                train(flags.images, flags.runs, seeds=flags.seeds, sizes=sizes)
-    except sg.Stopped as stopped:
-        print(stopped)
-        return stopped.exit_code
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    match flags.what:
+        case "report":
+            report(flags.study, flags.figure)
+        case "collect":
+            collect(flags.runs, flags.out, seeds=flags.seeds)
+        case _ if flags.images is None:
+            parser.error("train needs --images, a folder")
+        case _:
+            widths = [("model.gen.width", str(flags.width)), ("model.disc.width", str(flags.width))]
+            sizes = [("train.steps", str(flags.steps)), *widths]
+            train(flags.images, flags.runs, seeds=flags.seeds, sizes=sizes)
     return 0
 
 

@@ -6,6 +6,7 @@ import errno
 import importlib
 import os
 import sys
+from collections.abc import Callable
 
 import sharingan_jax
 from sharingan_jax.errors import Stopped, UserError, command_line
@@ -53,30 +54,35 @@ def main(arguments: list[str] | None = None) -> int:
     _open_standard_files()
     out, err = lasting(sys.stdout), lasting(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), interrupts_between_imports():
-        code = _main(words)
+        code = exit_code(lambda: _run(words))
         out.flush()  # Here a reader who has left is no error; when the interpreter ends it would be.
         err.flush()
     return code
 
 
-def _main(words: list[str]) -> int:
+def _run(words: list[str]) -> int:
     from sharingan_jax.devices.environment import pin_jax
 
+    pin_jax()
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        print(f"sharingan-jax {sharingan_jax.__version__}")
+        return 0
+    name, rest = ("train", words) if words[0].startswith("-") else (words[0], words[1:])
+    if name not in COMMANDS:
+        nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
+        meant = f"Did you mean {nearest[0]}? " if nearest else ""
+        raise UserError(f"{name}: no such command. {meant}Choose one of {', '.join(COMMANDS)}.")
+    command = importlib.import_module(f"sharingan_jax.commands.{COMMANDS[name][0]}")
+    return int(command.run(rest))
+
+
+def exit_code(work: Callable[[], int]) -> int:
+    """Do the work of a command and return its exit code. An error that the user can mend is printed as one line."""
     try:
-        pin_jax()
-        if not words or words[0] in ("-h", "--help", "help"):
-            print(overview())
-            return 0
-        if words[0] == "--version":
-            print(f"sharingan-jax {sharingan_jax.__version__}")
-            return 0
-        name, rest = ("train", words) if words[0].startswith("-") else (words[0], words[1:])
-        if name not in COMMANDS:
-            nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
-            meant = f"Did you mean {nearest[0]}? " if nearest else ""
-            raise UserError(f"{name}: no such command. {meant}Choose one of {', '.join(COMMANDS)}.")
-        command = importlib.import_module(f"sharingan_jax.commands.{COMMANDS[name][0]}")
-        return int(command.run(rest))
+        return work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -53,7 +53,7 @@ class StopRequest:
         self._thread.join()
 
     def _keep(self, number: int, _: FrameType | None) -> None:
-        if self.signal and number == signal.SIGINT and _is_interactive():
+        if self.signal and number == signal.SIGINT and _in_a_session():
             raise KeyboardInterrupt
         self.signal = self.signal or signal.Signals(number)
 
@@ -64,11 +64,12 @@ def _end_at_second_interrupt(arriving: int) -> None:
         interrupts = 0
         while number := numbers.read(1):
             interrupts += number[0] == signal.SIGINT
-            if interrupts == 2 and not _is_interactive():
+            if interrupts == 2 and not _in_a_session():
                 os._exit(128 + signal.SIGINT)  # Orbax leaves an unfinished checkpoint under a name that no reader opens.
 
 
-def _is_interactive() -> bool:
+def _in_a_session() -> bool:
+    """Return whether a notebook or a Python prompt would lose its variables with the process."""
     return hasattr(sys, "ps1") or "ipykernel" in sys.modules
 
 
