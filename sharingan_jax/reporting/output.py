@@ -32,6 +32,10 @@ class Output:
             except (OSError, ValueError):
                 self._abandon()
 
+    def close(self) -> None:
+        """Flush and close nothing: the stream belongs to who opened it. A logger that kept this one closes it at the end."""
+        self.flush()
+
     def isatty(self) -> bool:
         """Return whether the stream is a terminal."""
         return self.inner is not None and not self.inner.closed and self.inner.isatty()

@@ -34,6 +34,7 @@ def test_a_missing_or_closed_stream_is_no_error(tmp_path: Path) -> None:
         out = lasting(stream)
         print("a line", file=out, flush=True)
         assert not out.isatty()
+        out.close()
 
 
 def test_characters_that_a_console_lacks_have_plain_ones() -> None:
