@@ -33,6 +33,7 @@ class Fault:
 
 
 TRAINING = "tests/behaviour/test_training.py"
+DAMAGED = "tests/behaviour/test_damaged_runs.py"
 FAULTS_TEST = "tests/behaviour/test_faults.py"
 FAULTS = {
     "kill": Fault(
@@ -129,7 +130,7 @@ FAULTS = {
         "; it is now … , and the run continues from step",
         "0",
         "the checkpoint before it; the damaged one moves to `damaged/`; the run ends with the same bits",
-        f"{TRAINING}::test_a_damaged_checkpoint_is_quarantined_and_the_one_before_it_gives_the_same_bits",
+        f"{DAMAGED}::test_a_damaged_checkpoint_is_quarantined_and_the_one_before_it_gives_the_same_bits",
     ),
     "all-damaged": Fault(
         "every checkpoint damaged",
@@ -137,7 +138,7 @@ FAULTS = {
         "no whole checkpoint is left to continue from: put one back, or start in another --workdir",
         "2",
         "everything, unchanged",
-        f"{TRAINING}::test_a_run_with_only_damaged_checkpoints_is_left_unchanged",
+        f"{DAMAGED}::test_a_run_with_only_damaged_checkpoints_is_left_unchanged",
     ),
     "shapes": Fault(
         "configuration and checkpoint of different shapes",
@@ -157,11 +158,43 @@ FAULTS = {
     ),
     "records": Fault(
         "damaged records",
-        "a line of metrics.jsonl removed, truncated or replaced",
+        "a line of metrics.jsonl removed, truncated or replaced, before the first checkpoint that is left",
         "put the file back as it was, or use another --workdir",
         "2",
         "everything, unchanged",
-        f"{TRAINING}::test_damaged_records_are_named_and_nothing_is_written",
+        f"{DAMAGED}::test_damaged_records_are_named_and_nothing_is_written",
+    ),
+    "damaged-end": Fault(
+        "damaged records after a checkpoint",
+        "the last line of metrics.jsonl cut, or a line before it removed or replaced",
+        "metrics.jsonl … , and the last checkpoint is of step … ; it is now … , and the run continues from step",
+        "0",
+        "the newest state up to which every record is there; the rest moves to `damaged/`; the run ends with the same bits",
+        f"{DAMAGED}::test_a_run_continues_before_the_first_damaged_record",
+    ),
+    "lost-records": Fault(
+        "metrics.jsonl deleted or replaced while training",
+        "the file removed between two chunks of steps",
+        "metrics.jsonl was deleted; it has been written again",
+        "0",
+        "every record: the run holds the file open and writes it again",
+        f"{FAULTS_TEST}::test_deleted_metrics_are_written_again",
+    ),
+    "any-path": Fault(
+        "a path with `[`, `]` or `\\`",
+        "`--workdir 'p [1]/run'`",
+        "",
+        "0",
+        "everything; each checkpoint is read back before it gets its name",
+        "tests/run/test_checkpoints.py::test_checkpoints_below_any_path_can_be_read",
+    ),
+    "renamed": Fault(
+        "a checkpoint renamed, an empty folder among them",
+        "`mv checkpoints/8 checkpoints/12`; `mkdir checkpoints/999`",
+        "step 12 is damaged: it holds step … , so its folder was renamed; rename it back",
+        "2",
+        "everything; a checkpoint says which step it holds, and an empty folder is none",
+        "tests/run/test_checkpoints.py::test_a_renamed_checkpoint_and_an_empty_folder_are_not_taken_for_what_their_names_say",
     ),
     "clock": Fault(
         "the clock goes backwards",

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import logging
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import cached_property
@@ -17,15 +18,13 @@ from orbax import checkpoint as ocp
 
 from sharingan_jax.devices.processes import Processes
 from sharingan_jax.errors import UserError, reason_of
-from sharingan_jax.files import make_folder, read_json, write_json
+from sharingan_jax.files import PUT_BACK, make_folder, read_json, write_json
 from sharingan_jax.gan.state import TrainState, digest, named_arrays, pack, unpack
-from sharingan_jax.run.continuation import check_checkpoint
-from sharingan_jax.run.folder import RunFolder
+from sharingan_jax.run.continuation import UnrecordedError, check_checkpoint
+from sharingan_jax.run.folder import CHECKPOINT_FILES, RunFolder
 
 OVERHEAD = 2**20  # Bytes that Orbax's own files may take besides the arrays. It reports a full disk in a hundred lines.
-FILES = "files.json"
-"""In each checkpoint, the SHA-256 of every other file in it."""
-WRITTEN_LATER = (FILES, "_CHECKPOINT_METADATA", "commit_success.txt")
+WRITTEN_LATER = (CHECKPOINT_FILES, "_CHECKPOINT_METADATA", "commit_success.txt")
 MACHINE_TROUBLES = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")
 """An error with one of these words is the machine's fault. The checkpoint may be whole and stays where it is."""
 
@@ -44,8 +43,9 @@ class CheckpointManager:
         # Orbax logs each save in ten lines, warns about its own defaults, and logs as errors what it raises as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = folder
-        self._being_saved = -1
+        self._being_saved: tuple[int, TrainState, str] | None = None  # step, state, digest
         self._found_whole: set[int] = set()
+        self._stack = ExitStack()
         if not read_only:
             make_folder(folder)
         here = jax.process_index()
@@ -54,16 +54,18 @@ class CheckpointManager:
             create=False,
             read_only=read_only,
             enable_async_checkpointing=True,
-            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._list_files),
+            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._check_written),
             multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here}),
         )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "identity"))
+        place = self._stack.enter_context(_path_for_orbax(folder.absolute()))
+        self._manager = ocp.CheckpointManager(place, options=options, item_names=("state", "identity"))
 
     def __enter__(self) -> "CheckpointManager":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.close()
+        with self._stack:
+            self._manager.close()
 
     @property
     def steps(self) -> list[int]:
@@ -73,7 +75,8 @@ class CheckpointManager:
     def save(self, state: TrainState, identity: Mapping[str, Any]) -> None:
         """Start writing `state`, whole on every device, with `identity` (JSON) and its digest. An existing step stays as it is.
 
-        Raises UserError if it cannot be written, and before starting if the disk has no room for it.
+        Each checkpoint is read back before it gets its name, so one that cannot be read is never seen. Raises UserError if it
+        cannot be written or read back, here or at the next call or `wait`, and before starting if the disk has no room for it.
         """
         step = int(state.step)
         if step in self.steps:
@@ -87,9 +90,10 @@ class CheckpointManager:
             )
         with _as_user_error(f"{self.folder}: the checkpoint of step {step} could not be written"):
             host = jax.tree.map(np.array, state)  # Copies: the next step takes over the arrays of this one.
-            described = ocp.args.JsonSave({**identity, "step": step, "digest": digest(host)})
-            self._manager.wait_until_finished()  # Orbax would do so as well; the files listed next are then this step's.
-            self._being_saved = step
+            state_digest = digest(host)
+            described = ocp.args.JsonSave({**identity, "step": step, "digest": state_digest})
+            self._manager.wait_until_finished()  # Orbax would do so as well; the files checked next are then this step's.
+            self._being_saved = (step, host, state_digest)
             self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(host), identity=described))
 
     def wait(self) -> None:
@@ -104,6 +108,8 @@ class CheckpointManager:
             identity: Any = self._manager.restore(step, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))["identity"]
         if not isinstance(identity, dict) or "digest" not in identity:
             raise self._damaged(step, "its identity has no digest")
+        if identity.get("step") != step:
+            raise self._damaged(step, f"it holds step {identity.get('step')}, so its folder was renamed; rename it back")
         return identity
 
     def restore(self, step: int, *, like: TrainState) -> TrainState:
@@ -121,7 +127,7 @@ class CheckpointManager:
         self._check_files(step)
         complaint = f"{self.folder}: the checkpoint of step {step} does not fit this configuration, or is damaged"
         with _as_user_error(complaint, kind=DamagedCheckpointError):
-            metadata = ocp.StandardCheckpointHandler().metadata((self.folder / str(step) / "state").absolute())
+            metadata = ocp.StandardCheckpointHandler().metadata(self._manager.directory / str(step) / "state")
             arrays = jax.tree.leaves(metadata.tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
             shapes = {array.name: tuple(array.shape) for array in arrays}
         for name, leaf in named_arrays(like).items():
@@ -136,12 +142,18 @@ class CheckpointManager:
             raise self._damaged(step, f"the weights read ({digest(state)[:12]}) are not those written")
         return state
 
-    def _list_files(self) -> None:
-        """Write FILES into the checkpoint that Orbax has written and is about to move into place: it calls this then."""
-        written = [self.folder / str(self._being_saved), *self.folder.glob(f"{self._being_saved}.orbax-*")]
-        for place in written:
-            if place.is_dir():
-                write_json(place / FILES, _file_digests(place))
+    def _check_written(self) -> None:
+        """Read back the checkpoint that Orbax has written, and list its files: Orbax calls this before it moves it into place."""
+        assert self._being_saved is not None
+        step, state, expected = self._being_saved
+        for place in self.folder.glob(f"{step}.orbax-*"):
+            written = ocp.StandardCheckpointHandler().restore(
+                self._manager.directory / place.name / "state", args=ocp.args.StandardRestore(state)
+            )
+            if digest(written) != expected:
+                raise OSError("the arrays read back are not those written")
+            write_json(place / CHECKPOINT_FILES, _file_digests(place))
+        self._being_saved = None
 
     def _check_files(self, step: int) -> None:
         """Raise DamagedCheckpointError if a file is not the one that was written."""
@@ -149,7 +161,7 @@ class CheckpointManager:
         if step in self._found_whole:
             return
         try:
-            written = read_json(place / FILES)
+            written = read_json(place / CHECKPOINT_FILES)
         except UserError as error:
             raise self._damaged(step, str(error)) from None
         found = _file_digests(place)
@@ -195,40 +207,45 @@ class SharedCheckpoints:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def restore_latest(self, *, like: TrainState, say: Callable[[str], None]) -> TrainState | None:
+    def restore_latest(
+        self, *, like: TrainState, check_recorded: Callable[[int], None], say: Callable[[str], None]
+    ) -> TrainState | None:
         """Return the state of the last whole checkpoint, on one device of each process; None if there is no checkpoint.
 
-        A damaged checkpoint is moved to `damaged/`, reported to `say`, and the one before it is taken: the run makes its steps
-        again. Raises UserError, and moves nothing, if a checkpoint belongs to another run, or if all are damaged.
+        A checkpoint that is damaged, or that `check_recorded` refuses, is moved to `damaged/` and reported to `say`, and the one
+        before it is taken: the run makes its steps again. Raises UserError, and moves nothing, if a checkpoint belongs to
+        another run, or if all are damaged.
         """
         found: TrainState | None = None
 
         def read() -> bytes:
             nonlocal found
-            found = self._read_latest(like, say)
+            found = self._read_latest(like, check_recorded, say)
             return b"" if found is None or self._processes.count == 1 else pack(found)
 
         packed = self._processes.on_primary(read)
         return unpack(packed, like=like) if packed else found
 
-    def _read_latest(self, like: TrainState, say: Callable[[str], None]) -> TrainState | None:
-        damaged: dict[int, DamagedCheckpointError] = {}
+    def _read_latest(
+        self, like: TrainState, check_recorded: Callable[[int], None], say: Callable[[str], None]
+    ) -> TrainState | None:
+        refused: dict[int, UserError] = {}
         for step in reversed(self._manager.steps):
             try:
                 check_checkpoint(self._folder, step, self._manager.identity(step), self._identity)
+                check_recorded(step)
                 state = self._manager.restore(step, like=like)
-            except DamagedCheckpointError as error:
-                damaged[step] = error
+            except (DamagedCheckpointError, UnrecordedError) as error:
+                refused[step] = error
                 continue
-            for later, why in damaged.items():
+            for later, why in refused.items():
                 place = self._manager.quarantine(later, self._folder.damaged)
                 say(f"{why}; it is now {place}, and the run continues from step {step}")
             return state
-        if damaged:
-            last = next(iter(damaged.values()))
-            raise UserError(
-                f"{last}; no whole checkpoint is left to continue from: put one back, or start in another --workdir"
-            ) from last
+        if refused:
+            last = next(iter(refused.values()))
+            remedy = "no whole checkpoint is left to continue from: put one back, or start in another --workdir"
+            raise UserError(f"{last}; {PUT_BACK if isinstance(last, UnrecordedError) else remedy}") from last
         return None
 
     def save(self, state: TrainState) -> None:
@@ -243,6 +260,18 @@ class SharedCheckpoints:
         """Return, in this process alone, when what it was writing is on disk: for a process that is about to fail."""
         if self._processes.is_primary:
             self._manager.wait()
+
+
+@contextlib.contextmanager
+def _path_for_orbax(folder: Path) -> Iterator[Path]:
+    """Yield a path of `folder` for Orbax, which takes `[`, `]` and `\\` in a path for a pattern, and then leaves out files."""
+    if not set(r"[]\*?") & set(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="sharingan-jax-link-") as place:
+        link = Path(place) / "checkpoints"
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
 
 
 def _file_digests(place: Path) -> dict[str, str]:

@@ -18,7 +18,11 @@ from sharingan_jax.run.manifest import (
     read_data_record,
     read_manifest,
 )
-from sharingan_jax.run.metrics import Record
+from sharingan_jax.run.metrics import Record, read_whole_records
+
+
+class UnrecordedError(UserError):
+    """A checkpoint of a step up to which `metrics.jsonl` is not whole."""
 
 
 @dataclass(frozen=True)
@@ -137,19 +141,21 @@ def check_checkpoint(folder: RunFolder, step: int, found: Mapping[str, str], exp
             )
 
 
-def records_up_to(existing: Existing, records: Sequence[Record], last_step: int) -> list[Record]:
-    """Return the records that a start after `last_step` keeps; later steps are about to be repeated.
+def records_in_order(existing: Existing) -> tuple[list[Record], str]:
+    """Return the records of the run's first steps, without a gap, and what is wrong with the line after them ("": nothing)."""
+    records, problem = read_whole_records(existing.folder)
+    for step, record in enumerate(records, existing.first_step):
+        if record["step"] != step:
+            lost = step not in {record["step"] for record in records}
+            what = f"has no record of step {step}" if lost else "has records that are not in order"
+            return records[: step - existing.first_step], f"{existing.folder.metrics} {what}"
+    return records, problem
 
-    Raises UserError if a step up to `last_step` has no record, or if records are out of order.
-    """
-    kept = [record for record in records if record["step"] <= last_step]
-    expected = range(existing.first_step, last_step + 1)
-    steps = [record["step"] for record in kept]
-    if steps != list(expected):
-        lost = sorted(set(expected) - set(steps))
-        what = f"has no record of step {lost[0]}" if lost else "has records that are not in order"
-        raise UserError(
-            f"{existing.folder.metrics} {what}, and the last checkpoint is of step {last_step}; put the file back as it"
-            " was, or use another --workdir"
-        )
-    return kept
+
+def check_recorded(existing: Existing, step: int) -> None:
+    """Raise UnrecordedError if not all steps up to that of a checkpoint have a record."""
+    records, problem = records_in_order(existing)
+    last = existing.first_step - 1 + len(records)
+    if last < step:
+        what = problem or f"{existing.folder.metrics} has no record of step {last + 1}"
+        raise UnrecordedError(f"{what}, and the last checkpoint is of step {step}")

@@ -7,6 +7,9 @@ from sharingan_jax.config.schema import Config, to_dict
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_json, write_json
 
+CHECKPOINT_FILES = "files.json"
+"""In each checkpoint, the SHA-256 of every other file in it. It is written last, so a folder without it is no checkpoint."""
+
 
 class RunFolder:
     """Where everything lies below `root`. Damaged checkpoints are moved to `damaged`."""
@@ -32,7 +35,8 @@ class RunFolder:
 
     def checkpoint_steps(self) -> tuple[int, ...]:
         """Return the steps that have a finished checkpoint, in order."""
-        return tuple(sorted(int(path.name) for path in self.checkpoints.glob("*") if path.name.isdigit()))
+        finished = (path.parent.name for path in self.checkpoints.glob(f"*/{CHECKPOINT_FILES}"))
+        return tuple(sorted(int(name) for name in finished if name.isdigit()))
 
     def seed_folders(self) -> tuple[Path, ...]:
         """Return the folders of several seeds' runs that lie in this one, in order."""

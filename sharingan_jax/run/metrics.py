@@ -1,12 +1,13 @@
-"""`metrics.jsonl`: one record a step, read, appended and truncated."""
+"""`metrics.jsonl`: one record a step, read, written whole, and appended to while a run trains."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
 from typing import Any
 
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import PUT_BACK, name_in_errors, write_text
+from sharingan_jax.files import PUT_BACK, name_in_errors, write_atomically, write_text
 from sharingan_jax.gan.metrics import METRIC_NAMES
 from sharingan_jax.run.folder import RunFolder
 
@@ -18,10 +19,21 @@ def read_metrics(folder: RunFolder) -> list[Record]:
 
     Raises UserError naming the line if any other line is not a record.
     """
+    records, problem = read_whole_records(folder)
+    if problem:
+        raise UserError(f"{problem}; {PUT_BACK}")
+    return records
+
+
+def read_whole_records(folder: RunFolder) -> tuple[list[Record], str]:
+    """Return the records before the first line that is not a record, and what is wrong with this line: "" if there is none.
+
+    A last line that a crash cut short is left out.
+    """
     if not folder.metrics.is_file():
-        return []
+        return [], ""
     lines = folder.metrics.read_bytes().split(b"\n")
-    records = []
+    records: list[Record] = []
     for number, line in enumerate(lines, 1):
         if not line and number == len(lines):
             break
@@ -30,11 +42,9 @@ def read_metrics(folder: RunFolder) -> list[Record]:
             if not _is_record(record):
                 raise ValueError("not the record of a step")
         except (ValueError, RecursionError) as error:
-            if number == len(lines):
-                break
-            raise UserError(f"{folder.metrics}, line {number}: {error}; {PUT_BACK}") from None
+            return records, "" if number == len(lines) else f"{folder.metrics}, line {number}: {error}"
         records.append(record)
-    return records
+    return records, ""
 
 
 def _is_record(record: Any) -> bool:
@@ -47,15 +57,59 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a value of a metric")
 
 
-def append_metrics(folder: RunFolder, records: Iterable[Record]) -> None:
-    """Add one line for each record. They are on disk when this returns, before any checkpoint that depends on them."""
-    lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
-    with name_in_errors(folder.metrics), folder.metrics.open("a", encoding="utf-8") as file:
-        file.write(lines)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def write_metrics(folder: RunFolder, records: Iterable[Record]) -> None:
     """Replace `metrics.jsonl`, atomically."""
-    write_text(folder.metrics, "".join(json.dumps(record, allow_nan=False) + "\n" for record in records))
+    write_text(folder.metrics, _lines(records))
+
+
+def _lines(records: Iterable[Record]) -> str:
+    return "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+
+
+class MetricsFile:
+    """`metrics.jsonl` while a run trains: held open, so that records are not lost if the file is deleted.
+
+    Use as a context manager.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.metrics
+        self._file = self._path.open("a+b")
+        self._size = os.fstat(self._file.fileno()).st_size
+
+    def __enter__(self) -> "MetricsFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, records: Iterable[Record]) -> bool:
+        """Add one line for each record. They are on disk when this returns, before any checkpoint that depends on them.
+
+        Return whether the file had been deleted or replaced, and was written again. Raises UserError if another program has
+        changed its length.
+        """
+        lost = self._restore_if_lost()
+        with name_in_errors(self._path):
+            self._file.write(_lines(records).encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._size = os.fstat(self._file.fileno()).st_size
+        return lost
+
+    def _restore_if_lost(self) -> bool:
+        held = os.fstat(self._file.fileno())
+        if held.st_size != self._size:
+            raise UserError(
+                f"{self._path}: expected {self._size} bytes, got {held.st_size}: another program has changed it while the run"
+                f" trained, so the run has stopped; {PUT_BACK}"
+            )
+        with contextlib.suppress(OSError):
+            if os.path.samestat(held, self._path.stat()):
+                return False
+        self._file.seek(0)
+        content = self._file.read()
+        write_atomically(self._path, lambda file: file.write(content))
+        self._file.close()
+        self._file = self._path.open("a+b")
+        return True

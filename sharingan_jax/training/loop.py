@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from itertools import islice
 from typing import TextIO
 
@@ -16,8 +17,9 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.reporting.progress import Progress
 from sharingan_jax.reporting.tensorboard import EventWriter
 from sharingan_jax.run.checkpoints import SharedCheckpoints
-from sharingan_jax.run.continuation import check_unchanged, checkpoint_metadata
+from sharingan_jax.run.continuation import check_recorded, check_unchanged, checkpoint_metadata
 from sharingan_jax.run.lock import lock_folder
+from sharingan_jax.run.metrics import MetricsFile
 from sharingan_jax.training.recorder import OpenRun, Recorder
 from sharingan_jax.training.setup import RunSetup, environment_of, make_trainer
 from sharingan_jax.training.signals import StopRequest
@@ -33,8 +35,11 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
     schedule, plan = setup.schedule, setup.plan
     stack = ExitStack()
     try:
+        notes = []
         for run in runs:
-            run.start(environment_of(run.setup, trainer))
+            notes.append(run.start(environment_of(run.setup, trainer)))
+            if setup.processes.is_primary:
+                run.metrics = stack.enter_context(MetricsFile(run.setup.folder))
             if setup.config.log.tensorboard and setup.processes.is_primary:
                 run.events = stack.enter_context(EventWriter(run.setup.folder.events, resume_step=first_step))
         progress = stack.enter_context(
@@ -47,6 +52,8 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
                 verb=verb,
             )
         )
+        for note in filter(None, notes):
+            progress.say(note)
         for run in runs:
             if 1 < first_step <= until:
                 progress.say(f"continuing {run.setup.folder.root} after step {first_step - 1}{_other_devices(run, trainer)}")
@@ -151,7 +158,11 @@ def _open(setup: RunSetup, check_folder: Callable[[], None], stack: ExitStack, *
     metadata, keep = checkpoint_metadata(setup.config, setup.dataset), setup.config.checkpoint.keep
     checkpoints = stack.enter_context(SharedCheckpoints(setup.folder, setup.processes, keep=keep, identity=metadata))
     initial = setup.trainer.init(setup.config.seed)
-    restored = checkpoints.restore_latest(like=initial, say=lambda message: print(message, file=stream, flush=True))
+    restored = checkpoints.restore_latest(
+        like=initial,
+        check_recorded=partial(check_recorded, setup.existing),
+        say=lambda message: print(message, file=stream, flush=True),
+    )
     return OpenRun(setup, check_folder, checkpoints, jax.device_get(initial if restored is None else restored))
 
 

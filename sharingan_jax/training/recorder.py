@@ -11,6 +11,7 @@ import numpy as np
 
 from sharingan_jax.config.schema import to_dict
 from sharingan_jax.errors import UserError
+from sharingan_jax.files import write_atomically
 from sharingan_jax.gan.metrics import GEN_METRICS
 from sharingan_jax.gan.state import TrainState, digest, first_non_finite
 from sharingan_jax.reporting.grids import make_grid, save_png, save_training_gif
@@ -19,7 +20,7 @@ from sharingan_jax.reporting.progress import Progress
 from sharingan_jax.reporting.tensorboard import EventWriter
 from sharingan_jax.rng import fixed_latents
 from sharingan_jax.run.checkpoints import SharedCheckpoints
-from sharingan_jax.run.continuation import records_up_to
+from sharingan_jax.run.continuation import records_in_order
 from sharingan_jax.run.folder import write_config
 from sharingan_jax.run.manifest import (
     Environment,
@@ -30,7 +31,7 @@ from sharingan_jax.run.manifest import (
     write_data_record,
     write_manifest,
 )
-from sharingan_jax.run.metrics import Record, append_metrics, read_metrics, write_metrics
+from sharingan_jax.run.metrics import MetricsFile, Record, read_metrics, write_metrics
 from sharingan_jax.training.setup import RunSetup
 
 ADVICE = "in a new --workdir lower optim.disc.lr and optim.gen.lr, or set optim.disc.clip_norm=5 or model.disc.spectral_norm=True"
@@ -52,6 +53,7 @@ class OpenRun:
     checkpoints: SharedCheckpoints
     state: TrainState
     manifest: Manifest | None = None
+    metrics: MetricsFile | None = None
     events: EventWriter | None = None
     failure: UserError | None = None
 
@@ -65,10 +67,11 @@ class OpenRun:
         """Whether the last step that was asked for is done."""
         return self.step == self.setup.schedule.total_steps
 
-    def start(self, environment: Environment) -> None:
+    def start(self, environment: Environment) -> str:
         """Write config, data and manifest before the next step, so that even a crashed run is documented.
 
-        Records of steps that are about to be repeated are dropped. Raises UserError if an earlier step has no record.
+        Records of steps that are about to be repeated are dropped. If a line after them is damaged, a copy of the file is kept
+        in `damaged/`, and a sentence about it is returned; else "".
         """
         setup, folder, step = self.setup, self.setup.folder, self.step
         before, data = self.manifest or setup.existing.manifest, describe_data(setup.config, setup.dataset)
@@ -87,14 +90,20 @@ class OpenRun:
         if step < setup.schedule.total_steps:  # Else this start makes no step, and its environment decided nothing.
             manifest = manifest.with_start(Start(step, environment))
 
-        def write() -> None:
-            write_metrics(folder, records_up_to(setup.existing, read_metrics(folder), step))
+        def write() -> bytes:
+            records, problem = records_in_order(setup.existing)
+            copy = folder.damaged / folder.metrics.name
+            if problem:
+                write_atomically(copy, lambda file: file.write(folder.metrics.read_bytes()))
+            write_metrics(folder, records[: step + 1 - setup.existing.first_step])
             write_config(folder, setup.config)
             write_data_record(folder.data, data)
             write_manifest(folder.manifest, manifest)
+            return f"{problem}; the file as it was is now {copy}".encode() if problem else b""
 
-        setup.processes.on_primary(write)
+        note = setup.processes.on_primary(write).decode()
         self.manifest = manifest  # Not before: a start that is refused has written nothing.
+        return note
 
     def finish(self, *, seconds: float) -> None:
         """Write the manifest and the plots of a run that is complete or stopped.
@@ -199,7 +208,8 @@ class Recorder:
             records, failure = self._records(run, first_step, columns, now=now)
             if run.setup.processes.is_primary:
                 run.check_folder()
-                append_metrics(run.setup.folder, records)
+                if run.metrics and run.metrics.append(records):
+                    self._progress.say(f"{run.setup.folder.metrics} was deleted; it has been written again")
                 if run.events:
                     run.events.scalars(records)
             if failure is not None:

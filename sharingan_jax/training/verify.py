@@ -20,7 +20,7 @@ from sharingan_jax.run.continuation import Existing, read_existing
 from sharingan_jax.run.diff import differing_environments, differing_images, first_difference
 from sharingan_jax.run.folder import RunFolder, read_config, write_config
 from sharingan_jax.run.manifest import Manifest, describe_data, read_manifest, write_manifest
-from sharingan_jax.run.metrics import append_metrics, read_metrics
+from sharingan_jax.run.metrics import read_metrics, write_metrics
 
 if TYPE_CHECKING:
     from sharingan_jax.gan.state import TrainState
@@ -154,7 +154,7 @@ def _repeat(
     write_manifest(again.manifest, replace(manifest, starts=(), digest=None, wall_seconds=0.0))
     if span.start or existing.imported:
         shutil.copytree(folder.checkpoints / str(span.start), again.checkpoints / str(span.start))
-        append_metrics(again, [record for record in records if record["step"] <= span.start])
+        write_metrics(again, [record for record in records if record["step"] <= span.start])
     setup = setup_run(quiet, dataset, read_existing(again))
     print(f"repeating steps {span.start + 1} to {span.end} of {folder.root} in a scratch folder", file=stream, flush=True)
     with StopRequest() as stop:

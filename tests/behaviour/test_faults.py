@@ -18,14 +18,14 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, contents_of, manifest_of, train_arguments
+from conftest import ROOT, contents_of, manifest_of, metrics_of, train_arguments
 from faults import FAULTS
 
 import main
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.load import load_run
-from sharingan_jax.run.metrics import read_metrics
+from sharingan_jax.run.metrics import MetricsFile, read_metrics
 from sharingan_jax.training import recorder
 
 pytestmark = pytest.mark.slow
@@ -101,15 +101,16 @@ def test_a_moved_folder_is_not_created_again(
     image_folder: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workdir, away = tmp_path / "run", tmp_path / "away"
-    append = recorder.append_metrics
+    append = MetricsFile.append
 
-    def append_and_move(run: RunFolder, records: list[dict[str, Any]]) -> None:
-        append(run, records)
+    def append_and_move(metrics: MetricsFile, records: list[dict[str, Any]]) -> bool:
+        lost = append(metrics, records)
         if records[-1]["step"] == 8 and not away.exists():
-            run.root.rename(away)
+            workdir.rename(away)
+        return lost
 
     assert main.main(train_arguments(image_folder, workdir, "--config.train.steps=4")) == 0
-    monkeypatch.setattr(recorder, "append_metrics", append_and_move)
+    monkeypatch.setattr(MetricsFile, "append", append_and_move)
     more = ["--config.sample.every=100", "--config.checkpoint.every=100", "--config.train.steps_per_dispatch=2"]
     assert main.main(train_arguments(image_folder, workdir, *more)) == 2
     error = capsys.readouterr().err
@@ -121,6 +122,25 @@ def test_a_moved_folder_is_not_created_again(
     monkeypatch.undo()
     assert main.main(train_arguments(image_folder, workdir)) == 0
     assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
+
+
+def test_deleted_metrics_are_written_again(
+    image_folder: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = tmp_path / "p [1]" / "run"
+    append = MetricsFile.append
+
+    def append_and_delete(metrics: MetricsFile, records: list[dict[str, Any]]) -> bool:
+        lost = append(metrics, records)
+        if records[-1]["step"] == 7:
+            (workdir / "metrics.jsonl").unlink()
+        return lost
+
+    monkeypatch.setattr(MetricsFile, "append", append_and_delete)
+    assert str(main.main(train_arguments(image_folder, workdir))) == FAULTS["lost-records"].code
+    assert FAULTS["lost-records"].is_shown_in(capsys.readouterr().out)
+    assert metrics_of(workdir) == metrics_of(whole_run)
+    assert main.main(["verify", "--workdir", str(workdir)]) == 0
 
 
 def test_a_checkpoint_of_other_shapes_is_refused_and_left_unchanged(

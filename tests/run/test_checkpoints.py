@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import smoke_config
+from faults import FAULTS
 
+from sharingan_jax.errors import UserError
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState, digest
+from sharingan_jax.run import checkpoints as module
 from sharingan_jax.run.checkpoints import CheckpointManager, DamagedCheckpointError
+from sharingan_jax.run.folder import RunFolder
 
 IDENTITY = {"config": "0123", "data": "4567"}
 
@@ -91,3 +95,47 @@ def test_each_checkpoint_lists_its_own_files(state: TrainState, tmp_path: Path) 
         there = [path.relative_to(place) for path in place.rglob("*") if path.is_file() and path.name not in last]
         assert sorted(names) == sorted(path.as_posix() for path in there)
         assert "identity/metadata" in names
+
+
+@pytest.mark.parametrize("name", ["p [1]", "a\\b", "q*?", "ü {x} %20"])
+def test_checkpoints_below_any_path_can_be_read(name: str, state: TrainState, tmp_path: Path) -> None:
+    assert FAULTS["any-path"].code == "0"
+    folder = tmp_path / name / "checkpoints"
+    _write(folder, state)
+    for read_only in (False, True):
+        with CheckpointManager(folder, keep=1, read_only=read_only) as checkpoints:
+            assert checkpoints.steps == [0]
+            assert digest(checkpoints.restore(0, like=state)) == digest(state)
+
+
+@pytest.mark.parametrize("found", [ValueError("no arrays"), TrainState(np.int32(0), np.zeros(2), np.ones(3), np.ones(4))])
+def test_a_checkpoint_that_cannot_be_read_back_is_an_error_and_is_not_kept(
+    found: object, state: TrainState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def restore(*_: object, **__: object) -> object:
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(module.ocp.StandardCheckpointHandler, "restore", restore)
+    with CheckpointManager(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(state, dict(IDENTITY))
+        with pytest.raises(UserError, match="the last checkpoint could not be written"):
+            checkpoints.wait()
+    assert not (tmp_path / "0").exists()
+
+
+def test_a_renamed_checkpoint_and_an_empty_folder_are_not_taken_for_what_their_names_say(
+    state: TrainState, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path)
+    _write(folder.checkpoints, state)
+    (folder.checkpoints / "0").rename(folder.checkpoints / "12")
+    (folder.checkpoints / "999").mkdir()
+    assert folder.checkpoint_steps() == (12,)
+    with (
+        CheckpointManager(folder.checkpoints, keep=1, read_only=True) as checkpoints,
+        pytest.raises(DamagedCheckpointError) as refusal,
+    ):
+        checkpoints.restore(12, like=state)
+    assert FAULTS["renamed"].is_shown_in(str(refusal.value))

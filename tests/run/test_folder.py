@@ -20,7 +20,7 @@ from sharingan_jax.run.continuation import check_continuation, check_unchanged, 
 from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.lock import lock_folder
 from sharingan_jax.run.manifest import DataSummary, Imported, Manifest, Start, read_data_record, read_manifest, write_manifest
-from sharingan_jax.run.metrics import read_metrics
+from sharingan_jax.run.metrics import MetricsFile, read_metrics
 
 RECORD = {"step": 1, "epoch": 1, "time": 0.5, **dict.fromkeys(METRIC_NAMES, 0.5)}
 DEEP = "[" * 100_000
@@ -106,6 +106,37 @@ def test_a_damaged_line_is_named(line: str, tmp_path: Path) -> None:
         read_metrics(run)
     run.metrics.write_text(f"{whole}\n{json.dumps({**RECORD, 'loss_g': None})}\n{line[:5]}")
     assert [record["loss_g"] for record in read_metrics(run)] == [0.5, None]  # A truncated last line is ignored.
+
+
+def _record(step: int) -> dict[str, Any]:
+    return {**RECORD, "step": step}
+
+
+def _replace(path: Path) -> None:
+    path.with_name("new").write_text("")
+    path.with_name("new").replace(path)
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.replace(path.with_name("other")), _replace])
+def test_metrics_that_are_deleted_or_replaced_while_a_run_trains_are_written_again(lose: Any, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with MetricsFile(folder) as metrics:
+        assert not metrics.append([_record(1), _record(2)])
+        lose(folder.metrics)
+        assert metrics.append([_record(3)])
+        assert not metrics.append([_record(4)])
+    assert read_metrics(folder) == [_record(step) for step in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 10_000])
+def test_metrics_that_are_changed_while_a_run_trains_stop_it(content: bytes, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with MetricsFile(folder) as metrics:
+        metrics.append([_record(1)])
+        folder.metrics.write_bytes(content)
+        with pytest.raises(UserError, match=r"metrics\.jsonl: expected \d+ bytes, got \d+: another program has changed it"):
+            metrics.append([_record(2)])
+    assert folder.metrics.read_bytes() == content
 
 
 def test_json_of_absurd_depth_is_refused(tmp_path: Path) -> None:
