@@ -196,6 +196,14 @@ FAULTS = {
         "everything; a checkpoint says which step it holds, and an empty folder is none",
         "tests/run/test_checkpoints.py::test_a_renamed_checkpoint_and_an_empty_folder_are_not_taken_for_what_their_names_say",
     ),
+    "edited": Fault(
+        "files of a run edited, exchanged or deleted after its end",
+        "values of manifest.json and data.json, records, grids and checkpoints changed or removed, then `verify`",
+        "edited or damaged: … the run's weights again, but its files say something else",
+        "1",
+        "everything; `verify` only reads, names the file and the value, and says what it does not compare",
+        "tests/behaviour/test_verify.py::test_verify_finds_every_file_that_was_edited",
+    ),
     "clock": Fault(
         "the clock goes backwards",
         "a clock that goes back an hour at each reading, during training and when resuming",

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Repeat a run in a scratch folder with its settings, images, threads and number
-of devices. Compare every metric of metrics.jsonl, every tensor of the
-checkpoints that both have (the last always) and the digest. The run itself is
-only read.
+of devices. Compare every metric of metrics.jsonl, every tensor of every
+checkpoint, the pixels of every sample grid and the digest, and check that the
+run's files agree with each other. The run itself is only read.
 
   {prog} verify --workdir RUN
   {prog} verify --workdir RUN --from 700 --to 800
@@ -22,7 +22,8 @@ only read.
 The last is for images that have moved since.
 
 exit codes: 0 bitwise identical; 1 not, with the first step and tensor that
-differ, and what has changed since; 2 the run cannot be repeated
+differ and what has changed since, or with the files that were edited or damaged
+after the run; 2 the run cannot be repeated
 """
 MAY_BE_OTHERS = ("data.path", "data.data_dir", "train.devices")
 MOST_NAMED = 5
@@ -69,8 +70,15 @@ def _tell(verdict: "Verdict") -> None:
     if verdict.same:
         steps = ", ".join(map(str, verdict.compared))
         print(f"bitwise identical: the metrics of steps {first} to {last}, the tensors after {steps}; digest {verdict.digest}")
+        print(f"the same pixels: {len(verdict.compared_grids)} sample grids")
+    elif verdict.was_edited:
+        print(f"edited or damaged: steps {first} to {last} give the run's weights again, but its files say something else")
     else:
         print(f"different: steps {first} to {last}")
+    if verdict.contradictions:
+        _print_list("files that contradict each other (found | expected):", verdict.contradictions)
+    if verdict.grids:
+        _print_list("sample grids differ:", verdict.grids)
     if verdict.metrics:
         _print_list(f"metrics differ from step {verdict.metrics[0]} on (then | now):", verdict.metrics[1])
     if verdict.tensors:
@@ -79,8 +87,9 @@ def _tell(verdict: "Verdict") -> None:
         print(f"digests differ after step {last}: {verdict.digests[0]} | {verdict.digests[1]}")
     if verdict.environment:
         _print_list("changed since the run (then | now):", verdict.environment)
-    elif not verdict.same:
+    elif not verdict.same and not verdict.was_edited:
         print("nothing that the run recorded has changed since: versions, device, threads and code are the same")
+    print(f"not compared: {'; '.join(verdict.not_compared)}")
     if verdict.span.start < verdict.recorded_from:
         print(f"(the run did not record its environment for the steps up to {verdict.recorded_from})")
 

@@ -78,6 +78,15 @@ def save_png(path: Path, image_u8: np.ndarray) -> None:
     write_atomically(path, lambda file: as_image(image_u8).save(file, "PNG"))
 
 
+def read_png(path: Path) -> np.ndarray:
+    """Return the image in a PNG file, uint8 [H, W, 3]. Raise UserError, naming the file, if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path}: not a readable PNG: {error}. Move it away and start again.") from None
+
+
 def save_training_gif(path: Path, grids: Mapping[int, Path]) -> None:
     """Write a run's sample grids, the PNG file of each step, as a GIF: half a second a grid, two seconds for the last one.
 
@@ -86,7 +95,7 @@ def save_training_gif(path: Path, grids: Mapping[int, Path]) -> None:
     `sample.columns`. Raise UserError, naming the file, if a PNG cannot be read.
     """
     steps = sorted(grids, reverse=True)
-    read = {step: _read_png(grids[step]) for step in reversed(steps[:: -(-len(steps) // MOST_FRAMES)])}
+    read = {step: read_png(grids[step]) for step in reversed(steps[:: -(-len(steps) // MOST_FRAMES)])}
     last = read[max(read)]
     shown = [add_caption(enlarge_grid(grid), f"step {step}") for step, grid in read.items() if grid.shape == last.shape]
     # Captions of different lengths widen narrow grids differently; in a GIF all frames are of one size.
@@ -135,11 +144,3 @@ def _widen(image_u8: np.ndarray, width: int) -> np.ndarray:
     """Add white columns on both sides up to `width`."""
     missing = width - image_u8.shape[1]
     return np.pad(image_u8, ((0, 0), (missing // 2, missing - missing // 2), (0, 0)), constant_values=255)
-
-
-def _read_png(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path}: not a readable PNG: {error}. Move it away and start again.") from None

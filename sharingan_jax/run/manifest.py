@@ -12,7 +12,7 @@ from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_as, read_json, write_json
 
-FORMAT = 1
+FORMAT = 2
 """The layout of both files. Raise it when a key changes its meaning: runs of another format are then refused."""
 
 
@@ -50,10 +50,14 @@ class Environment:
 
 @dataclass(frozen=True)
 class Start:
-    """One start of a run: it made the steps after `after_step`, up to the next start, in this environment."""
+    """One start of a run: it made the steps after `after_step`, up to the next start, in this environment.
+
+    `sample` are its settings `sample.every`, `num` and `columns`, which decide which grids it wrote.
+    """
 
     after_step: int
     environment: Environment
+    sample: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Imported:
 class Manifest:
     """`manifest.json`. `status` is imported, running, complete, stopped or failed; `digest` is None until a start has ended.
 
-    `starts` has one entry for each change of environment, not for each start: a start in the same environment adds none.
+    `starts` has one entry for each change of environment or of `sample`, not for each start: one that changes neither adds none.
     """
 
     status: str
@@ -125,7 +129,7 @@ class Manifest:
     def with_start(self, start: Start) -> "Manifest":
         """Return the manifest with another start. Environments of steps that are about to be repeated are dropped."""
         kept = tuple(earlier for earlier in self.starts if earlier.after_step < start.after_step)
-        if kept and kept[-1].environment == start.environment:
+        if kept and replace(kept[-1], after_step=start.after_step) == start:
             return replace(self, starts=kept)
         return replace(self, starts=(*kept, start))
 

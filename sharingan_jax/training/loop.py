@@ -106,19 +106,29 @@ def _batches(setup: RunSetup, first_step: int, *, until: int) -> Iterator[np.nda
     return pipeline.batches(setup.dataset, setup.plan, chunks, part=setup.processes.index, parts=setup.processes.count)
 
 
-def train_group(group: Sequence[RunSetup], *, stop: StopRequest, stream: TextIO, verb: str = "training") -> list[OpenRun]:
+def train_group(
+    group: Sequence[RunSetup],
+    *,
+    stop: StopRequest,
+    stream: TextIO,
+    verb: str = "training",
+    open_checkpoints: Callable[..., SharedCheckpoints] = SharedCheckpoints,
+) -> list[OpenRun]:
     """Train the runs of a group to their last step, stacked if there are several, or until asked to stop.
 
     The runs continue together from the step that most of them have reached. A run that is behind it, because of a damaged
     checkpoint or a kill between two saves, catches up alone first, which changes no bit of the others; a run that is ahead
     continues alone afterwards. A run that failed has a `failure`, and the others continue; one that was stopped before its turn
     has no manifest. An error that is not one run's own, such as a full disk, is raised.
+    `open_checkpoints` takes the arguments of `SharedCheckpoints`.
     """
     start_time = time.monotonic()
     with ExitStack() as locks:
         checks = [_lock(setup, locks) for setup in group]
         with ExitStack() as stack:
-            runs = [_open(setup, check, stack, stream=stream) for setup, check in zip(group, checks, strict=True)]
+            runs = []
+            for setup, check in zip(group, checks, strict=True):
+                runs.append(_open(setup, check, stack, stream=stream, open_checkpoints=open_checkpoints))
             steps = [run.step for run in runs]
             start = max(steps, key=lambda step: (steps.count(step), step))
             for run in runs:
@@ -153,10 +163,17 @@ def _lock(setup: RunSetup, stack: ExitStack) -> Callable[[], None]:
     return checks[0] if checks else lambda: None
 
 
-def _open(setup: RunSetup, check_folder: Callable[[], None], stack: ExitStack, *, stream: TextIO) -> OpenRun:
+def _open(
+    setup: RunSetup,
+    check_folder: Callable[[], None],
+    stack: ExitStack,
+    *,
+    stream: TextIO,
+    open_checkpoints: Callable[..., SharedCheckpoints],
+) -> OpenRun:
     """Open a run's checkpoints and restore its state, or initialise it."""
     metadata, keep = checkpoint_metadata(setup.config, setup.dataset), setup.config.checkpoint.keep
-    checkpoints = stack.enter_context(SharedCheckpoints(setup.folder, setup.processes, keep=keep, identity=metadata))
+    checkpoints = stack.enter_context(open_checkpoints(setup.folder, setup.processes, keep=keep, identity=metadata))
     initial = setup.trainer.init(setup.config.seed)
     restored = checkpoints.restore_latest(
         like=initial,

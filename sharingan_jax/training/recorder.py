@@ -4,7 +4,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,7 @@ class OpenRun:
             wall_seconds=before.wall_seconds if before else 0.0,
         )
         if step < setup.schedule.total_steps:  # Else this start makes no step, and its environment decided nothing.
-            manifest = manifest.with_start(Start(step, environment))
+            manifest = manifest.with_start(Start(step, environment, asdict(setup.config.sample)))
 
         def write() -> bytes:
             records, problem = records_in_order(setup.existing)

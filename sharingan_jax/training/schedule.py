@@ -12,8 +12,9 @@ from sharingan_jax.errors import UserError
 class Schedule:
     """Steps 1 to `total_steps` in chunks, which end at multiples of `sample_every` and `checkpoint_every`, and at the last step.
 
-    A chunk has `steps_per_dispatch` steps if they fit before the next such step and have batches of one size, else one step. So
-    there are two compiled programs (three with a partial batch), wherever a run is stopped.
+    They also end at the steps of `extra_saves`, after which a checkpoint is due as well. A chunk has `steps_per_dispatch` steps
+    if they fit before the next such step and have batches of one size, else one step. So there are two compiled programs (three
+    with a partial batch), wherever a run is stopped.
     """
 
     plan: BatchPlan
@@ -21,6 +22,7 @@ class Schedule:
     steps_per_dispatch: int
     sample_every: int
     checkpoint_every: int
+    extra_saves: tuple[int, ...] = ()
 
     def chunks(self, first_step: int, *, until: int | None = None) -> Iterator[tuple[int, int]]:
         """Yield (first step, number of steps) of each chunk from `first_step` to the end, or to the step `until`."""
@@ -35,7 +37,7 @@ class Schedule:
         return step % self.sample_every == 0 or step == self.total_steps
 
     def saves_at(self, step: int) -> bool:
-        return step % self.checkpoint_every == 0 or step == self.total_steps
+        return step % self.checkpoint_every == 0 or step == self.total_steps or step in self.extra_saves
 
     def writes_at(self, step: int) -> bool:
         """Return whether a sample grid or a checkpoint is due after this step."""
@@ -44,6 +46,7 @@ class Schedule:
     def _fits(self, first: int, *, end: int) -> bool:
         last = first + self.steps_per_dispatch - 1
         ends_inside = any((last - 1) // every > (first - 1) // every for every in (self.sample_every, self.checkpoint_every))
+        ends_inside = ends_inside or any(first <= step < last for step in self.extra_saves)
         an_epoch = self.plan.batches_per_epoch
         changes_size = self.plan.has_partial_batch and self.steps_per_dispatch > 1 and last // an_epoch > (first - 1) // an_epoch
         return last <= end and not ends_inside and not changes_size

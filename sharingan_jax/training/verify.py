@@ -4,10 +4,9 @@ import shutil
 import sys
 import tempfile
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
-
-import numpy as np
+from typing import TextIO
 
 from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import Config, identity_changes
@@ -22,10 +21,9 @@ from sharingan_jax.run.folder import RunFolder, read_config, write_config
 from sharingan_jax.run.manifest import Manifest, describe_data, read_manifest, write_manifest
 from sharingan_jax.run.metrics import read_metrics, write_metrics
 
-if TYPE_CHECKING:
-    from sharingan_jax.gan.state import TrainState
-
 NEVER = 2**31 - 1
+NOT_DERIVED = "times, recorded environments, damaged/, events/, losses.png, real_vs_fake.png and training.gif"
+"""What no rerun can give again, or what is drawn from the rest."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +39,35 @@ class Verdict:
     """The result of a verification.
 
     `images` says how the images have changed since; nothing was repeated then. `metrics` and `tensors` name the first step that
-    differs, and what differs there. `digests` are the recorded and the found digest of the end, if they differ. `environment`
-    lists what has changed since, and `recorded_from` is the step from which the run recorded its environment.
+    differs, and what differs there. `digests` are the recorded and the found digest of the end, if they differ. `grids` names
+    the sample grids that differ or are missing, and `contradictions` what the run's own files say against each other.
+    `compared` and `compared_grids` are the steps of the checkpoints and grids that were compared; `not_compared` says what was
+    not. `environment` lists what has changed since, and `recorded_from` is the step from which the run recorded it.
     """
 
     span: Span
     digest: str = ""
     compared: tuple[int, ...] = ()
+    compared_grids: tuple[int, ...] = ()
+    not_compared: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
     metrics: tuple[int, list[str]] | None = None
     tensors: tuple[int, list[str]] | None = None
     digests: tuple[str, str] | None = None
+    grids: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     recorded_from: int = 0
 
     @property
     def same(self) -> bool:
-        """Whether the repeated steps gave the same bits as the run."""
-        return not self.images and self.metrics is None and self.tensors is None and self.digests is None
+        """Whether the repeated steps gave the same bits as the run, and its files agree with each other."""
+        return not any((self.images, self.contradictions, self.metrics, self.tensors, self.digests, self.grids))
+
+    @property
+    def was_edited(self) -> bool:
+        """Whether the repeated weights are the run's own, so that what differs was edited or damaged after the run."""
+        return not self.same and not self.images and self.tensors is None and bool(self.compared)
 
 
 def verify(
@@ -91,6 +100,7 @@ def verify(
     import jax  # It starts only when the environment is pinned.
 
     from sharingan_jax.data.sources.load import load_dataset_from_config
+    from sharingan_jax.training.consistency import contradictions
 
     if keep_devices:
         last = manifest.starts[-1].environment.device.count if manifest.starts else 0
@@ -100,10 +110,11 @@ def verify(
     images = differing_images(existing.data, describe_data(config, dataset)) if existing.data else []
     if images:
         return Verdict(span, images=tuple(images))
+    found = contradictions(existing, manifest, recorded, dataset)
     with tempfile.TemporaryDirectory(prefix="sharingan-jax-verify-") as scratch:
-        return _repeat(
-            existing, manifest, config, dataset, span, again=RunFolder(Path(scratch)), stream=lasting(stream or sys.stderr)
-        )
+        out = lasting(stream or sys.stderr)
+        verdict = _repeat(existing, manifest, config, dataset, span, again=RunFolder(Path(scratch)), stream=out)
+    return replace(verdict, contradictions=tuple(found))
 
 
 def _choose_span(existing: Existing, *, start: int | None, end: int | None) -> Span:
@@ -128,6 +139,7 @@ def _repeat(
 ) -> Verdict:
     """Repeat the steps of `span` in the empty folder `again`, and compare."""
     from sharingan_jax.run.load import Run
+    from sharingan_jax.training.comparison import ComparedCheckpoints, compare_grids
     from sharingan_jax.training.loop import train_group
     from sharingan_jax.training.setup import setup_run
     from sharingan_jax.training.signals import StopRequest
@@ -138,15 +150,10 @@ def _repeat(
     lost = sorted(set(range(span.start + 1, span.end + 1)) - {record["step"] for record in recorded})
     if lost:
         raise UserError(f"{folder.metrics} has no record of step {lost[0]}, so there is nothing to compare with")
-    run = Run(folder.root)
-    for step in {span.start, span.end} & set(existing.steps):
-        run.state(step)  # Raises UserError if it is damaged.
-
     quiet = replace(
         config,
         train=replace(config.train, steps=span.end),
-        sample=replace(config.sample, every=NEVER),
-        checkpoint=replace(config.checkpoint, keep=NEVER),
+        checkpoint=replace(config.checkpoint, every=NEVER),
         log=replace(config.log, tensorboard=False),
     )
     make_folder(again.checkpoints)
@@ -156,25 +163,31 @@ def _repeat(
         shutil.copytree(folder.checkpoints / str(span.start), again.checkpoints / str(span.start))
         write_metrics(again, [record for record in records if record["step"] <= span.start])
     setup = setup_run(quiet, dataset, read_existing(again))
+    compared = tuple(step for step in existing.steps if span.start < step <= span.end)
+    setup = replace(setup, schedule=replace(setup.schedule, extra_saves=compared))
+    differences: dict[int, list[str]] = {}
+    open_checkpoints = partial(ComparedCheckpoints, run=Run(folder.root), steps=compared, differences=differences)
     print(f"repeating steps {span.start + 1} to {span.end} of {folder.root} in a scratch folder", file=stream, flush=True)
     with StopRequest() as stop:
-        (repeated,) = train_group([setup], stop=stop, stream=stream, verb="repeating")
+        (repeated,) = train_group([setup], stop=stop, stream=stream, verb="repeating", open_checkpoints=open_checkpoints)
     if repeated.failure:
         raise repeated.failure
     if stop.agreed and not repeated.is_complete:
         raise Stopped(stop.agreed)
 
     now = read_manifest(again.manifest)
-    both = [step for step in existing.steps if span.start < step <= span.end and (again.checkpoints / str(step)).is_dir()]
-    tensors = ((step, _differing_tensors(run.state(step), Run(again.root).state(step))) for step in both)
     digests = (manifest.digest or "", now.digest or "")
+    grids, compared_grids, not_compared = compare_grids(manifest, folder, again, steps=range(span.start + 1, span.end + 1))
     return Verdict(
         span=span,
         digest=digests[1],
-        compared=tuple(both),
+        compared=compared,
+        compared_grids=compared_grids,
+        not_compared=(NOT_DERIVED, *not_compared),
         metrics=first_difference(recorded, read_metrics(again)),
-        tensors=next(((step, names) for step, names in tensors if names), None),
+        tensors=next(((step, names) for step, names in sorted(differences.items()) if names), None),
         digests=digests if manifest.step == span.end and digests[0] not in ("", digests[1]) else None,
+        grids=tuple(grids),
         environment=tuple(_changed_environment(manifest, now, span)),
         recorded_from=manifest.starts[0].after_step if manifest.starts else span.end,
     )
@@ -192,19 +205,4 @@ def _changed_environment(then: Manifest, now: Manifest, span: Span) -> list[str]
         if first <= last:
             steps = f" (steps {first} to {last})" if len(then.starts) > 1 else ""
             found += [line + steps for line in differing_environments(start.environment, now.starts[-1].environment)]
-    return found
-
-
-def _differing_tensors(one: "TrainState", other: "TrainState") -> list[str]:
-    """Return the arrays of two states that are not the same bits, as `name: by up to x`, in the order of the state."""
-    import jax
-
-    from sharingan_jax.gan.state import named_arrays
-
-    found = []
-    for (name, ours), theirs in zip(named_arrays(one).items(), jax.tree.leaves(other), strict=True):
-        a, b = np.asarray(ours), np.asarray(theirs)
-        if a.tobytes() != b.tobytes():
-            apart = np.abs(a.astype(np.float64) - b.astype(np.float64)).max()
-            found.append(f"{name}: by up to {apart:.3g}")
     return found

@@ -8,12 +8,14 @@ from typing import Any
 
 import jax
 import pytest
-from conftest import contents_of
+from conftest import contents_of, train_arguments
+from faults import FAULTS
 from PIL import Image
 
 import main
 from sharingan_jax.devices.environment import host_threads
 from sharingan_jax.gan import step
+from sharingan_jax.reporting.grids import read_png, save_png
 
 
 @pytest.fixture
@@ -33,7 +35,10 @@ def test_verify_repeats_a_whole_run_or_a_part_and_writes_nothing(run: Path, caps
     digest = json.loads((run / "manifest.json").read_text())["digest"]
     assert main.main(["verify", "--workdir", str(run)]) == 0
     expected = f"bitwise identical: the metrics of steps 1 to 12, the tensors after 4, 8, 12; digest {digest}\n"
-    assert expected in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert expected in out
+    assert "the same pixels: 3 sample grids\n" in out
+    assert "not compared: times, recorded environments, damaged/, events/, losses.png, real_vs_fake.png and training.gif\n" in out
     assert main.main(["verify", "--workdir", str(run), "--from", "4", "--to", "8"]) == 0
     assert "bitwise identical: the metrics of steps 5 to 8, the tensors after 8; digest " in capsys.readouterr().out
     assert contents_of(run) == before
@@ -69,7 +74,7 @@ def test_verify_names_changed_records_and_environments(run: Path, capsys: pytest
         environment = start["environment"]
         earlier = {**environment, "versions": {**environment["versions"], "jax": "0.0.1"}}
         later = {**environment, "host_threads": 77}
-        starts = [{"after_step": 0, "environment": earlier}, {"after_step": 10, "environment": later}]
+        starts = [start | {"environment": earlier}, start | {"after_step": 10, "environment": later}]
         manifest.update(digest="ab" * 32, starts=starts)
 
     _change_json(run / "manifest.json", change)
@@ -85,6 +90,36 @@ def test_verify_names_changed_records_and_environments(run: Path, capsys: pytest
     ) in out
 
 
+def test_verify_finds_every_file_that_was_edited(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(run / "checkpoints" / "12")
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    lines[4] = lines[4].replace('"epoch": 2', '"epoch": 9')
+    (run / "metrics.jsonl").write_text("\n".join([*lines, ""]))
+    (run / "samples" / "step_000004.png").unlink()
+    save_png(run / "samples" / "step_000008.png", 255 - read_png(run / "samples" / "step_000008.png"))
+    assert str(main.main(["verify", "--workdir", str(run)])) == FAULTS["edited"].code
+    out = capsys.readouterr().out
+    assert FAULTS["edited"].is_shown_in(out)
+    assert "files that contradict each other (found | expected):\n  manifest.json: step: 12 | the step of a check" in out
+    assert "sample grids differ:\n  samples/step_000004.png: missing\n  samples/step_000008.png: other pixels\n" in out
+    assert "metrics differ from step 5 on (then | now):\n  epoch: 9 | 2\n" in out
+    assert "nothing that the run recorded has changed since" not in out
+
+
+def test_verify_compares_a_checkpoint_at_any_step_and_a_run_with_other_sample_settings(
+    run: Path, image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--config.train.steps=15", "--config.checkpoint.every=100", "--config.sample.every=5", "--config.checkpoint.keep=9"]
+    assert main.main(train_arguments(image_folder, run, *more)) == 0
+    assert main.main(train_arguments(image_folder, run, *more, "--config.train.steps=18")) == 0
+    capsys.readouterr()
+    assert main.main(["verify", "--workdir", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "the tensors after 4, 8, 12, 15, 18; digest" in out
+    assert "the same pixels: 2 sample grids\n" in out
+    assert "; the grids of steps 4, 8, 12, drawn with other settings of sample\n" in out
+
+
 def test_verify_refuses_missing_records_and_damaged_checkpoints(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = run / "metrics.jsonl"
     lines = metrics.read_text().splitlines()
@@ -95,8 +130,11 @@ def test_verify_refuses_missing_records_and_damaged_checkpoints(run: Path, capsy
     for path in (run / "checkpoints" / "8").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert main.main(["verify", "--workdir", str(run), "--from", "8"]) == 2
-    assert str(run / "checkpoints") in capsys.readouterr().err
+    for more in ([], ["--from", "8"], ["--to", "4"]):
+        assert main.main(["verify", "--workdir", str(run), *more]) == 2
+        out, error = capsys.readouterr()
+        assert f"{run / 'checkpoints'}: the checkpoint of step 8 is damaged" in error
+        assert "repeating" not in out + error  # It is found before anything is repeated.
 
 
 def test_verify_names_changed_images(run: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,9 +24,11 @@ from sharingan_jax.run.metrics import MetricsFile, read_metrics
 
 RECORD = {"step": 1, "epoch": 1, "time": 0.5, **dict.fromkeys(METRIC_NAMES, 0.5)}
 DEEP = "[" * 100_000
+SAMPLE = {"every": 4, "num": 9, "columns": 3}
 MANIFEST = Manifest(
     status="complete", seed=0, step=4, total_steps=4, config={}, config_digest="cc", data=DataSummary("folder", 3, "aa", 0),
-    starts=(Start(0, ENVIRONMENT),), imported=Imported(0, {"G.pth": "ab"}, "cd"), digest="dd", images_seen=12, wall_seconds=1.5,
+    starts=(Start(0, ENVIRONMENT, SAMPLE),), imported=Imported(0, {"G.pth": "ab"}, "cd"), digest="dd",
+    images_seen=12, wall_seconds=1.5,
 )  # fmt: skip
 
 
@@ -83,15 +85,15 @@ def test_a_manifest_without_a_key_is_refused_by_its_name(name: str, tmp_path: Pa
 @pytest.mark.parametrize("read", [read_manifest, read_data_record])
 def test_a_file_of_another_format_is_refused(read: Any, tmp_path: Path) -> None:
     (tmp_path / "file.json").write_text(json.dumps({**asdict(MANIFEST), **asdict(IMAGES), "format": 7}))
-    with pytest.raises(UserError, match=r"file\.json: format=7: expected 1\."):
+    with pytest.raises(UserError, match=r"file\.json: format=7: expected 2\."):
         read(tmp_path / "file.json")
 
 
 def test_a_start_in_the_same_environment_is_merged_and_one_that_repeats_steps_replaces_later_ones(tmp_path: Path) -> None:
-    other = Start(6, ENVIRONMENT.__class__(**{**vars(ENVIRONMENT), "host_threads": 4}))
-    both = MANIFEST.with_start(Start(4, ENVIRONMENT)).with_start(other)
+    other = Start(6, ENVIRONMENT.__class__(**{**vars(ENVIRONMENT), "host_threads": 4}), SAMPLE)
+    both = MANIFEST.with_start(Start(4, ENVIRONMENT, SAMPLE)).with_start(other)
     assert [start.after_step for start in both.starts] == [0, 6]
-    assert [start.after_step for start in both.with_start(Start(3, ENVIRONMENT)).starts] == [0]
+    assert [start.after_step for start in both.with_start(Start(3, ENVIRONMENT, SAMPLE)).starts] == [0]
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,13 @@ from sharingan_jax.training.schedule import Schedule, make_schedule
 @given(
     count=st.integers(5, 40), batch=st.integers(1, 10), total=st.integers(1, 120), per_call=st.integers(1, 9),
     sample_every=st.integers(1, 30), checkpoint_every=st.integers(1, 30), first=st.integers(1, 120),
+    extra=st.lists(st.integers(1, 120), max_size=3),
 )  # fmt: skip
 def test_chunks_cover_each_step_once_and_end_at_every_writing_step(
-    count: int, batch: int, total: int, per_call: int, sample_every: int, checkpoint_every: int, first: int
+    count: int, batch: int, total: int, per_call: int, sample_every: int, checkpoint_every: int, first: int, extra: list[int]
 ) -> None:
     plan = BatchPlan(count, batch_size=min(batch, count), seed=0, last_batch="keep")
-    schedule = Schedule(plan, total, per_call, sample_every, checkpoint_every)
+    schedule = Schedule(plan, total, per_call, sample_every, checkpoint_every, tuple(extra))
     covered = []
     for start, length in schedule.chunks(first):
         steps = range(start, start + length)

@@ -1,0 +1,67 @@
+"""Compare what a repetition makes with what the run wrote: checkpoints and sample grids."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from sharingan_jax.gan.state import TrainState, named_arrays
+from sharingan_jax.reporting.grids import read_png
+from sharingan_jax.run.checkpoints import SharedCheckpoints
+from sharingan_jax.run.folder import RunFolder
+from sharingan_jax.run.load import Run
+from sharingan_jax.run.manifest import Manifest
+
+
+class ComparedCheckpoints(SharedCheckpoints):
+    """The checkpoints of a repetition: each state is compared with the run's checkpoint of its step, and none is written.
+
+    `differences` gets the arrays that differ after each of `steps`. So a repetition of any length takes no room.
+    """
+
+    def __init__(
+        self, *arguments: Any, run: Run, steps: Sequence[int], differences: dict[int, list[str]], **options: Any
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._run, self._steps, self._differences = run, steps, differences
+
+    def save(self, state: TrainState) -> None:
+        step = int(state.step)
+        if step in self._steps:
+            self._differences[step] = _differing_tensors(self._run.state(step), state)
+
+
+def compare_grids(
+    manifest: Manifest, folder: RunFolder, again: RunFolder, *, steps: range
+) -> tuple[list[str], tuple[int, ...], list[str]]:
+    """Return the grids of `steps` that differ or are missing, the steps of those compared, and a line on those not compared."""
+    theirs, repeated = folder.sample_files(steps[-1]), again.sample_files(steps[-1])
+    found: list[str] = []
+    compared: list[int] = []
+    others: list[int] = []
+    for step in steps:
+        sample = next((start.sample for start in reversed(manifest.starts) if start.after_step < step), {})
+        is_due = sample and (step % sample["every"] == 0 or step == manifest.total_steps)
+        name = folder.sample(step).relative_to(folder.root).as_posix()
+        if step in theirs and step in repeated and sample == manifest.starts[-1].sample:
+            compared.append(step)
+            if not np.array_equal(read_png(theirs[step]), read_png(repeated[step])):
+                found.append(f"{name}: other pixels")
+        elif step in theirs:
+            others.append(step)
+        elif is_due:
+            found.append(f"{name}: missing")
+    line = [f"the grids of steps {', '.join(map(str, others))}, drawn with other settings of sample"] if others else []
+    return found, tuple(compared), line
+
+
+def _differing_tensors(one: TrainState, other: TrainState) -> list[str]:
+    """Return the arrays of two states that are not the same bits, as `name: by up to x`, in the order of the state."""
+    found = []
+    for (name, ours), theirs in zip(named_arrays(one).items(), jax.tree.leaves(other), strict=True):
+        a, b = np.asarray(ours), np.asarray(theirs)
+        if a.tobytes() != b.tobytes():
+            apart = np.abs(a.astype(np.float64) - b.astype(np.float64)).max()
+            found.append(f"{name}: by up to {apart:.3g}")
+    return found

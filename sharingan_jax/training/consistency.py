@@ -1,0 +1,70 @@
+"""Check a run's files against each other: what one of them says must follow from the others."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from sharingan_jax.config.schema import Config, to_dict
+from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.run.continuation import Existing, checkpoint_metadata, records_in_order
+from sharingan_jax.run.diff import differing_values
+from sharingan_jax.run.load import Run
+from sharingan_jax.run.manifest import Manifest, config_digest, describe_data
+from sharingan_jax.training.schedule import make_schedule
+
+ENDED = ("complete", "stopped")
+
+
+def contradictions(existing: Existing, manifest: Manifest, config: Config, dataset: ImageDataset) -> list[str]:
+    """Return what a run's files say that does not follow from the others, as `file: key: found | expected`.
+
+    `config` are the run's own settings, on its images `dataset`. Every checkpoint is read. Raises UserError if one is damaged.
+    """
+    folder, run = existing.folder, Run(existing.folder.root)
+    found = [f"{folder.manifest.name}: {line}" for line in _of_manifest(existing, manifest, config, dataset)]
+    if existing.data:
+        pairs = differing_values(asdict(existing.data), asdict(describe_data(config, dataset)))
+        found += [f"{folder.data.name}: {line}" for line in pairs]
+    records, problem = records_in_order(existing)
+    if problem:
+        found.append(f"{folder.metrics.name}: {problem.removeprefix(f'{folder.metrics} ')}")
+    if manifest.status in ENDED and manifest.step != existing.first_step - 1 + len(records):
+        found.append(f"{folder.metrics.name}: its last step: {existing.first_step - 1 + len(records)} | {manifest.step}")
+    expected = checkpoint_metadata(config, dataset)
+    for step in existing.steps:
+        identity = run.identity(step)
+        run.state(step)
+        own = {name: identity.get(name, "–") for name in expected if not existing.imported or name in identity}
+        found += [f"checkpoints/{step}: {line}" for line in differing_values(own, {name: expected[name] for name in own})]
+        if step == manifest.step and manifest.digest not in (None, identity["digest"]):
+            found.append(f"{folder.manifest.name}: digest: {manifest.digest} | {identity['digest']}")
+    names = [path.name for path in folder.checkpoints.glob("*") if path.name.isdigit() and int(path.name) not in existing.steps]
+    return found + [f"checkpoints/{name}: is not a checkpoint" for name in names]
+
+
+def _of_manifest(existing: Existing, manifest: Manifest, config: Config, dataset: ImageDataset) -> Iterator[str]:
+    plan = BatchPlan(dataset.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
+    total, first_step = make_schedule(config, plan).total_steps, existing.first_step
+    expected: dict[str, Any] = {
+        "seed": config.seed,
+        "total_steps": total,
+        "config_digest": config_digest(config),
+        "config": to_dict(config),
+        "data": asdict(describe_data(config, dataset).summary),
+        "format": manifest.format,
+    }
+    if manifest.status in ENDED:
+        expected["images_seen"] = plan.images_seen(manifest.step)
+        expected["status"] = "complete" if manifest.step == total else "stopped"
+    yield from differing_values({key: value for key, value in asdict(manifest).items() if key in expected}, expected)
+    if manifest.status not in (*ENDED, "running", "failed"):
+        yield f"status: {manifest.status} | one of {', '.join(ENDED)}, running, failed"
+    if manifest.status in ENDED:
+        if manifest.step not in existing.steps:
+            yield f"step: {manifest.step} | the step of a checkpoint ({', '.join(map(str, existing.steps))})"
+        if manifest.digest is None:
+            yield "digest: missing | that of the last state"
+    starts = [start.after_step for start in manifest.starts]
+    if starts != sorted(set(starts)) or starts[:1] != [first_step - 1] or starts[-1] >= max(total, first_step):
+        yield f"starts: after the steps {starts} | steps from {first_step - 1} on, in order"
