@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import secrets
 import types
 import typing
@@ -60,6 +61,13 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def hidden_sibling(path: Path) -> Path:
     """Return a free name next to `path`, to write under until everything is there. The user's umask decides who may read it."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
+def remove_hidden_siblings(folder: Path) -> None:
+    """Remove the files in `folder` that killed processes were writing. No other process may be writing there."""
+    for path in folder.glob(".*.*"):
+        if re.search(r"\.[0-9a-f]{8}$", path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -55,7 +55,8 @@ def tidy(folder: Path, *, largest: int = LARGEST) -> None:
     """Remove incomplete programs, and those unused for longest beyond `largest` bytes. Raises OSError.
 
     JAX writes them in place, so a kill or a full disk leaves an incomplete file, and JAX would warn at every start. Whole
-    programs are listed by name and size, and not read again.
+    programs are listed by name with size, time and SHA-256, and are read again only if size or time have changed. A file with
+    other bytes than listed is another program's, and is removed too.
     """
     try:
         known = json.loads((folder / WHOLE).read_text())
@@ -64,12 +65,17 @@ def tidy(folder: Path, *, largest: int = LARGEST) -> None:
     used = {path: max(path.stat().st_atime, path.stat().st_mtime) for path in folder.glob("*-cache")}
     whole, room = {}, largest
     for path in sorted(used, key=lambda path: used[path], reverse=True):
-        size = path.stat().st_size
-        room -= size
-        if room < 0 or (known.get(path.name) != size and not _is_whole(path.read_bytes())):
+        status, entry = path.stat(), known.get(path.name)
+        room -= status.st_size
+        if room >= 0 and entry and entry[:2] == [status.st_size, status.st_mtime_ns]:
+            whole[path.name] = entry
+            continue
+        content = path.read_bytes() if room >= 0 else b""
+        sha256 = hashlib.sha256(content).hexdigest()
+        if room < 0 or not (entry[2] == sha256 if entry else _is_whole(content)):
             path.unlink(missing_ok=True)
         else:
-            whole[path.name] = size
+            whole[path.name] = [status.st_size, status.st_mtime_ns, sha256]
     if whole != known:
         write_json(folder / WHOLE, whole)
 

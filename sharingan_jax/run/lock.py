@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import make_folder
+from sharingan_jax.files import make_folder, remove_hidden_siblings
 from sharingan_jax.run.folder import RunFolder
 
 LOCK = ".lock"
@@ -16,7 +16,7 @@ LOCK = ".lock"
 def lock_folder(folder: RunFolder) -> Iterator[Callable[[], None]]:
     """While entered, no other start can train in the folder (on systems that have `flock`; elsewhere nothing is locked).
 
-    Yields a check that raises UserError if the folder has been removed or replaced since: anything written then would be half a
+    Files that a killed start was writing are removed. Yields a check that raises UserError if the folder has been removed or replaced since: anything written then would be half a
     run. Raises UserError if another start holds the folder. A process that dies releases it.
     """
     make_folder(folder.root)
@@ -33,6 +33,9 @@ def lock_folder(folder: RunFolder) -> Iterator[Callable[[], None]]:
             raise UserError(
                 f"--workdir={folder.root}: another start is training there; wait for it, stop it, or use another --workdir"
             ) from None
+
+        for place in (folder.root, folder.samples, folder.damaged):
+            remove_hidden_siblings(place)
 
         def check() -> None:
             with contextlib.suppress(OSError):

@@ -3,6 +3,8 @@
 import shutil
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +20,13 @@ from sharingan_jax.reporting.output import lasting
 from sharingan_jax.run.continuation import Existing, read_existing
 from sharingan_jax.run.diff import differing_environments, differing_images, first_difference
 from sharingan_jax.run.folder import RunFolder, read_config, write_config
+from sharingan_jax.run.lock import is_locked
 from sharingan_jax.run.manifest import Manifest, describe_data, read_manifest, write_manifest
 from sharingan_jax.run.metrics import read_metrics, write_metrics
 
 NEVER = 2**31 - 1
+SCRATCH = "sharingan-jax-verify-"
+ABANDONED_AFTER = 3 * 3600  # seconds
 NOT_DERIVED = "times, recorded environments, damaged/, events/, losses.png, real_vs_fake.png and training.gif"
 """What no rerun can give again, or what is drawn from the rest."""
 
@@ -111,10 +116,19 @@ def verify(
     if images:
         return Verdict(span, images=tuple(images))
     found = contradictions(existing, manifest, recorded, dataset)
-    with tempfile.TemporaryDirectory(prefix="sharingan-jax-verify-") as scratch:
+    _remove_abandoned_scratch()
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch:
         out = lasting(stream or sys.stderr)
         verdict = _repeat(existing, manifest, config, dataset, span, again=RunFolder(Path(scratch)), stream=out)
     return replace(verdict, contradictions=tuple(found))
+
+
+def _remove_abandoned_scratch() -> None:
+    """Remove the scratch folders of verifications that were killed: nothing trains in them, and they are hours old."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with suppress(OSError):  # It may be another user's.
+            if time.time() - folder.stat().st_mtime > ABANDONED_AFTER and not is_locked(folder):
+                shutil.rmtree(folder)
 
 
 def _choose_span(existing: Existing, *, start: int | None, end: int | None) -> Span:

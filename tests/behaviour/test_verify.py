@@ -1,7 +1,9 @@
 """`verify` repeats a run: bitwise identical, or the first difference and what has changed since the run."""
 
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,8 @@ def _change_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 def test_verify_repeats_a_whole_run_or_a_part_and_writes_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents_of(run)
+    abandoned, other = (Path(tempfile.mkdtemp(prefix="sharingan-jax-verify-")) for _ in range(2))
+    os.utime(abandoned, (1e9, 1e9))
     digest = json.loads((run / "manifest.json").read_text())["digest"]
     assert main.main(["verify", "--workdir", str(run)]) == 0
     expected = f"bitwise identical: the metrics of steps 1 to 12, the tensors after 4, 8, 12; digest {digest}\n"
@@ -42,6 +46,8 @@ def test_verify_repeats_a_whole_run_or_a_part_and_writes_nothing(run: Path, caps
     assert main.main(["verify", "--workdir", str(run), "--from", "4", "--to", "8"]) == 0
     assert "bitwise identical: the metrics of steps 5 to 8, the tensors after 8; digest " in capsys.readouterr().out
     assert contents_of(run) == before
+    assert not abandoned.exists()  # A verification that was killed left it, hours ago.
+    other.rmdir()
 
 
 @pytest.mark.slow

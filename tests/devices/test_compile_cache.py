@@ -47,11 +47,28 @@ def test_truncated_entries_are_deleted_and_whole_ones_are_read_once(tmp_path: Pa
     half.write_bytes(zlib.compress(os.urandom(10_000))[:5000])
     (tmp_path / "c-cache").write_bytes(b"")
     tidy(tmp_path)
-    assert json.loads((tmp_path / WHOLE).read_text()) == {"a-cache": whole.stat().st_size}
+    (entry,) = json.loads((tmp_path / WHOLE).read_text()).items()
+    assert entry[0] == "a-cache"
+    assert entry[1][0] == whole.stat().st_size
     assert [path.name for path in tmp_path.glob("*-cache")] == ["a-cache"]
     monkeypatch.setattr(compile_cache, "_is_whole", None)
     tidy(tmp_path)
     assert whole.exists()
+
+
+def test_entries_that_were_exchanged_or_changed_are_deleted(tmp_path: Path) -> None:
+    for age, name in enumerate("abcd"):
+        (tmp_path / f"{name}-cache").write_bytes(zlib.compress(os.urandom(1000)))
+        os.utime(tmp_path / f"{name}-cache", (1e9 + age, 1e9 + age))
+    tidy(tmp_path)
+    (tmp_path / "a-cache").rename(tmp_path / "other")
+    (tmp_path / "b-cache").rename(tmp_path / "a-cache")
+    (tmp_path / "other").rename(tmp_path / "b-cache")
+    (tmp_path / "c-cache").touch()  # Copied with another time: the same bytes.
+    tidy(tmp_path)
+    assert {path.name for path in tmp_path.glob("*-cache")} == {"c-cache", "d-cache"}
+    tidy(tmp_path)
+    assert {path.name for path in tmp_path.glob("*-cache")} == {"c-cache", "d-cache"}
 
 
 def test_the_least_recently_used_entries_are_deleted_first(tmp_path: Path) -> None:

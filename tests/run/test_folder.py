@@ -14,7 +14,7 @@ from test_diff import ENVIRONMENT, IMAGES
 import main
 from sharingan_jax.data.dataset import ArrayDataset
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import read_json
+from sharingan_jax.files import hidden_sibling, read_json
 from sharingan_jax.gan.metrics import METRIC_NAMES
 from sharingan_jax.run.continuation import check_continuation, check_unchanged, read_existing
 from sharingan_jax.run.folder import RunFolder
@@ -155,6 +155,16 @@ def test_the_lock_does_not_follow_a_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"\.lock"), lock_folder(RunFolder(tmp_path / "run")):
         pass
     assert precious.read_text() == "precious"
+
+
+def test_a_start_removes_the_files_that_a_killed_one_was_writing(tmp_path: Path) -> None:
+    (tmp_path / "samples").mkdir()
+    left = [hidden_sibling(tmp_path / "manifest.json"), hidden_sibling(tmp_path / "samples" / "step_000004.png")]
+    kept = [tmp_path / ".notes.txt", tmp_path / "manifest.json", tmp_path / ".lock"]
+    for path in (*left, *kept):
+        path.write_text("half")
+    with lock_folder(RunFolder(tmp_path)):
+        assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
 
 
 def test_a_run_folder_inside_the_image_folder_is_refused(tmp_path: Path) -> None:
