@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # Type checkers see the names; an import loads each only when
     from sharingan_jax.run.load import Run as Run
     from sharingan_jax.run.load import load_run as load_run
     from sharingan_jax.run.sample import sample as sample
+    from sharingan_jax.training.branch import branch as branch
     from sharingan_jax.training.seeds import train as train
     from sharingan_jax.training.seeds import train_seeds as train_seeds
     from sharingan_jax.training.verify import verify as verify
@@ -27,6 +28,7 @@ _MODULES = {
     "Run": "run.load",
     "Stopped": "errors",
     "UserError": "errors",
+    "branch": "training.branch",
     "diff": "run.diff",
     "export": "interop.export",
     "import_weights": "interop.torch_import",

@@ -1,5 +1,6 @@
 """`sharingan-jax train`: train a configuration in a run's folder, or continue the run in it."""
 
+import argparse
 import textwrap
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sharingan_jax.commands.arguments import WIDTH, Parser, add_process_flags, join_processes
 from sharingan_jax.config.load import find_config, load_config
 from sharingan_jax.config.reference import setting_reference
+from sharingan_jax.config.schema import Config
+from sharingan_jax.devices.processes import started_together
 from sharingan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,10 +23,13 @@ Train a configuration, or continue the run in --workdir.
   {prog} train --config my_images --config.data.path=DIR
   {prog} train --config default --config.train.steps=400
   {prog} train --config default --config.train.seeds=8
+  {prog} train --branch-from RUN@400 --workdir NEW
 
 The first is the published system on emblems drawn here, the second uses your
-own images, the last trains seeds 0 to 7, each in a folder of its own. Start
-the same command again to continue where it stopped, also with more steps.
+own images, the fourth trains seeds 0 to 7, each in a folder of its own, and the
+last starts a new run from another one's state, with other settings if you add
+them. Start the same command again to continue where it stopped, also with more
+steps.
 Ctrl-C, SIGTERM and SIGHUP (a lost terminal) save before they stop; a second
 Ctrl-C stops at once.
 
@@ -46,8 +52,10 @@ def make_parser() -> Parser:
     """Return the parser. Its help lists every setting, with the default and the comment of `configs/default.py`."""
     parser = Parser("train", description=DESCRIPTION, epilog=f"{_settings_help()}\n\n{EPILOG}")
     config = "a configuration's name, a .py file, or a run's folder; default: default"
-    parser.add_argument("--config", default="default", metavar="NAME", help=config)
+    parser.add_argument("--config", metavar="NAME", help=config)
     parser.add_path("--workdir", metavar="DIR", help="folder of the run, or of the seeds' runs; default: runs/NAME")
+    branch = "start the run in --workdir from this run's state; its settings are the default"
+    parser.add_path("--branch-from", metavar="DIR[@STEP]", help=branch)
     parser.add_argument("--dry-run", action="store_true", help="check everything and say what would happen; write nothing")
     parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting; the keys are below")
     add_process_flags(parser)
@@ -66,11 +74,15 @@ def _settings_help() -> str:
 def run(arguments: list[str]) -> int:
     """Train; return the exit code."""
     flags, overrides = make_parser().parse(arguments)
-    flags.config = find_config(flags.config)
+    flags.config = find_config(flags.config or _default_config(flags.branch_from))
     config = load_config(flags.config, overrides)
 
     from sharingan_jax.training.seeds import prepare, train_seeds  # Imports numpy: --help and mistakes do not wait for it.
 
+    if flags.branch_from is not None:
+        _branch(flags, config)
+        if flags.dry_run:
+            return 0
     if flags.workdir is None and flags.config.suffix == ".json":
         meant = "Give a new folder to repeat that run, or its own folder to continue it."
         raise UserError(f"--config={flags.config}: expected --workdir too, since this is a run's record. {meant}")
@@ -88,6 +100,31 @@ def run(arguments: list[str]) -> int:
     if groups[0][0].processes.is_primary:
         print(describe(groups))
     return 0
+
+
+def _default_config(branch_from: Path | None) -> Path | str:
+    """Return the settings of the run to branch from, or the default configuration."""
+    if branch_from is None:
+        return "default"
+    from sharingan_jax.training.branch import split_source
+
+    config = split_source(branch_from)[0] / "config.json"
+    if not config.is_file():
+        raise UserError(f"--branch-from={branch_from}: expected a run's folder, or DIR@STEP, found none.")
+    return config
+
+
+def _branch(flags: argparse.Namespace, config: Config) -> None:
+    from sharingan_jax.training.branch import branch
+
+    if flags.workdir is None:
+        raise UserError(f"--branch-from={flags.branch_from}: expected --workdir too. Give a new folder for the branch.")
+    if flags.coordinator or started_together():
+        raise UserError("--branch-from: expected one process. Branch in one, then start all of them with this --workdir alone.")
+    changes = branch(flags.branch_from, flags.workdir, config, dry_run=flags.dry_run)
+    print("\n  ".join([f"branch of {flags.branch_from} in {flags.workdir} (then | now):", *(changes or ["no setting changed"])]))
+    if flags.dry_run:
+        print("nothing was written")
 
 
 def _expected_data(path: Path, overrides: list[tuple[str, str]]) -> "DataRecord | None":

@@ -70,7 +70,7 @@ def _tell(verdict: "Verdict") -> None:
     if verdict.same:
         steps = ", ".join(map(str, verdict.compared))
         print(f"bitwise identical: the metrics of steps {first} to {last}, the tensors after {steps}; digest {verdict.digest}")
-        print(f"the same pixels: {len(verdict.compared_grids)} sample grids")
+        print(f"sample grids with the same pixels: {len(verdict.compared_grids)}")
     elif verdict.was_edited:
         print(f"edited or damaged: steps {first} to {last} give the run's weights again, but its files say something else")
     else:

@@ -96,10 +96,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     content = read_json(path)
     if not {"config", "status"} <= content.keys():
         return content
-    imported, settings = content.get("imported"), content["config"]
-    if isinstance(imported, dict):
-        files = ", ".join(imported.get("files") or ["elsewhere"])
-        raise UserError(f"{path}: this run started from the weights in {files}. Import them again, then train in that folder.")
+    origin, settings = content.get("origin"), content["config"]
+    if isinstance(origin, dict):
+        run, files = origin.get("run"), ", ".join(origin.get("files") or [])
+        again = f"Branch from {run}@{origin.get('step')}" if run else "Import them"
+        raise UserError(
+            f"{path}: this run started from {run or f'the weights in {files}'}. {again} again, then train that folder."
+        )
     if not isinstance(settings, dict):
         raise UserError(f"{path}: expected the run's settings under `config`, found none. Use the config.json in its folder.")
     return settings

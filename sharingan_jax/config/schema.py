@@ -109,7 +109,7 @@ class OptimConfig:
 @dataclass(frozen=True)
 class SampleConfig:
     every: int = _rule(at_least=1, identity=False)
-    num: int = _rule(at_least=1)
+    num: int = _rule(at_least=1, at_most=10_000, identity=False)
     columns: int = _rule(at_least=1, identity=False)
 
 

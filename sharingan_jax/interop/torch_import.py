@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -11,18 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from sharingan_jax.config.schema import Config, settings_of, to_dict
+from sharingan_jax.config.schema import Config, settings_of
 from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import hidden_sibling, make_folder
 from sharingan_jax.gan.gan import build_gan
 from sharingan_jax.gan.state import TrainState, digest
 from sharingan_jax.interop.state_dict import COUNTER, AdamState, Tensors, expected_shapes, from_tensors, mismatches
 from sharingan_jax.interop.tensor_table import disc_table, gen_table
 from sharingan_jax.interop.torch_files import read_torch_files
-from sharingan_jax.run.checkpoints import CheckpointManager
-from sharingan_jax.run.folder import RunFolder, write_config
-from sharingan_jax.run.manifest import Imported, Manifest, config_digest, write_manifest
+from sharingan_jax.run.first_state import check_new_folder, write_first_state
+from sharingan_jax.run.manifest import Origin
 
 
 def import_weights(files: str | Path | Sequence[str | Path], config: Config, workdir: str | Path) -> TrainState:
@@ -33,15 +30,11 @@ def import_weights(files: str | Path | Sequence[str | Path], config: Config, wor
     """
     pin_jax()
     paths = [Path(os.path.expanduser(file)) for file in ([files] if isinstance(files, str | Path) else files)]
-    folder = RunFolder(Path(os.path.expanduser(workdir)))
-    if folder.config.exists() or folder.checkpoints.exists():
-        raise UserError(f"--workdir={workdir}: holds a run already. Give a new folder.")
-    if folder.root.resolve() == Path.cwd():
-        raise UserError(f"--workdir={workdir}: is the current folder. Give a new folder.")
-    if folder.root.exists() and (not folder.root.is_dir() or any(folder.root.iterdir())):
-        raise UserError(f"--workdir={workdir}: exists and is not an empty folder. Give a new folder.")
+    root = Path(os.path.expanduser(workdir))
+    check_new_folder(root)
     state = _read_state(config, paths)
-    _write_run(folder.root.resolve(), config, state, paths)
+    digests = {str(path): sha256(path.read_bytes()).hexdigest() for path in paths}
+    write_first_state(root, config, state, Origin(int(state.step), digest(state), digests), status="imported")
     return state
 
 
@@ -111,36 +104,3 @@ def _check_adam(config: Config, adam: Mapping[str, AdamState]) -> None:
             found = ", ".join(f"{name}={their!r} in place of {our!r}" for name, (their, our) in differing.items())
             flags = " ".join(f"--config.{name}={their!r}" for name, (their, _) in differing.items())
             raise UserError(f"Adam with this configuration's settings, got {found}. Use {flags} to continue it.")
-
-
-def _write_run(root: Path, config: Config, state: TrainState, paths: Sequence[Path]) -> None:
-    """Write the folder of a run that starts from `state`: its settings, the files of its weights, and a checkpoint.
-
-    The folder is written under another name and then renamed, so that an interrupted import leaves no incomplete run.
-    `root` does not exist yet, or is an empty folder.
-    """
-    step = int(state.step)
-    manifest = Manifest(
-        status="imported",
-        seed=config.seed,
-        step=step,
-        total_steps=step,
-        config=to_dict(config),
-        config_digest=config_digest(config),
-        imported=Imported(step, {str(path): sha256(path.read_bytes()).hexdigest() for path in paths}, digest(state)),
-    )
-    make_folder(root.parent)
-    run = RunFolder(hidden_sibling(root))
-    try:
-        make_folder(run.checkpoints)
-        with CheckpointManager(run.checkpoints, keep=config.checkpoint.keep) as checkpoints:
-            checkpoints.save(state, {"config": manifest.config_digest})
-            checkpoints.wait()
-        write_manifest(run.manifest, manifest)
-        write_config(run, config)
-        if root.is_dir():
-            root.rmdir()
-        os.rename(run.root, root)
-    except BaseException:
-        shutil.rmtree(run.root, ignore_errors=True)
-        raise

@@ -33,7 +33,7 @@ def record_trace(workdir: Path, *, steps: int) -> dict[str, np.ndarray]:
     - `real` float32 [K, B, H, W, C] in [−1, 1] and `z` float32 [K, B, nz], the inputs of the steps; `step` int64 [K];
     - `loss_d, loss_g, d_real, d_fake_before, d_fake_after, grad_norm_d, grad_norm_g`: float32 [K], NaN if a step has none.
 
-    Raise UserError if the run's images have changed, if it was imported and no longer has its first checkpoint, or if the
+    Raise UserError if the run's images have changed, if it came from elsewhere and no longer has its first checkpoint, or if the
     batches of these steps have different sizes.
     """
     folder = RunFolder(workdir)
@@ -42,14 +42,14 @@ def record_trace(workdir: Path, *, steps: int) -> dict[str, np.ndarray]:
     existing = read_existing(folder)
     check_continuation(existing, config, dataset)
     trainer = Trainer(config, make_mesh(1, batch_sizes={1}))
-    if not existing.imported:
+    if not existing.origin:
         state = trainer.init(config.seed)
-    elif existing.imported.step in existing.steps:
-        state = load_run(workdir).state(existing.imported.step)
+    elif existing.origin.step in existing.steps:
+        state = load_run(workdir).state(existing.origin.step)
     else:
         raise UserError(
-            f"--workdir={workdir}: expected the checkpoint of the imported step {existing.imported.step}, got later ones only."
-            " Import the files into a new folder and trace that run."
+            f"--workdir={workdir}: expected the checkpoint of its first step {existing.origin.step}, got later ones only."
+            " Import or branch into a new folder and trace that run."
         )
     numbers = range(int(state.step) + 1, int(state.step) + 1 + steps)
     plan = BatchPlan(dataset.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)

@@ -11,8 +11,8 @@ from sharingan_jax.run.diff import differing_images
 from sharingan_jax.run.folder import RunFolder, read_config
 from sharingan_jax.run.manifest import (
     DataRecord,
-    Imported,
     Manifest,
+    Origin,
     config_digest,
     describe_data,
     read_data_record,
@@ -42,14 +42,14 @@ class Existing:
     """When the manifest was last written, in nanoseconds; 0 without one."""
 
     @property
-    def imported(self) -> Imported | None:
-        """Where the first weights came from, if they were imported."""
-        return self.manifest.imported if self.manifest else None
+    def origin(self) -> Origin | None:
+        """Where the first state came from, if the run did not start from its seed."""
+        return self.manifest.origin if self.manifest else None
 
     @property
     def first_step(self) -> int:
-        """The run's first step: 1, or the one after the imported state's."""
-        return self.imported.step + 1 if self.imported else 1
+        """The run's first step: 1, or the one after the step of its origin."""
+        return self.origin.step + 1 if self.origin else 1
 
 
 def read_existing(folder: RunFolder) -> Existing:
@@ -98,19 +98,27 @@ def check_continuation(existing: Existing, config: Config, dataset: ImageDataset
     if changed:
         raise UserError(
             f"--workdir={root} holds another run: {'; '.join(changed)}; use the settings it started with, or another --workdir"
+            f"{_branch_hint(existing)}"
         )
     trained_on = existing.manifest.data if existing.manifest else None
     if trained_on is not None and trained_on.digest != dataset.digest:
         found = differing_images(existing.data, describe_data(config, dataset))
         raise UserError(
             f"--workdir={root}: the images have changed since the run started (first: then, second: now): {'; '.join(found)};"
-            " put them back, or use another --workdir"
+            f" put them back, or use another --workdir{_branch_hint(existing)}"
         )
     if total_steps is not None and existing.steps and existing.steps[-1] > total_steps:
         raise UserError(
             f"--workdir={root} is at step {existing.steps[-1]}, past train.steps={total_steps};"
             f" ask for more than {existing.steps[-1]}, or use another --workdir"
         )
+
+
+def _branch_hint(existing: Existing) -> str:
+    """Return how to continue a run with other settings or images, if it has a checkpoint."""
+    return (
+        f"; to continue its state so, add --branch-from {existing.folder.root} and give a new --workdir" if existing.steps else ""
+    )
 
 
 def common_host_threads(several: Sequence[Existing]) -> int:

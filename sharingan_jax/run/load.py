@@ -54,7 +54,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """imported, running, complete, stopped or failed."""
+        """One of `manifest.STATUSES`: imported, branched, running, complete, stopped or failed."""
         return self.manifest.status
 
     @property

@@ -9,9 +9,12 @@ from typing import Any
 
 from sharingan_jax.config.schema import Config, identity
 from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_as, read_json, write_json
 
+STATUSES = ("imported", "branched", "running", "complete", "stopped", "failed")
+"""`imported` and `branched` are runs with a first state from elsewhere that have not started yet."""
 FORMAT = 2
 """The layout of both files. Raise it when a key changes its meaning: runs of another format are then refused."""
 
@@ -87,17 +90,33 @@ class DataRecord:
 
 
 @dataclass(frozen=True)
-class Imported:
-    """Where a run's first weights came from: files and their SHA-256, the step they are of, the digest of the state."""
+class Origin:
+    """Where the first state of a run came from, if it did not start from its seed: its step and digest, and either PyTorch
+    `files` with their SHA-256, or the folder of another `run` and the settings changed since, as `key: then | now`.
+
+    `images_seen` is the number of images that the other run had seen; None for files, which do not say.
+    """
 
     step: int
-    files: dict[str, str]
     digest: str
+    files: dict[str, str]
+    run: str | None = None
+    changes: tuple[str, ...] = ()
+    images_seen: int | None = None
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A run that started from the state of this one after `step`: its folder, and the settings changed there."""
+
+    folder: str
+    step: int
+    changes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """`manifest.json`. `status` is imported, running, complete, stopped or failed; `digest` is None until a start has ended.
+    """`manifest.json`. `status` is one of STATUSES; `digest` is None until a start has ended.
 
     `starts` has one entry for each change of environment or of `sample`, not for each start: one that changes neither adds none.
     """
@@ -110,7 +129,8 @@ class Manifest:
     config_digest: str
     data: DataSummary | None = None
     starts: tuple[Start, ...] = ()
-    imported: Imported | None = None
+    origin: Origin | None = None
+    branches: tuple[Branch, ...] = ()
     digest: str | None = None
     images_seen: int = 0
     wall_seconds: float = 0.0
@@ -125,6 +145,13 @@ class Manifest:
         """Return the number of devices of the first start with `seeds` stacked runs; 0 if there was none."""
         stacked = (start.environment for start in self.starts if start.environment.stacked_seeds == seeds)
         return next((environment.stacked_devices for environment in stacked), 0)
+
+    def images_seen_after(self, step: int, plan: BatchPlan) -> int:
+        """Return how many images the first `step` steps have seen, those of the run it came from included."""
+        before = self.origin.images_seen if self.origin else None
+        if self.origin is None or before is None:
+            return plan.images_seen(step)
+        return before + plan.images_seen(step) - plan.images_seen(self.origin.step)
 
     def with_start(self, start: Start) -> "Manifest":
         """Return the manifest with another start. Environments of steps that are about to be repeated are dropped."""

@@ -35,7 +35,7 @@ def contradictions(existing: Existing, manifest: Manifest, config: Config, datas
     for step in existing.steps:
         identity = run.identity(step)
         run.state(step)
-        own = {name: identity.get(name, "–") for name in expected if not existing.imported or name in identity}
+        own = {name: identity.get(name, "–") for name in expected if not existing.origin or name in identity}
         found += [f"checkpoints/{step}: {line}" for line in differing_values(own, {name: expected[name] for name in own})]
         if step == manifest.step and manifest.digest not in (None, identity["digest"]):
             found.append(f"{folder.manifest.name}: digest: {manifest.digest} | {identity['digest']}")
@@ -55,7 +55,7 @@ def _of_manifest(existing: Existing, manifest: Manifest, config: Config, dataset
         "format": manifest.format,
     }
     if manifest.status in ENDED:
-        expected["images_seen"] = plan.images_seen(manifest.step)
+        expected["images_seen"] = manifest.images_seen_after(manifest.step, plan)
         expected["status"] = "complete" if manifest.step == total else "stopped"
     yield from differing_values({key: value for key, value in asdict(manifest).items() if key in expected}, expected)
     if manifest.status not in (*ENDED, "running", "failed"):

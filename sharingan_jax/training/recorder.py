@@ -84,7 +84,8 @@ class OpenRun:
             config_digest=config_digest(setup.config),
             data=data.summary,
             starts=before.starts if before else (),
-            imported=before.imported if before else None,
+            origin=before.origin if before else None,
+            branches=before.branches if before else (),
             wall_seconds=before.wall_seconds if before else 0.0,
         )
         if step < setup.schedule.total_steps:  # Else this start makes no step, and its environment decided nothing.
@@ -119,7 +120,7 @@ class OpenRun:
             status="complete" if self.is_complete else "stopped",
             step=self.step,
             digest=digest(self.state),
-            images_seen=setup.plan.images_seen(self.step),
+            images_seen=self.manifest.images_seen_after(self.step, setup.plan),
             wall_seconds=round(self.manifest.wall_seconds + seconds, 1),
         )
 

@@ -134,7 +134,7 @@ def _remove_abandoned_scratch() -> None:
 def _choose_span(existing: Existing, *, start: int | None, end: int | None) -> Span:
     """Return the span asked for, or the longest there is. Raises UserError if its ends are not checkpoints of the run."""
     first, steps = existing.first_step - 1, existing.steps
-    starts = sorted({*([] if existing.imported and first not in steps else [first]), *steps})
+    starts = sorted({*([] if existing.origin and first not in steps else [first]), *steps})
     if not steps or not starts or steps == (first,):
         raise UserError(
             f"--workdir={existing.folder.root}: has no checkpoint after its first step, so there is nothing to verify"
@@ -173,7 +173,7 @@ def _repeat(
     make_folder(again.checkpoints)
     write_config(again, quiet)
     write_manifest(again.manifest, replace(manifest, starts=(), digest=None, wall_seconds=0.0))
-    if span.start or existing.imported:
+    if span.start or existing.origin:
         shutil.copytree(folder.checkpoints / str(span.start), again.checkpoints / str(span.start))
         write_metrics(again, [record for record in records if record["step"] <= span.start])
     setup = setup_run(quiet, dataset, read_existing(again))
@@ -191,13 +191,14 @@ def _repeat(
 
     now = read_manifest(again.manifest)
     digests = (manifest.digest or "", now.digest or "")
+    earlier = [f"steps {existing.first_step} to {span.start}"] if span.start >= existing.first_step else []
     grids, compared_grids, not_compared = compare_grids(manifest, folder, again, steps=range(span.start + 1, span.end + 1))
     return Verdict(
         span=span,
         digest=digests[1],
         compared=compared,
         compared_grids=compared_grids,
-        not_compared=(NOT_DERIVED, *not_compared),
+        not_compared=(NOT_DERIVED, *not_compared, *earlier),
         metrics=first_difference(recorded, read_metrics(again)),
         tensors=next(((step, names) for step, names in sorted(differences.items()) if names), None),
         digests=digests if manifest.step == span.end and digests[0] not in ("", digests[1]) else None,

@@ -41,7 +41,7 @@ def test_verify_repeats_a_whole_run_or_a_part_and_writes_nothing(run: Path, caps
     expected = f"bitwise identical: the metrics of steps 1 to 12, the tensors after 4, 8, 12; digest {digest}\n"
     out = capsys.readouterr().out
     assert expected in out
-    assert "the same pixels: 3 sample grids\n" in out
+    assert "sample grids with the same pixels: 3\n" in out
     assert "not compared: times, recorded environments, damaged/, events/, losses.png, real_vs_fake.png and training.gif\n" in out
     assert main.main(["verify", "--workdir", str(run), "--from", "4", "--to", "8"]) == 0
     assert "bitwise identical: the metrics of steps 5 to 8, the tensors after 8; digest " in capsys.readouterr().out
@@ -122,7 +122,7 @@ def test_verify_compares_a_checkpoint_at_any_step_and_a_run_with_other_sample_se
     assert main.main(["verify", "--workdir", str(run)]) == 0
     out = capsys.readouterr().out
     assert "the tensors after 4, 8, 12, 15, 18; digest" in out
-    assert "the same pixels: 2 sample grids\n" in out
+    assert "sample grids with the same pixels: 2\n" in out
     assert "; the grids of steps 4, 8, 12, drawn with other settings of sample\n" in out
 
 

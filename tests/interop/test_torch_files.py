@@ -13,8 +13,8 @@ from conftest import ROOT
 
 import main
 from pytorch_reference.replay import NZ, PRE_ACTIVATION, batch, make_oracle, relative_differences, small_config
-from sharingan_jax.interop import torch_import
 from sharingan_jax.interop.tensor_table import disc_table, gen_table
+from sharingan_jax.run import first_state
 from sharingan_jax.run.sampling import draw_run_latents
 
 SMALL = [
@@ -127,7 +127,7 @@ def test_an_imported_run_continues_and_records_the_files_it_came_from(
     for steps in (1, 2):
         assert _train(tmp_path / "run", f"--config.train.steps={steps}") == 0
         manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-        assert list(manifest["imported"]["files"]) == [str(exported)]
+        assert list(manifest["origin"]["files"]) == [str(exported)]
     assert main.main(["verify", "--workdir", str(tmp_path / "run")]) == 0
     assert main.main(["--config", str(tmp_path / "run" / "manifest.json"), "--workdir", str(tmp_path / "again")]) == 2
     assert f"this run started from the weights in {exported}. Import them again" in capsys.readouterr().err
@@ -333,7 +333,7 @@ def test_an_interrupted_import_leaves_no_run(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(torch_import, "write_config", _out_of_disk)
+        patch.setattr(first_state, "write_config", _out_of_disk)
         assert _import(tmp_path / "run", files=[exported]) == 2
     assert not (tmp_path / "run").exists()
     assert _import(tmp_path / "run", files=[exported]) == 0

@@ -19,7 +19,7 @@ from sharingan_jax.gan.metrics import METRIC_NAMES
 from sharingan_jax.run.continuation import check_continuation, check_unchanged, read_existing
 from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.lock import lock_folder
-from sharingan_jax.run.manifest import DataSummary, Imported, Manifest, Start, read_data_record, read_manifest, write_manifest
+from sharingan_jax.run.manifest import DataSummary, Manifest, Origin, Start, read_data_record, read_manifest, write_manifest
 from sharingan_jax.run.metrics import MetricsFile, read_metrics
 
 RECORD = {"step": 1, "epoch": 1, "time": 0.5, **dict.fromkeys(METRIC_NAMES, 0.5)}
@@ -27,7 +27,7 @@ DEEP = "[" * 100_000
 SAMPLE = {"every": 4, "num": 9, "columns": 3}
 MANIFEST = Manifest(
     status="complete", seed=0, step=4, total_steps=4, config={}, config_digest="cc", data=DataSummary("folder", 3, "aa", 0),
-    starts=(Start(0, ENVIRONMENT, SAMPLE),), imported=Imported(0, {"G.pth": "ab"}, "cd"), digest="dd",
+    starts=(Start(0, ENVIRONMENT, SAMPLE),), origin=Origin(0, "cd", {"G.pth": "ab"}), digest="dd",
     images_seen=12, wall_seconds=1.5,
 )  # fmt: skip
 
@@ -49,9 +49,9 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
         ("starts[0].environment.device", 5),
         ("starts[0].environment.device.count", "x"),
         ("starts[0].environment.versions.jax", 5),
-        ("imported", "x"),
-        ("imported.step", "x"),
-        ("imported.files.G.pth", 5),
+        ("origin", "x"),
+        ("origin.step", "x"),
+        ("origin.files.G.pth", 5),
         ("digest", 5),
         ("step", "x"),
         ("step", True),
