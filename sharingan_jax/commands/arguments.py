@@ -32,9 +32,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}. See {self.prog} --help")
 
-    def add_path(self, flag: str, *, to: argparse._ActionsContainer | None = None, **options: Any) -> None:
-        """Add a flag that takes a file or a folder, `to` a group. An empty text is refused; `~` is the home folder."""
-        (to or self).add_argument(flag, type=lambda text: _path(flag, text), **options)
+    def add_path(
+        self, flag: str, *, to: argparse._ActionsContainer | None = None, kind: type[Path | str] = Path, **options: Any
+    ) -> None:
+        """Add a flag that takes a file or a folder, `to` a group. An empty text is refused; `~` is the home folder.
+
+        With `kind=str` a slash at the end is kept.
+        """
+        (to or self).add_argument(flag, type=lambda text: kind(_path(flag, text)), **options)
 
     def parse(
         self, arguments: list[str], *, settings_from: str | None = None
@@ -65,10 +70,10 @@ class Parser(argparse.ArgumentParser):
         return flags, overrides
 
 
-def _path(flag: str, text: str) -> Path:
+def _path(flag: str, text: str) -> str:
     if not text.strip():
         raise UserError(f"{flag}={text}: expected the name of a file or folder, got an empty text.")
-    return Path(os.path.expanduser(text))
+    return os.path.expanduser(text)
 
 
 def add_process_flags(parser: Parser) -> None:

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Draw images from a trained run. The name in --out decides the format: a grid
-(.png), one file per image (a folder), float32 [N, H, W, C] in [-1, 1] (.npy),
-or a walk from latent to latent (.gif).
+(.png, .jpg), one file per image (a folder, or any name that ends in /), float32
+[N, H, W, C] in [-1, 1] (.npy), or a walk from latent to latent (.gif).
 
   {prog} sample --workdir RUN --out grid.png
   {prog} sample --workdir RUN --num 500 --out images.npy
@@ -34,12 +34,14 @@ def make_parser() -> Parser:
     source = parser.add_mutually_exclusive_group(required=True)
     parser.add_path("--workdir", to=source, metavar="DIR", help="the run's folder")
     parser.add_path("--model", to=source, metavar="FILE", help="or a file from `export --format stablehlo`")
-    parser.add_path("--out", required=True, metavar="PATH", help="grid.png, walk.gif, images.npy, or a folder")
+    kinds = "grid.png, grid.jpg, walk.gif, images.npy, or a folder/"
+    parser.add_path("--out", kind=str, required=True, metavar="PATH", help=kinds)
     parser.add_argument("--step", type=int, metavar="N", help="the checkpoint to use; default: the last")
     parser.add_argument("--num", type=int, metavar="N", help="images, or latents to walk between; default: 25, walks 6")
     parser.add_argument("--seed", type=int, metavar="S", help="seed of the latents; default: 0")
-    parser.add_path("--latents", metavar="Z.npy", help="use the latents [N, nz] in this file")
+    parser.add_path("--latents", metavar="FILE", help="use the latents [N, nz] in this .npy, .npz or .pt file")
     parser.add_argument("--columns", type=int, metavar="N", help="images in a row of grid.png; default: as the run's grids")
+    parser.add_argument("--overwrite", action="store_true", help="replace the numbered images in a folder")
     parser.add_argument("--interpolate", action="store_true", help="walk from latent to latent in any format")
     parser.add_argument("--statistics", choices=("batch", "running"), help="of batch norm; default: batch")
     return parser
@@ -58,8 +60,8 @@ def run(arguments: list[str]) -> int:
     from sharingan_jax.run.sampling import GROUP  # This imports JAX, so it comes after `sample` has found it a cache.
 
     if drawn.groups > 1 and flags.statistics != "running":
-        print(f"{len(drawn.images)} images, drawn in groups of at most {GROUP}: each group has batch statistics of its own")
-    print(f"{len(drawn.images)} images of {drawn.origin} in {drawn.path}")
+        print(f"{drawn.count} images, drawn in groups of at most {GROUP}: each group has batch statistics of its own")
+    print(f"{drawn.count} images of {drawn.origin} in {drawn.path}")
     return 0
 
 

@@ -74,7 +74,7 @@ def _settings_help() -> str:
 def run(arguments: list[str]) -> int:
     """Train; return the exit code."""
     flags, overrides = make_parser().parse(arguments)
-    flags.config = find_config(flags.config or _default_config(flags.branch_from))
+    flags.config = find_config(_default_config(flags.branch_from) if flags.config is None else flags.config)
     config = load_config(flags.config, overrides)
 
     from sharingan_jax.training.seeds import prepare, train_seeds  # Imports numpy: --help and mistakes do not wait for it.

@@ -1,6 +1,7 @@
 """The sampler as one file: StableHLO with the weights inside, which JAX runs without this package's networks."""
 
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,8 @@ from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import sample_images
 from sharingan_jax.run.sampling import Sampler
 
+MARK = b" sha256 of all bytes before: "
+"""Ends a file, with the digest behind it. `jax.export` reads such a file too: it ignores what follows its own bytes."""
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
@@ -31,19 +34,27 @@ def export_sampler(config: Config, state: TrainState, *, statistics: Literal["ba
             return sample_images(gan, gen, z, statistics=statistics)
 
     z = jax.ShapeDtypeStruct(export.symbolic_shape(f"b, {gan.nz}"), np.float32)
-    return bytes(export.export(jax.jit(sample), platforms=PLATFORMS)(z).serialize())
+    content = bytes(export.export(jax.jit(sample), platforms=PLATFORMS)(z).serialize())
+    return content + MARK + sha256(content).digest()
 
 
 def load_sampler(path: Path) -> Sampler:
     """Load a sampler from a file written by `export_sampler`. Raise UserError if the file is something else."""
     hint = "Write one with `export --format stablehlo`."
     try:
-        exported = export.deserialize(bytearray(path.read_bytes()))
-    except FileNotFoundError:
+        content, mark, digest = path.read_bytes().rpartition(MARK)
+        if not mark or sha256(content).digest() != digest:
+            expected = "expected a file written by `export --format stablehlo`, got another one, or one that was damaged since"
+            raise UserError(f"--model={path}: {expected}. {hint}")
+        exported = export.deserialize(bytearray(content))
+    except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"--model={path}: no such file. {hint}") from None
+    except UserError:
+        raise
     except Exception as error:  # On other bytes the deserialiser raises whatever its parser raises.
         expected = "expected a file written by `export --format stablehlo`, got one that does not parse"
         raise UserError(f"--model={path}: {expected} ({type(error).__name__}). {hint}") from None
     if len(exported.in_avals) != 1 or exported.in_avals[0].ndim != 2:
         raise UserError(f"--model={path}: expected a function of latents [b, nz], got one of {exported.in_avals}. {hint}")
-    return Sampler(path.name, nz=int(exported.in_avals[0].shape[1]), generate=jax.jit(exported.call))
+    nz, image_shape = int(exported.in_avals[0].shape[1]), tuple(map(int, exported.out_avals[0].shape[1:]))
+    return Sampler(path.name, nz=nz, generate=jax.jit(exported.call), image_shape=image_shape)

@@ -78,6 +78,14 @@ def save_png(path: Path, image_u8: np.ndarray) -> None:
     write_atomically(path, lambda file: as_image(image_u8).save(file, "PNG"))
 
 
+def save_image(path: Path, image_u8: np.ndarray) -> None:
+    """Write uint8 [H, W, 3] or [H, W, 1] as a PNG, or as a JPEG of quality 95 if the name says so."""
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        write_atomically(path, lambda file: as_image(image_u8).save(file, "JPEG", quality=95, subsampling=0))
+    else:
+        save_png(path, image_u8)
+
+
 def read_png(path: Path) -> np.ndarray:
     """Return the image in a PNG file, uint8 [H, W, 3]. Raise UserError, naming the file, if it cannot be read."""
     try:

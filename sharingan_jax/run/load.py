@@ -102,7 +102,8 @@ class Run:
         """Return the generator of a checkpoint (default: the last). Raises UserError as `state` does."""
         state, config, mesh = self.state(step), self.config, make_mesh(1, batch_sizes={1})
         sample = jit_sample(self.gan, statistics=statistics, precision=config.train.precision, mesh=mesh)
-        return Sampler(f"step {int(state.step)}", config.model.nz, lambda z: sample(state.gen, z), config.sample.columns)
+        shape = (config.data.size, config.data.size, config.data.channels)
+        return Sampler(f"step {int(state.step)}", config.model.nz, lambda z: sample(state.gen, z), shape, config.sample.columns)
 
     def generator(self, step: int | None = None, *, statistics: Statistics = "batch") -> Callable[[Any], np.ndarray]:
         """Return the generator of a checkpoint as a function: float32 [N, nz] -> float32 [N, H, W, C] in [−1, 1].

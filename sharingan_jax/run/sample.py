@@ -1,31 +1,36 @@
 """Draw images from a trained run and write them: a grid, a folder, an array or a walk between latents."""
 
 import os
+import shutil
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
+
+import numpy as np
 
 from sharingan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sharingan_jax.run.sampling import Sampler
 
-FORMATS = (".png", ".npy", ".gif", "")
+GRIDS = (".png", ".jpg", ".jpeg")
+FORMATS = (*GRIDS, ".npy", ".gif", "")
 WALK_FRAMES = 12  # Images from one latent to the next: one second of GIF.
+MOST_FRAMES = 2400  # of a walk's GIF, which is made in memory: 200 latents
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Images float32 [N, H, W, C] in [−1, 1] that were written to `path`, drawn by the generator `origin` from latents [N, nz].
+    """`count` images that were written to `path`, drawn by the generator `origin` from latents float32 [count, nz].
 
     With batch statistics each of the `groups` has statistics of its own.
     """
 
     path: Path
-    images: "np.ndarray"
-    latents: "np.ndarray"
+    count: int
+    latents: np.ndarray
     origin: str
     groups: int
 
@@ -41,26 +46,32 @@ def sample(
     interpolate: bool = False,
     step: int | None = None,
     statistics: Literal["batch", "running"] = "batch",
+    overwrite: bool = False,
 ) -> Samples:
     """Draw images from a run's folder, or from a loaded sampler, and write them to `out`. The run does not change.
 
-    The name of `out` decides the format: a grid (.png), one file per image (a folder), float32 [N, H, W, C] in [−1, 1] (.npy)
-    or a walk from latent to latent (.gif); with `interpolate` every format is such a walk. Draw `num` images (default 25), or
-    walk between `num` latents (default 6), of `seed` (default 0), or take the latents [N, nz] of the file `latents`. `columns`
-    are the images in a row of a grid (default: those of the run's grids). `step` chooses a checkpoint, by default the last. Raise
-    UserError, before anything is drawn, if these contradict each other.
+    The name of `out` decides the format: a grid (.png, .jpg), one file per image (a folder, or a name ending in /), float32
+    [N, H, W, C] in [−1, 1] (.npy) or a walk from latent to latent (.gif); with `interpolate` every format is such a walk. Arrays
+    and folders are written as the images are drawn. Draw `num` images (default 25), or walk between `num` latents (default 6),
+    of `seed` (default 0), or take the latents [N, nz] of the file `latents`. `columns` are the images in a row of a grid, by
+    default those of the run's grids. `step` chooses a checkpoint, by default the last. With `overwrite` the numbered images in
+    a folder are replaced. Raise UserError, before anything is drawn, if these contradict each other, if a folder holds files
+    already, or if the result would not fit.
     """
+    is_folder = str(out).endswith(("/", os.sep))
     out = Path(os.path.expanduser(out))
-    ending = out.suffix.lower()
+    ending = "" if is_folder or out.is_dir() else out.suffix.lower()
     if ending not in FORMATS:
-        raise UserError(f"--out={out}: expected .png, .npy, .gif or a folder's name, got {out.suffix}")
+        raise UserError(f"--out={out}: expected .png, .jpg, .npy, .gif or a folder's name with / at its end.")
+    if ending == "" and out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise UserError(f"--out={out}: holds files already. Give a new folder, or --overwrite to replace its numbered images.")
     walks = interpolate or ending == ".gif"
     for name, value in (("num", num), ("seed", seed)):
         if latents is not None and value is not None:
             raise UserError(f"--{name} with --latents: expected only one of them. Remove --{name} to use the file's latents.")
     if columns is not None and columns < 1:
         raise UserError(f"--columns={columns}: expected at least 1")
-    if columns is not None and ending != ".png":
+    if columns is not None and ending not in GRIDS:
         raise UserError(f"--columns={columns}: expected --out=grid.png, got --out={out}. Leave out --columns.")
     count = num if num is not None else (6 if walks else 25)
     if count < 1 + walks:
@@ -69,31 +80,91 @@ def sample(
     from sharingan_jax.devices.compile_cache import keep_compiled
 
     keep_compiled()
-    import numpy as np
 
-    from sharingan_jax.files import write_atomically
-    from sharingan_jax.reporting.grids import make_grid, save_png, save_walk_gif, to_u8
+    from sharingan_jax.reporting.grids import make_grid, save_image, save_walk_gif, to_u8
     from sharingan_jax.run.load import load_run
     from sharingan_jax.run.sampling import GROUP, Sampler, draw_run_latents, read_latents, walk
 
     sampler = run if isinstance(run, Sampler) else load_run(run).sampler(step, statistics=statistics)
     if latents is not None:
-        z = read_latents(Path(os.path.expanduser(latents)), nz=sampler.nz)
-    else:
-        z = draw_run_latents(seed or 0, count=count, nz=sampler.nz)
+        given = read_latents(Path(os.path.expanduser(latents)), nz=sampler.nz)
+        count = len(given)
+    if walks and count < 2:
+        raise UserError(f"--latents={latents}: expected at least 2 latents, since a walk needs two ends, got 1")
+    _check_size(out, ending, count=count * (WALK_FRAMES if walks else 1), image_shape=sampler.image_shape)
+    z = draw_run_latents(seed or 0, count=count, nz=sampler.nz) if latents is None else given
     if walks:
-        if len(z) < 2:
-            raise UserError(f"--latents={latents}: expected at least 2 latents, since a walk needs two ends, got 1")
         z = walk(z, frames=WALK_FRAMES)
-    images = sampler.draw(z)
+    groups = _show_progress(sampler.draw_groups(z), count=len(z))
     match ending:
         case ".npy":
-            write_atomically(out, lambda file: np.save(file, images))
-        case ".png":
-            save_png(out, make_grid(images, columns=columns or (WALK_FRAMES if walks else sampler.columns)))
-        case ".gif":
-            save_walk_gif(out, to_u8(images))
+            _save_array(out, groups, shape=(len(z), *sampler.image_shape))
         case "":
-            for i, image in enumerate(to_u8(images)):
-                save_png(out / f"{i:05d}.png", image)
-    return Samples(out, images, z, sampler.origin, groups=-(-len(z) // GROUP))
+            _save_folder(out, groups, count=len(z))
+        case ".gif":
+            save_walk_gif(out, to_u8(np.concatenate(list(groups))))
+        case _:
+            images = np.concatenate(list(groups))
+            save_image(out, make_grid(images, columns=columns or (WALK_FRAMES if walks else sampler.columns)))
+    return Samples(out, len(z), z, sampler.origin, groups=-(-len(z) // GROUP))
+
+
+def _check_size(out: Path, ending: str, *, count: int, image_shape: tuple[int, ...]) -> None:
+    """Raise UserError, with an estimate, if what is asked for cannot be written or opened again."""
+    from PIL import Image
+
+    height, width, channels = image_shape
+    pixels, most = count * height * width, Image.MAX_IMAGE_PIXELS
+    if ending in GRIDS and most is not None and pixels > most:
+        limit = f"the grid would have {pixels:,} pixels, and Pillow opens at most {most:,}"
+        raise UserError(f"--num: {limit}. Draw at most {most // (height * width)}, or write a folder or .npy.")
+    if ending == ".gif" and count > MOST_FRAMES:
+        latents = f"Walk between at most {MOST_FRAMES // WALK_FRAMES} latents, or write a folder with --interpolate."
+        raise UserError(f"--num: the GIF would have {count} frames, expected at most {MOST_FRAMES}. {latents}")
+    parent = next(folder for folder in (out.absolute().parent, *out.absolute().parents) if folder.exists())
+    size, free = 4 * pixels * channels, shutil.disk_usage(parent).free
+    if ending == ".npy" and size > free:
+        room = f"the array would take {size / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB left"
+        raise UserError(f"--out={out}: {room}. Draw fewer images, or write a folder.")
+
+
+def _show_progress(groups: Iterator[np.ndarray], *, count: int) -> Iterator[np.ndarray]:
+    """Yield the groups, with a bar on a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(total=count, unit="image", file=sys.stderr, disable=None if sys.stderr.isatty() else True, leave=False) as bar:
+        for images in groups:
+            yield images
+            bar.update(len(images))
+
+
+def _save_array(path: Path, groups: Iterator[np.ndarray], *, shape: tuple[int, ...]) -> None:
+    """Write float32 images as one .npy file, as `numpy.save` would, one group after another."""
+    from sharingan_jax.files import write_atomically
+
+    def write(file: IO[bytes]) -> None:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for images in groups:
+            file.write(images.astype("<f4").tobytes())
+
+    write_atomically(path, write)
+
+
+def _save_folder(folder: Path, groups: Iterator[np.ndarray], *, count: int) -> None:
+    """Write one PNG per image into a hidden folder, and then put them in place of the numbered images in `folder`."""
+    from sharingan_jax.files import hidden_sibling, make_folder
+    from sharingan_jax.reporting.grids import save_image, to_u8
+
+    folder = folder.absolute()
+    hidden, digits = hidden_sibling(folder), max(5, len(str(count - 1)))
+    try:
+        for i, image in enumerate(image for images in groups for image in to_u8(images)):
+            save_image(hidden / f"{i:0{digits}d}.png", image)
+        make_folder(folder)
+        for path in folder.glob("*.png"):
+            if path.stem.isdecimal():
+                path.unlink()
+        for path in hidden.iterdir():
+            path.rename(folder / path.name)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)

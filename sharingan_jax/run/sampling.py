@@ -1,15 +1,19 @@
 """Latents for a trained generator, and images drawn from them."""
 
-from collections.abc import Callable
+import math
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from sharingan_jax.errors import UserError
+from sharingan_jax.errors import UserError, reason_of
 from sharingan_jax.rng import fixed_latents, seed_key
 
+MOST_BYTES = 2**31  # of a file of latents
 GROUP = 500  # Images drawn at once: at 64 pixels about a gigabyte of activations.
 
 
@@ -17,18 +21,23 @@ GROUP = 500  # Images drawn at once: at 64 pixels about a gigabyte of activation
 class Sampler:
     """A trained generator; `origin` says which one it is. `generate` takes float32 [B, nz] to [B, H, W, C] in [−1, 1].
 
-    `columns` is the number of images in a row of a grid: the run's sample.columns, if the run is known.
+    `image_shape` is (H, W, C). `columns` is the number of images in a row of a grid: the run's sample.columns, if it is known.
     """
 
     origin: str
     nz: int
     generate: Callable[[np.ndarray], Any]
+    image_shape: tuple[int, ...]
     columns: int = 5
 
     def draw(self, z: np.ndarray, *, group: int = GROUP) -> np.ndarray:
-        """Return images float32 [N, H, W, C] in [−1, 1] for latents [N, nz], in groups of nearly equal size, at most `group`."""
-        parts = np.array_split(z, -(-len(z) // group))
-        return np.concatenate([np.asarray(self.generate(part)) for part in parts])
+        """Return images float32 [N, H, W, C] in [−1, 1] for latents [N, nz], drawn in groups of at most `group`."""
+        return np.concatenate(list(self.draw_groups(z, group=group)))
+
+    def draw_groups(self, z: np.ndarray, *, group: int = GROUP) -> Iterator[np.ndarray]:
+        """Yield the images of latents [N, nz], float32 [B, H, W, C] in [−1, 1], in about equal groups of at most `group`."""
+        for part in np.array_split(z, -(-len(z) // group)):
+            yield np.asarray(self.generate(part))
 
 
 def draw_run_latents(seed: int, *, count: int, nz: int) -> np.ndarray:
@@ -44,19 +53,71 @@ def draw_run_latents(seed: int, *, count: int, nz: int) -> np.ndarray:
 
 
 def read_latents(path: Path, *, nz: int) -> np.ndarray:
-    """Return latents [N, nz] from a .npy file, as float32. Raises UserError naming the file if it holds anything else."""
+    """Return latents [N, nz] as float32 from a .npy, .npz or .pt file that holds one array [N, nz] or [N, nz, 1, 1].
+
+    Raises UserError naming the file if it holds anything else, and before anything is allocated if it claims more than it holds.
+    """
     try:
-        z: Any = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"--latents={path}: not a readable .npy array: {error}") from None
+        z = _READERS[path.suffix.lower()](path)
+    except KeyError:
+        raise UserError(f"--latents={path}: expected a name ending in {', '.join(_READERS)}") from None
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"--latents={path}: not readable as an array: {reason_of(error)}") from None
+    found = f"{z.dtype} {list(z.shape)}" if isinstance(z, np.ndarray) else type(z).__name__
+    if isinstance(z, np.ndarray) and z.shape[2:] == (1, 1):
+        z = z[:, :, 0, 0]  # PyTorch's form of latents.
     if not isinstance(z, np.ndarray) or z.ndim != 2 or z.shape[1] != nz or not len(z) or z.dtype.kind not in "fiu":
-        found = f"{z.dtype} {list(z.shape)}" if isinstance(z, np.ndarray) else type(z).__name__
-        raise UserError(f"--latents={path}: expected numbers of shape [N, {nz}], got {found}")
+        raise UserError(f"--latents={path}: expected numbers of shape [N, {nz}] or [N, {nz}, 1, 1], got {found}")
     with np.errstate(over="ignore"):
         z = z.astype(np.float32)
     if not np.isfinite(z).all():
         raise UserError(f"--latents={path}: not all of its numbers are finite, or fit a float32")
     return z
+
+
+def _read_npy(path: Path) -> Any:
+    with path.open("rb") as file:
+        return _read_array(file, size=path.stat().st_size)
+
+
+def _read_npz(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        if len(archive.infolist()) != 1:
+            raise ValueError(f"expected one array, got {len(archive.infolist())}")
+        (member,) = archive.infolist()
+        with archive.open(member) as file:
+            return _read_array(file, size=member.file_size)
+
+
+def _read_array(file: IO[bytes], *, size: int) -> Any:
+    """Read the .npy format from a file of `size` bytes, after its header is checked against that size."""
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in read_header:
+        raise ValueError(f"its format has the version {version}, expected (1, 0) or (2, 0)")
+    shape, is_transposed, dtype = read_header[version](file)
+    claimed = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, expected numbers")
+    if not 0 <= claimed <= min(size, MOST_BYTES):
+        raise ValueError(f"it claims {claimed:,} bytes of {dtype}, and holds {size:,}; at most {MOST_BYTES:,} are read")
+    array = np.frombuffer(file.read(claimed), dtype)
+    return array.reshape(shape[::-1]).T if is_transposed else array.reshape(shape)
+
+
+def _read_pt(path: Path) -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise ValueError("this format needs torch, which is not installed; use .npy") from None
+    try:
+        z = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # Pickle, zip and torch raise many kinds of error on other files.
+        raise ValueError(f"torch.load(weights_only=True) refuses it ({type(error).__name__})") from None
+    return z.float().numpy() if isinstance(z, torch.Tensor) else z
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {".npy": _read_npy, ".npz": _read_npz, ".pt": _read_pt, ".pth": _read_pt}
 
 
 def walk(z: np.ndarray, *, frames: int) -> np.ndarray:

@@ -11,7 +11,9 @@ from conftest import ROOT
 import main
 from pytorch_reference.replay import NZ, make_oracle, small_config
 from sharingan_jax.data.emblems.draw import draw_emblems
+from sharingan_jax.errors import UserError
 from sharingan_jax.gan.metrics import METRIC_NAMES
+from sharingan_jax.interop.stablehlo import load_sampler
 
 WIDTHS = [
     "--config.model.gen.width=2",
@@ -131,6 +133,15 @@ def test_the_exported_sampler_draws_the_runs_images_for_any_number_of_latents(ru
             images = [np.load(file) for file in files]
             assert images[0].shape == (int(num), 64, 64, 3)
             np.testing.assert_allclose(*images, atol=1e-5)
+    content = bytearray(model.read_bytes())
+    for place in (100, len(content) // 2, len(content) - 40, len(content) - 1):
+        content[place] ^= 1
+        model.write_bytes(content)
+        with pytest.raises(UserError, match="one that was damaged since"):
+            load_sampler(model)
+        content[place] ^= 1
+    model.write_bytes(content)
+    assert load_sampler(model).image_shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +153,7 @@ def test_the_exported_sampler_draws_the_runs_images_for_any_number_of_latents(ru
         ),
         (
             ["sample", "--model", "torn.stablehlo", "--out", "x.png"],
-            "torn.stablehlo: expected a file written by `export --format stablehlo`, got one that does not parse",
+            "torn.stablehlo: expected a file written by `export --format stablehlo`, got another one, or one",
         ),
         (["sample", "--model", "x", "--step", "3", "--out", "x.png"], "--step: goes with --workdir"),
         (["sample", "--out", "x.png"], "one of the arguments --workdir --model is required"),

@@ -1,0 +1,137 @@
+"""Images are written as they are drawn, in every format, and what would not fit is refused before anything is drawn."""
+
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sharingan_jax.errors import UserError
+from sharingan_jax.run import sample as module
+from sharingan_jax.run.sample import sample
+from sharingan_jax.run.sampling import Sampler, draw_run_latents, read_latents
+
+NZ = 4
+
+
+def _generate(z: np.ndarray) -> np.ndarray:
+    """Return images [B, 8, 8, 3] that show their latents."""
+    return np.tanh(np.resize(z[:, :, None, None], (len(z), 8, 8, 3))).astype(np.float32)
+
+
+SAMPLER = Sampler("a test", NZ, _generate, (8, 8, 3))
+
+
+def test_an_array_is_written_in_groups_as_numpy_would_write_it_whole(tmp_path: Path) -> None:
+    drawn = sample(SAMPLER, tmp_path / "a.npy", num=1201, seed=3)
+    assert (drawn.count, drawn.groups) == (1201, 3)
+    np.save(tmp_path / "b.npy", SAMPLER.draw(draw_run_latents(3, count=1201, nz=NZ)))
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+def test_a_folder_is_written_whole_or_not_at_all_and_never_mixed(tmp_path: Path) -> None:
+    folder = tmp_path / "samples.v2"
+    sample(SAMPLER, f"{folder}/", num=5)
+    assert sorted(path.name for path in folder.iterdir()) == [f"{i:05d}.png" for i in range(5)]
+    first = (folder / "00000.png").read_bytes()
+    with pytest.raises(UserError, match=r"samples\.v2: holds files already\. Give a new folder, or --overwrite to replace"):
+        sample(SAMPLER, folder, num=3, seed=1)
+    (folder / "notes.txt").write_text("mine")
+    sample(SAMPLER, folder, num=3, seed=1, overwrite=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["00000.png", "00001.png", "00002.png", "notes.txt"]
+    assert (folder / "00000.png").read_bytes() != first
+
+    def fail(_: np.ndarray) -> np.ndarray:
+        raise OSError("the device is gone")
+
+    with pytest.raises(OSError, match="the device is gone"):
+        sample(Sampler("a test", NZ, fail, (8, 8, 3)), tmp_path / "new", num=3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["samples.v2"]
+
+
+def test_a_grid_can_be_a_jpeg(tmp_path: Path) -> None:
+    for name in ("grid.JPG", "grid.jpeg", "grid.png"):
+        sample(SAMPLER, tmp_path / name, num=6, columns=3)
+    with Image.open(tmp_path / "grid.JPG") as image:
+        assert (image.format, image.size) == ("JPEG", (3 * 10 + 2, 2 * 10 + 2))
+
+
+@pytest.mark.parametrize(
+    ("out", "num", "message"),
+    [
+        (
+            "grid.png",
+            2_000_000,
+            "the grid would have 128,000,000 pixels, and Pillow opens at most 89,478,485. Draw at most 1398101,",
+        ),
+        ("walk.gif", 1000, "the GIF would have 12000 frames, expected at most 2400. Walk between at most 200 latents"),
+        ("a.npy", 10**12, "the array would take 768000.0 GB, and the disk has "),
+        ("samples.v2", 3, "expected .png, .jpg, .npy, .gif or a folder's name with / at its end"),
+    ],
+)
+def test_what_would_not_fit_is_refused_before_anything_is_drawn(out: str, num: int, message: str, tmp_path: Path) -> None:
+    sampler = Sampler("a test", NZ, lambda z: pytest.fail("it was drawn"), (8, 8, 3))
+    with pytest.raises(UserError) as refusal:
+        sample(sampler, tmp_path / out, num=num)
+    assert message in str(refusal.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_progress_is_shown_on_a_terminal_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sample(SAMPLER, tmp_path / "a.npy", num=1000)
+    assert capsys.readouterr().err == ""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stderr.isatty", lambda: True)
+        list(module._show_progress(SAMPLER.draw_groups(np.zeros((1000, NZ), np.float32)), count=1000))
+    assert "/1000 [" in capsys.readouterr().err
+
+
+def test_latents_come_from_every_usual_file(tmp_path: Path) -> None:
+    z = np.random.default_rng(0).normal(size=(3, NZ)).astype(np.float32)
+    np.save(tmp_path / "a.npy", z)
+    np.save(tmp_path / "b.npy", np.asfortranarray(z.astype(np.float64)))
+    np.save(tmp_path / "c.npy", z[:, :, None, None])
+    np.savez(tmp_path / "d.npz", z=z)
+    np.savez_compressed(tmp_path / "E.NPZ", z)
+    for path in tmp_path.iterdir():
+        np.testing.assert_array_equal(read_latents(path, nz=NZ), z)
+    torch = pytest.importorskip("torch")
+    torch.save(torch.tensor(z)[:, :, None, None].bfloat16(), tmp_path / "f.pt")
+    np.testing.assert_allclose(read_latents(tmp_path / "f.pt", nz=NZ), z, rtol=0.01, atol=0.01)
+
+
+def _header(shape: tuple[int, ...], kind: str = "<f4") -> bytes:
+    text = repr({"descr": kind, "fortran_order": False, "shape": shape}).encode()
+    text += b" " * (118 - len(text) - 1) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+@pytest.mark.parametrize("shape", [(10**12, NZ), (10**7, NZ), (-1, NZ)])
+def test_a_file_that_claims_more_than_it_holds_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    (tmp_path / "z.npy").write_bytes(_header(shape) + bytes(100))
+    with zipfile.ZipFile(tmp_path / "z.npz", "w") as archive:
+        archive.writestr("z.npy", _header(shape) + bytes(100))
+    for name in ("z.npy", "z.npz"):
+        with pytest.raises(UserError, match=r"not readable as an array: (it claims)"):
+            read_latents(tmp_path / name, nz=NZ)
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    with (
+        zipfile.ZipFile(tmp_path / "z.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("z.npy", "w", force_zip64=True) as file,
+    ):
+        file.write(_header((10**8, NZ, 2)))
+    with pytest.raises(UserError, match="it claims 3,200,000,000 bytes"):
+        read_latents(tmp_path / "z.npz", nz=NZ)
+
+
+@pytest.mark.parametrize("name", ["z.txt", "z.npz", "z.npy", "z.pt"])
+def test_other_files_are_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("not an array")
+    with pytest.raises(UserError) as refusal:
+        read_latents(tmp_path / name, nz=NZ)
+    assert str(refusal.value).startswith(f"--latents={tmp_path / name}: ")
+    assert "\n" not in str(refusal.value)
