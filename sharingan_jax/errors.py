@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -29,6 +30,12 @@ def command_line() -> str:
     if script.name == "main.py":
         return "python main.py"
     return "python -m sharingan_jax" if script.parts[-2:] == ("sharingan_jax", "__main__.py") else "sharingan-jax"
+
+
+def listed(names: Sequence[str], *, most: int = 10) -> str:
+    """Return names in a sentence: all of them, or the first `most` and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def reason_of(error: BaseException) -> str:

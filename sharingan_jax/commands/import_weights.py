@@ -19,6 +19,8 @@ A file is one of:
 - a training checkpoint: a dict with such state dicts, and Adam's of both
   networks, under any keys.
 
+A generator alone (netG.pth) is enough for `sample`.
+
 With Adam's state the run continues after its last step. Without it the run
 starts at step 1 with these weights. Batch norm's counters, which enter no
 computation (num_batches_tracked), start from 0.
@@ -41,8 +43,13 @@ def run(arguments: list[str]) -> int:
     config = load_config(flags.config, overrides)
 
     from sharingan_jax.interop.torch_import import import_weights
+    from sharingan_jax.run.folder import RunFolder
+    from sharingan_jax.run.manifest import read_manifest
 
     step = int(import_weights(flags.files, config, flags.workdir).step)
+    origin = read_manifest(RunFolder(flags.workdir).manifest).origin
     adam = "with Adam's state" if step else "without Adam's state"
     print(f"step {step}, {adam}, in {flags.workdir}; train with this --workdir continues from here")
+    if origin and origin.missing:
+        print(f"the files hold a generator alone: it can be sampled, and D has the initial weights of seed {config.seed}")
     return 0

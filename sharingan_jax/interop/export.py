@@ -7,9 +7,10 @@ from typing import Literal
 
 from sharingan_jax.errors import UserError
 
+Names = Literal["original", "parametrizations"]
 Format = Literal["pytorch", "trace", "stablehlo"]
 ENDINGS: dict[str, tuple[str, ...]] = {"pytorch": (".safetensors", ".pth"), "trace": (".npz",), "stablehlo": (".stablehlo",)}
-OPTIONS = {"step": ("pytorch", "stablehlo"), "steps": ("trace",), "statistics": ("stablehlo",)}
+OPTIONS = {"step": ("pytorch", "stablehlo"), "steps": ("trace",), "statistics": ("stablehlo",), "names": ("pytorch",)}
 """The formats that each option belongs to."""
 
 
@@ -30,10 +31,12 @@ def export(
     step: int | None = None,
     steps: int | None = None,
     statistics: Literal["batch", "running"] | None = None,
+    names: Names | None = None,
 ) -> Export:
     """Write the run in `workdir` to the file `out`. The run does not change.
 
-    - `pytorch`: both networks as a state dict with the original's names and layouts, .safetensors or (with torch) .pth;
+    - `pytorch`: both networks as a state dict with the original's names and layouts, .safetensors or (with torch) .pth; with
+      `names="parametrizations"` spectral norm has the names of `torch.nn.utils.parametrizations`;
     - `trace`: the first `steps` (default 10) run again: weights before and after, every image, latent and metric, .npz;
     - `stablehlo`: the sampler for any number of latents, with the weights inside, with batch norm's `statistics`.
 
@@ -41,7 +44,7 @@ def export(
     belong to the format, or if the run lacks what the format needs.
     """
     out, workdir = Path(os.path.expanduser(out)), Path(os.path.expanduser(workdir))
-    given = {"step": step, "steps": steps, "statistics": statistics}
+    given = {"step": step, "steps": steps, "statistics": statistics, "names": names}
     if format not in ENDINGS:
         raise UserError(f"--format={format}: expected one of {', '.join(ENDINGS)}")
     if out.suffix not in ENDINGS[format]:
@@ -58,7 +61,7 @@ def export(
     from sharingan_jax.gan.state import digest
     from sharingan_jax.interop.stablehlo import export_sampler
     from sharingan_jax.interop.state_dict import to_tensors
-    from sharingan_jax.interop.torch_files import write_pth, write_safetensors
+    from sharingan_jax.interop.torch_files import parametrized_name, write_pth, write_safetensors
     from sharingan_jax.run.load import load_run
 
     run = load_run(workdir)
@@ -69,6 +72,8 @@ def export(
         write_atomically(out, lambda file: file.write(content))
         return Export(out, (chosen, chosen), f"the sampler of step {chosen} in {out}, {len(content) / 1e6:.1f} MB")
     tensors = to_tensors(run.config, state)
+    if names == "parametrizations":
+        tensors = {parametrized_name(name): array for name, array in tensors.items()}
     if out.suffix == ".pth":
         write_pth(out, tensors)
     else:

@@ -2,10 +2,13 @@
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
+import safetensors
 import safetensors.numpy
 
 from sharingan_jax.errors import UserError, reason_of
@@ -14,6 +17,17 @@ from sharingan_jax.interop.state_dict import AdamState, Tensors
 from sharingan_jax.interop.torch_adam import is_adam, read_adam
 
 ENDINGS = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin")
+DTYPES: dict[str, Any] = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2, "I64": np.int64, "I32": np.int32, "I16": np.int16,
+    "I8": np.int8, "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
+}  # fmt: skip
+"""numpy's type for each type of a .safetensors file."""
+NOT_OF_NUMPY = ("BF16", "F8_E4M3", "F8_E5M2")
+WRAPPERS = ("module", "_orig_mod")
+"""What DataParallel and torch.compile put into the names of a network's parts."""
+PARAMETRIZED = {"original": "weight_orig", "0._u": "weight_u", "0._v": "weight_v"}
+"""The names of `torch.nn.utils.parametrizations.spectral_norm` behind `parametrizations.weight.`, and the original's."""
 NET_PREFIXES = ("gen.", "dis.")
 
 
@@ -25,8 +39,9 @@ def read_torch_files(
     `shapes` are those of the expected tensors, by the original's names; `parameters` are the shapes of the parameters of `gen`
     and `dis`, in order. Each part of a file goes to the network that it fits best. A part is a state dict or Adam's
     `state_dict()`, at the top of the file or at any depth. The names in a state dict may be the original's, those of the
-    PyTorch DCGAN tutorial (`main.0.weight`) or bare (`0.weight`); a leading `module.` is ignored. Raise UserError with the name
-    of a file that cannot be read, has no tensors, or has a tensor or an Adam state again (such as raw and averaged generators).
+    PyTorch DCGAN tutorial (`main.0.weight`) or bare (`0.weight`), with either spectral norm of PyTorch; `module.` and
+    `_orig_mod.` are ignored. Raise UserError with the name of a file that cannot be read, has no tensors, or has a tensor or an
+    Adam state again (such as raw and averaged generators).
     """
     tensors: Tensors = {}
     adam: dict[str, AdamState] = {}
@@ -66,19 +81,36 @@ def write_pth(path: Path, tensors: Tensors) -> None:
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"--from={path}: no such file. Give a PyTorch file ({', '.join(ENDINGS)}).")
-    if path.suffix not in ENDINGS:
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
         raise UserError(f"--from={path}: expected a name ending in {', '.join(ENDINGS)}, got {path.suffix or 'no ending'}.")
-    torch = None if path.suffix == ".safetensors" else _import_torch(f"--from={path}")
+    if ending == ".safetensors":
+        return _read_safetensors(path)
+    torch = _import_torch(f"--from={path}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True) if torch else safetensors.numpy.load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # Pickle, zip and torch raise many kinds of error on other files.
-        reads = (
-            "a file that torch.load(weights_only=True) reads, got"
-            if torch
-            else "a .safetensors file, got one that does not parse"
-        )
+        got = f"another one, or a damaged one ({type(error).__name__})"
         hint = "Give a state dict or a training checkpoint."
-        raise UserError(f"--from={path}: expected {reads}: {reason_of(error)}. {hint}") from None
+        if "Unsupported" in str(error):  # torch names the class, and advises to run the file's code.
+            got, hint = "a whole model or other Python objects", "In PyTorch save model.state_dict(), and give that file."
+        raise UserError(f"--from={path}: expected a file that torch.load(weights_only=True) reads, got {got}. {hint}") from None
+
+
+def _read_safetensors(path: Path) -> Tensors:
+    tensors: Tensors = {}
+    try:
+        for name, entry in sorted(safetensors.deserialize(path.read_bytes()), key=itemgetter(0)):
+            kind = DTYPES.get(entry["dtype"])
+            if kind is None:
+                expected = f"tensors of the types {', '.join(DTYPES)}, got {name} of type {entry['dtype']}"
+                raise UserError(f"--from={path}: expected {expected}. Save it as F32.")
+            array = np.frombuffer(entry["data"], kind).reshape(entry["shape"])
+            tensors[name] = array.astype(np.float32) if entry["dtype"] in NOT_OF_NUMPY else array
+    except safetensors.SafetensorError as error:
+        got = f"expected a .safetensors file, got one that does not parse: {reason_of(error)}"
+        raise UserError(f"--from={path}: {got}. Give a state dict or a training checkpoint.") from None
+    return tensors
 
 
 def _import_torch(why: str) -> Any:
@@ -108,13 +140,27 @@ def _parts(content: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _named_tensors(part: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], *, where: str) -> Tensors:
     """Return a state dict with the original's names, as the network that it fits best."""
-    named = {name.removeprefix("module."): _array(value, where=f"{where}: {name}") for name, value in part.items()}
+    named = {original_name(name): _array(value, where=f"{where}: {name}") for name, value in part.items()}
     if not all(name.startswith(NET_PREFIXES) for name in named):
         bare = {name.removeprefix("main."): array for name, array in named.items()}
         prefix = max(NET_PREFIXES, key=lambda prefix: _matches(prefix, bare, shapes))
         if _matches(prefix, bare, shapes):
             named = {prefix + name: array for name, array in bare.items()}
     return named
+
+
+def original_name(name: str) -> str:
+    """Return the name that a tensor has in the original, without what wrappers and parametrizations have put into it."""
+    name = ".".join(piece for piece in name.split(".") if piece not in WRAPPERS)
+    layer, found, rest = name.partition(".parametrizations.weight.")
+    return f"{layer}.{PARAMETRIZED[rest]}" if found and rest in PARAMETRIZED else name
+
+
+def parametrized_name(name: str) -> str:
+    """Return the name of a tensor in networks that use `torch.nn.utils.parametrizations.spectral_norm`."""
+    layer, _, last = name.rpartition(".")
+    theirs = {ours: rest for rest, ours in PARAMETRIZED.items()}
+    return f"{layer}.parametrizations.weight.{theirs[last]}" if last in theirs else name
 
 
 def _matches(prefix: str, tensors: Tensors, shapes: Mapping[str, tuple[int, ...]]) -> int:

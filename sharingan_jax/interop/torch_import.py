@@ -8,14 +8,15 @@ from hashlib import sha256
 from itertools import product
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from sharingan_jax.config.schema import Config, settings_of
 from sharingan_jax.devices.environment import pin_jax
-from sharingan_jax.errors import UserError
-from sharingan_jax.gan.gan import build_gan
+from sharingan_jax.errors import UserError, listed
+from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState, digest
-from sharingan_jax.interop.state_dict import COUNTER, AdamState, Tensors, expected_shapes, from_tensors, mismatches
+from sharingan_jax.interop.state_dict import COUNTER, AdamState, Tensors, expected_shapes, from_tensors, mismatches, to_tensors
 from sharingan_jax.interop.tensor_table import disc_table, gen_table
 from sharingan_jax.interop.torch_files import read_torch_files
 from sharingan_jax.run.first_state import check_new_folder, write_first_state
@@ -25,6 +26,7 @@ from sharingan_jax.run.manifest import Origin
 def import_weights(files: str | Path | Sequence[str | Path], config: Config, workdir: str | Path) -> TrainState:
     """Make a run's folder in `workdir` from PyTorch `files` that belong to `config`, and return the state it starts from.
 
+    Of a generator alone the run can be sampled; its D has the initial weights of the run's seed, and the manifest says so.
     Raise UserError if `workdir` is not new, if the tensors do not fit the networks of `config`, or if Adam ran with other
     settings.
     """
@@ -32,25 +34,34 @@ def import_weights(files: str | Path | Sequence[str | Path], config: Config, wor
     paths = [Path(os.path.expanduser(file)) for file in ([files] if isinstance(files, str | Path) else files)]
     root = Path(os.path.expanduser(workdir))
     check_new_folder(root)
-    state = _read_state(config, paths)
+    state, missing = _read_state(config, paths)
     digests = {str(path): sha256(path.read_bytes()).hexdigest() for path in paths}
-    write_first_state(root, config, state, Origin(int(state.step), digest(state), digests), status="imported")
+    write_first_state(root, config, state, Origin(int(state.step), digest(state), digests, missing=missing), status="imported")
     return state
 
 
-def _read_state(config: Config, paths: Sequence[Path]) -> TrainState:
-    """Return the state of both networks, and of Adam if the files have it, from all files in `paths` together."""
+def _read_state(config: Config, paths: Sequence[Path]) -> tuple[TrainState, tuple[str, ...]]:
+    """Return the state of both networks, and of Adam if the files have it, from all files in `paths` together.
+
+    Also returns the networks that the files lack: D, if there is a generator alone. It starts from the seed.
+    """
     shapes = expected_shapes(config)
     tables = {"gen": gen_table(config), "dis": disc_table(config)}
     parameters = {net: [shapes[row.name] for row in table if not row.is_buffer] for net, table in tables.items()}
     tensors, adam = read_torch_files(paths, shapes=shapes, parameters=parameters)
+    gan, missing = build_gan(config), tuple[str, ...]()
+    if tensors and all(name.startswith("gen.") for name in tensors):
+        initial = to_tensors(config, jax.device_get(jax.jit(lambda: init_state(gan, seed=config.seed))()))
+        tensors |= {name: array for name, array in initial.items() if name.startswith("dis.")}
+        missing = ("disc",)
     try:
         _check_tensors(config, shapes, tensors)
         if adam:
             _check_adam(config, adam)
     except UserError as error:
         raise UserError(f"--from={', '.join(map(str, paths))}: expected {error}") from None
-    return from_tensors(config, build_gan(config), tensors, gen_adam=adam.get("gen"), disc_adam=adam.get("dis"))
+    state = from_tensors(config, gan, tensors, gen_adam=adam.get("gen"), disc_adam=adam.get("dis"))
+    return state, missing
 
 
 def _check_tensors(config: Config, shapes: Mapping[str, tuple[int, ...]], tensors: Tensors) -> None:
@@ -64,7 +75,7 @@ def _check_tensors(config: Config, shapes: Mapping[str, tuple[int, ...]], tensor
     with np.errstate(over="ignore"):
         not_finite = [name for name, array in tensors.items() if not np.isfinite(array.astype(np.float32)).all()]
     if not_finite:
-        raise UserError(f"finite numbers that fit a float32, got others in {', '.join(not_finite)}. Give another checkpoint.")
+        raise UserError(f"finite numbers that fit a float32, got others in {listed(not_finite)}. Give another checkpoint.")
 
 
 def _fitting_settings(config: Config, tensors: Tensors) -> str:

@@ -94,7 +94,8 @@ class Origin:
     """Where the first state of a run came from, if it did not start from its seed: its step and digest, and either PyTorch
     `files` with their SHA-256, or the folder of another `run` and the settings changed since, as `key: then | now`.
 
-    `images_seen` is the number of images that the other run had seen; None for files, which do not say.
+    `images_seen` is the number of images that the other run had seen; None for files, which do not say. `missing` are the
+    networks (`disc`) that the files lack; they have the initial weights of the run's seed.
     """
 
     step: int
@@ -103,6 +104,7 @@ class Origin:
     run: str | None = None
     changes: tuple[str, ...] = ()
     images_seen: int | None = None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -285,7 +285,7 @@ def test_sampling_changes_nothing_in_the_run(run: Path, tmp_path: Path) -> None:
         ),
         (
             ["--latents", "object.npy", "--out", "x.png"],
-            "--latents=object.npy: not readable as an array: it holds Python objects",
+            "object.npy: not readable as an array: it holds Python objects",
         ),
         (["--columns", "0", "--out", "x.png"], "--columns=0: expected at least 1"),
         (["--columns", "5", "--out", "x.gif"], "--columns=5: expected --out=grid.png, got --out=x.gif. Leave out --columns."),
