@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 import sharingan_jax
-from sharingan_jax.errors import Stopped, UserError, command_line
+from sharingan_jax.errors import Stopped, UserError, command_line, reason_of
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.training.signals import interrupts_between_imports
 
@@ -89,6 +89,12 @@ def exit_code(work: Callable[[], int]) -> int:
     except OSError as error:  # A full disk or a folder that may not be written: the system's own words name the file.
         print(f"error: {error}{NEXT.get(error.errno, '')}", file=sys.stderr)
         return 2
+    except (ImportError, MemoryError, RuntimeError) as error:
+        line = _machine_trouble(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return 2
     except Stopped as stopped:
         if str(stopped):
             print(stopped)
@@ -96,6 +102,20 @@ def exit_code(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted; everything saved so far is intact", file=sys.stderr)
         return 130
+
+
+def _machine_trouble(error: Exception) -> str | None:
+    """Return one line for what is missing on this machine; None for an error of another kind."""
+    words = str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("sharingan_jax"):
+        return f"the package {error.name.partition('.')[0]} is not installed. Run: pip install -r requirements.txt"
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in words:
+        return "there is not enough memory. Use smaller networks, fewer images, or a machine with more memory"
+    if "can't start new thread" in words:
+        return "the system allows no more threads. Raise its limit (ulimit -u), or stop other programs"
+    if "Unable to initialize backend" in words:
+        return f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: {reason_of(error)}. Unset the variable"
+    return None
 
 
 def _open_standard_files() -> None:

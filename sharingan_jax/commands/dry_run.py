@@ -7,7 +7,10 @@ import jax
 import numpy as np
 
 from sharingan_jax.config.schema import settings_of
+from sharingan_jax.devices.estimate import estimate_cost, memory_limit
 from sharingan_jax.training.setup import RunSetup
+
+ABSURD_DAYS = 7  # from which on a run's time is worth a warning
 
 
 def describe(groups: Sequence[Sequence[RunSetup]]) -> str:
@@ -31,12 +34,41 @@ def describe(groups: Sequence[Sequence[RunSetup]]) -> str:
         f"writes       {setup.folder.root}: a sample every {schedule.sample_every} steps,"
         f" a checkpoint every {schedule.checkpoint_every}",
         f"starts       {_start(setup)}",
+        *_cost(setup, stacked=stacked, seeds=len(setups), count=devices),
     ]
     if len(setups) > 1:
         at_once = f"{stacked} in one program" if stacked > 1 else "one after another"
         facts.append(f"seeds        {len(setups)}, {at_once}; the others:")
         facts += [f"             {one.folder.root}, {_start(one)}" for one in setups[1:]]
     return "\n".join(["settings", *lines, *facts, "nothing was written"])
+
+
+def _cost(setup: RunSetup, *, stacked: int, seeds: int, count: int) -> list[str]:
+    """Return the estimates of memory and time, with a warning if one of them is absurd."""
+    schedule, trainer = setup.schedule, setup.trainer
+    cost = estimate_cost(trainer, batch_size=setup.plan.batch_size, image_shape=setup.dataset.image_shape)
+    left = schedule.total_steps - (setup.existing.steps[-1] if setup.existing.steps else 0)
+    seconds = left * seeds * cost.step_seconds / (count if stacked > 1 else 1)
+    device = trainer.mesh.devices.flat[0]
+    limit, memory = memory_limit(device), cost.memory * stacked
+    there = f" of {limit / 1e9:.0f} GB" if limit else ""
+    lines = [
+        f"memory       roughly {memory / 1e9:,.1f} GB{there}, besides a gigabyte of programs",
+        f"time         roughly {_duration(seconds)} and compiling: {cost.step_seconds:.3g} s a step",
+    ]
+    smaller = "a smaller model.gen.width, model.disc.width or train.batch_size"
+    if limit and memory > limit:
+        lines.append(f"warning      this does not fit into {limit / 1e9:.0f} GB. Set {smaller}.")
+    if seconds > ABSURD_DAYS * 86400:
+        lines.append(f"warning      this would take {seconds / 86400:,.0f} days. Set fewer train.steps, or {smaller}.")
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    for length, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _count(params: Any) -> int:

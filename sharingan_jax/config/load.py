@@ -4,6 +4,7 @@ import difflib
 import os
 import traceback
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,13 @@ def load_config(source: str | Path | Mapping[str, Any] | Config, overrides: Over
     changes = flatten(overrides)
     read = {key: read_text(value, KINDS[key]) if isinstance(value, str) else value for key, value in changes.items()}
     return parse(flatten(_read(source)) | read)
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """Return `config` with its paths as they are from any folder, so that a run's record says where its images were."""
+    data = config.data
+    path, data_dir = (str(Path(place).absolute()) if place else "" for place in (data.path, data.data_dir))
+    return replace(config, data=replace(data, path=path, data_dir=data_dir))
 
 
 def base_config(source: str | Path) -> "ConfigDict":
@@ -121,6 +129,10 @@ def _run_file(path: Path) -> Any:
         raise UserError(f"{path}{_line_in(path, error)}: {error}") from error
     except SystemExit as error:
         raise UserError(f"{path}{_line_in(path, error)}: the configuration exits ({error.code}). Remove the exit.") from error
+    except ModuleNotFoundError as error:
+        if error.name == "ml_collections":
+            raise  # The command line says how to install the requirements.
+        raise UserError(f"{path}{_line_in(path, error)}: {error}. Install it, or remove the import.") from error
     except Exception as error:  # The file is the user's own program and may raise anything.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{path}{_line_in(path, error)}: {reason}") from error

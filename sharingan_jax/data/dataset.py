@@ -55,6 +55,16 @@ class ImageDataset(ABC):
         """Return the first n images, uint8 [min(n, N), H, W, C]."""
         return self.gather(range(min(n, self.count)))
 
+    @property
+    def copies(self) -> dict[str, str]:
+        """The images whose source has the same bytes as an earlier one's: name -> the first one's name."""
+        first: dict[str, str] = {}
+        found = {}
+        for name, digest in zip(self.names, self.digests, strict=True):
+            if first.setdefault(digest, name) != name:
+                found[name] = first[digest]
+        return found
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the shape (N, H, W, C), names, source digests and decoded bytes. A folder's location does not enter."""

@@ -9,7 +9,8 @@ import zlib
 from pathlib import Path
 
 from sharingan_jax.devices.environment import describe_processor, host_threads
-from sharingan_jax.files import write_json
+from sharingan_jax.errors import UserError
+from sharingan_jax.files import read_json, write_json
 
 LARGEST = 2**30  # Bytes that the kept programs may take; those unused for longest are removed first.
 WHOLE = "whole.json"
@@ -59,8 +60,9 @@ def tidy(folder: Path, *, largest: int = LARGEST) -> None:
     other bytes than listed is another program's, and is removed too.
     """
     try:
-        known = json.loads((folder / WHOLE).read_text())
-    except (OSError, ValueError):
+        listed = read_json(folder / WHOLE)
+        known = {name: entry for name, entry in listed.items() if isinstance(entry, list) and len(entry) == 3}
+    except UserError:
         known = {}
     used = {path: max(path.stat().st_atime, path.stat().st_mtime) for path in folder.glob("*-cache")}
     whole, room = {}, largest

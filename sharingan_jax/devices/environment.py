@@ -22,6 +22,13 @@ MAX_THREADS = 1024  # The most that train.host_threads may be.
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"  # Also stops autotuning from choosing by timing.
 PINNED = {"JAX_ENABLE_X64": "false", "JAX_THREEFRY_PARTITIONABLE": "true", "JAX_RANDOM_SEED_OFFSET": "0"}
 """Settings of JAX that change the weights and latents of a seed. They are the same in every run, whatever the shell sets."""
+SUPPORTED = {
+    "JAX_DISABLE_JIT": ("false", "0"),
+    "JAX_NO_EXECUTION": ("false", "0"),
+    "JAX_TRANSFER_GUARD": ("allow", "log"),
+    "JAX_NUMPY_DTYPE_PROMOTION": ("standard",),
+}
+"""The values of JAX's debugging variables with which this program works. The others that were tried work with any value."""
 UNIMPORTANT = ("CACHE", "PLATFORM", "LOG", "TRACEBACK", "COORDINATOR", "PROCESS")
 """Words in the names of JAX's variables that change no number, or that are recorded elsewhere."""
 THREADS = "NPROC"  # XLA sizes its thread pool on a CPU by this environment variable, which it reads once, when it starts.
@@ -70,7 +77,13 @@ def pin_jax() -> None:
     """Pin the settings of JAX on which the meaning of a seed depends.
 
     Raises UserError if JAX has been imported with another value: changing it now would change the caller's own computations.
+    Also raises UserError if a variable of JAX asks for a platform that is not installed, or for what cannot work here.
     """
+    for name, values in SUPPORTED.items():
+        found = os.environ.get(name, "").lower()
+        if found and found not in values:
+            raise UserError(f"{name}={os.environ[name]}: expected {values[0]}. Unset the variable.")
+    _check_platforms(os.environ.get("JAX_PLATFORMS", ""))
     os.environ.update(PINNED)
     if "jax" not in sys.modules:
         return
@@ -113,9 +126,32 @@ def pin_environment(config: Config, *, recorded: int) -> Config:
 
 def has_gpu_plugin() -> bool:
     """Return whether JAX's support for GPUs is installed, without importing JAX."""
+    return any("cuda" in name or "rocm" in name for name in _plugins())
+
+
+def _plugins() -> list[str]:
+    """Return the names of JAX's installed plugins for other platforms than the CPU."""
     spec = importlib.util.find_spec("jax_plugins")
     places = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
-    return any("cuda" in module.name or "rocm" in module.name for module in pkgutil.iter_modules(list(places)))
+    entries = [entry.name for entry in metadata.entry_points(group="jax_plugins")]
+    return [*entries, *(module.name for module in pkgutil.iter_modules(list(places)))]
+
+
+def _check_platforms(wanted: str) -> None:
+    """Raise UserError if `JAX_PLATFORMS` names a platform that is not installed. JAX itself would end in a traceback."""
+    plugins = _plugins()
+    installed = [
+        "cpu",
+        *(["gpu"] if has_gpu_plugin() else []),
+        *(["tpu"] if importlib.util.find_spec("libtpu") else []),
+        *plugins,
+    ]
+    for name in filter(None, wanted.lower().split(",")):
+        if name not in installed and not any(name in plugin for plugin in plugins):
+            extra = {"gpu": "cuda", "cuda": "cuda", "tpu": "tpu"}.get(name)
+            expected = f"expected platforms that are installed ({', '.join(dict.fromkeys(installed))}), got {name}"
+            remedy = f"Install the extra `{extra}`, or unset" if extra else "Unset"
+            raise UserError(f"JAX_PLATFORMS={wanted}: {expected}. {remedy} the variable.")
 
 
 def _jax_has_started() -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from sharingan_jax.config.load import with_absolute_paths
 from sharingan_jax.config.schema import Config, settings_of
 from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.errors import UserError, listed
@@ -31,6 +32,7 @@ def import_weights(files: str | Path | Sequence[str | Path], config: Config, wor
     settings.
     """
     pin_jax()
+    config = with_absolute_paths(config)
     paths = [Path(os.path.expanduser(file)) for file in ([files] if isinstance(files, str | Path) else files)]
     root = Path(os.path.expanduser(workdir))
     check_new_folder(root)

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import optax
 
+from sharingan_jax.config.load import with_absolute_paths
 from sharingan_jax.config.schema import Config, settings_of
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.devices.environment import pin_environment
@@ -47,7 +48,7 @@ def branch(source: str | Path, workdir: str | Path, config: Config, *, dry_run: 
     origin = read_existing(RunFolder(target)).origin
     if origin and origin.run == str(root.resolve()) and step in (None, origin.step):
         return changes
-    pin_environment(config, recorded=0)
+    config = with_absolute_paths(pin_environment(config, recorded=0))
     check_new_folder(target)
     state = _carry_over(run.state(step), config, changes)
     last = int(state.step)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from sharingan_jax.config.load import with_absolute_paths
 from sharingan_jax.config.schema import Config
 from sharingan_jax.devices.compile_cache import keep_compiled
 from sharingan_jax.devices.environment import pin_environment
@@ -86,6 +87,7 @@ def prepare(
     folders = [RunFolder(root)] if len(seeds) == 1 else [RunFolder(root / f"seed-{seed}") for seed in seeds]
     if len(seeds) > 1 and RunFolder(root).config.is_file():
         raise UserError(f"--workdir={root}: expected a folder for the runs of {len(seeds)} seeds, got a run's. Give another one.")
+    config = with_absolute_paths(config)
     several = [read_existing(folder) for folder in folders]
     config = pin_environment(config, recorded=0 if config.train.host_threads else common_host_threads(several))
     keep_compiled()
@@ -97,6 +99,10 @@ def prepare(
     dataset = load_dataset_from_config(config.data)
     if dataset.skipped and processes.is_primary:
         print(f"{config.data.path}: {len(dataset.skipped)} files are not images and were skipped", file=out)
+    copies = dataset.copies
+    if copies and processes.is_primary:
+        copy, of = next(iter(copies.items()))
+        print(f"images: {len(copies)} of {dataset.count} are copies of others, such as {copy} of {of}", file=out)
     changed = differing_images(expected_data, describe_data(config, dataset)) if expected_data else []
     if changed:
         raise UserError(

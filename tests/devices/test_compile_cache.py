@@ -56,6 +56,15 @@ def test_truncated_entries_are_deleted_and_whole_ones_are_read_once(tmp_path: Pa
     assert whole.exists()
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"a-cache": 5}', '{"a-cache": [1]}'])
+def test_a_list_of_entries_that_is_damaged_is_written_again(content: str, tmp_path: Path) -> None:
+    (tmp_path / "a-cache").write_bytes(zlib.compress(bytes(1000)))
+    (tmp_path / WHOLE).write_text(content)
+    tidy(tmp_path)
+    tidy(tmp_path)
+    assert (tmp_path / "a-cache").exists()
+
+
 def test_entries_that_were_exchanged_or_changed_are_deleted(tmp_path: Path) -> None:
     for age, name in enumerate("abcd"):
         (tmp_path / f"{name}-cache").write_bytes(zlib.compress(os.urandom(1000)))
