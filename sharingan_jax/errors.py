@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class LostProcessError(UserError):
+    """Another process of the run has ended. The command line then exits at once: JAX would wait for it, and abort."""
+
+
 class Stopped(KeyboardInterrupt):
     """Ctrl-C, SIGTERM or SIGHUP stopped the work, after everything was saved. The same call continues it.
 

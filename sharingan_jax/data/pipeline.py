@@ -18,6 +18,7 @@ def import_tensorflow() -> Any:
     """Import TensorFlow on first use (it takes seconds), quietly, and hide every accelerator from it: JAX uses those."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Gathering does not use oneDNN, which logs in spite of the log level.
+    os.environ.setdefault("NO_GCE_CHECK", "true")  # Else tensorflow-datasets looks for Google's credentials, aloud.
     # TensorFlow would import Keras only to find its folder: half a second.
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     with warnings.catch_warnings():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sharingan_jax.errors import UserError, reason_of
+from sharingan_jax.errors import LostProcessError, UserError, reason_of
 
 LAUNCHED = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 """Environment variables in which Slurm's srun and Open MPI's mpirun give the number of processes that they started."""
@@ -128,7 +128,7 @@ def _broadcast(of_primary: bytes) -> bytes:
 
 @contextlib.contextmanager
 def report_lost_processes(processes: Processes) -> Iterator[None]:
-    """Raise UserError in place of JAX's error when another process of the run has died."""
+    """Raise LostProcessError in place of JAX's error when another process of the run has died."""
     import jax
 
     try:
@@ -136,7 +136,7 @@ def report_lost_processes(processes: Processes) -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if processes.count == 1:
             raise
-        raise UserError(
+        raise LostProcessError(
             f"another of the {processes.count} processes has ended; its output says why. JAX reports here: {reason_of(error)}."
             " The same command in each continues from the last checkpoint."
         ) from error

@@ -1,5 +1,6 @@
 """Plots of a run: its curves, and real next to generated images."""
 
+import logging
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ def loss_figure(path: Path, records: list[dict[str, Any]], *, title: str) -> Non
 
     Thin lines are single steps, thick lines running means over 1/40 of the run. The title says so, with the number of steps.
     """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # It announces that it looks for fonts.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 8.5), layout="constrained")
