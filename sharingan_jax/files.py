@@ -5,6 +5,8 @@ import json
 import os
 import re
 import secrets
+import shutil
+import time
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +17,8 @@ from typing import IO, Any, TypeVar
 from sharingan_jax.errors import UserError
 
 T = TypeVar("T")
+ABANDONED_AFTER = 3 * 3600
+"""Seconds after which nobody still writes what has not changed since."""
 PUT_BACK = "put the file back as it was, or use another --workdir"
 
 
@@ -63,11 +67,16 @@ def hidden_sibling(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
-def remove_hidden_siblings(folder: Path) -> None:
-    """Remove the files in `folder` that killed processes were writing. No other process may be writing there."""
-    for path in folder.glob(".*.*"):
-        if re.search(r"\.[0-9a-f]{8}$", path.name) and path.is_file():
-            path.unlink(missing_ok=True)
+def remove_hidden_siblings(folder: Path, *, of: str = "", older_than: float = 0.0) -> None:
+    """Remove what killed processes were writing in `folder`: hidden siblings, of the file or folder `of` (default: of all).
+
+    If other processes may be writing there, remove only those that are `older_than` so many seconds.
+    """
+    name = re.compile(rf"\.{re.escape(of) if of else '.+'}\.[0-9a-f]{{8}}")
+    for path in folder.glob(".*"):
+        with contextlib.suppress(OSError):  # It may be another user's.
+            if name.fullmatch(path.name) and time.time() - path.stat().st_mtime >= older_than:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

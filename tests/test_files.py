@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import make_folder, write_atomically, write_json, write_text
+from sharingan_jax.files import hidden_sibling, make_folder, remove_hidden_siblings, write_atomically, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -24,6 +24,20 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_json(path, {"a": float("nan")})
     assert path.read_text() == before == '{\n  "a": 1\n}\n'
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_killed_processes_left_is_removed_by_name_and_age(tmp_path: Path) -> None:
+    old, new, other = (hidden_sibling(tmp_path / name) for name in ("grid [1].png", "grid [1].png", "other.png"))
+    for path in (old, new, other):
+        path.mkdir()
+        (path / "half").write_text("half")
+    for path in (old, other):
+        os.utime(path, (1e9, 1e9))
+    remove_hidden_siblings(tmp_path, of="grid [1].png", older_than=3600)
+    assert sorted(tmp_path.iterdir()) == sorted([new, other])
+    (tmp_path / ".hidden.png").write_text("mine")
+    remove_hidden_siblings(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".hidden.png"]
 
 
 @pytest.mark.parametrize("below", ["", "a/b"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sharingan_jax.config.schema import Config, to_dict
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import hidden_sibling, make_folder
+from sharingan_jax.files import ABANDONED_AFTER, hidden_sibling, make_folder, remove_hidden_siblings
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.run.checkpoints import CheckpointManager
 from sharingan_jax.run.folder import RunFolder, write_config
@@ -39,6 +39,7 @@ def write_first_state(root: Path, config: Config, state: TrainState, origin: Ori
         origin=origin,
     )
     make_folder(root.parent)
+    remove_hidden_siblings(root.parent, of=root.name, older_than=ABANDONED_AFTER)
     run = RunFolder(hidden_sibling(root))
     try:
         make_folder(run.checkpoints)

@@ -81,6 +81,7 @@ def sample(
 
     keep_compiled()
 
+    from sharingan_jax.files import ABANDONED_AFTER, remove_hidden_siblings
     from sharingan_jax.reporting.grids import make_grid, save_image, save_walk_gif, to_u8
     from sharingan_jax.run.load import load_run
     from sharingan_jax.run.sampling import GROUP, Sampler, draw_run_latents, read_latents, walk
@@ -95,6 +96,7 @@ def sample(
     z = draw_run_latents(seed or 0, count=count, nz=sampler.nz) if latents is None else given
     if walks:
         z = walk(z, frames=WALK_FRAMES)
+    remove_hidden_siblings(out.absolute().parent, of=out.name, older_than=ABANDONED_AFTER)
     groups = _show_progress(sampler.draw_groups(z), count=len(z))
     match ending:
         case ".npy":

@@ -15,7 +15,7 @@ from sharingan_jax.config.schema import Config, identity_changes
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.errors import Stopped, UserError
-from sharingan_jax.files import make_folder
+from sharingan_jax.files import ABANDONED_AFTER, make_folder
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.run.continuation import Existing, read_existing
 from sharingan_jax.run.diff import differing_environments, differing_images, first_difference
@@ -26,7 +26,6 @@ from sharingan_jax.run.metrics import read_metrics, write_metrics
 
 NEVER = 2**31 - 1
 SCRATCH = "sharingan-jax-verify-"
-ABANDONED_AFTER = 3 * 3600  # seconds
 NOT_DERIVED = "times, recorded environments, damaged/, events/, losses.png, real_vs_fake.png and training.gif"
 """What no rerun can give again, or what is drawn from the rest."""
 

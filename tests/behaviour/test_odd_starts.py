@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 from conftest import ROOT, TINY, smoke_config, train_arguments
+from faults import FAULTS
 
 import main
 from sharingan_jax import __main__ as command_line
@@ -41,6 +42,7 @@ def test_variables_that_cannot_work_are_refused_in_one_line(
     assert main.main(["--config", "smoke", "--dry-run"]) == 2
     error = capsys.readouterr().err
     assert message in error
+    assert FAULTS["variables"].is_shown_in(error)
     assert error.count("\n") == 1
     monkeypatch.setenv(name, "cpu" if name == "JAX_PLATFORMS" else SUPPORTED[name][0])
     pin_jax()
@@ -61,7 +63,7 @@ def test_a_python_without_the_requirements_names_the_file_that_lists_them(words:
     if words == ["runs"]:
         assert "runs: expected a folder of runs, found none." in done.stderr  # It needs no requirement for this.
     else:
-        assert " is not installed. Run: pip install -r requirements.txt\n" in done.stderr
+        assert FAULTS["requirements"].is_shown_in(done.stderr)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 

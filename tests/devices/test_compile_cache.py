@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 from conftest import ROOT, TINY
+from faults import FAULTS
 
 from sharingan_jax.devices import compile_cache
 from sharingan_jax.devices.compile_cache import WHOLE, cache_folder, keep_compiled, tidy
@@ -66,6 +67,7 @@ def test_a_list_of_entries_that_is_damaged_is_written_again(content: str, tmp_pa
 
 
 def test_entries_that_were_exchanged_or_changed_are_deleted(tmp_path: Path) -> None:
+    assert FAULTS["programs"].seen == ""
     for age, name in enumerate("abcd"):
         (tmp_path / f"{name}-cache").write_bytes(zlib.compress(os.urandom(1000)))
         os.utime(tmp_path / f"{name}-cache", (1e9 + age, 1e9 + age))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from conftest import manifest_of
+from faults import FAULTS
 from test_torch_files import _export, _import, _train
 
 import main
@@ -88,7 +89,7 @@ def test_a_whole_model_is_refused_without_torchs_advice(tmp_path: Path, capsys: 
     torch.save(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 4)), tmp_path / "whole.pth")
     assert _import(tmp_path / "run", files=[tmp_path / "whole.pth"]) == 2
     error = capsys.readouterr().err
-    assert "got a whole model or other Python objects. In PyTorch save model.state_dict(), and give that file." in error
+    assert FAULTS["whole-model"].is_shown_in(error)
     assert "weights_only=False" not in error
     assert "\x1b" not in error
     assert error.count("\n") == 1

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import contents_of, smoke_config, train_arguments
+from faults import FAULTS
 from test_diff import ENVIRONMENT, IMAGES
 
 import main
@@ -158,6 +159,7 @@ def test_the_lock_does_not_follow_a_link(tmp_path: Path) -> None:
 
 
 def test_a_start_removes_the_files_that_a_killed_one_was_writing(tmp_path: Path) -> None:
+    assert FAULTS["abandoned"].seen == ""
     (tmp_path / "samples").mkdir()
     left = [hidden_sibling(tmp_path / "manifest.json"), hidden_sibling(tmp_path / "samples" / "step_000004.png")]
     kept = [tmp_path / ".notes.txt", tmp_path / "manifest.json", tmp_path / ".lock"]

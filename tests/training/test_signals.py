@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from faults import FAULTS
 
 from sharingan_jax.errors import Stopped
 from sharingan_jax.training.signals import StopRequest, interrupts_between_imports
@@ -64,6 +65,7 @@ def test_ctrl_c_during_an_import_is_acted_on_when_the_import_is_done(tmp_path: P
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
+    assert FAULTS["import-interrupt"].seen == ""
     assert sys.modules.pop("interrupted_module").DONE
     assert signal.getsignal(signal.SIGINT) is before
 
