@@ -23,7 +23,7 @@ PUT_BACK = "put the file back as it was, or use another --workdir"
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` and the folders above it, if missing. Raises UserError if a file is in the way, else OSError."""
+    """Make `folder` and the folders above it, if missing. Raise UserError if a file is in the way, else OSError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -46,7 +46,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Make `path` hold what `write` puts into the binary file it is given, or leave `path` as it was.
 
     The bytes go to a hidden sibling first, reach the disk, and are then renamed over `path`, so that neither a crash nor a
-    full disk leaves half a file under the name that a reader opens. Makes missing parent folders. Raises OSError, and what
+    full disk leaves half a file under the name that a reader opens. Makes missing parent folders. Raise OSError, and what
     `make_folder` raises.
     """
     make_folder(path.parent)
@@ -85,12 +85,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with a final newline, atomically. Raises ValueError on NaN or infinity."""
+    """Write `value` as indented JSON with a final newline, atomically. Raise ValueError on NaN or infinity."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file. Raises UserError naming the file."""
+    """Return the JSON object in a file. Raise UserError naming the file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
@@ -103,7 +103,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_as(kind: type[T], value: Any, *, path: Path, key: str = "") -> T:
     """Return a JSON value as an instance of `kind`: a dataclass of plain values, or a plain type.
 
-    Object keys that the dataclass does not have are ignored. Raises UserError naming `path` and the key that does not fit.
+    Object keys that the dataclass does not have are ignored. Raise UserError naming `path` and the key that does not fit.
     """
     result: T = _converted(kind, value, path, key)
     return result

@@ -53,7 +53,7 @@ def cache_folder() -> Path:
 
 
 def tidy(folder: Path, *, largest: int = LARGEST) -> None:
-    """Remove incomplete programs, and those unused for longest beyond `largest` bytes. Raises OSError.
+    """Remove incomplete programs, and those unused for longest beyond `largest` bytes. Raise OSError.
 
     JAX writes them in place, so a kill or a full disk leaves an incomplete file, and JAX would warn at every start. Whole
     programs are listed by name with size, time and SHA-256, and are read again only if size or time have changed. A file with

@@ -76,7 +76,7 @@ def describe_processor() -> dict[str, str]:
 def pin_jax() -> None:
     """Pin the settings of JAX on which the meaning of a seed depends.
 
-    Raises UserError if JAX has been imported with another value: changing it now would change the caller's own computations.
+    Raise UserError if JAX has been imported with another value: changing it now would change the caller's own computations.
     Also raises UserError if a variable of JAX asks for a platform that is not installed, or for what cannot work here.
     """
     for name, values in SUPPORTED.items():
@@ -103,7 +103,7 @@ def pin_environment(config: Config, *, recorded: int) -> Config:
     """Pin the settings of JAX, the host threads, and on a GPU deterministic operations. Return `config` with the host threads.
 
     The number of threads is the one that `config` asks for, else `recorded` (of the run that is continued; 0: none), else the
-    number of cores. Raises UserError if JAX has started in this process with other values.
+    number of cores. Raise UserError if JAX has started in this process with other values.
     """
     pin_jax()
     count = config.train.host_threads or recorded or host_threads()

@@ -34,7 +34,7 @@ class Processes:
     def on_primary(self, action: Callable[[], bytes | None]) -> bytes:
         """Run `action` in the primary process, and return in all of them what it returned (None as no bytes).
 
-        Raises what `action` raised, in the other processes as UserError.
+        Raise what `action` raised, in the other processes as UserError.
         """
         if self.count == 1:
             return action() or b""
@@ -86,7 +86,7 @@ def started_together() -> bool:
 
 
 def stay_alone() -> Processes:
-    """Return this process as a whole run. Raises UserError if JAX's devices belong to several, as on a slice of several hosts."""
+    """Return this process as a whole run. Raise UserError if JAX's devices belong to several, as on a slice of several hosts."""
     import jax
 
     if jax.process_count() > 1:
@@ -97,7 +97,7 @@ def stay_alone() -> Processes:
 def join(*, coordinator: str | None, count: int | None, index: int | None) -> Processes:
     """Meet the other processes before JAX looks for devices. Return this one's index, and their number.
 
-    `coordinator` is the primary process's `host:port`; JAX takes from the launcher what is None. Raises UserError if it cannot,
+    `coordinator` is the primary process's `host:port`; JAX takes from the launcher what is None. Raise UserError if it cannot,
     or if not all have come within WAIT_FOR_ALL seconds.
     """
     import jax

@@ -75,7 +75,7 @@ class CheckpointManager:
     def save(self, state: TrainState, identity: Mapping[str, Any]) -> None:
         """Start writing `state`, whole on every device, with `identity` (JSON) and its digest. An existing step stays as it is.
 
-        Each checkpoint is read back before it gets its name, so one that cannot be read is never seen. Raises UserError if it
+        Each checkpoint is read back before it gets its name, so one that cannot be read is never seen. Raise UserError if it
         cannot be written or read back, here or at the next call or `wait`, and before starting if the disk has no room for it.
         """
         step = int(state.step)
@@ -102,7 +102,7 @@ class CheckpointManager:
             self._manager.wait_until_finished()
 
     def identity(self, step: int) -> dict[str, Any]:
-        """Return what was saved with the state of `step`. Raises DamagedCheckpointError if it is damaged."""
+        """Return what was saved with the state of `step`. Raise DamagedCheckpointError if it is damaged."""
         self._check_files(step)
         with _as_user_error(f"{self.folder}: the checkpoint of step {step} cannot be read", kind=DamagedCheckpointError):
             identity: Any = self._manager.restore(step, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))["identity"]
@@ -115,7 +115,7 @@ class CheckpointManager:
     def restore(self, step: int, *, like: TrainState) -> TrainState:
         """Return the state of `step`, on one device of this process; `like` gives names, shapes and dtypes.
 
-        Raises UserError if there is no such step. Raises DamagedCheckpointError if the checkpoint cannot be read, does not have
+        Raise UserError if there is no such step. Raise DamagedCheckpointError if the checkpoint cannot be read, does not have
         the names and shapes of `like`, or is not what was written.
         """
         if step not in self.steps:
@@ -213,7 +213,7 @@ class SharedCheckpoints:
         """Return the state of the last whole checkpoint, on one device of each process; None if there is no checkpoint.
 
         A checkpoint that is damaged, or that `check_recorded` refuses, is moved to `damaged/` and reported to `say`, and the one
-        before it is taken: the run makes its steps again. Raises UserError, and moves nothing, if a checkpoint belongs to
+        before it is taken: the run makes its steps again. Raise UserError, and moves nothing, if a checkpoint belongs to
         another run, or if all are damaged.
         """
         found: TrainState | None = None

@@ -53,7 +53,7 @@ class Existing:
 
 
 def read_existing(folder: RunFolder) -> Existing:
-    """Read what a folder says of its run. Raises UserError naming the file that cannot be read or has wrong values."""
+    """Read what a folder says of its run. Raise UserError naming the file that cannot be read or has wrong values."""
     if folder.root.exists() and not folder.root.is_dir():
         raise UserError(f"--workdir={folder.root} is a file; give the name of a folder")
     written_at = _written_at(folder)
@@ -122,7 +122,7 @@ def _branch_hint(existing: Existing) -> str:
 
 
 def common_host_threads(several: Sequence[Existing]) -> int:
-    """Return the host threads that the runs started with; 0 if all are new. Raises UserError if they differ."""
+    """Return the host threads that the runs started with; 0 if all are new. Raise UserError if they differ."""
     configs = {existing.folder.root: existing.config for existing in several if existing.config}
     recorded = {config.train.host_threads: root for root, config in configs.items() if config.train.host_threads}
     if len(recorded) > 1:

@@ -45,7 +45,7 @@ class RunFolder:
 
 
 def read_config(folder: RunFolder) -> Config:
-    """Return the configuration that a run was started with. Raises UserError if `folder` is not a run's folder."""
+    """Return the configuration that a run was started with. Raise UserError if `folder` is not a run's folder."""
     if not folder.config.is_file():
         seeds = folder.seed_folders()
         if seeds:

@@ -49,7 +49,7 @@ class Run:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """What the run recorded about itself: status, digest, data, environments. Raises UserError if it cannot be read."""
+        """What the run recorded about itself: status, digest, data, environments. Raise UserError if it cannot be read."""
         return read_manifest(self.folder.manifest)
 
     @property
@@ -66,7 +66,7 @@ class Run:
     def metrics(self) -> dict[str, np.ndarray]:
         """Each metric as an array [steps] by name, with `step` (int64), `epoch` and `time` (seconds since the start).
 
-        float64; NaN at steps that did not take the metric. Raises UserError if `metrics.jsonl` cannot be read.
+        float64; NaN at steps that did not take the metric. Raise UserError if `metrics.jsonl` cannot be read.
         """
         records = read_metrics(self.folder)
         names = list(records[0]) if records else []
@@ -81,7 +81,7 @@ class Run:
     def state(self, step: int | None = None) -> TrainState:
         """Return the training state after `step` (default: the last checkpoint), on one device.
 
-        Raises UserError if there is no such checkpoint, or if it is damaged.
+        Raise UserError if there is no such checkpoint, or if it is damaged.
         """
         if not self.steps:
             first = self.config.checkpoint.every
@@ -93,13 +93,13 @@ class Run:
     def identity(self, step: int) -> dict[str, Any]:
         """Return what the checkpoint of `step` says of itself: step, digests of state, settings and images.
 
-        Raises UserError if it is damaged.
+        Raise UserError if it is damaged.
         """
         with CheckpointManager(self.folder.checkpoints, keep=self.config.checkpoint.keep, read_only=True) as checkpoints:
             return checkpoints.identity(step)
 
     def sampler(self, step: int | None = None, *, statistics: Statistics = "batch") -> Sampler:
-        """Return the generator of a checkpoint (default: the last). Raises UserError as `state` does."""
+        """Return the generator of a checkpoint (default: the last). Raise UserError as `state` does."""
         state, config, mesh = self.state(step), self.config, make_mesh(1, batch_sizes={1})
         sample = jit_sample(self.gan, statistics=statistics, precision=config.train.precision, mesh=mesh)
         shape = (config.data.size, config.data.size, config.data.channels)
@@ -109,7 +109,7 @@ class Run:
         """Return the generator of a checkpoint as a function: float32 [N, nz] -> float32 [N, H, W, C] in [−1, 1].
 
         With `statistics="batch"` batch norm uses the statistics of the latents passed together, as in training, so each image
-        depends slightly on the others. With `"running"` it uses those kept in training. Raises UserError as `state` does.
+        depends slightly on the others. With `"running"` it uses those kept in training. Raise UserError as `state` does.
         """
         sampler = self.sampler(step, statistics=statistics)
         return lambda z: np.asarray(sampler.generate(np.asarray(z, np.float32)))
@@ -118,7 +118,7 @@ class Run:
         """Return `num` images from latents drawn with `seed`, uint8 [num, H, W, C].
 
         With the run's own seed and `num` = sample.num, these are the latents of its sample grids. More than 500 images are drawn
-        in groups of nearly equal size, each with its own batch statistics. Raises UserError as `state` does.
+        in groups of nearly equal size, each with its own batch statistics. Raise UserError as `state` does.
         """
         z = draw_run_latents(seed, count=num, nz=self.config.model.nz)
         return to_u8(self.sampler(step, statistics=statistics).draw(z))
@@ -130,5 +130,5 @@ class Run:
 
 
 def load_run(path: Path | str) -> Run:
-    """Load the run in a folder. Raises UserError if it is not a run's folder."""
+    """Load the run in a folder. Raise UserError if it is not a run's folder."""
     return Run(path)

@@ -16,8 +16,8 @@ LOCK = ".lock"
 def lock_folder(folder: RunFolder) -> Iterator[Callable[[], None]]:
     """While entered, no other start can train in the folder (on systems that have `flock`; elsewhere nothing is locked).
 
-    Files that a killed start was writing are removed. Yields a check that raises UserError if the folder has been removed or
-    replaced since: anything written then would be half a run. Raises UserError if another start holds the folder. A process
+    Files that a killed start was writing are removed. Yield a check that raises UserError if the folder has been removed or
+    replaced since: anything written then would be half a run. Raise UserError if another start holds the folder. A process
     that dies releases it.
     """
     make_folder(folder.root)

@@ -164,7 +164,7 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return a run's manifest. Raises UserError naming the file and the wrong key."""
+    """Return a run's manifest. Raise UserError naming the file and the wrong key."""
     return read_as(Manifest, _checked_format(path), path=path)
 
 
@@ -174,7 +174,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 
 def read_data_record(path: Path) -> DataRecord:
-    """Return what `data.json` holds. Raises UserError naming the file and the wrong key."""
+    """Return what `data.json` holds. Raise UserError naming the file and the wrong key."""
     return read_as(DataRecord, _checked_format(path), path=path)
 
 

@@ -17,7 +17,7 @@ Record = dict[str, Any]
 def read_metrics(folder: RunFolder) -> list[Record]:
     """Return the records of `metrics.jsonl`, in order, without a last line that a crash cut short.
 
-    Raises UserError naming the line if any other line is not a record.
+    Raise UserError naming the line if any other line is not a record.
     """
     records, problem = read_whole_records(folder)
     if problem:
@@ -86,7 +86,7 @@ class MetricsFile:
     def append(self, records: Iterable[Record]) -> bool:
         """Add one line for each record. They are on disk when this returns, before any checkpoint that depends on them.
 
-        Return whether the file had been deleted or replaced, and was written again. Raises UserError if another program has
+        Return whether the file had been deleted or replaced, and was written again. Raise UserError if another program has
         changed its length.
         """
         lost = self._restore_if_lost()

@@ -43,7 +43,7 @@ class Sampler:
 def draw_run_latents(seed: int, *, count: int, nz: int) -> np.ndarray:
     """Draw latents N(0, 1), float32 [count, nz]: with a run's own seed and `count` = sample.num, those of its sample grids.
 
-    Raises UserError if `seed` is not in 0 to 2³¹ − 1, or `count` below 1.
+    Raise UserError if `seed` is not in 0 to 2³¹ − 1, or `count` below 1.
     """
     if not 0 <= seed < 2**31:
         raise UserError(f"--seed={seed}: expected 0 to {2**31 - 1}")
@@ -55,7 +55,7 @@ def draw_run_latents(seed: int, *, count: int, nz: int) -> np.ndarray:
 def read_latents(path: Path, *, nz: int) -> np.ndarray:
     """Return latents [N, nz] as float32 from a .npy, .npz or .pt file that holds one array [N, nz] or [N, nz, 1, 1].
 
-    Raises UserError naming the file if it holds anything else, and before anything is allocated if it claims more than it holds.
+    Raise UserError naming the file if it holds anything else, and before anything is allocated if it claims more than it holds.
     """
     try:
         z = _READERS[path.suffix.lower()](path)

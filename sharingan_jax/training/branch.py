@@ -36,7 +36,7 @@ def branch(source: str | Path, workdir: str | Path, config: Config, *, dry_run: 
 
     It takes over weights, buffers, Adam's moments, averaged weights and the step, and continues with `config` when it is
     trained. Both manifests record the branch. Returns the changed settings as `key: then | now`. A `workdir` that already is
-    this branch stays as it is. With `dry_run` everything is checked and nothing is written. Raises UserError if `workdir` holds
+    this branch stays as it is. With `dry_run` everything is checked and nothing is written. Raise UserError if `workdir` holds
     anything else, if there is no such checkpoint, or if `config` has networks of other shapes.
     """
     root, step = split_source(source)
@@ -72,7 +72,7 @@ def _images_seen(config: Config, manifest: Manifest, step: int) -> int | None:
 
 
 def _carry_over(state: TrainState, config: Config, changes: list[str]) -> TrainState:
-    """Return `state` as one of the game of `config`. Raises UserError, with the changes, if its arrays have other shapes."""
+    """Return `state` as one of the game of `config`. Raise UserError, with the changes, if its arrays have other shapes."""
     gan = build_gan(config)
     like = jax.eval_shape(lambda: init_state(gan, seed=config.seed))
     for own, other in ((state.gen, like.gen), (state.disc, like.disc)):

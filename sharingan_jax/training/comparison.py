@@ -52,7 +52,7 @@ def compare_grids(
             others.append(step)
         elif is_due:
             found.append(f"{name}: missing")
-    line = [f"the grids of steps {', '.join(map(str, others))}, drawn with other settings of sample"] if others else []
+    line = [f"the grids of steps {', '.join(map(str, others))}, which its last settings do not draw"] if others else []
     return found, tuple(compared), line
 
 

@@ -1,7 +1,7 @@
 """Check a run's files against each other: what one of them says must follow from the others."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from sharingan_jax.config.schema import Config, to_dict
@@ -19,12 +19,14 @@ ENDED = ("complete", "stopped")
 def contradictions(existing: Existing, manifest: Manifest, config: Config, dataset: ImageDataset) -> list[str]:
     """Return what a run's files say that does not follow from the others, as `file: key: found | expected`.
 
-    `config` are the run's own settings, on its images `dataset`. Every checkpoint is read. Raises UserError if one is damaged.
+    `config` are the run's own settings, on its images `dataset`. Every checkpoint is read. Raise UserError if one is damaged.
     """
     folder, run = existing.folder, Run(existing.folder.root)
+    data = describe_data(config, dataset)
     found = [f"{folder.manifest.name}: {line}" for line in _of_manifest(existing, manifest, config, dataset)]
     if existing.data:
-        pairs = differing_values(asdict(existing.data), asdict(describe_data(config, dataset)))
+        # Files that are not images may come and go.
+        pairs = differing_values(asdict(replace(existing.data, skipped=())), asdict(replace(data, skipped=())))
         found += [f"{folder.data.name}: {line}" for line in pairs]
     records, problem = records_in_order(existing)
     if problem:
@@ -51,7 +53,7 @@ def _of_manifest(existing: Existing, manifest: Manifest, config: Config, dataset
         "total_steps": total,
         "config_digest": config_digest(config),
         "config": to_dict(config),
-        "data": asdict(describe_data(config, dataset).summary),
+        "data": asdict(describe_data(config, dataset).summary) | {"skipped": manifest.data.skipped if manifest.data else 0},
         "format": manifest.format,
     }
     if manifest.status in ENDED:

@@ -134,7 +134,7 @@ class OpenRun:
     def fail(self, failure: UserError | None = None) -> None:
         """Mark the run as failed in its manifest. `failure` ends this run alone; None if the error ends all of them.
 
-        Raises UserError if the folder is gone: the user must hear this first.
+        Raise UserError if the folder is gone: the user must hear this first.
         """
         self.failure = self.failure or failure
         self.check_folder()
@@ -143,7 +143,7 @@ class OpenRun:
                 write_manifest(self.setup.folder.manifest, replace(self.manifest, status="failed"))
 
     def sample(self) -> np.ndarray:
-        """Return images of the run's fixed latents, float32 [N, H, W, C] in [−1, 1]. Raises NonFiniteError."""
+        """Return images of the run's fixed latents, float32 [N, H, W, C] in [−1, 1]. Raise NonFiniteError."""
         config = self.setup.config
         z = np.asarray(fixed_latents(self.state.key, count=config.sample.num, nz=config.model.nz))
         images = np.asarray(self.setup.trainer.sample(self.state.gen, z))
@@ -154,7 +154,7 @@ class OpenRun:
     def write(self, state: TrainState, *, stopping: bool) -> None:
         """Write the sample grid and the checkpoint of a step, if due. The metrics up to it are on disk already.
 
-        Raises NonFiniteError if an array is not finite. A step's losses come from the weights before it, so they show a bad
+        Raise NonFiniteError if an array is not finite. A step's losses come from the weights before it, so they show a bad
         update only one step later.
         """
         self.state = state

@@ -55,7 +55,7 @@ class Schedule:
 def make_schedule(config: Config, plan: BatchPlan) -> Schedule:
     """Return the schedule of a configuration: `train.steps` decides if given, else `train.epochs`.
 
-    A chunk is never longer than from one sample or checkpoint to the next. Raises UserError if the epochs make more steps than
+    A chunk is never longer than from one sample or checkpoint to the next. Raise UserError if the epochs make more steps than
     can be counted.
     """
     total_steps = config.train.steps or config.train.epochs * plan.batches_per_epoch

@@ -50,7 +50,7 @@ def train_seeds(
     """Train `train.seeds` runs, from seed `seed` on, and return them. Several lie in `workdir`/seed-0, seed-1, ...
 
     A run whose values are not finite does not stop the others. `join` connects to the run's other
-    processes. If the images differ from `expected_data`, UserError is raised. Raises what
+    processes. If the images differ from `expected_data`, UserError is raised. Raise what
     `train` raises. If some of several seeds have failed, the error names them, after the others are done. Processes
     other than the primary one get no runs.
     """
@@ -80,7 +80,7 @@ def prepare(
 ) -> "list[list[RunSetup]]":
     """Check all that can be checked before anything is written. Return the runs in groups that share a program.
 
-    The arguments are those of `train_seeds`. This pins the environment, so it must come before JAX starts. Raises UserError.
+    The arguments are those of `train_seeds`. This pins the environment, so it must come before JAX starts. Raise UserError.
     """
     root, out = Path(workdir).expanduser(), lasting(stream or sys.stdout)
     seeds = range(config.seed, config.seed + config.train.seeds)
@@ -113,7 +113,7 @@ def prepare(
 
 
 def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, stream: TextIO) -> None:
-    """Train group after group. Raises Stopped, or the UserErrors of runs that failed as one, after all others have ended."""
+    """Train group after group. Raise Stopped, or the UserErrors of runs that failed as one, after all others have ended."""
     from sharingan_jax.training.announce import describe_end, describe_start
     from sharingan_jax.training.loop import train_group
 

@@ -56,7 +56,7 @@ def setup_run(
     """Check all that can be checked before anything is written, and return the run's setup.
 
     `config` is of one seed. The trainer of `like`, a run of another seed, is reused if it has the same devices.
-    Raises UserError.
+    Raise UserError.
     """
     plan = BatchPlan(dataset.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
     batch_sizes = {plan.size_of(1), plan.size_of(plan.batches_per_epoch)}
@@ -79,7 +79,7 @@ def setup_run(
 def setup_seeds(
     config: Config, dataset: ImageDataset, several: Sequence[Existing], *, processes: Processes = ALONE
 ) -> list[list[RunSetup]]:
-    """Return the setups of `train.seeds` seeds, one for each folder, in groups that share a program. Raises UserError.
+    """Return the setups of `train.seeds` seeds, one for each folder, in groups that share a program. Raise UserError.
 
     With `train.stacked_seeds` = 0 a CPU trains one seed at a time. Other devices train all at once.
     """

@@ -86,7 +86,7 @@ def verify(
     """Repeat the steps of a run from `start` to `end` in a scratch folder and compare. The run itself is only read.
 
     The defaults are the whole run. `config` are the run's settings with another place of the images, or other devices
-    (`keep_devices=False`). Raises UserError if the run's own records or checkpoints of these steps are not whole, or if the run
+    (`keep_devices=False`). Raise UserError if the run's own records or checkpoints of these steps are not whole, or if the run
     cannot be repeated, and Stopped at a signal.
     """
     existing = read_existing(RunFolder(Path(workdir).expanduser()))
@@ -131,7 +131,7 @@ def _remove_abandoned_scratch() -> None:
 
 
 def _choose_span(existing: Existing, *, start: int | None, end: int | None) -> Span:
-    """Return the span asked for, or the longest there is. Raises UserError if its ends are not checkpoints of the run."""
+    """Return the span asked for, or the longest there is. Raise UserError if its ends are not checkpoints of the run."""
     first, steps = existing.first_step - 1, existing.steps
     starts = sorted({*([] if existing.origin and first not in steps else [first]), *steps})
     if not steps or not starts or steps == (first,):

@@ -123,7 +123,7 @@ def test_verify_compares_a_checkpoint_at_any_step_and_a_run_with_other_sample_se
     out = capsys.readouterr().out
     assert "the tensors after 4, 8, 12, 15, 18; digest" in out
     assert "sample grids with the same pixels: 2\n" in out
-    assert "; the grids of steps 4, 8, 12, drawn with other settings of sample\n" in out
+    assert "; the grids of steps 4, 8, 12, which its last settings do not draw\n" in out
 
 
 def test_verify_refuses_missing_records_and_damaged_checkpoints(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

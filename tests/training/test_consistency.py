@@ -42,8 +42,11 @@ def _records(edit: Callable[[list[str]], list[str]]) -> Callable[[Path], None]:
     return change
 
 
-def test_a_runs_own_files_agree(whole_run: Path) -> None:
+def test_a_runs_own_files_agree(whole_run: Path, image_folder: Path) -> None:
     assert _contradictions(whole_run) == []
+    (image_folder / "more.txt").write_text("not an image either")
+    assert _contradictions(whole_run) == []
+    (image_folder / "more.txt").unlink()
 
 
 @pytest.mark.parametrize(
