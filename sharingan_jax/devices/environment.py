@@ -77,7 +77,7 @@ def pin_jax() -> None:
     """Pin the settings of JAX on which the meaning of a seed depends.
 
     Raise UserError if JAX has been imported with another value: changing it now would change the caller's own computations.
-    Also raises UserError if a variable of JAX asks for a platform that is not installed, or for what cannot work here.
+    Also raise UserError if a variable of JAX asks for a platform that is not installed, or for what cannot work here.
     """
     for name, values in SUPPORTED.items():
         found = os.environ.get(name, "").lower()

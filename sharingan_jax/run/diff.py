@@ -102,7 +102,7 @@ def differing_images(one: DataRecord | None, other: DataRecord | None) -> list[s
 def first_difference(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> tuple[int, list[str]] | None:
     """Return the first step that both have a record of and whose metrics are not the same floats, with those metrics.
 
-    Returns None if all are the same. `time` is not compared.
+    Return None if all are the same. `time` is not compared.
     """
     others = {record["step"]: record for record in other}
     for record in one:

@@ -154,14 +154,17 @@ def _save_array(path: Path, groups: Iterator[np.ndarray], *, shape: tuple[int, .
 
 def _save_folder(folder: Path, groups: Iterator[np.ndarray], *, count: int) -> None:
     """Write one PNG per image into a hidden folder, and then put them in place of the numbered images in `folder`."""
-    from sharingan_jax.files import hidden_sibling, make_folder
-    from sharingan_jax.reporting.grids import save_image, to_u8
+    from sharingan_jax.files import hidden_sibling, make_folder, name_in_errors
+    from sharingan_jax.reporting.grids import as_image, to_u8
 
     folder = folder.absolute()
     hidden, digits = hidden_sibling(folder), max(5, len(str(count - 1)))
     try:
+        make_folder(hidden)
         for i, image in enumerate(image for images in groups for image in to_u8(images)):
-            save_image(hidden / f"{i:0{digits}d}.png", image)
+            path = hidden / f"{i:0{digits}d}.png"
+            with name_in_errors(path):
+                as_image(image).save(path)
         make_folder(folder)
         for path in folder.glob("*.png"):
             if path.stem.isdecimal():

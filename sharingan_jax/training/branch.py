@@ -35,7 +35,7 @@ def branch(source: str | Path, workdir: str | Path, config: Config, *, dry_run: 
     """Make a run in the new folder `workdir` from a checkpoint of the run in `source` (`DIR` or `DIR@STEP`).
 
     It takes over weights, buffers, Adam's moments, averaged weights and the step, and continues with `config` when it is
-    trained. Both manifests record the branch. Returns the changed settings as `key: then | now`. A `workdir` that already is
+    trained. Both manifests record the branch. Return the changed settings as `key: then | now`. A `workdir` that already is
     this branch stays as it is. With `dry_run` everything is checked and nothing is written. Raise UserError if `workdir` holds
     anything else, if there is no such checkpoint, or if `config` has networks of other shapes.
     """
@@ -52,6 +52,8 @@ def branch(source: str | Path, workdir: str | Path, config: Config, *, dry_run: 
     check_new_folder(target)
     state = _carry_over(run.state(step), config, changes)
     last = int(state.step)
+    if 0 < config.train.steps <= last:
+        raise UserError(f"train.steps={config.train.steps}: expected more than {last}, the step that the branch starts after.")
     first = Origin(last, digest(state), {}, str(root.resolve()), tuple(changes), _images_seen(run.config, run.manifest, last))
     if dry_run:
         return changes

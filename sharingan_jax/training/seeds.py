@@ -28,7 +28,7 @@ def train(config: Config, workdir: Path | str, *, stream: TextIO | None = None) 
     """Train a run in the folder `workdir`, or continue the run that is there, and return it.
 
     Before JAX starts, this pins the environment that decides rounding (host threads, compiler flags), so that a run started from
-    Python is as reproducible as one from the command line. Progress goes to `stream` (default: standard output). Raises
+    Python is as reproducible as one from the command line. Progress goes to `stream` (default: standard output). Raise
     UserError if the run cannot be made, continued or kept finite, and Stopped if a signal stopped it, after saving.
     """
     if config.train.seeds != 1:

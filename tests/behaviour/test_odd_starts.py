@@ -107,6 +107,7 @@ def test_a_lost_process_ends_this_one_at_once(monkeypatch: pytest.MonkeyPatch, c
         train()
 
 
+@pytest.mark.slow
 def test_a_relative_path_of_images_is_recorded_as_where_it_was(
     image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +148,7 @@ def test_a_dry_run_estimates_memory_and_time_and_warns_of_absurd_ones(tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_estimated_memory_is_roughly_that_of_the_compiled_step() -> None:
     config = smoke_config(model__gen__width="4", model__disc__width="4", model__conv_impl="direct", train__devices="1")
     trainer = Trainer(config, make_mesh(1, batch_sizes={25}))

@@ -112,6 +112,7 @@ def test_verify_finds_every_file_that_was_edited(run: Path, capsys: pytest.Captu
     assert "nothing that the run recorded has changed since" not in out
 
 
+@pytest.mark.slow
 def test_verify_compares_a_checkpoint_at_any_step_and_a_run_with_other_sample_settings(
     run: Path, image_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

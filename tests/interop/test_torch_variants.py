@@ -5,25 +5,35 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
 from conftest import manifest_of
 from faults import FAULTS
-from test_torch_files import _export, _import, _train
+from test_torch_files import SMALL, _export, _import
 
 import main
+from sharingan_jax.config.load import load_config
 from sharingan_jax.errors import listed
+from sharingan_jax.gan.gan import build_gan, init_state
+from sharingan_jax.gan.state import digest
 from sharingan_jax.interop.torch_files import original_name, parametrized_name
+from sharingan_jax.run.first_state import write_first_state
+from sharingan_jax.run.manifest import Origin
 
 torch = pytest.importorskip("torch", reason="reads files of torch; see requirements-dev.txt")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One step of the default system, two channels wide."""
+    """The initial state of the default system, two channels wide, as a run."""
     workdir = tmp_path_factory.mktemp("runs") / "small"
-    assert _train(workdir, "--config.train.steps=1") == 0
+    settings = [word.removeprefix("--config.").split("=") for word in SMALL]
+    config = load_config("default", [(key, value) for key, value in settings])
+    gan = build_gan(config)
+    state = jax.device_get(jax.jit(lambda: init_state(gan, seed=0))())
+    write_first_state(workdir, config, state, Origin(0, digest(state), {}), status="imported")
     return workdir
 
 
