@@ -1,6 +1,8 @@
 """Draw images from a trained run and write them: a grid, a folder, an array or a walk between latents."""
 
+import itertools
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 GRIDS = (".png", ".jpg", ".jpeg")
 FORMATS = (*GRIDS, ".npy", ".gif", "")
 WALK_FRAMES = 12  # Images from one latent to the next: one second of GIF.
+SMALLEST_PNG = 10  # A PNG of a photo-like image takes at least a tenth of its pixels' bytes.
 MOST_FRAMES = 2400  # of a walk's GIF, which is made in memory: 200 latents
 
 
@@ -65,6 +68,8 @@ def sample(
         raise UserError(f"--out={out}: expected .png, .jpg, .npy, .gif or a folder's name with / at its end.")
     if ending == "" and out.is_dir() and any(out.iterdir()) and not overwrite:
         raise UserError(f"--out={out}: holds files already. Give a new folder, or --overwrite to replace its numbered images.")
+    if ending == "" and (out / "config.json").is_file():
+        raise UserError(f"--out={out}: is a run's folder. Give a new folder.")
     walks = interpolate or ending == ".gif"
     for name, value in (("num", num), ("seed", seed)):
         if latents is not None and value is not None:
@@ -92,7 +97,7 @@ def sample(
         count = len(given)
     if walks and count < 2:
         raise UserError(f"--latents={latents}: expected at least 2 latents, since a walk needs two ends, got 1")
-    _check_size(out, ending, count=count * (WALK_FRAMES if walks else 1), image_shape=sampler.image_shape)
+    _check_size(out, ending, count=count * (WALK_FRAMES if walks else 1), nz=sampler.nz, image_shape=sampler.image_shape)
     z = draw_run_latents(seed or 0, count=count, nz=sampler.nz) if latents is None else given
     if walks:
         z = walk(z, frames=WALK_FRAMES)
@@ -111,9 +116,11 @@ def sample(
     return Samples(out, len(z), z, sampler.origin, groups=-(-len(z) // GROUP))
 
 
-def _check_size(out: Path, ending: str, *, count: int, image_shape: tuple[int, ...]) -> None:
+def _check_size(out: Path, ending: str, *, count: int, nz: int, image_shape: tuple[int, ...]) -> None:
     """Raise UserError, with an estimate, if what is asked for cannot be written or opened again."""
     from PIL import Image
+
+    from sharingan_jax.run.sampling import MOST_BYTES
 
     height, width, channels = image_shape
     pixels, most = count * height * width, Image.MAX_IMAGE_PIXELS
@@ -123,11 +130,17 @@ def _check_size(out: Path, ending: str, *, count: int, image_shape: tuple[int, .
     if ending == ".gif" and count > MOST_FRAMES:
         latents = f"Walk between at most {MOST_FRAMES // WALK_FRAMES} latents, or write a folder with --interpolate."
         raise UserError(f"--num: the GIF would have {count} frames, expected at most {MOST_FRAMES}. {latents}")
+    if 4 * count * nz > MOST_BYTES:
+        latents = f"the latents would take {4 * count * nz / 1e9:,.1f} GB, expected at most {MOST_BYTES / 1e9:.1f}"
+        raise UserError(f"--num: {latents}. Draw several times, with other seeds.")
     parent = next(folder for folder in (out.absolute().parent, *out.absolute().parents) if folder.exists())
     size, free = 4 * pixels * channels, shutil.disk_usage(parent).free
     if ending == ".npy" and size > free:
-        room = f"the array would take {size / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB left"
-        raise UserError(f"--out={out}: {room}. Draw fewer images, or write a folder.")
+        room = f"the array would take {size / 1e9:,.1f} GB, and the disk has {free / 1e9:,.1f} GB left"
+        raise UserError(f"--out={out}: {room}. Draw fewer images.")
+    if ending == "" and size / 4 / SMALLEST_PNG > free:
+        room = f"the images would take more than {size / 4e9 / SMALLEST_PNG:,.1f} GB, and the disk has {free / 1e9:,.1f} GB left"
+        raise UserError(f"--out={out}: {room}. Draw fewer images.")
 
 
 def _show_progress(groups: Iterator[np.ndarray], *, count: int) -> Iterator[np.ndarray]:
@@ -138,6 +151,16 @@ def _show_progress(groups: Iterator[np.ndarray], *, count: int) -> Iterator[np.n
         for images in groups:
             yield images
             bar.update(len(images))
+
+
+def _numbered(folder: Path) -> Iterator[Path]:
+    """Yield the images that an earlier sampling wrote: 00000.png, 00001.png and so on, up to the first that is missing."""
+    digits = max((len(path.stem) for path in folder.glob("*0.png") if re.fullmatch("0{5,}", path.stem)), default=5)
+    for i in itertools.count():
+        path = folder / f"{i:0{digits}d}.png"
+        if not path.is_file():
+            return
+        yield path
 
 
 def _save_array(path: Path, groups: Iterator[np.ndarray], *, shape: tuple[int, ...]) -> None:
@@ -166,9 +189,8 @@ def _save_folder(folder: Path, groups: Iterator[np.ndarray], *, count: int) -> N
             with name_in_errors(path):
                 as_image(image).save(path)
         make_folder(folder)
-        for path in folder.glob("*.png"):
-            if path.stem.isdecimal():
-                path.unlink()
+        for path in _numbered(folder):
+            path.unlink()
         for path in hidden.iterdir():
             path.rename(folder / path.name)
     finally:

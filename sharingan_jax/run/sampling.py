@@ -61,7 +61,7 @@ def read_latents(path: Path, *, nz: int) -> np.ndarray:
         z = _READERS[path.suffix.lower()](path)
     except KeyError:
         raise UserError(f"--latents={path}: expected a name ending in {', '.join(_READERS)}") from None
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"--latents={path}: not readable as an array: {reason_of(error)}") from None
     found = f"{z.dtype} {list(z.shape)}" if isinstance(z, np.ndarray) else type(z).__name__
     if isinstance(z, np.ndarray) and z.shape[2:] == (1, 1):
@@ -101,7 +101,10 @@ def _read_array(file: IO[bytes], *, size: int) -> Any:
         raise ValueError("it holds Python objects, expected numbers")
     if not 0 <= claimed <= min(size, MOST_BYTES):
         raise ValueError(f"it claims {claimed:,} bytes of {dtype}, and holds {size:,}; at most {MOST_BYTES:,} are read")
-    array = np.frombuffer(file.read(claimed), dtype)
+    content = file.read(claimed)
+    if len(content) < claimed or any(type(side) is not int for side in shape):
+        raise ValueError(f"it claims {claimed:,} bytes of shape {list(shape)}, and holds {len(content):,}")
+    array = np.frombuffer(content, dtype)
     return array.reshape(shape[::-1]).T if is_transposed else array.reshape(shape)
 
 
@@ -114,7 +117,14 @@ def _read_pt(path: Path) -> Any:
         z = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # Pickle, zip and torch raise many kinds of error on other files.
         raise ValueError(f"torch.load(weights_only=True) refuses it ({type(error).__name__})") from None
-    return z.float().numpy() if isinstance(z, torch.Tensor) else z
+    if not isinstance(z, torch.Tensor):
+        return z
+    if z.layout != torch.strided or z.is_complex() or z.is_nested or z.device.type != "cpu":
+        raise ValueError(f"it holds a {z.dtype} tensor with the layout {z.layout} on {z.device}, expected plain numbers")
+    claimed, held = z.numel() * z.element_size(), z.untyped_storage().nbytes()
+    if claimed > min(held, MOST_BYTES):
+        raise ValueError(f"it claims {claimed:,} bytes, and holds {held:,}; at most {MOST_BYTES:,} are read")
+    return z.detach().float().numpy()
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {".npy": _read_npy, ".npz": _read_npz, ".pt": _read_pt, ".pth": _read_pt}

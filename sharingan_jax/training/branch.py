@@ -9,6 +9,7 @@ import optax
 from sharingan_jax.config.load import with_absolute_paths
 from sharingan_jax.config.schema import Config, settings_of
 from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.ema import init_ema
@@ -21,6 +22,10 @@ from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.load import Run
 from sharingan_jax.run.lock import lock_folder
 from sharingan_jax.run.manifest import Branch, Manifest, Origin, read_manifest, write_manifest
+from sharingan_jax.training.setup import setup_run
+
+SHAPES = ("model.nz", "model.gen.", "model.disc.", "data.size", "data.channels")
+"""The settings that decide the networks' shapes, or begin their names."""
 
 
 def split_source(source: str | Path) -> tuple[Path, int | None]:
@@ -52,8 +57,10 @@ def branch(source: str | Path, workdir: str | Path, config: Config, *, dry_run: 
     check_new_folder(target)
     state = _carry_over(run.state(step), config, changes)
     last = int(state.step)
-    if 0 < config.train.steps <= last:
-        raise UserError(f"train.steps={config.train.steps}: expected more than {last}, the step that the branch starts after.")
+    setup = setup_run(config, load_dataset_from_config(config.data), read_existing(RunFolder(target)))
+    total = setup.schedule.total_steps
+    if total <= last:
+        raise UserError(f"train.steps={total}: expected more than {last}, the step that the branch starts after.")
     first = Origin(last, digest(state), {}, str(root.resolve()), tuple(changes), _images_seen(run.config, run.manifest, last))
     if dry_run:
         return changes
@@ -80,7 +87,7 @@ def _carry_over(state: TrainState, config: Config, changes: list[str]) -> TrainS
     for own, other in ((state.gen, like.gen), (state.disc, like.disc)):
         theirs = jax.tree.map(lambda leaf: leaf.shape, (other.params, other.buffers))
         if jax.tree.map(lambda leaf: leaf.shape, (own.params, own.buffers)) != theirs:
-            of_networks = [line for line in changes if line.startswith(("model.", "data.size", "data.channels"))]
+            of_networks = [line for line in changes if line.startswith(SHAPES)]
             raise UserError(f"--branch-from: expected networks of the same shapes, got {'; '.join(of_networks)}. Leave them out.")
     gen = NetState(state.gen.params, state.gen.buffers, _carry_optimizer(gan.gen_optimizer, state.gen))
     disc = NetState(state.disc.params, state.disc.buffers, _carry_optimizer(gan.disc_optimizer, state.disc))

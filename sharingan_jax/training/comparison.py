@@ -1,11 +1,13 @@
 """Compare what a repetition makes with what the run wrote: checkpoints and sample grids."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from sharingan_jax.errors import UserError
 from sharingan_jax.gan.state import TrainState, named_arrays
 from sharingan_jax.reporting.grids import read_png
 from sharingan_jax.run.checkpoints import SharedCheckpoints
@@ -33,9 +35,12 @@ class ComparedCheckpoints(SharedCheckpoints):
 
 
 def compare_grids(
-    manifest: Manifest, folder: RunFolder, again: RunFolder, *, steps: range
+    manifest: Manifest, folder: RunFolder, again: RunFolder, *, steps: range, drawn: dict[str, int]
 ) -> tuple[list[str], tuple[int, ...], list[str]]:
-    """Return the grids of `steps` that differ or are missing, the steps of those compared, and a line on those not compared."""
+    """Return the grids of `steps` that differ or are missing, the steps of those compared, and a line on those not compared.
+
+    `drawn` are the settings `sample` of the repetition. Grids of a start with other ones cannot be compared.
+    """
     theirs, repeated = folder.sample_files(steps[-1]), again.sample_files(steps[-1])
     found: list[str] = []
     compared: list[int] = []
@@ -44,9 +49,9 @@ def compare_grids(
         sample = next((start.sample for start in reversed(manifest.starts) if start.after_step < step), {})
         is_due = sample and (step % sample["every"] == 0 or step == manifest.total_steps)
         name = folder.sample(step).relative_to(folder.root).as_posix()
-        if step in theirs and step in repeated and sample == manifest.starts[-1].sample:
+        if step in theirs and step in repeated and sample == drawn:
             compared.append(step)
-            if not np.array_equal(read_png(theirs[step]), read_png(repeated[step])):
+            if not _same_pixels(theirs[step], repeated[step]):
                 found.append(f"{name}: other pixels")
         elif step in theirs:
             others.append(step)
@@ -54,6 +59,13 @@ def compare_grids(
             found.append(f"{name}: missing")
     line = [f"the grids of steps {', '.join(map(str, others))}, which its last settings do not draw"] if others else []
     return found, tuple(compared), line
+
+
+def _same_pixels(one: Path, other: Path) -> bool:
+    try:
+        return np.array_equal(read_png(one), read_png(other))
+    except UserError:
+        return False  # It is no image.
 
 
 def _differing_tensors(one: TrainState, other: TrainState) -> list[str]:

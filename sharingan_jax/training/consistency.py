@@ -7,6 +7,8 @@ from typing import Any
 from sharingan_jax.config.schema import Config, to_dict
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.errors import UserError
+from sharingan_jax.reporting.grids import read_png
 from sharingan_jax.run.continuation import Existing, checkpoint_metadata, records_in_order
 from sharingan_jax.run.diff import differing_values
 from sharingan_jax.run.load import Run
@@ -14,6 +16,7 @@ from sharingan_jax.run.manifest import Manifest, config_digest, describe_data
 from sharingan_jax.training.schedule import make_schedule
 
 ENDED = ("complete", "stopped")
+NEVER = 2**31
 
 
 def contradictions(existing: Existing, manifest: Manifest, config: Config, dataset: ImageDataset) -> list[str]:
@@ -24,6 +27,8 @@ def contradictions(existing: Existing, manifest: Manifest, config: Config, datas
     folder, run = existing.folder, Run(existing.folder.root)
     data = describe_data(config, dataset)
     found = [f"{folder.manifest.name}: {line}" for line in _of_manifest(existing, manifest, config, dataset)]
+    if existing.data is None and manifest.data is not None:
+        found.append(f"{folder.data.name}: missing | the record of {manifest.data.count} images")
     if existing.data:
         # Files that are not images may come and go.
         pairs = differing_values(asdict(replace(existing.data, skipped=())), asdict(replace(data, skipped=())))
@@ -31,6 +36,8 @@ def contradictions(existing: Existing, manifest: Manifest, config: Config, datas
     records, problem = records_in_order(existing)
     if problem:
         found.append(f"{folder.metrics.name}: {problem.removeprefix(f'{folder.metrics} ')}")
+    if manifest.status in ENDED and folder.metrics.is_file() and not folder.metrics.read_bytes().endswith(b"\n"):
+        found.append(f"{folder.metrics.name}: its last line is cut")
     if manifest.status in ENDED and manifest.step != existing.first_step - 1 + len(records):
         found.append(f"{folder.metrics.name}: its last step: {existing.first_step - 1 + len(records)} | {manifest.step}")
     expected = checkpoint_metadata(config, dataset)
@@ -41,8 +48,22 @@ def contradictions(existing: Existing, manifest: Manifest, config: Config, datas
         found += [f"checkpoints/{step}: {line}" for line in differing_values(own, {name: expected[name] for name in own})]
         if step == manifest.step and manifest.digest not in (None, identity["digest"]):
             found.append(f"{folder.manifest.name}: digest: {manifest.digest} | {identity['digest']}")
+        if existing.origin and step == existing.origin.step and existing.origin.digest != identity["digest"]:
+            found.append(f"{folder.manifest.name}: origin.digest: {existing.origin.digest} | {identity['digest']}")
     names = [path.name for path in folder.checkpoints.glob("*") if path.name.isdigit() and int(path.name) not in existing.steps]
-    return found + [f"checkpoints/{name}: is not a checkpoint" for name in names]
+    found += [f"checkpoints/{name}: is not a checkpoint" for name in names]
+    return found + list(_of_grids(existing, last_step=existing.first_step - 1 + len(records)))
+
+
+def _of_grids(existing: Existing, *, last_step: int) -> Iterator[str]:
+    for step, path in sorted(existing.folder.sample_files(NEVER).items()):
+        name = f"samples/{path.name}"
+        if not existing.first_step <= step <= last_step:
+            yield f"{name}: a step that the run has no record of"
+        try:
+            read_png(path)
+        except UserError:
+            yield f"{name}: is not an image"
 
 
 def _of_manifest(existing: Existing, manifest: Manifest, config: Config, dataset: ImageDataset) -> Iterator[str]:
@@ -53,12 +74,14 @@ def _of_manifest(existing: Existing, manifest: Manifest, config: Config, dataset
         "total_steps": total,
         "config_digest": config_digest(config),
         "config": to_dict(config),
-        "data": asdict(describe_data(config, dataset).summary) | {"skipped": manifest.data.skipped if manifest.data else 0},
+        "data": asdict(describe_data(config, dataset).summary) | {"skipped": len(existing.data.skipped if existing.data else ())},
         "format": manifest.format,
     }
     if manifest.status in ENDED:
         expected["images_seen"] = manifest.images_seen_after(manifest.step, plan)
         expected["status"] = "complete" if manifest.step == total else "stopped"
+    else:  # They are written when a run ends.
+        expected |= {"images_seen": 0, "digest": None}
     yield from differing_values({key: value for key, value in asdict(manifest).items() if key in expected}, expected)
     if manifest.status not in (*ENDED, "running", "failed"):
         yield f"status: {manifest.status} | one of {', '.join(ENDED)}, running, failed"

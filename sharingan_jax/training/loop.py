@@ -55,7 +55,7 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
         for note in filter(None, notes):
             progress.say(note)
         for run in runs:
-            if 1 < first_step <= until:
+            if 1 < first_step <= until and verb == "training":
                 progress.say(f"continuing {run.setup.folder.root} after step {first_step - 1}{_other_devices(run, trainer)}")
         # The first chunk compiles in a thread, while TensorFlow is imported and images are read.
         for step, length in islice(schedule.chunks(first_step, until=until), 1):

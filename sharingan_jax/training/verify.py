@@ -5,7 +5,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -15,7 +15,7 @@ from sharingan_jax.config.schema import Config, identity_changes
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.errors import Stopped, UserError
-from sharingan_jax.files import ABANDONED_AFTER, make_folder
+from sharingan_jax.files import ABANDONED_AFTER, PUT_BACK, make_folder
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.run.continuation import Existing, read_existing
 from sharingan_jax.run.diff import differing_environments, differing_images, first_difference
@@ -26,7 +26,10 @@ from sharingan_jax.run.metrics import read_metrics, write_metrics
 
 NEVER = 2**31 - 1
 SCRATCH = "sharingan-jax-verify-"
-NOT_DERIVED = "times, recorded environments, damaged/, events/, losses.png, real_vs_fake.png and training.gif"
+NOT_DERIVED = (
+    "times, recorded environments and branches, Orbax's own metadata, damaged/, events/, losses.png, real_vs_fake.png and"
+    " training.gif"
+)
 """What no rerun can give again, or what is drawn from the rest."""
 
 
@@ -153,6 +156,7 @@ def _repeat(
     """Repeat the steps of `span` in the empty folder `again`, and compare."""
     from sharingan_jax.run.load import Run
     from sharingan_jax.training.comparison import ComparedCheckpoints, compare_grids
+    from sharingan_jax.training.consistency import ENDED
     from sharingan_jax.training.loop import train_group
     from sharingan_jax.training.setup import setup_run
     from sharingan_jax.training.signals import StopRequest
@@ -162,7 +166,7 @@ def _repeat(
     recorded = [record for record in records if span.start < record["step"] <= span.end]
     lost = sorted(set(range(span.start + 1, span.end + 1)) - {record["step"] for record in recorded})
     if lost:
-        raise UserError(f"{folder.metrics} has no record of step {lost[0]}, so there is nothing to compare with")
+        raise UserError(f"{folder.metrics} has no record of step {lost[0]}: it was edited or damaged since; {PUT_BACK}")
     quiet = replace(
         config,
         train=replace(config.train, steps=span.end),
@@ -190,14 +194,21 @@ def _repeat(
 
     now = read_manifest(again.manifest)
     digests = (manifest.digest or "", now.digest or "")
+    due = [step for step in range(existing.first_step, span.end + 1) if step % config.checkpoint.every == 0 or step == span.end]
+    gone = [step for step in due[-config.checkpoint.keep :] if step not in existing.steps]
+    not_there = [f"checkpoints that are gone: {', '.join(map(str, gone))}"] if gone else []
+    if manifest.status not in ENDED:
+        not_there.append(f"status and step, since the run is recorded as {manifest.status} and has not ended")
     earlier = [f"steps {existing.first_step} to {span.start}"] if span.start >= existing.first_step else []
-    grids, compared_grids, not_compared = compare_grids(manifest, folder, again, steps=range(span.start + 1, span.end + 1))
+    grids, compared_grids, not_compared = compare_grids(
+        manifest, folder, again, steps=range(span.start + 1, span.end + 1), drawn=asdict(config.sample)
+    )
     return Verdict(
         span=span,
         digest=digests[1],
         compared=compared,
         compared_grids=compared_grids,
-        not_compared=(NOT_DERIVED, *not_compared, *earlier),
+        not_compared=(NOT_DERIVED, *not_there, *not_compared, *earlier),
         metrics=first_difference(recorded, read_metrics(again)),
         tensors=next(((step, names) for step, names in sorted(differences.items()) if names), None),
         digests=digests if manifest.step == span.end and digests[0] not in ("", digests[1]) else None,

@@ -42,7 +42,7 @@ def test_verify_repeats_a_whole_run_or_a_part_and_writes_nothing(run: Path, caps
     out = capsys.readouterr().out
     assert expected in out
     assert "sample grids with the same pixels: 3\n" in out
-    assert "not compared: times, recorded environments, damaged/, events/, losses.png, real_vs_fake.png and training.gif\n" in out
+    assert "not compared: times, recorded environments and branches, Orbax's own metadata, damaged/, events/, losses.png, " in out
     assert main.main(["verify", "--workdir", str(run), "--from", "4", "--to", "8"]) == 0
     assert "bitwise identical: the metrics of steps 5 to 8, the tensors after 8; digest " in capsys.readouterr().out
     assert contents_of(run) == before
@@ -94,6 +94,20 @@ def test_verify_names_changed_records_and_environments(run: Path, capsys: pytest
         "changed since the run (then | now):\n"
         f"  versions.jax: 0.0.1 | {jax.__version__} (steps 9 to 10)\n  host_threads: 77 | {threads} (steps 11 to 12)\n"
     ) in out
+
+
+@pytest.mark.slow
+def test_verify_says_what_it_cannot_compare(run: Path, image_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["--config.sample.num=16", "--config.sample.columns=4"]
+    assert main.main(train_arguments(image_folder, run, *more)) == 0  # The run is complete: no grid is drawn again.
+    shutil.rmtree(run / "checkpoints" / "4")
+    _change_json(run / "manifest.json", lambda manifest: manifest.update(status="failed", digest=None, images_seen=0))
+    capsys.readouterr()
+    assert main.main(["verify", "--workdir", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "sample grids with the same pixels: 0\n" in out
+    assert "; checkpoints that are gone: 4; status and step, since the run is recorded as failed and has not ended; " in out
+    assert "; the grids of steps 4, 8, 12, which its last settings do not draw\n" in out
 
 
 def test_verify_finds_every_file_that_was_edited(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

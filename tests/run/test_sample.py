@@ -3,6 +3,7 @@
 import struct
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,9 +41,11 @@ def test_a_folder_is_written_whole_or_not_at_all_and_never_mixed(tmp_path: Path)
     with pytest.raises(UserError) as refusal:
         sample(SAMPLER, folder, num=3, seed=1)
     assert FAULTS["mixed-samples"].is_shown_in(str(refusal.value))
-    (folder / "notes.txt").write_text("mine")
+    mine = {"notes.txt", "7.png", "2024.png", "20240101.png"}
+    for name in mine:
+        (folder / name).write_text("mine")
     sample(SAMPLER, folder, num=3, seed=1, overwrite=True)
-    assert sorted(path.name for path in folder.iterdir()) == ["00000.png", "00001.png", "00002.png", "notes.txt"]
+    assert {path.name for path in folder.iterdir()} == {"00000.png", "00001.png", "00002.png", *mine}
     assert (folder / "00000.png").read_bytes() != first
 
     def fail(_: np.ndarray) -> np.ndarray:
@@ -69,11 +72,16 @@ def test_a_grid_can_be_a_jpeg(tmp_path: Path) -> None:
             "the grid would have 128,000,000 pixels, and Pillow opens at most 89,478,485. Draw at most 1398101,",
         ),
         ("walk.gif", 1000, "the GIF would have 12000 frames, expected at most 2400. Walk between at most 200 latents"),
-        ("a.npy", 10**12, "the array would take 768000.0 GB, and the disk has "),
+        ("a.npy", 2_000_000, "the array would take 1.5 GB, and the disk has 1.0 GB left. Draw fewer images."),
+        ("folder", 60_000_000, "the images would take more than 1.2 GB, and the disk has 1.0 GB left. Draw fewer images."),
+        ("folder", 10**11, "the latents would take 1,600.0 GB, expected at most 2.1. Draw several times, with other seeds."),
         ("samples.v2", 3, "expected .png, .jpg, .npy, .gif or a folder's name with / at its end"),
     ],
 )
-def test_what_would_not_fit_is_refused_before_anything_is_drawn(out: str, num: int, message: str, tmp_path: Path) -> None:
+def test_what_would_not_fit_is_refused_before_anything_is_drawn(
+    out: str, num: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
     sampler = Sampler("a test", NZ, lambda z: pytest.fail("it was drawn"), (8, 8, 3))
     with pytest.raises(UserError) as refusal:
         sample(sampler, tmp_path / out, num=num)
@@ -102,6 +110,24 @@ def test_latents_come_from_every_usual_file(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     torch.save(torch.tensor(z)[:, :, None, None].bfloat16(), tmp_path / "f.pt")
     np.testing.assert_allclose(read_latents(tmp_path / "f.pt", nz=NZ), z, rtol=0.01, atol=0.01)
+
+
+def test_a_shape_that_is_no_shape_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "z.npy").write_bytes(_header((True, NZ)) + bytes(16))
+    with pytest.raises(UserError, match=r"it claims 16 bytes of shape \[True, 4\]"):
+        read_latents(tmp_path / "z.npy", nz=NZ)
+
+
+def test_tensors_that_are_not_plain_numbers_are_refused_in_one_line(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    lie = torch.zeros(1).expand(2**29, NZ)
+    odd = [lie, torch.zeros(3, NZ).to_sparse(), torch.zeros(3, NZ, device="meta"), torch.zeros(3, NZ) * 1j, {"z": 1}]
+    for tensor in odd:
+        torch.save(tensor, tmp_path / "z.pt")
+        with pytest.raises(UserError, match=r"^--latents=[^\n]*z\.pt: [^\n]*$"):
+            read_latents(tmp_path / "z.pt", nz=NZ)
+    torch.save(torch.nn.Parameter(torch.ones(3, NZ)), tmp_path / "z.pt")
+    np.testing.assert_array_equal(read_latents(tmp_path / "z.pt", nz=NZ), np.ones((3, NZ)))
 
 
 def _header(shape: tuple[int, ...], kind: str = "<f4") -> bytes:

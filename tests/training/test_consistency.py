@@ -42,6 +42,15 @@ def _records(edit: Callable[[list[str]], list[str]]) -> Callable[[Path], None]:
     return change
 
 
+def _cut(run: Path) -> None:
+    whole = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(whole + '{"step": 13, "epo')
+
+
+def _move(run: Path) -> None:
+    (run / "samples" / "step_000008.png").rename(run / "samples" / "step_000099.png")
+
+
 def test_a_runs_own_files_agree(whole_run: Path, image_folder: Path) -> None:
     assert _contradictions(whole_run) == []
     (image_folder / "more.txt").write_text("not an image either")
@@ -63,6 +72,17 @@ def test_a_runs_own_files_agree(whole_run: Path, image_folder: Path) -> None:
         (_manifest(status="lost"), "manifest.json: status: lost | one of complete, stopped, running, failed"),
         (_manifest(status="stopped"), "manifest.json: status: stopped | complete"),
         (_manifest(config_digest="0" * 64), f"manifest.json: config_digest: {'0' * 64} | "),
+        (_manifest(status="running"), "manifest.json: images_seen: 80 | 0"),
+        (_manifest(status="failed", images_seen=0), "manifest.json: digest: "),
+        (lambda run: (run / "data.json").unlink(), "data.json: missing | the record of 20 images"),
+        (_edit("manifest.json", lambda manifest: manifest["data"].update(skipped=7)), "manifest.json: data.skipped: 7 | 1"),
+        (_manifest(origin={"step": 4, "digest": "0" * 64, "files": {}}), f"origin.digest: {'0' * 64} | "),
+        (lambda run: (run / "samples" / "step_000008.png").write_text("x"), "samples/step_000008.png: is not an image"),
+        (
+            lambda run: (run / "samples" / "step_000008.png").rename(run / "samples" / "step_000099.png"),
+            "step_000099.png: a step",
+        ),
+        (_cut, "metrics.jsonl: its last line is cut"),
         (_manifest(starts=[]), "manifest.json: starts: after the steps [] | steps from 0 on, in order"),
         (_edit("manifest.json", lambda manifest: manifest["config"]["log"].update(every=77)), "config.log.every: 77 | "),
         (_edit("manifest.json", lambda manifest: manifest["data"].update(count=19)), "manifest.json: data.count: 19 | 20"),
