@@ -132,7 +132,7 @@ def test_deleted_metrics_are_written_again(
 
     def append_and_delete(metrics: MetricsFile, records: list[dict[str, Any]]) -> bool:
         lost = append(metrics, records)
-        if records[-1]["step"] == 7:
+        if records[-1]["step"] == 4:
             (workdir / "metrics.jsonl").unlink()
         return lost
 
