@@ -83,7 +83,8 @@ def pin_jax() -> None:
         found = os.environ.get(name, "").lower()
         if found and found not in values:
             raise UserError(f"{name}={os.environ[name]}: expected {values[0]}. Unset the variable.")
-    _check_platforms(os.environ.get("JAX_PLATFORMS", ""))
+    if wanted := os.environ.get("JAX_PLATFORMS", ""):  # Else no start would wait for the search for plugins.
+        _check_platforms(wanted)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's own log: what matters in it reaches Python as an exception.
     os.environ.update(PINNED)
     if "jax" not in sys.modules:

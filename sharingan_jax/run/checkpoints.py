@@ -213,7 +213,7 @@ class SharedCheckpoints:
         """Return the state of the last whole checkpoint, on one device of each process; None if there is no checkpoint.
 
         A checkpoint that is damaged, or that `check_recorded` refuses, is moved to `damaged/` and reported to `say`, and the one
-        before it is taken: the run makes its steps again. Raise UserError, and moves nothing, if a checkpoint belongs to
+        before it is taken: the run makes its steps again. Raise UserError, and move nothing, if a checkpoint belongs to
         another run, or if all are damaged.
         """
         found: TrainState | None = None

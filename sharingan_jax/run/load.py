@@ -90,14 +90,6 @@ class Run:
         with CheckpointManager(self.folder.checkpoints, keep=self.config.checkpoint.keep, read_only=True) as checkpoints:
             return checkpoints.restore(self.steps[-1] if step is None else step, like=like)
 
-    def identity(self, step: int) -> dict[str, Any]:
-        """Return what the checkpoint of `step` says of itself: step, digests of state, settings and images.
-
-        Raise UserError if it is damaged.
-        """
-        with CheckpointManager(self.folder.checkpoints, keep=self.config.checkpoint.keep, read_only=True) as checkpoints:
-            return checkpoints.identity(step)
-
     def sampler(self, step: int | None = None, *, statistics: Statistics = "batch") -> Sampler:
         """Return the generator of a checkpoint (default: the last). Raise UserError as `state` does."""
         state, config, mesh = self.state(step), self.config, make_mesh(1, batch_sizes={1})

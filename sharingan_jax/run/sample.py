@@ -147,7 +147,7 @@ def _show_progress(groups: Iterator[np.ndarray], *, count: int) -> Iterator[np.n
     """Yield the groups, with a bar on a terminal."""
     from tqdm import tqdm
 
-    with tqdm(total=count, unit="image", file=sys.stderr, disable=None if sys.stderr.isatty() else True, leave=False) as bar:
+    with tqdm(total=count, unit="image", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False) as bar:
         for images in groups:
             yield images
             bar.update(len(images))

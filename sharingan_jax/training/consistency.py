@@ -1,22 +1,25 @@
 """Check a run's files against each other: what one of them says must follow from the others."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
+
+import jax
 
 from sharingan_jax.config.schema import Config, to_dict
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.reporting.grids import read_png
+from sharingan_jax.run.checkpoints import CheckpointManager
 from sharingan_jax.run.continuation import Existing, checkpoint_metadata, records_in_order
 from sharingan_jax.run.diff import differing_values
-from sharingan_jax.run.load import Run
-from sharingan_jax.run.manifest import Manifest, config_digest, describe_data
+from sharingan_jax.run.manifest import DataRecord, Manifest, config_digest, describe_data
 from sharingan_jax.training.schedule import make_schedule
 
 ENDED = ("complete", "stopped")
-NEVER = 2**31
 
 
 def contradictions(existing: Existing, manifest: Manifest, config: Config, dataset: ImageDataset) -> list[str]:
@@ -24,9 +27,8 @@ def contradictions(existing: Existing, manifest: Manifest, config: Config, datas
 
     `config` are the run's own settings, on its images `dataset`. Every checkpoint is read. Raise UserError if one is damaged.
     """
-    folder, run = existing.folder, Run(existing.folder.root)
-    data = describe_data(config, dataset)
-    found = [f"{folder.manifest.name}: {line}" for line in _of_manifest(existing, manifest, config, dataset)]
+    folder, data = existing.folder, describe_data(config, dataset)
+    found = [f"{folder.manifest.name}: {line}" for line in _of_manifest(existing, manifest, config, data)]
     if existing.data is None and manifest.data is not None:
         found.append(f"{folder.data.name}: missing | the record of {manifest.data.count} images")
     if existing.data:
@@ -40,23 +42,30 @@ def contradictions(existing: Existing, manifest: Manifest, config: Config, datas
         found.append(f"{folder.metrics.name}: its last line is cut")
     if manifest.status in ENDED and manifest.step != existing.first_step - 1 + len(records):
         found.append(f"{folder.metrics.name}: its last step: {existing.first_step - 1 + len(records)} | {manifest.step}")
-    expected = checkpoint_metadata(config, dataset)
-    for step in existing.steps:
-        identity = run.identity(step)
-        run.state(step)
-        own = {name: identity.get(name, "–") for name in expected if not existing.origin or name in identity}
-        found += [f"checkpoints/{step}: {line}" for line in differing_values(own, {name: expected[name] for name in own})]
-        if step == manifest.step and manifest.digest not in (None, identity["digest"]):
-            found.append(f"{folder.manifest.name}: digest: {manifest.digest} | {identity['digest']}")
-        if existing.origin and step == existing.origin.step and existing.origin.digest != identity["digest"]:
-            found.append(f"{folder.manifest.name}: origin.digest: {existing.origin.digest} | {identity['digest']}")
+    found += _of_checkpoints(existing, manifest, config, checkpoint_metadata(config, dataset))
     names = [path.name for path in folder.checkpoints.glob("*") if path.name.isdigit() and int(path.name) not in existing.steps]
     found += [f"checkpoints/{name}: is not a checkpoint" for name in names]
     return found + list(_of_grids(existing, last_step=existing.first_step - 1 + len(records)))
 
 
+def _of_checkpoints(existing: Existing, manifest: Manifest, config: Config, expected: Mapping[str, str]) -> Iterator[str]:
+    folder, origin, gan = existing.folder, existing.origin, build_gan(config)
+    like = jax.eval_shape(lambda: init_state(gan, seed=config.seed))
+    with CheckpointManager(folder.checkpoints, keep=config.checkpoint.keep, read_only=True) as checkpoints:
+        for step in existing.steps:
+            checkpoints.restore(step, like=like)  # Raise UserError if it is damaged.
+            identity = checkpoints.identity(step)
+            own = {name: identity.get(name, "–") for name in expected if not origin or name in identity}
+            for line in differing_values(own, {name: expected[name] for name in own}):
+                yield f"checkpoints/{step}: {line}"
+            if step == manifest.step and manifest.digest not in (None, identity["digest"]):
+                yield f"{folder.manifest.name}: digest: {manifest.digest} | {identity['digest']}"
+            if origin and step == origin.step and origin.digest != identity["digest"]:
+                yield f"{folder.manifest.name}: origin.digest: {origin.digest} | {identity['digest']}"
+
+
 def _of_grids(existing: Existing, *, last_step: int) -> Iterator[str]:
-    for step, path in sorted(existing.folder.sample_files(NEVER).items()):
+    for step, path in sorted(existing.folder.sample_files(sys.maxsize).items()):
         name = f"samples/{path.name}"
         if not existing.first_step <= step <= last_step:
             yield f"{name}: a step that the run has no record of"
@@ -66,16 +75,15 @@ def _of_grids(existing: Existing, *, last_step: int) -> Iterator[str]:
             yield f"{name}: is not an image"
 
 
-def _of_manifest(existing: Existing, manifest: Manifest, config: Config, dataset: ImageDataset) -> Iterator[str]:
-    plan = BatchPlan(dataset.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
+def _of_manifest(existing: Existing, manifest: Manifest, config: Config, data: DataRecord) -> Iterator[str]:
+    plan = BatchPlan(data.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
     total, first_step = make_schedule(config, plan).total_steps, existing.first_step
     expected: dict[str, Any] = {
         "seed": config.seed,
         "total_steps": total,
         "config_digest": config_digest(config),
         "config": to_dict(config),
-        "data": asdict(describe_data(config, dataset).summary) | {"skipped": len(existing.data.skipped if existing.data else ())},
-        "format": manifest.format,
+        "data": asdict(data.summary) | {"skipped": len(existing.data.skipped if existing.data else ())},
     }
     if manifest.status in ENDED:
         expected["images_seen"] = manifest.images_seen_after(manifest.step, plan)
