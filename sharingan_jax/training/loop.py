@@ -82,6 +82,7 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
         for run in runs:
             if run.failure is None:
                 run.checkpoints.wait()
+        recorder.close()
     except BaseException as error:
         for run in runs:
             with suppress(UserError):  # It would hide this error.

@@ -208,9 +208,7 @@ class Recorder:
                 continue
             records, failure = self._records(run, first_step, columns, now=now)
             if run.setup.processes.is_primary:
-                run.check_folder()
-                if run.metrics and run.metrics.append(records):
-                    self._progress.say(f"{run.setup.folder.metrics} was deleted; it has been written again")
+                self._append(run, records)
                 if run.events:
                     run.events.scalars(records)
             if failure is not None:
@@ -220,6 +218,17 @@ class Recorder:
         self._written_at = now
         for of_step in zip(*shown, strict=True):
             self._progress.update(*of_step)
+
+    def close(self) -> None:
+        """Write the records again that were deleted since the last chunk."""
+        for run in self._runs:
+            if run.failure is None and run.setup.processes.is_primary:
+                self._append(run, [])
+
+    def _append(self, run: OpenRun, records: Sequence[Record]) -> None:
+        run.check_folder()
+        if run.metrics and run.metrics.append(records):
+            self._progress.say(f"{run.setup.folder.metrics} was deleted; it has been written again")
 
     def write(self, states: Sequence[TrainState], *, stopping: bool) -> None:
         """Write what is due after the step of the runs' states, and say where.

@@ -105,7 +105,7 @@ def test_a_moved_folder_is_not_created_again(
 
     def append_and_move(metrics: MetricsFile, records: list[dict[str, Any]]) -> bool:
         lost = append(metrics, records)
-        if records[-1]["step"] == 8 and not away.exists():
+        if records and records[-1]["step"] == 8 and not away.exists():
             workdir.rename(away)
         return lost
 
@@ -124,15 +124,21 @@ def test_a_moved_folder_is_not_created_again(
     assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
 
 
+@pytest.mark.parametrize("step", [4, STEPS])
 def test_deleted_metrics_are_written_again(
-    image_folder: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    step: int,
+    image_folder: Path,
+    whole_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     workdir = tmp_path / "p [1]" / "run"
     append = MetricsFile.append
 
     def append_and_delete(metrics: MetricsFile, records: list[dict[str, Any]]) -> bool:
         lost = append(metrics, records)
-        if records[-1]["step"] == 4:
+        if records and records[-1]["step"] == step:
             (workdir / "metrics.jsonl").unlink()
         return lost
 
