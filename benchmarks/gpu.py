@@ -388,7 +388,7 @@ def _pytorch_side() -> Callable[[Case], tuple[Run, Callable[[], str]]]:
     from pytorch_reference import cuda_graph, oracle
     from sharingan_jax.gan.gan import build_gan, init_state
     from sharingan_jax.interop.state_dict import to_tensors
-    from sharingan_jax.rng import draw_latents
+    from sharingan_jax.model.rng import draw_latents
 
     on_gpu = torch.cuda.is_available()
     device = "cuda" if on_gpu else "cpu"

@@ -37,7 +37,7 @@ from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.interop.state_dict import to_tensors
 from sharingan_jax.model.convolutions import fastest_conv_impl
-from sharingan_jax.rng import draw_latents
+from sharingan_jax.model.rng import draw_latents
 
 ROOT = Path(__file__).parents[1]
 ON_GPU = jax.default_backend() == "gpu" and torch.cuda.is_available()

@@ -11,8 +11,8 @@ from conftest import ROOT
 PACKAGE = ROOT / "sharingan_jax"
 
 LAW = (
-    "errors < files, rng < config < data, model < gan < devices, reporting < run"
-    " < training, evaluation < compare, interop < commands < __main__"
+    "errors < files < config < data, model < gan < devices, reporting < run"
+    " < interop < evaluation < training < comparison < commands < __main__"
 )
 
 

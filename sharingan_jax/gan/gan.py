@@ -14,7 +14,7 @@ from sharingan_jax.gan.state import NetState, TrainState
 from sharingan_jax.model.architectures import build_networks
 from sharingan_jax.model.convolutions import convolutions, fastest_conv_impl
 from sharingan_jax.model.functional import Net
-from sharingan_jax.rng import Stream, seed_key, stream_key
+from sharingan_jax.model.rng import Stream, seed_key, stream_key
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sharingan_jax.gan.gan import Gan
 from sharingan_jax.gan.metrics import GEN_METRICS, METRIC_NAMES
 from sharingan_jax.gan.state import NetState, TrainState
 from sharingan_jax.model.functional import Arrays
-from sharingan_jax.rng import Stream, draw_latents, stream_key
+from sharingan_jax.model.rng import Stream, draw_latents, stream_key
 
 Metrics = dict[str, Array]
 TrainStep = Callable[[TrainState, Array, Array], tuple[TrainState, Metrics]]

@@ -16,7 +16,7 @@ from sharingan_jax.gan.gan import Gan, build_gan, init_state
 from sharingan_jax.gan.state import NetState, TrainState
 from sharingan_jax.interop.tensor_table import Tensor, disc_table, gen_table
 from sharingan_jax.model.functional import Arrays
-from sharingan_jax.rng import seed_key
+from sharingan_jax.model.rng import seed_key
 
 Tensors = dict[str, np.ndarray]
 COUNTER = "num_batches_tracked"

@@ -19,7 +19,7 @@ from sharingan_jax.gan.metrics import METRIC_NAMES
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import Metrics, scale_images, train_step
 from sharingan_jax.interop.state_dict import moment_tensors, to_tensors
-from sharingan_jax.rng import draw_latents
+from sharingan_jax.model.rng import draw_latents
 from sharingan_jax.run.continuation import check_continuation, read_existing
 from sharingan_jax.run.folder import RunFolder, read_config
 from sharingan_jax.run.load import load_run

@@ -18,7 +18,7 @@ from jax import Array
 
 from sharingan_jax.model.convolutions import Convolutions
 from sharingan_jax.model.layers import Conv, Mode, Norm, at_least_float32, leaky_relu
-from sharingan_jax.rng import NamedNormals
+from sharingan_jax.model.rng import NamedNormals
 
 NormPosition = Literal["post_activation", "pre_activation"]
 """The place of batch normalisation: after the activation (SharinGAN) or before it (DCGAN)."""

@@ -10,7 +10,7 @@ from flax import nnx
 from jax import Array
 
 from sharingan_jax.model.layers import Buffer, Mode
-from sharingan_jax.rng import NamedNormals, Shape, normal_arrays
+from sharingan_jax.model.rng import NamedNormals, Shape, normal_arrays
 
 Arrays = dict[str, Any]
 """Nested dicts with arrays as leaves, `{"to4": {"kernel": ...}, ...}`."""

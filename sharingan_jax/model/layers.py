@@ -8,7 +8,7 @@ from flax import nnx
 from jax import Array, lax
 
 from sharingan_jax.model.convolutions import Convolve
-from sharingan_jax.rng import NamedNormals
+from sharingan_jax.model.rng import NamedNormals
 
 Mode = Literal["train", "batch", "running"]
 """How a forward pass uses and updates the buffers.

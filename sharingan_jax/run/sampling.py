@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from sharingan_jax.errors import UserError, reason_of
-from sharingan_jax.rng import fixed_latents, seed_key
+from sharingan_jax.model.rng import fixed_latents, seed_key
 
 MOST_BYTES = 2**31  # of a file of latents
 GROUP = 500  # Images drawn at once: at 64 pixels about a gigabyte of activations.

@@ -15,7 +15,7 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.gan.ema import init_ema
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import NetState, TrainState, digest
-from sharingan_jax.rng import seed_key
+from sharingan_jax.model.rng import seed_key
 from sharingan_jax.run.continuation import read_existing
 from sharingan_jax.run.first_state import check_new_folder, write_first_state
 from sharingan_jax.run.folder import RunFolder

@@ -18,7 +18,7 @@ from sharingan_jax.reporting.grids import make_grid, save_png, save_training_gif
 from sharingan_jax.reporting.plots import loss_figure, real_vs_fake_figure
 from sharingan_jax.reporting.progress import Progress
 from sharingan_jax.reporting.tensorboard import EventWriter
-from sharingan_jax.rng import fixed_latents
+from sharingan_jax.model.rng import fixed_latents
 from sharingan_jax.run.checkpoints import SharedCheckpoints
 from sharingan_jax.run.continuation import records_in_order
 from sharingan_jax.run.folder import write_config

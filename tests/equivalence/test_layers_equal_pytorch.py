@@ -16,7 +16,7 @@ from sharingan_jax.interop.tensor_table import Tensor
 from sharingan_jax.model.convolutions import convolutions, project_down, project_up
 from sharingan_jax.model.functional import Net
 from sharingan_jax.model.layers import BatchNorm, SpectralConv, l2_normalise, leaky_relu
-from sharingan_jax.rng import NamedNormals
+from sharingan_jax.model.rng import NamedNormals
 
 torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
 pytest.importorskip("pytorch_reference.oracle")  # It hides Triton before torch imports it.

@@ -19,7 +19,7 @@ from sharingan_jax.gan.gan import Gan, build_gan, init_state
 from sharingan_jax.gan.objective import build_objective
 from sharingan_jax.gan.state import TrainState, digest
 from sharingan_jax.gan.step import _update_disc, sample_images, scale_images, train_step
-from sharingan_jax.rng import draw_latents
+from sharingan_jax.model.rng import draw_latents
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from sharingan_jax.config.schema import Config, NetworkConfig
 from sharingan_jax.gan.gan import Gan, build_gan
 from sharingan_jax.model.architectures import ARCHITECTURES
 from sharingan_jax.model.layers import NORMS
-from sharingan_jax.rng import Stream, seed_key, stream_key
+from sharingan_jax.model.rng import Stream, seed_key, stream_key
 
 
 def _shapes(config: Config) -> tuple[dict, dict, dict, dict]:

@@ -11,7 +11,7 @@ from flax import nnx
 from sharingan_jax.model.convolutions import project_down
 from sharingan_jax.model.functional import Net
 from sharingan_jax.model.layers import BatchNorm, Buffer, SpectralConv, leaky_relu, power_iteration
-from sharingan_jax.rng import NamedNormals
+from sharingan_jax.model.rng import NamedNormals
 
 RNG = np.random.default_rng(0)
 

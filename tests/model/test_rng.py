@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from sharingan_jax.rng import Stream, draw_latents, fixed_latents, normal_arrays, seed_key, stream_key
+from sharingan_jax.model.rng import Stream, draw_latents, fixed_latents, normal_arrays, seed_key, stream_key
 
 
 @settings(max_examples=20, deadline=None)
