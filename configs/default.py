@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     data.size = 64  # pixels a side: 32, 64 or 128 (post: 64)
     data.channels = 3  # 3 RGB, 1 grey (post: 3)
     data.last_batch = "keep"  # an epoch's last, partial batch: keep (post), drop, or fill from the epoch's start
+    data.holdout = 0.0  # share of the images held out from training, chosen by their content; 0 trains on all of them (post)
 
     config.model = model = ConfigDict()
     model.nz = 100  # latent dimensions (post)

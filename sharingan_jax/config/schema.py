@@ -44,6 +44,7 @@ class DataConfig:
     size: int = _rule(choices=(32, 64, 128))
     channels: int = _rule(choices=(1, 3))
     last_batch: str = _rule(choices=("keep", "drop", "fill"))
+    holdout: float = _rule(at_least=0, at_most=0.5)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""What every source of images provides: `ImageDataset`, and `ArrayDataset` for images held in memory."""
+"""What every source of images provides: `ImageDataset`, `ArrayDataset` for images held in memory, and `Subset`."""
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,8 @@ class ImageDataset(ABC):
 
     Code outside this package reads images only through these members. So a new place for images (an archive, a cache, a device)
     is a new subclass that implements `image_shape` and `gather`. Override `tensorflow_gather` too if TensorFlow itself can
-    gather the images. `skipped` names the files that are not images.
+    gather the images. `skipped` names the files that are not images. If these are the training images of a split,
+    `held_out_digests` has the name and SHA-256 of each image that was held out.
     """
 
     names: tuple[str, ...]
@@ -27,6 +28,7 @@ class ImageDataset(ABC):
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    held_out_digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -50,6 +52,19 @@ class ImageDataset(ABC):
             return tf.ensure_shape(images, (*indices.shape, *self.image_shape))
 
         return gather
+
+    def subset(self, indices: Sequence[int]) -> "ImageDataset":
+        """Return the images at `indices`, in this order, with their names, digests and labels."""
+        return Subset(source=self, indices=np.asarray(indices, np.int64), **self._described(indices))
+
+    def _described(self, indices: Sequence[int]) -> dict[str, Any]:
+        return {
+            "names": tuple(self.names[i] for i in indices),
+            "digests": tuple(self.digests[i] for i in indices),
+            "labels": None if self.labels is None else self.labels[np.asarray(indices, np.int64)],
+            "classes": self.classes,
+            "skipped": self.skipped,
+        }
 
     def preview(self, n: int) -> np.ndarray:
         """Return the first n images, uint8 [min(n, N), H, W, C]."""
@@ -93,6 +108,28 @@ class ArrayDataset(ImageDataset):
     def tensorflow_gather(self, tf: Any) -> Callable[[Any], Any]:
         images = tf.constant(self.images)
         return lambda indices: tf.gather(images, indices)
+
+    def subset(self, indices: Sequence[int]) -> ImageDataset:
+        return ArrayDataset(images=self.gather(indices), **self._described(indices))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subset(ImageDataset):
+    """Some images of another data set: image i is the image `indices`[i] of `source`."""
+
+    source: ImageDataset
+    indices: np.ndarray
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.source.image_shape
+
+    def gather(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        return self.source.gather(self.indices[np.asarray(indices, np.int64)])
+
+    def tensorflow_gather(self, tf: Any) -> Callable[[Any], Any]:
+        gather, chosen = self.source.tensorflow_gather(tf), tf.constant(self.indices)
+        return lambda indices: gather(tf.gather(chosen, indices))
 
 
 def array_digests(images: np.ndarray) -> tuple[str, ...]:

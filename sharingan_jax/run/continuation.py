@@ -100,9 +100,10 @@ def check_continuation(existing: Existing, config: Config, dataset: ImageDataset
             f"--workdir={root} holds another run: {'; '.join(changed)}; use the settings it started with, or another --workdir"
             f"{_branch_hint(existing)}"
         )
-    trained_on = existing.manifest.data if existing.manifest else None
-    if trained_on is not None and trained_on.digest != dataset.digest:
-        found = differing_images(existing.data, describe_data(config, dataset))
+    trained_on, now = existing.manifest.data if existing.manifest else None, describe_data(config, dataset)
+    others_held_out = existing.data is not None and existing.data.held_out != now.held_out
+    if trained_on is not None and (trained_on.digest != now.digest or others_held_out):
+        found = differing_images(existing.data, now)
         raise UserError(
             f"--workdir={root}: the images have changed since the run started (first: then, second: now): {'; '.join(found)};"
             f" put them back, or use another --workdir{_branch_hint(existing)}"

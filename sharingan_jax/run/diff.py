@@ -85,14 +85,17 @@ def differing_environments(one: Environment, other: Environment) -> list[str]:
 
 
 def differing_images(one: DataRecord | None, other: DataRecord | None) -> list[str]:
-    """Return how two data sets differ: files that only one has, files with other contents, or only other pixels."""
+    """Return how two data sets differ: files that only one has, that only one holds out, other contents, or only other pixels."""
     if one is None or other is None:
         return [] if one is other else ["data.json is missing in one of the two"]
-    if one.digest == other.digest:
+    if one.digest == other.digest and one.held_out == other.held_out:
         return []
-    found = [f"{name}: only in the first" for name in one.files if name not in other.files]
-    found += [f"{name}: only in the second" for name in other.files if name not in one.files]
-    found += [f"{name}: other contents" for name in one.files if other.files.get(name, one.files[name]) != one.files[name]]
+    ours, theirs = one.files | one.held_out, other.files | other.held_out
+    found = [f"{name}: only in the first" for name in ours if name not in theirs]
+    found += [f"{name}: only in the second" for name in theirs if name not in ours]
+    found += [f"{name}: other contents" for name in ours if theirs.get(name, ours[name]) != ours[name]]
+    found += [f"{name}: held out only in the first" for name in one.held_out if name in other.files]
+    found += [f"{name}: held out only in the second" for name in other.held_out if name in one.files]
     if not found:
         found = ["the same files, made into other pixels (data.size, data.channels, or Pillow's version)"]
     more = len(found) - MOST_NAMED

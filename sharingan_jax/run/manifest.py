@@ -15,7 +15,7 @@ from sharingan_jax.files import read_as, read_json, write_json
 
 STATUSES = ("imported", "branched", "running", "complete", "stopped", "failed")
 """`imported` and `branched` are runs with a first state from elsewhere that have not started yet."""
-FORMAT = 2
+FORMAT = 3
 """The layout of both files. Raise it when a key changes its meaning: runs of another format are then refused."""
 
 
@@ -65,28 +65,32 @@ class Start:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """The images of a run: how many, from which source, how many files were skipped, and the digest of all."""
+    """The training images of a run: source, number and digest; how many files were skipped, how many images were held out."""
 
     source: str
     count: int
     digest: str
     skipped: int
+    held_out: int
 
 
 @dataclass(frozen=True)
 class DataRecord:
-    """`data.json`: the summary with the name and SHA-256 of each image's source, and the names of the skipped files."""
+    """`data.json`: the summary with the names of the skipped files, and the name and SHA-256 of each image's source:
+    `files` are the training images, `held_out` the images held out from training.
+    """
 
     source: str
     count: int
     digest: str
     skipped: tuple[str, ...]
     files: dict[str, str]
+    held_out: dict[str, str]
     format: int = FORMAT
 
     @property
     def summary(self) -> DataSummary:
-        return DataSummary(self.source, self.count, self.digest, len(self.skipped))
+        return DataSummary(self.source, self.count, self.digest, len(self.skipped), len(self.held_out))
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ class Manifest:
     """`manifest.json`. `status` is one of STATUSES; `digest` is None until a start has ended.
 
     `starts` has one entry for each change of environment or of `sample`, not for each start: one that changes neither adds none.
+    `best_step` has the checkpoint that `checkpoint.best` chose.
     """
 
     status: str
@@ -136,6 +141,7 @@ class Manifest:
     digest: str | None = None
     images_seen: int = 0
     wall_seconds: float = 0.0
+    best_step: int | None = None
     format: int = FORMAT
 
     @property
@@ -184,9 +190,9 @@ def write_data_record(path: Path, record: DataRecord) -> None:
 
 
 def describe_data(config: Config, dataset: ImageDataset) -> DataRecord:
-    """Return what `data.json` holds for a data set."""
+    """Return what `data.json` holds for the training images `dataset`."""
     files = dict(zip(dataset.names, dataset.digests, strict=True))
-    return DataRecord(config.data.source, dataset.count, dataset.digest, dataset.skipped, files)
+    return DataRecord(config.data.source, dataset.count, dataset.digest, dataset.skipped, files, dict(dataset.held_out_digests))
 
 
 def config_digest(config: Config) -> str:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.errors import command_line
 from sharingan_jax.reporting.progress import duration
 from sharingan_jax.training.recorder import OpenRun
@@ -10,6 +11,12 @@ from sharingan_jax.training.setup import RunSetup
 
 COMPILING = {"cpu": "10 to 60 s", "gpu": "about a minute", "tpu": "about a minute"}
 """How long the first chunk takes to compile, roughly, if no earlier start has kept the program. TPU: not measured yet."""
+
+
+def describe_count(dataset: ImageDataset) -> str:
+    """Return the number of training images, and how many are held out if there are any: `80 (20 held out)`."""
+    held_out = len(dataset.held_out_digests)
+    return f"{dataset.count} ({held_out} held out)" if held_out else f"{dataset.count}"
 
 
 def describe_start(setup: RunSetup, *, seeds: int) -> str:
@@ -27,7 +34,7 @@ def describe_start(setup: RunSetup, *, seeds: int) -> str:
     return "\n".join(
         [
             f"training  {networks}",
-            f"images    {dataset.count} from {source}",
+            f"images    {describe_count(dataset)} from {source}",
             f"steps     {steps}" + (f", continuing after step {done}" if done else ""),
             f"device    {f'{count} × ' if count > 1 else ''}{kind}",
             f"folder    {setup.folder.root}",

@@ -17,7 +17,7 @@ from sharingan_jax.errors import UserError
 
 
 def _load(source: str, **changes: Any) -> ImageDataset:
-    given = {"path": "", "name": "", "split": "train", "data_dir": "", "size": 32, "channels": 3}
+    given = {"path": "", "name": "", "split": "train", "data_dir": "", "size": 32, "channels": 3, "holdout": 0.0}
     return load_dataset_from_config(DataConfig(source=source, last_batch="keep", **{**given, **changes}))
 
 

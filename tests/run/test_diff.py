@@ -6,7 +6,7 @@ from sharingan_jax.run.diff import differing_environments, differing_images, dif
 from sharingan_jax.run.manifest import DataRecord, Device, Environment
 
 SETTINGS = {"seed": 0, "train": {"batch_size": 25, "steps": 4}}
-IMAGES = DataRecord("folder", 3, "aa", (), {"a.png": "1", "b.png": "2", "c.png": "3"})
+IMAGES = DataRecord("folder", 3, "aa", (), {"a.png": "1", "b.png": "2", "c.png": "3"}, {})
 ENVIRONMENT = Environment(
     device=Device("cpu", "cpu", 1, 1), stacked_seeds=1, stacked_devices=1, conv_impl="winograd", host_threads=2, xla_flags="",
     jax_variables="", versions={"jax": "0.10.2"}, git=None, platform="linux", machine="x86_64", processor={"name": "some"},
@@ -30,6 +30,10 @@ def test_different_images_are_named() -> None:
     other = replace(IMAGES, digest="bb", files={"a.png": "1", "b.png": "9", "d.png": "4"})
     assert differing_images(IMAGES, other) == ["c.png: only in the first", "d.png: only in the second", "b.png: other contents"]
     assert "other pixels" in differing_images(IMAGES, replace(IMAGES, digest="bb"))[0]
+    moved = replace(IMAGES, digest="bb", files={"a.png": "1", "b.png": "2"}, held_out={"c.png": "3"})
+    assert differing_images(IMAGES, moved) == ["c.png: held out only in the second"]
+    assert differing_images(moved, IMAGES) == ["c.png: held out only in the first"]
+    assert differing_images(moved, replace(moved, held_out={"c.png": "9"})) == ["c.png: other contents"]
     many = replace(IMAGES, digest="bb", files={f"{i}.png": "0" for i in range(30)})
     assert differing_images(IMAGES, many)[-1] == "and 23 more"
     assert differing_images(IMAGES, IMAGES) == differing_images(None, None) == []

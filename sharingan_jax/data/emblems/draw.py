@@ -20,10 +20,10 @@ WHITE: Colour = (255, 255, 255)
 REDS: tuple[Colour, ...] = ((226, 22, 30), (206, 24, 30), (238, 40, 40), (186, 20, 26), (214, 34, 22))
 
 
-def draw_emblems(count: int = 100, *, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first N = `count` emblems, uint8 [N, size, size, 3], and their classes, int64 [N], indices into CLASSES."""
-    labels = np.arange(count, dtype=np.int64) % len(CLASSES)
-    return np.stack([draw_emblem(i, size=size) for i in range(count)]), labels
+def draw_emblems(count: int = 100, *, size: int = 64, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return N = `count` emblems from emblem `first` on, uint8 [N, size, size, 3], and their classes, int64 [N], in CLASSES."""
+    labels = np.arange(first, first + count, dtype=np.int64) % len(CLASSES)
+    return np.stack([draw_emblem(i, size=size) for i in range(first, first + count)]), labels
 
 
 @cache

@@ -5,6 +5,7 @@ from pathlib import Path
 from sharingan_jax.config.schema import DataConfig
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import MODES
+from sharingan_jax.data.split import Split, split
 from sharingan_jax.errors import UserError
 
 
@@ -37,6 +38,18 @@ def load_dataset(
 
 
 def load_dataset_from_config(data: DataConfig) -> ImageDataset:
-    """Load the images that `config.data` describes. Raise UserError, one line, if the source cannot be loaded."""
+    """Load the training images that `config.data` describes: all of them, or those that `data.holdout` leaves for training.
+
+    Raise UserError, one line, if the source cannot be loaded or split.
+    """
+    return load_split_from_config(data).train
+
+
+def load_split_from_config(data: DataConfig) -> Split:
+    """Load the training images and the held-out images that `config.data` describes.
+
+    Raise UserError, one line, if the source cannot be loaded or split.
+    """
     sources: dict[str, str | Path] = {"emblems": "emblems", "folder": Path(data.path), "tfds": f"tfds:{data.name}"}
-    return load_dataset(sources[data.source], size=data.size, channels=data.channels, split=data.split, data_dir=data.data_dir)
+    dataset = load_dataset(sources[data.source], size=data.size, channels=data.channels, split=data.split, data_dir=data.data_dir)
+    return split(dataset, data.holdout)
