@@ -12,6 +12,9 @@ if TYPE_CHECKING:  # Type checkers see the names; an import loads each only when
     from sharingan_jax.data.sources.load import load_dataset as load_dataset
     from sharingan_jax.errors import Stopped as Stopped
     from sharingan_jax.errors import UserError as UserError
+    from sharingan_jax.evaluation.evaluate import evaluate as evaluate
+    from sharingan_jax.evaluation.evaluate import evaluate_images as evaluate_images
+    from sharingan_jax.evaluation.judge import Evaluation as Evaluation
     from sharingan_jax.interop.export import export as export
     from sharingan_jax.interop.torch_import import import_weights as import_weights
     from sharingan_jax.run.diff import diff as diff
@@ -25,11 +28,14 @@ if TYPE_CHECKING:  # Type checkers see the names; an import loads each only when
 
 _MODULES = {
     "Config": "config.schema",
+    "Evaluation": "evaluation.judge",
     "Run": "run.load",
     "Stopped": "errors",
     "UserError": "errors",
     "branch": "training.branch",
     "diff": "run.diff",
+    "evaluate": "evaluation.evaluate",
+    "evaluate_images": "evaluation.evaluate",
     "export": "interop.export",
     "import_weights": "interop.torch_import",
     "load_config": "config.load",

@@ -16,6 +16,7 @@ from sharingan_jax.training.signals import interrupts_between_imports
 COMMANDS = {
     "train": ("train", "train a configuration, or continue a run"),
     "sample": ("sample", "draw images from a trained run"),
+    "evaluate": ("evaluate", "measure quality, diversity and copying of a run's images"),
     "export": ("export", "write PyTorch weights, a replay kit or a portable sampler"),
     "import": ("import_weights", "start a run from PyTorch weights"),
     "verify": ("verify", "repeat a run and check that it is bitwise identical"),

@@ -44,6 +44,7 @@ def make_parser() -> Parser:
     parser.add_argument("--overwrite", action="store_true", help="replace the numbered images in a folder")
     parser.add_argument("--interpolate", action="store_true", help="walk from latent to latent in any format")
     parser.add_argument("--statistics", choices=("batch", "running"), help="of batch norm; default: batch")
+    parser.add_argument("--weights", choices=("raw", "averaged"), help="as trained, or averaged over steps; default: raw")
     return parser
 
 
@@ -66,9 +67,11 @@ def run(arguments: list[str]) -> int:
 
 
 def _load_model(options: dict[str, Any]) -> "Sampler":
-    for name in ("step", "statistics"):
+    for name in ("step", "statistics", "weights"):
         if name in options:
-            raise UserError(f"--{name}: goes with --workdir. The file in --model has one step and one kind of statistics.")
+            raise UserError(
+                f"--{name}: goes with --workdir. The file in --model has one step and one kind of weights and statistics."
+            )
     from sharingan_jax.devices.compile_cache import keep_compiled
 
     keep_compiled()

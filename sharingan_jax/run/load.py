@@ -13,6 +13,7 @@ from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import jit_sample
 from sharingan_jax.errors import UserError
+from sharingan_jax.gan.ema import Weights, generator_of
 from sharingan_jax.gan.gan import Gan, build_gan, init_state
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.reporting.grids import as_image, make_grid, to_u8
@@ -90,12 +91,19 @@ class Run:
         with CheckpointManager(self.folder.checkpoints, keep=self.config.checkpoint.keep, read_only=True) as checkpoints:
             return checkpoints.restore(self.steps[-1] if step is None else step, like=like)
 
-    def sampler(self, step: int | None = None, *, statistics: Statistics = "batch") -> Sampler:
-        """Return the generator of a checkpoint (default: the last). Raise UserError as `state` does."""
+    def sampler(self, step: int | None = None, *, statistics: Statistics = "batch", weights: Weights = "raw") -> Sampler:
+        """Return the generator of a checkpoint (default: the last), as trained or with averaged weights.
+
+        Raise UserError as `state` does, and if the run keeps no averaged weights.
+        """
         state, config, mesh = self.state(step), self.config, make_mesh(1, batch_sizes={1})
+        if weights == "averaged" and state.ema is None:
+            raise UserError(f"{self.path}: keeps no averaged weights. Set train.ema_half_life=10000 in a new run.")
+        gen = generator_of(state, weights=weights)
         sample = jit_sample(self.gan, statistics=statistics, precision=config.train.precision, mesh=mesh)
         shape = (config.data.size, config.data.size, config.data.channels)
-        return Sampler(f"step {int(state.step)}", config.model.nz, lambda z: sample(state.gen, z), shape, config.sample.columns)
+        origin = f"step {int(state.step)}" + (", averaged weights" if weights == "averaged" else "")
+        return Sampler(origin, config.model.nz, lambda z: sample(gen, z), shape, config.sample.columns)
 
     def generator(self, step: int | None = None, *, statistics: Statistics = "batch") -> Callable[[Any], np.ndarray]:
         """Return the generator of a checkpoint as a function: float32 [N, nz] -> float32 [N, H, W, C] in [−1, 1].

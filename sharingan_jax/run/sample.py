@@ -49,6 +49,7 @@ def sample(
     interpolate: bool = False,
     step: int | None = None,
     statistics: Literal["batch", "running"] = "batch",
+    weights: Literal["raw", "averaged"] = "raw",
     overwrite: bool = False,
 ) -> Samples:
     """Draw images from a run's folder, or from a loaded sampler, and write them to `out`. The run does not change.
@@ -57,8 +58,9 @@ def sample(
     [N, H, W, C] in [−1, 1] (.npy) or a walk from latent to latent (.gif); with `interpolate` every format is such a walk. Arrays
     and folders are written as the images are drawn. Draw `num` images (default 25), or walk between `num` latents (default 6),
     of `seed` (default 0), or take the latents [N, nz] of the file `latents`. `columns` are the images in a row of a grid, by
-    default those of the run's grids. `step` chooses a checkpoint, by default the last. With `overwrite` the numbered images in
-    a folder are replaced. Raise UserError, before anything is drawn, if these contradict each other, if a folder holds files
+    default those of the run's grids. `step` chooses a checkpoint, by default the last; `weights` its weights as trained, or
+    averaged. With `overwrite` the numbered images in a folder are replaced. Raise UserError, before anything is drawn, if these
+    contradict each other, if a folder holds files
     already, or if the result would not fit.
     """
     is_folder = str(out).endswith(("/", os.sep))
@@ -91,7 +93,7 @@ def sample(
     from sharingan_jax.run.load import load_run
     from sharingan_jax.run.sampling import GROUP, Sampler, draw_run_latents, read_latents, walk
 
-    sampler = run if isinstance(run, Sampler) else load_run(run).sampler(step, statistics=statistics)
+    sampler = run if isinstance(run, Sampler) else load_run(run).sampler(step, statistics=statistics, weights=weights)
     if latents is not None:
         given = read_latents(Path(os.path.expanduser(latents)), nz=sampler.nz)
         count = len(given)

@@ -1,0 +1,181 @@
+"""Evaluate a run, or images from any other tool: quality, diversity and memorisation, next to controls."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TextIO
+
+import numpy as np
+
+from sharingan_jax.devices.compile_cache import keep_compiled
+from sharingan_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from sharingan_jax.config.schema import DataConfig
+    from sharingan_jax.data.split import Split
+    from sharingan_jax.evaluation.judge import Evaluation, Judge
+    from sharingan_jax.gan.ema import Weights
+    from sharingan_jax.run.load import Run
+
+ALWAYS = ("pixels", "aligned", "random")
+"""The feature spaces that need no weights: the default."""
+SAMPLES = 5000
+LATENTS_SEED = 0
+
+NO_HELD_OUT = (
+    "the run trains on all {count} images, so nothing is held out: figures against training images reward copies."
+    " Set data.holdout=0.2 in a new run for a fair one."
+)
+DRAWN = "the held-out images are {count} emblems that are drawn after the {trained} of the data set: the run saw none of them."
+
+
+def evaluate(
+    run: "Run | Path | str",
+    *,
+    step: "int | Literal['last', 'best', 'all']" = "last",
+    features: Sequence[str] = ALWAYS,
+    samples: int = SAMPLES,
+    out: Path | str | None = None,
+    stream: TextIO | None = None,
+) -> "list[Evaluation]":
+    """Evaluate checkpoints of a run, write everything below `out` (default: RUN/evaluation), and return one evaluation each.
+
+    `step` is a checkpoint, "last", "best" (the one that `checkpoint.best` chose) or "all". `samples` images are drawn from fixed
+    latents, the same for every run with the same `model.nz`, and rounded to uint8. They are compared with the training
+    images, and with held-out ones, in each of the feature spaces (`features.make_spaces`). Held-out images are those of
+    `data.holdout`, or emblems that the run has not seen if it trains on all emblems. Progress goes to `stream` (default:
+    standard output). Raise UserError.
+    """
+    check_samples(samples)
+    keep_compiled()
+
+    from sharingan_jax.evaluation.judge import Judge
+    from sharingan_jax.run.load import load_run
+
+    loaded = load_run(run) if isinstance(run, str | Path) else run
+    steps = _steps(loaded, step)
+    split, note = load_reference(loaded.config.data)
+    check_images(loaded, split)
+    root = Path(out).expanduser() if out is not None else loaded.path / "evaluation"
+    with Judge(split, features, samples=samples, sets=row_count(loaded) * len(steps), stream=stream or sys.stdout) as judge:
+        return [evaluate_step(loaded, at, judge, note, root / folder_name(at)) for at in steps]
+
+
+def evaluate_images(
+    images: Path | str,
+    reference: Path | str,
+    *,
+    held_out: Path | str | None = None,
+    size: int = 64,
+    features: Sequence[str] = ALWAYS,
+    out: Path | str | None = None,
+    stream: TextIO | None = None,
+) -> "Evaluation":
+    """Evaluate a folder of images from any tool against a folder of real ones (their training images), as `evaluate` does.
+
+    `reference` may be "emblems". `held_out` is a folder of real images that were not trained on. Images are resized and cropped
+    to `size` pixels as for training. Results go to `out`, if given. Raise UserError.
+    """
+    keep_compiled()
+
+    from sharingan_jax.data.dataset import ImageDataset
+    from sharingan_jax.data.sources.load import load_dataset
+    from sharingan_jax.data.split import Split
+    from sharingan_jax.evaluation.judge import GIVEN, Judge
+
+    def load(place: Path | str, flag: str) -> ImageDataset:
+        try:
+            return load_dataset(place if str(place) == "emblems" else Path(place), size=size)
+        except UserError as error:
+            raise UserError(str(error).replace("data.path", flag).replace("data.size", "--size")) from None
+
+    given, train = load(images, "--images"), load(reference, "--reference")
+    unseen = load(held_out, "--held-out") if held_out is not None else train.subset(())
+    if given.count < 2:
+        raise UserError(f"--images={images}: expected at least 2 images, got {given.count}")
+    note = "" if unseen.count else "no held-out images were given: figures against training images reward copies."
+    with Judge(Split(train, unseen), features, samples=given.count, sets=1, stream=stream or sys.stdout) as judge:
+        return judge.judge(
+            {GIVEN: given.preview(given.count)},
+            subject=str(images),
+            step=None,
+            digest=given.digest,
+            note=note,
+            folder=Path(out).expanduser() if out is not None else None,
+        )
+
+
+def check_samples(samples: int) -> None:
+    """Raise UserError if this number of samples cannot be evaluated."""
+    if not 100 <= samples <= 100_000:
+        raise UserError(f"--samples={samples}: expected 100 to 100000. Use {SAMPLES}.")
+
+
+def load_reference(data: "DataConfig") -> "tuple[Split, str]":
+    """Return the training images and the images to judge by, and a note on where the latter come from. Raise UserError."""
+    from sharingan_jax.data.sources.emblems import emblem_dataset
+    from sharingan_jax.data.sources.load import load_split_from_config
+    from sharingan_jax.data.split import Split
+
+    split = load_split_from_config(data)
+    if split.held_out.count:
+        return split, ""
+    if data.source == "emblems":
+        unseen = emblem_dataset(size=data.size, channels=data.channels, first=split.train.count)
+        return Split(split.train, unseen), DRAWN.format(count=unseen.count, trained=split.train.count)
+    return split, NO_HELD_OUT.format(count=split.train.count)
+
+
+def check_images(run: "Run", split: "Split") -> None:
+    """Raise UserError if the training images are not those that the run recorded."""
+    recorded, data = run.manifest.data, run.config.data
+    if recorded is not None and split.train.digest != recorded.digest:
+        place = f"data.path={data.path}" if data.path else f"data.source={data.source}"
+        raise UserError(f"{place}: these are not the images that {run.path} was trained on. Put those back.")
+
+
+def folder_name(step: int) -> str:
+    """Return the name of the folder with a checkpoint's evaluation."""
+    return f"step_{step:06d}"
+
+
+def row_count(run: "Run") -> int:
+    """Return the number of sets of samples that are evaluated at each step: two if the run keeps averaged weights."""
+    return 2 if run.config.train.ema_half_life else 1
+
+
+def _steps(run: "Run", step: "int | str") -> list[int]:
+    if not run.steps:
+        run.state()  # Raises, and says when the first checkpoint comes.
+    match step:
+        case "all":
+            return list(run.steps)
+        case "last":
+            return [run.steps[-1]]
+        case "best":
+            best = run.manifest.best_step
+            if best is None:
+                raise UserError(
+                    "--step=best: this run keeps no best checkpoint. Set checkpoint.best in a new run, or give a step."
+                )
+            return [best]
+        case int():
+            return [step]
+    raise UserError(f"--step={step}: expected a number, last, best or all.")
+
+
+def evaluate_step(run: "Run", step: int, judge: "Judge", note: str, folder: Path) -> "Evaluation":
+    """Evaluate one checkpoint with a judge that was made for the run's images, and write the results into `folder`."""
+    from sharingan_jax.evaluation.judge import AVERAGED, RAW
+    from sharingan_jax.gan.state import digest
+    from sharingan_jax.reporting.grids import to_u8
+    from sharingan_jax.run.sampling import draw_run_latents
+
+    z = draw_run_latents(LATENTS_SEED, count=judge.samples, nz=run.config.model.nz)
+    kinds: tuple[tuple[str, Weights], ...] = ((RAW, "raw"), (AVERAGED, "averaged"))
+    rows = {}
+    for name, weights in kinds[: row_count(run)]:
+        sampler = run.sampler(step, weights=weights)
+        rows[name] = np.concatenate([to_u8(images) for images in sampler.draw_groups(z)])
+    subject, state_digest = f"{run.path}, step {step}", digest(run.state(step))
+    return judge.judge(rows, subject=subject, step=step, digest=state_digest, note=note, folder=folder)

@@ -1,0 +1,214 @@
+"""Measure sets of images against one reference: the controls once, and then each set. The result is an `Evaluation`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from tqdm import tqdm
+
+from sharingan_jax.data.split import Split
+from sharingan_jax.errors import UserError
+from sharingan_jax.evaluation.controls import COPIES, MEAN, NOISE, REAL_HALF, make_controls
+from sharingan_jax.evaluation.features import make_spaces
+from sharingan_jax.evaluation.modes import make_mode_counter
+from sharingan_jax.evaluation.panel import MEASURES, Reference, measure_images, parts_of, perfect_coverage
+from sharingan_jax.evaluation.sheets import save_distance_plot, save_neighbour_sheet
+from sharingan_jax.evaluation.turns import measure_orientation, soften
+from sharingan_jax.files import read_as, read_json, write_json
+
+RAW, AVERAGED, GIVEN = "samples", "samples, averaged weights", "images"
+CONTROL_IMAGES = 1000
+SHEET_SAMPLES = 1000
+FEWEST = 8
+CONTROLS = 5
+CONTROL_SECONDS, SAMPLE_SECONDS, INCEPTION_SECONDS = 10.0, 0.0015, 0.2
+"""What a feature space costs for all controls, a sample in each space, and an image in Inception: on two cores."""
+FORMAT = 1
+FILE = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The measures of one checkpoint or folder, as `evaluation.json` holds them. `folder` is where everything was written.
+
+    `rows` has a row for the samples (and for those of averaged weights, if the run keeps them), and one for each control.
+    `real` are the real images' own values of measures whose best value is theirs. `primary` is the key of the figure that ranks.
+    `copies_win` are keys that exact copies pass as well as new real images do.
+    """
+
+    subject: str
+    step: int | None
+    digest: str
+    samples: int
+    train_images: int
+    held_out_images: int
+    orientation: dict[str, Any]
+    spaces: dict[str, str]
+    skipped_spaces: dict[str, str]
+    primary: str
+    rows: dict[str, dict[str, float]]
+    real: dict[str, float]
+    perfect_coverage: float
+    copies_win: tuple[str, ...]
+    modes: dict[str, Any] | None
+    note: str
+    folder: str = field(default="", compare=False)
+    format: int = FORMAT
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Return the row to rank a run by: of averaged weights, if the run keeps them, else of the raw ones."""
+        return self.rows.get(AVERAGED) or self.rows.get(RAW) or self.rows[GIVEN]
+
+
+class Judge:
+    """Measures sets of images against one reference. The controls are measured once. Use as a context manager."""
+
+    def __init__(self, split: Split, names: Sequence[str], *, samples: int, sets: int, stream: TextIO) -> None:
+        train = split.train.preview(split.train.count)
+        if len(train) < FEWEST:
+            raise UserError(f"the reference has {len(train)} images: expected at least {FEWEST}, since fewer measure nothing.")
+        held_out = split.held_out.preview(split.held_out.count) if split.held_out.count else None
+        self.samples = samples
+        self._stream = stream
+        self._orientation = measure_orientation(soften(train))
+        self._skipped: dict[str, str] = {}
+        spaces = []
+        for name in dict.fromkeys(names):
+            try:
+                spaces += make_spaces([name], train_u8=train, turns=self._orientation.turns)
+            except UserError as error:
+                if not name.startswith("inception"):
+                    raise
+                self._skipped[name] = str(error)
+                self._say(f"{name} is left out: {error}")
+        if not spaces:
+            raise UserError("--features: none of the feature spaces can be used. Add pixels, aligned or random.")
+        self.reference = Reference(train, held_out, spaces, self._orientation.turns, split.train.digest)
+        self._controls: dict[str, dict[str, float]] = {}
+        self._control_images: dict[str, np.ndarray] = {}
+        self._say(self._announce(sets))
+        self._modes = make_mode_counter(split.train, train, self.reference.turns, say=self._say)
+        shown = hasattr(stream, "isatty") and stream.isatty()
+        total = parts_of(self.reference) * (sets + CONTROLS)
+        self._bar = tqdm(total=total, unit="part", file=stream, disable=not shown, leave=False, dynamic_ncols=True)
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+    def _announce(self, sets: int) -> str:
+        spaces = self.reference.spaces
+        held_out = 0 if self.reference.held_out is None else len(self.reference.held_out)
+        turned = f"distances over {self.reference.turns.count} turns" if self.reference.turns.count > 1 else "distances unturned"
+        images = sets * self.samples
+        seconds = (CONTROL_SECONDS + SAMPLE_SECONDS * images) * len(spaces)
+        if any(space.name == "inception" for space in spaces):
+            seconds += INCEPTION_SECONDS * (images + CONTROLS * CONTROL_IMAGES)
+        minutes = max(1, round(seconds / 60))
+        return (
+            f"evaluating {images:,} images against {len(self.reference.train)} training and {held_out} held-out images"
+            f" ({', '.join(space.name for space in spaces)}; {turned}): about {minutes} min on two cores"
+        )
+
+    def __enter__(self) -> "Judge":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def _done(self) -> None:
+        self._bar.update()
+
+    def _measure_controls(self) -> None:
+        for control in make_controls(self.reference, count=min(self.samples, CONTROL_IMAGES)):
+            self._bar.set_description(control.name)
+            self._controls[control.name] = measure_images(control.images, control.reference, done=self._done)
+            if control.name not in (REAL_HALF, COPIES):
+                self._control_images[control.name] = control.images
+
+    def judge(
+        self,
+        rows: Mapping[str, np.ndarray],
+        *,
+        subject: str,
+        step: int | None,
+        digest: str,
+        note: str,
+        folder: Path | None,
+    ) -> Evaluation:
+        """Measure each set of images uint8 [F, H, W, C] in `rows`, write the results into `folder`, and return them."""
+        if not self._controls:
+            self._measure_controls()
+        *_, best = rows.values()  # The averaged weights, if the run keeps them.
+        measured = {}
+        for name, images in rows.items():
+            self._bar.set_description(name)
+            measured[name] = measure_images(images, self.reference, done=self._done)
+        spaces = {space.name: space.describe for space in self.reference.spaces}
+        evaluation = Evaluation(
+            subject=subject,
+            step=step,
+            digest=digest,
+            samples=self.samples,
+            train_images=len(self.reference.train),
+            held_out_images=0 if self.reference.held_out is None else len(self.reference.held_out),
+            orientation=asdict(self._orientation) | {"is_free": self._orientation.is_free},
+            spaces=spaces,
+            skipped_spaces=self._skipped,
+            primary=primary_measure(list(spaces), held_out=self.reference.held_out is not None),
+            rows=measured | self._controls,
+            real=self.reference.real_row,
+            perfect_coverage=perfect_coverage(self.reference),
+            copies_win=measures_that_copies_pass(self._controls, self.reference.real_row),
+            modes=self._modes.count(best),
+            note=note,
+            folder=str(folder) if folder else "",
+        )
+        if folder is not None:
+            self._write(folder, best, evaluation)
+        return evaluation
+
+    def _write(self, folder: Path, images: np.ndarray, evaluation: Evaluation) -> None:
+        turned = {name: shown[:200] for name, shown in self._control_images.items() if name not in (MEAN, NOISE)}
+        save_neighbour_sheet(folder / "neighbours.png", images[:SHEET_SAMPLES], self.reference)
+        save_distance_plot(folder / "distances.png", images[:SHEET_SAMPLES], self.reference, turned)
+        # Last: a folder with this file is complete.
+        record = {name: value for name, value in asdict(evaluation).items() if name != "folder"}
+        write_json(folder / FILE, record)
+
+
+def primary_measure(spaces: Sequence[str], *, held_out: bool) -> str:
+    """Return the key of the figure that ranks: KID against held-out images if there are any, in the best space that is there."""
+    space = next((name for name in ("inception", "random") if name in spaces), spaces[0])
+    return f"{space}/{'kid_held_out' if held_out else 'kid_train'}"
+
+
+def measures_that_copies_pass(controls: Mapping[str, Mapping[str, float]], real: Mapping[str, float]) -> tuple[str, ...]:
+    """Return the keys of measures by which exact copies look at least as good as real images that are new.
+
+    `controls` are measured rows by name; `real` are the real images' own values.
+    """
+    copies, new = controls[COPIES], controls[REAL_HALF]
+    found = []
+    for key, value in copies.items():
+        (measure,) = [measure for measure in MEASURES if measure.key == key.rpartition("/")[2]]
+        passed = {
+            "lower": value <= new[key],
+            "higher": value >= new[key],
+            "real": abs(value - real.get(key, value)) <= abs(new[key] - real.get(key, value)),
+            "": False,
+        }
+        if passed[measure.better]:
+            found.append(key)
+    return tuple(found)
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Return the evaluation in a folder that `Judge.judge` wrote. Raise UserError naming the file if it cannot be read."""
+    path = folder / FILE
+    record = read_json(path)
+    if record.get("format") != FORMAT:
+        raise UserError(f"{path}: format={record.get('format')}: expected {FORMAT}. Evaluate the run again.")
+    return replace(read_as(Evaluation, record, path=path), folder=str(folder))

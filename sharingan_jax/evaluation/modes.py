@@ -1,0 +1,162 @@
+"""Which kinds of images a generator makes: classes of labelled data, by a classifier; clusters of the real images otherwise."""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.cluster.vq import kmeans2
+from scipy.spatial.distance import cdist
+
+from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.data.emblems.draw import CLASSES, draw_emblems
+from sharingan_jax.devices.compile_cache import cache_folder
+from sharingan_jax.evaluation.classifier import Classifier, train_classifier
+from sharingan_jax.evaluation.turns import Turns, align, find_template, soften
+from sharingan_jax.files import write_atomically
+
+MORE_EMBLEMS = 900
+"""Emblems beyond the 100 of the data set that the classifier is trained on; the 100 themselves test it."""
+COVERED = 0.1
+"""A mode is covered if its share of the samples is at least this part of its share of the real images."""
+MOST_CLUSTERS = 10
+VERSION = "1"  # Raise it when training changes, so that kept classifiers are made again.
+
+
+@dataclass(frozen=True)
+class Modes:
+    """How samples are spread over K modes: classes told by a classifier, or clusters of the real images.
+
+    `covered` of `count` modes are covered. `entropy` of the samples' shares and `real_entropy` are in nats; `divergence` is
+    Σ p ln(p / q) of the samples' shares p from the real ones q, in nats. `confidence` is the mean largest probability, next to
+    that of real images; None for clusters. `accuracy` is the classifier's, on labelled images it was not trained on.
+    """
+
+    kind: str
+    count: int
+    covered: int
+    entropy: float
+    real_entropy: float
+    divergence: float
+    shares: dict[str, float]
+    confidence: float | None = None
+    real_confidence: float | None = None
+    accuracy: float | None = None
+
+
+def spread(shares: np.ndarray, real: np.ndarray) -> tuple[int, float, float]:
+    """Return (modes covered, entropy in nats, divergence in nats) of shares [K] against those of the real images [K].
+
+    Divergence is Σ p ln(p / q), with q at least 1e-6; 0 for equal shares. Both sum to 1.
+    """
+    held = shares > 0
+    entropy = float(-(shares[held] * np.log(shares[held])).sum()) + 0.0
+    divergence = float((shares[held] * np.log(shares[held] / np.maximum(real[held], 1e-6))).sum())
+    return int((shares >= COVERED * real)[real > 0].sum()), entropy, divergence
+
+
+class ClassModes:
+    """Counts classes with a classifier. `names` [K] are the classes."""
+
+    def __init__(self, classifier: Classifier, names: tuple[str, ...], train_u8: np.ndarray, labels: np.ndarray) -> None:
+        self._classifier, self._names = classifier, names
+        self._real = np.bincount(labels, minlength=len(names)) / len(labels)
+        self._real_confidence = float(classifier.probabilities(train_u8).max(1).mean())
+
+    def count(self, images_u8: np.ndarray) -> dict[str, object]:
+        """Return the `Modes` of images uint8 [F, H, W, C], as a dict."""
+        probabilities = self._classifier.probabilities(images_u8)
+        shares = np.bincount(probabilities.argmax(1), minlength=len(self._names)) / len(images_u8)
+        return _describe(
+            "classes",
+            self._names,
+            shares,
+            self._real,
+            confidence=float(probabilities.max(1).mean()),
+            real_confidence=self._real_confidence,
+            accuracy=self._classifier.accuracy,
+        )
+
+
+class ClusterModes:
+    """Counts clusters of the real images: k-means on softened pixels after the best turn, from seed 0. They have no names."""
+
+    def __init__(self, train_u8: np.ndarray, turns: Turns) -> None:
+        self._turns = turns
+        soft = soften(train_u8)
+        self._template = find_template(soft, turns)
+        features = self._features(soft)
+        clusters = min(MOST_CLUSTERS, len(train_u8) // 5)
+        self._centres, labels = kmeans2(features, clusters, minit="++", rng=np.random.default_rng(0), missing="warn")
+        self._real = np.bincount(labels, minlength=clusters) / len(labels)
+
+    def _features(self, soft: np.ndarray) -> np.ndarray:
+        return align(soft, self._template, self._turns).reshape(len(soft), -1).astype(np.float64)
+
+    def count(self, images_u8: np.ndarray) -> dict[str, object]:
+        """Return the `Modes` of images uint8 [F, H, W, C], as a dict."""
+        nearest = cdist(self._features(soften(images_u8)), self._centres).argmin(1)
+        shares = np.bincount(nearest, minlength=len(self._centres)) / len(images_u8)
+        names = tuple(f"cluster {i + 1}" for i in range(len(self._centres)))
+        return _describe("clusters", names, shares, self._real)
+
+
+def _describe(kind: str, names: tuple[str, ...], shares: np.ndarray, real: np.ndarray, **others: float) -> dict[str, object]:
+    covered, entropy, divergence = spread(shares, real)
+    _, real_entropy, _ = spread(real, real)
+    named = dict(zip(names, shares.tolist(), strict=True))
+    return asdict(Modes(kind, int((real > 0).sum()), covered, entropy, real_entropy, divergence, named, **others))
+
+
+def make_mode_counter(
+    dataset: ImageDataset, train_u8: np.ndarray, turns: Turns, *, say: Callable[[str], object] = lambda line: None
+) -> ClassModes | ClusterModes:
+    """Return what counts modes for a data set with these training images uint8 [N, H, W, C].
+
+    A labelled set gets a classifier, kept in the user's cache folder under the data's digest. For emblems it is trained on
+    emblems that are not in the set; for other labelled sets on four fifths of the images, and tested on the last fifth. An
+    unlabelled set gets clusters.
+    """
+    if dataset.labels is None or len(dataset.classes) < 2:
+        return ClusterModes(train_u8, turns)
+    key = hashlib.sha256(f"classifier {VERSION}\0{turns}\0{dataset.digest}".encode()).hexdigest()[:24]
+    path = cache_folder() / "sharingan_jax" / "features" / f"{key}.npz"
+    classifier = _kept(path)
+    if classifier is None:
+        say(f"training a classifier of the {len(dataset.classes)} classes, once for these images: about a minute on two cores")
+        classifier = _train(dataset, train_u8, turns)
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in classifier.weights.items()}
+        arrays["accuracy"] = classifier.accuracy
+        with suppress(OSError):  # A cache that cannot be written costs time only.
+            write_atomically(path, lambda file: np.savez(file, **arrays))
+    return ClassModes(classifier, dataset.classes, train_u8, dataset.labels)
+
+
+def _kept(path: Path) -> Classifier | None:
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            arrays = {name: kept[name] for name in kept.files}
+        return Classifier({name: value for name, value in arrays.items() if name != "accuracy"}, float(arrays["accuracy"]))
+    except Exception:  # A damaged file of the cache raises many kinds of error; the classifier is trained again.
+        return None
+
+
+def _train(dataset: ImageDataset, train_u8: np.ndarray, turns: Turns) -> Classifier:
+    assert dataset.labels is not None
+    if dataset.classes == CLASSES:
+        size = train_u8.shape[1]
+        images, labels = draw_emblems(100 + MORE_EMBLEMS, size=size)
+        test, train = slice(0, 100), slice(100, None)
+        if train_u8.shape[-1] == 1:
+            images = images.mean(-1, keepdims=True).round().astype(np.uint8)
+    else:
+        order = np.random.default_rng(0).permutation(len(train_u8))
+        images, labels = train_u8[order], dataset.labels[order]
+        cut = max(1, len(order) // 5)
+        test, train = slice(0, cut), slice(cut, None)
+    return train_classifier(
+        images[train], labels[train], classes=len(dataset.classes), test_u8=images[test], test_labels=labels[test], turns=turns
+    )

@@ -1,0 +1,177 @@
+"""All measures of one set of images, in one table: `MEASURES` names them, `measure_images` takes them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from typing import Literal
+
+import numpy as np
+
+from sharingan_jax.evaluation.features import FeatureSpace, pixel_features
+from sharingan_jax.evaluation.measures.appearance import colour_distance, edge_sharpness, flat_noise
+from sharingan_jax.evaluation.measures.frechet import frechet_distance
+from sharingan_jax.evaluation.measures.kid import kid, mean_kernel
+from sharingan_jax.evaluation.measures.memorisation import measure_memorisation
+from sharingan_jax.evaluation.measures.neighbours import (
+    clipped_coverage,
+    clipped_density,
+    expected_coverage,
+    precision_recall_density_coverage,
+    resampled,
+)
+from sharingan_jax.evaluation.measures.similarity import mean_pairwise_distance, ms_ssim_diversity
+from sharingan_jax.evaluation.measures.sliced import sliced_wasserstein
+from sharingan_jax.evaluation.turns import Turns, distances, soften
+
+NEIGHBOURS = 5
+"""k of precision, recall, density and coverage. Naeem 2020 uses 5, as do we, so that coverage means the same."""
+MOST_MEMORISED = 2000
+"""Samples of which the distances to all training images are taken, over all turns."""
+DIVERSITY_PAIRS = 500
+
+Better = Literal["lower", "higher", "real", ""]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of a row. `better` says which way is better; "real": as near as possible to the real images' own value.
+
+    A measure with `in_space` is taken in each feature space, under the key `SPACE/key`.
+    """
+
+    key: str
+    label: str
+    better: Better
+    unit: str
+    note: str
+    in_space: bool = True
+
+
+MEASURES = (
+    Measure("kid_held_out", "KID, held-out", "lower", "×10³", "against images that were not trained on: the primary figure"),
+    Measure("kid_held_out_error", "its standard error", "", "×10³", "from leaving out one real image at a time"),
+    Measure("kid_train", "KID, training", "lower", "×10³", "against the training images; slightly prefers copies"),
+    Measure("kid_train_error", "its standard error", "", "×10³", "from leaving out one real image at a time"),
+    Measure("precision", "precision", "higher", "", "share of samples near a real image, at equal counts"),
+    Measure("recall", "recall", "higher", "", "share of real images near a sample, at equal counts"),
+    Measure("density", "density", "higher", "", "real neighbourhoods a sample lies in, at equal counts; 1 for real images"),
+    Measure("coverage", "coverage", "higher", "", "share of real images with a sample in their neighbourhood, at equal counts"),
+    Measure("clipped_density", "clipped density", "higher", "", "falls linearly with the share of bad samples"),
+    Measure("clipped_coverage", "clipped coverage", "higher", "", "falls linearly with the share of bad samples"),
+    Measure("diversity", "diversity", "real", "", "mean distance between two samples over that between two real images"),
+    Measure("fid_train", "FID, training", "lower", "", "against the training images, for comparison with the literature"),
+    Measure("sliced_wasserstein", "sliced Wasserstein", "lower", "", "of pixels at 32×32, against the training images", False),
+    Measure("ms_ssim", "MS-SSIM", "real", "", "mean similarity of two samples, 0 to 1; high: all alike", False),
+    Measure("colour_distance", "colour distance", "lower", "grey levels", "of the channels' means and deviations", False),
+    Measure("flat_noise", "noise in flat areas", "real", "grey levels", "what is left where nothing is drawn", False),
+    Measure("edge_sharpness", "sharpness of edges", "real", "grey levels a pixel", "of the strongest edges", False),
+    Measure(
+        "authentic", "authentic", "higher", "", "share farther from their nearest training image than it from its own", False
+    ),
+    Measure("nearest_ratio", "nearest ratio", "higher", "", "distance to the nearest training image over its own nearest", False),
+    Measure("nearest_ratio_real", "the same of real images", "", "", "of images that were not trained on", False),
+    Measure("close_share", "d1/d2 < 1/3", "lower", "", "share with one training image far nearer than all others", False),
+    Measure("gap", "gap to real", "higher", "grey levels", "distance to training images, less that of unseen images", False),
+    Measure("c_t", "C_T", "higher", "z", "below −3: nearer to the training images than unseen images are", False),
+    Measure("neighbours_used", "neighbours used", "higher", "", "share of training images that serve as nearest", False),
+)
+"""Every measure, in the order of tables."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real images, uint8, to measure others against: the training images [N, H, W, C] and held-out ones [M, H, W, C], or None.
+
+    `digest` names the training images in the cache of features.
+    """
+
+    train: np.ndarray
+    held_out: np.ndarray | None
+    spaces: Sequence[FeatureSpace]
+    turns: Turns
+    digest: str = ""
+
+    @cached_property
+    def soft_train(self) -> np.ndarray:
+        """Return the training images for distances, float32 [N, S, S, C]."""
+        return soften(self.train)
+
+    @cached_property
+    def train_to_train(self) -> np.ndarray:
+        """Return the distances between training images over all turns, float32 [N, N]."""
+        return distances(self.soft_train, self.soft_train, self.turns)
+
+    @cached_property
+    def unseen_to_train(self) -> np.ndarray | None:
+        """Return the distances from held-out to training images, float32 [M, N], or None."""
+        return None if self.held_out is None else distances(soften(self.held_out), self.soft_train, self.turns)
+
+    @cached_property
+    def features(self) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+        """Return the features of the training and the held-out images, by space."""
+        found = {}
+        for space in self.spaces:
+            own = space.of_dataset(self.train, digest=self.digest) if self.digest else space(self.train)
+            found[space.name] = (own, None if self.held_out is None else space(self.held_out))
+        return found
+
+    @cached_property
+    def real_row(self) -> dict[str, float]:
+        """Return the real images' own value of measures whose best value is "real"."""
+        row = {f"{space.name}/diversity": 1.0 for space in self.spaces}
+        return row | {
+            "ms_ssim": ms_ssim_diversity(self.train, pairs=DIVERSITY_PAIRS, seed=0),
+            "flat_noise": flat_noise(self.train),
+            "edge_sharpness": edge_sharpness(self.train),
+        }
+
+
+def measure_images(images_u8: np.ndarray, reference: Reference, *, done: Callable[[], None] = lambda: None) -> dict[str, float]:
+    """Return every measure of images uint8 [F, H, W, C] by key, in the order of `MEASURES` within a space. F ≥ 2.
+
+    Measures against held-out images are missing if there are none. `done` is called after each of `parts_of(reference)` parts.
+    """
+    row: dict[str, float] = {}
+    for space in reference.spaces:
+        row |= {f"{space.name}/{key}": value for key, value in _measure_in_space(space, images_u8, reference).items()}
+        done()
+    train = reference.train
+    row["sliced_wasserstein"] = sliced_wasserstein(pixel_features(train), pixel_features(images_u8))
+    row["ms_ssim"] = ms_ssim_diversity(images_u8, pairs=DIVERSITY_PAIRS, seed=0)
+    row["colour_distance"] = colour_distance(train, images_u8)
+    row["flat_noise"] = flat_noise(images_u8)
+    row["edge_sharpness"] = edge_sharpness(images_u8)
+    done()
+    to_train = distances(soften(images_u8[:MOST_MEMORISED]), reference.soft_train, reference.turns)
+    row |= asdict(measure_memorisation(to_train, reference.train_to_train, reference.unseen_to_train))
+    done()
+    return row
+
+
+def parts_of(reference: Reference) -> int:
+    """Return how often `measure_images` calls `done`."""
+    return len(reference.spaces) + 2
+
+
+def _measure_in_space(space: FeatureSpace, images_u8: np.ndarray, reference: Reference) -> dict[str, float]:
+    train, held_out = reference.features[space.name]
+    fake = space(images_u8)
+    fake_kernel = mean_kernel(fake)  # Both references share this half of the work.
+    row: dict[str, float] = {}
+    for name, real in (("held_out", held_out), ("train", train)):
+        if real is not None and len(real) > 2:
+            found = kid(real, fake, fake_kernel=fake_kernel)
+            row |= {f"kid_{name}": found.value, f"kid_{name}_error": found.standard_error}
+    k = min(NEIGHBOURS, len(train) - 1, len(fake) - 1)
+    row |= asdict(resampled(partial(precision_recall_density_coverage, k=k), train, fake))
+    row["clipped_density"] = resampled(partial(clipped_density, k=k), train, fake)
+    row["clipped_coverage"] = resampled(partial(clipped_coverage, k=k), train, fake)
+    row["diversity"] = mean_pairwise_distance(fake[:MOST_MEMORISED]) / mean_pairwise_distance(train)
+    row["fid_train"] = frechet_distance(train, fake)
+    return row
+
+
+def perfect_coverage(reference: Reference) -> float:
+    """Return the coverage of a perfect sampler at the counts of `measure_images`: it depends on no distribution."""
+    count = len(reference.train)
+    return expected_coverage(count, count, min(NEIGHBOURS, count - 1))
