@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:  # Type checkers see the names; an import loads each only when it is used, so that none needs JAX.
+    from sharingan_jax.comparison.runs import report as report
     from sharingan_jax.config.load import load_config as load_config
     from sharingan_jax.config.schema import Config as Config
     from sharingan_jax.data.sources.load import load_dataset as load_dataset
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # Type checkers see the names; an import loads each only when
     from sharingan_jax.training.branch import branch as branch
     from sharingan_jax.training.seeds import train as train
     from sharingan_jax.training.seeds import train_seeds as train_seeds
+    from sharingan_jax.training.study import compare as compare
     from sharingan_jax.training.verify import verify as verify
 
 _MODULES = {
@@ -33,6 +35,7 @@ _MODULES = {
     "Stopped": "errors",
     "UserError": "errors",
     "branch": "training.branch",
+    "compare": "training.study",
     "diff": "run.diff",
     "evaluate": "evaluation.evaluate",
     "evaluate_images": "evaluation.evaluate",
@@ -41,6 +44,7 @@ _MODULES = {
     "load_config": "config.load",
     "load_dataset": "data.sources.load",
     "load_run": "run.load",
+    "report": "comparison.runs",
     "sample": "run.sample",
     "train": "training.seeds",
     "train_seeds": "training.seeds",

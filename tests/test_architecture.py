@@ -12,7 +12,7 @@ PACKAGE = ROOT / "sharingan_jax"
 
 LAW = (
     "errors < files < config < data, model < gan < devices, reporting < run"
-    " < interop < evaluation < training < comparison < commands < __main__"
+    " < interop < evaluation < comparison < training < commands < __main__"
 )
 
 

@@ -72,7 +72,7 @@ def run(arguments: list[str]) -> int:
             raise UserError(f"{flag}: goes with {goes_with}. Remove it.")
     options = {name: value for name, value in (of_run if flags.images is None else of_images).items() if value is not None}
     options |= {"out": flags.out} if flags.out is not None else {}
-    options |= {"features": _features(flags.features)} if flags.features is not None else {}
+    options |= {"features": split_features(flags.features)} if flags.features is not None else {}
 
     from sharingan_jax.evaluation.evaluate import evaluate, evaluate_images
 
@@ -95,7 +95,8 @@ def _step(text: str | None) -> int | str | None:
     return int(text)
 
 
-def _features(text: str) -> list[str]:
+def split_features(text: str) -> list[str]:
+    """Return the names in a list with commas. Raise UserError if one is empty."""
     names = [name.strip() for name in text.split(",")]
     if not all(names):
         raise UserError(f"--features={text}: expected names with commas between them, such as {','.join(ALWAYS)}.")

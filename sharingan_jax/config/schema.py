@@ -79,6 +79,7 @@ class TrainConfig:
     steps: int = _rule(at_least=0, at_most=2**31 - 1, identity=False)
     n_critic: int = _rule(at_least=1)
     ema_half_life: float = _rule(at_least=0)
+    stop_on_collapse: int = _rule(at_least=0, identity=False)
     seeds: int = _rule(at_least=1, at_most=4096, identity=False)
     stacked_seeds: int = _rule(at_least=0, at_most=4096, identity=False)
     steps_per_dispatch: int = _rule(at_least=1, identity=False)

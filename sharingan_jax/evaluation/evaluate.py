@@ -9,6 +9,7 @@ import numpy as np
 
 from sharingan_jax.devices.compile_cache import keep_compiled
 from sharingan_jax.errors import UserError
+from sharingan_jax.files import make_folder
 
 if TYPE_CHECKING:
     from sharingan_jax.config.schema import DataConfig
@@ -57,6 +58,7 @@ def evaluate(
     split, note = load_reference(loaded.config.data)
     check_images(loaded, split)
     root = Path(out).expanduser() if out is not None else loaded.path / "evaluation"
+    make_folder(root)  # Raises now, and not after minutes, if it cannot be made.
     with Judge(split, features, samples=samples, sets=row_count(loaded) * len(steps), stream=stream or sys.stdout) as judge:
         return [evaluate_step(loaded, at, judge, note, root / folder_name(at)) for at in steps]
 
@@ -93,6 +95,9 @@ def evaluate_images(
     unseen = load(held_out, "--held-out") if held_out is not None else train.subset(())
     if given.count < 2:
         raise UserError(f"--images={images}: expected at least 2 images, got {given.count}")
+    folder = Path(out).expanduser() if out is not None else None
+    if folder is not None:
+        make_folder(folder)
     note = "" if unseen.count else "no held-out images were given: figures against training images reward copies."
     with Judge(Split(train, unseen), features, samples=given.count, sets=1, stream=stream or sys.stdout) as judge:
         return judge.judge(
@@ -101,7 +106,7 @@ def evaluate_images(
             step=None,
             digest=given.digest,
             note=note,
-            folder=Path(out).expanduser() if out is not None else None,
+            folder=folder,
         )
 
 
@@ -160,6 +165,7 @@ def _steps(run: "Run", step: "int | str") -> list[int]:
                 )
             return [best]
         case int():
+            run.state(step)  # Raises if there is no such checkpoint, before anything is measured.
             return [step]
     raise UserError(f"--step={step}: expected a number, last, best or all.")
 

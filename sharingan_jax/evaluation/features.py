@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -55,12 +56,12 @@ class FeatureSpace:
             return self(images_u8)
         name = hashlib.sha256(f"{self.cache_key}\0{digest}".encode()).hexdigest()[:24]
         path = cache_folder() / "sharingan_jax" / "features" / f"{name}.npy"
-        with suppress(OSError, ValueError, EOFError):  # A damaged file is written again.
-            kept = np.load(path, allow_pickle=False)
+        with suppress(Exception), path.open("rb") as file:  # A damaged file raises many kinds of error. It is written again.
+            kept = np.load(file, allow_pickle=False)
             if kept.ndim == 2 and len(kept) == len(images_u8) and np.isfinite(kept).all():
                 return np.asarray(kept)
         features = self(images_u8)
-        with suppress(OSError):  # A cache that cannot be written costs time only.
+        with suppress(OSError, UserError):  # A cache that cannot be written costs time only.
             write_atomically(path, partial(np.save, arr=features))
         return features
 
@@ -134,8 +135,9 @@ def _halves(middle: int) -> tuple[slice, slice]:
 def make_spaces(names: Sequence[str], *, train_u8: np.ndarray, turns: Turns) -> list[FeatureSpace]:
     """Return the feature spaces called `names`: pixels, aligned, random, inception, inception:WEIGHTS or FILE.py:function.
 
-    "aligned" is made for the training images uint8 [N, H, W, C] and `turns`. Raise UserError, one line, for an unknown name, for
-    a file without the function, and if Inception's weights cannot be had.
+    "aligned" is made for the training images uint8 [N, H, W, C] and `turns`. A user's function gets grey images with three equal
+    channels. Raise UserError, one line, for an unknown name, for a file without the function, and if Inception's weights cannot
+    be had.
     """
     spaces = []
     for name in names:
@@ -148,11 +150,7 @@ def make_spaces(names: Sequence[str], *, train_u8: np.ndarray, turns: Turns) -> 
             case ("random", "", _):
                 spaces.append(FeatureSpace(name, "a fixed random convolutional network", random_features))
             case ("inception", _, path):
-                weights = load_weights(Path(path).expanduser() if path else None)
-                function = partial(inception_features, weights=weights)
-                spaces.append(
-                    FeatureSpace("inception", f"FID's InceptionV3, {RESIZE}", function, cache_key=f"inception {RESIZE}")
-                )
+                spaces.append(_inception_space(Path(path).expanduser() if path else None))
             case (python, ":", called) if python.endswith(".py") and called:
                 spaces.append(_user_space(Path(python).expanduser(), called))
             case _:
@@ -161,14 +159,21 @@ def make_spaces(names: Sequence[str], *, train_u8: np.ndarray, turns: Turns) -> 
     return spaces
 
 
+def _inception_space(path: Path | None) -> FeatureSpace:
+    function = partial(inception_features, weights=load_weights(path))
+    key = hashlib.sha256(path.read_bytes()).hexdigest() if path else "published"
+    return FeatureSpace("inception", f"FID's InceptionV3, {RESIZE}", function, cache_key=f"inception {RESIZE} {key}")
+
+
 def _user_space(path: Path, function: str) -> FeatureSpace:
     flag = f"--features={path}:{function}"
     try:
         source = path.read_bytes()
-        spec = importlib.util.spec_from_file_location(path.stem, path)
+        spec = importlib.util.spec_from_file_location(f"sharingan_jax_features_{path.stem}", path)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # Dataclasses and pickle look their module up.
         spec.loader.exec_module(module)
     except FileNotFoundError:
         raise UserError(f"{flag}: expected a Python file, found none.") from None
@@ -179,9 +184,10 @@ def _user_space(path: Path, function: str) -> FeatureSpace:
         raise UserError(f"{flag}: the file has no function called {function}.")
 
     def features(images_u8: np.ndarray) -> np.ndarray:
+        colour = images_u8.repeat(3, axis=-1) if images_u8.shape[-1] == 1 else images_u8.copy()  # It may write into them.
         try:
-            return np.asarray(found(images_u8))
-        except Exception as error:
+            return np.asarray(found(colour))
+        except (Exception, SystemExit) as error:
             raise UserError(f"{flag}: the function failed: {type(error).__name__}: {reason_of(error)}") from error
 
     key = f"{hashlib.sha256(source).hexdigest()} {function}"

@@ -35,13 +35,15 @@ class Evaluation:
 
     `rows` has a row for the samples (and for those of averaged weights, if the run keeps them), and one for each control.
     `real` are the real images' own values of measures whose best value is theirs. `primary` is the key of the figure that ranks.
-    `copies_win` are keys that exact copies pass as well as new real images do.
+    `asked` are the feature spaces that were asked for; `spaces` are those that could be used. `copies_win` are keys that exact
+    copies pass as well as new real images do.
     """
 
     subject: str
     step: int | None
     digest: str
     samples: int
+    asked: tuple[str, ...]
     train_images: int
     held_out_images: int
     orientation: dict[str, Any]
@@ -72,6 +74,7 @@ class Judge:
             raise UserError(f"the reference has {len(train)} images: expected at least {FEWEST}, since fewer measure nothing.")
         held_out = split.held_out.preview(split.held_out.count) if split.held_out.count else None
         self.samples = samples
+        self._asked = tuple(names)
         self._stream = stream
         self._orientation = measure_orientation(soften(train))
         self._skipped: dict[str, str] = {}
@@ -86,6 +89,9 @@ class Judge:
                 self._say(f"{name} is left out: {error}")
         if not spaces:
             raise UserError("--features: none of the feature spaces can be used. Add pixels, aligned or random.")
+        found = [space.name for space in spaces]
+        if twice := next((name for name in found if found.count(name) > 1), None):
+            raise UserError(f"--features={','.join(names)}: two of them are called {twice}. Remove or rename one.")
         self.reference = Reference(train, held_out, spaces, self._orientation.turns, split.train.digest)
         self._controls: dict[str, dict[str, float]] = {}
         self._control_images: dict[str, np.ndarray] = {}
@@ -152,6 +158,7 @@ class Judge:
             step=step,
             digest=digest,
             samples=self.samples,
+            asked=self._asked,
             train_images=len(self.reference.train),
             held_out_images=0 if self.reference.held_out is None else len(self.reference.held_out),
             orientation=asdict(self._orientation) | {"is_free": self._orientation.is_free},
@@ -188,15 +195,18 @@ def primary_measure(spaces: Sequence[str], *, held_out: bool) -> str:
 def measures_that_copies_pass(controls: Mapping[str, Mapping[str, float]], real: Mapping[str, float]) -> tuple[str, ...]:
     """Return the keys of measures by which exact copies look at least as good as real images that are new.
 
+    A measure with a standard error may be worse by twice that.
+
     `controls` are measured rows by name; `real` are the real images' own values.
     """
     copies, new = controls[COPIES], controls[REAL_HALF]
     found = []
     for key, value in copies.items():
         (measure,) = [measure for measure in MEASURES if measure.key == key.rpartition("/")[2]]
+        noise = 2 * new.get(f"{key}_error", 0.0)
         passed = {
-            "lower": value <= new[key],
-            "higher": value >= new[key],
+            "lower": value <= new[key] + noise,
+            "higher": value >= new[key] - noise,
             "real": abs(value - real.get(key, value)) <= abs(new[key] - real.get(key, value)),
             "": False,
         }

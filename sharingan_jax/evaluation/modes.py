@@ -1,6 +1,7 @@
 """Which kinds of images a generator makes: classes of labelled data, by a classifier; clusters of the real images otherwise."""
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from scipy.spatial.distance import cdist
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.emblems.draw import CLASSES, draw_emblems
 from sharingan_jax.devices.compile_cache import cache_folder
+from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.classifier import Classifier, train_classifier
 from sharingan_jax.evaluation.turns import Turns, align, find_template, soften
 from sharingan_jax.files import write_atomically
@@ -89,8 +91,9 @@ class ClusterModes:
         soft = soften(train_u8)
         self._template = find_template(soft, turns)
         features = self._features(soft)
-        clusters = min(MOST_CLUSTERS, len(train_u8) // 5)
-        self._centres, labels = kmeans2(features, clusters, minit="++", rng=np.random.default_rng(0), missing="warn")
+        clusters = min(MOST_CLUSTERS, len(train_u8) // 5, len(np.unique(features, axis=0)))
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # An empty cluster is left out of the counts.
+            self._centres, labels = kmeans2(features, clusters, minit="++", rng=np.random.default_rng(0), missing="warn")
         self._real = np.bincount(labels, minlength=clusters) / len(labels)
 
     def _features(self, soft: np.ndarray) -> np.ndarray:
@@ -130,14 +133,14 @@ def make_mode_counter(
         classifier = _train(dataset, train_u8, turns)
         arrays: dict[str, Any] = {name: np.asarray(value) for name, value in classifier.weights.items()}
         arrays["accuracy"] = classifier.accuracy
-        with suppress(OSError):  # A cache that cannot be written costs time only.
+        with suppress(OSError, UserError):  # A cache that cannot be written costs time only.
             write_atomically(path, lambda file: np.savez(file, **arrays))
     return ClassModes(classifier, dataset.classes, train_u8, dataset.labels)
 
 
 def _kept(path: Path) -> Classifier | None:
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             arrays = {name: kept[name] for name in kept.files}
         return Classifier({name: value for name, value in arrays.items() if name != "accuracy"}, float(arrays["accuracy"]))
     except Exception:  # A damaged file of the cache raises many kinds of error; the classifier is trained again.

@@ -20,7 +20,9 @@ BLUR = 0.7
 """Standard deviation of the Gaussian blur, in pixels at `SIDE`."""
 FREE_BELOW = 1.25
 """Between discs (0.96 and 1.13 on two sets) and images with an up and a down (6.8 on boxes in front of a gradient)."""
-BLOCK_BYTES = 2**28  # of the turned copies that are held at once
+ROUNDING = 0.5
+"""Grey levels. float32 puts two equal images up to 0.15 apart (seen on emblems), so smaller distances than this are 0."""
+BLOCK_BYTES = 2**26  # of the turned copies that are held at once
 
 
 @dataclass(frozen=True)
@@ -95,22 +97,32 @@ def distances(images: np.ndarray, others: np.ndarray, turns: Turns) -> np.ndarra
     """Return the distance of each image [N, S, S, C] to each turned one of `others` [M, S, S, C], float32 [N, M].
 
     d(x, y) = min over turns t of the root mean square of x − t(y), in grey levels (0 to 255). Images are from `soften`.
+    Below `ROUNDING` it is 0: the images are equal, or too alike to tell apart.
     """
-    flat = images.reshape(len(images), -1)
+    mean = others.mean((0, 1, 2), keepdims=True)  # [1, 1, 1, C]; a turn keeps it. Without it less is lost to rounding.
+    flat, others = (images - mean).reshape(len(images), -1), others - mean
     squares = np.einsum("nd,nd->n", flat, flat)[:, None]
     nearest = np.full((len(images), len(others)), np.inf, np.float32)
-    for start, stop in _blocks(len(others), flat.shape[1]):
-        for index in range(turns.count):
-            turned = turn(others[start:stop], index, turns).reshape(stop - start, -1)
-            found = squares + np.einsum("md,md->m", turned, turned)[None] - 2 * (flat @ turned.T)
-            np.minimum(nearest[:, start:stop], found, out=nearest[:, start:stop])
-    return np.sqrt(np.maximum(nearest, 0) / flat.shape[1]) * np.float32(255)
+    for rows, indices in _blocks(len(others), turns.count, flat.shape[1]):
+        turned = np.concatenate([turn(others[rows], index, turns) for index in indices]).reshape(-1, flat.shape[1])  # [T·M, D]
+        found = squares + np.einsum("md,md->m", turned, turned)[None] - 2 * (flat @ turned.T)
+        found = found.reshape(len(images), len(indices), -1).min(1)  # [N, M]
+        np.minimum(nearest[:, rows], found, out=nearest[:, rows])
+    found = np.sqrt(np.maximum(nearest, 0) / flat.shape[1]) * np.float32(255)
+    return np.where(found < ROUNDING, np.float32(0), found)
 
 
-def _blocks(count: int, dimensions: int) -> Iterator[tuple[int, int]]:
-    size = max(1, BLOCK_BYTES // (4 * dimensions))
-    for start in range(0, count, size):
-        yield start, min(start + size, count)
+def _blocks(count: int, turns: int, dimensions: int) -> Iterator[tuple[slice, range]]:
+    """Yield slices of `count` images, each with ranges of `turns`: together all of them, and each at most `BLOCK_BYTES`.
+
+    A product for each turn would be small, and the threads of BLAS would wait for each other longer than they compute.
+    """
+    most = max(1, BLOCK_BYTES // (4 * dimensions))
+    for start in range(0, count, most):
+        rows = slice(start, min(start + most, count))
+        step = most // (rows.stop - start)
+        for first in range(0, turns, step):
+            yield rows, range(first, min(first + step, turns))
 
 
 def align(images: np.ndarray, template: np.ndarray, turns: Turns) -> np.ndarray:

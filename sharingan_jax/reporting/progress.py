@@ -3,7 +3,7 @@
 import statistics
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, TextIO
 
@@ -20,13 +20,22 @@ class Progress:
 
     On a terminal and in a notebook: a bar with rate, time left and both losses, and until the first record an elapsed clock.
     Elsewhere: a line every `every` steps and at the last, in the original's words, then the rate and the time left.
-    `verb` is "training", or "repeating" in a verification, which writes no samples.
+    `verb` is "training", or "repeating" in a verification, which writes no samples. `watch` is called with each step shown.
     """
 
     def __init__(
-        self, *, total_steps: int, first_step: int, batches_per_epoch: int, every: int, stream: TextIO, verb: str = "training"
+        self,
+        *,
+        total_steps: int,
+        first_step: int,
+        batches_per_epoch: int,
+        every: int,
+        stream: TextIO,
+        verb: str = "training",
+        watch: Callable[[int], object] = lambda step: None,
     ) -> None:
         self.verb = verb
+        self._watch = watch
         self._total = total_steps
         self._batches = batches_per_epoch
         self._every = every
@@ -71,6 +80,7 @@ class Progress:
     def update(self, *records: Record) -> None:
         """Show the next step's record of each run. If there are several, show each metric's median, smallest and largest."""
         step = records[0]["step"]
+        self._watch(step)
         if self._bar is not None:
             self._stop_clock()
             self._bar.set_description_str(_losses(records), refresh=False)

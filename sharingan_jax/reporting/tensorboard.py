@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from sharingan_jax.errors import UserError
-from sharingan_jax.gan.metrics import METRIC_NAMES
+
+NO_SCALARS = ("step", "epoch", "time")
 
 
 class EventWriter:
@@ -38,11 +39,11 @@ class EventWriter:
         return SummaryWriter(str(self._folder), purge_step=self._resume_step if self._folder.is_dir() else None)
 
     def scalars(self, records: Iterable[dict[str, Any]]) -> None:
-        """Add each metric of each record (a line of metrics.jsonl) at its step, except null ones."""
+        """Add each value of each record (a line of metrics.jsonl) at its step, except null ones."""
         for record in records:
-            for name in METRIC_NAMES:
-                if record.get(name) is not None:
-                    self._writer.add_scalar(name, record[name], record["step"])
+            for name, value in record.items():
+                if name not in NO_SCALARS and value is not None:
+                    self._writer.add_scalar(name, value, record["step"])
 
     def image(self, tag: str, image_u8: np.ndarray, step: int) -> None:
         """Add an image, uint8 [H, W, 3]."""

@@ -55,7 +55,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """One of `manifest.STATUSES`: imported, branched, running, complete, stopped or failed."""
+        """One of `manifest.STATUSES`: imported, branched, running, complete, stopped, collapsed or failed."""
         return self.manifest.status
 
     @property
@@ -67,12 +67,13 @@ class Run:
     def metrics(self) -> dict[str, np.ndarray]:
         """Each metric as an array [steps] by name, with `step` (int64), `epoch` and `time` (seconds since the start).
 
-        float64; NaN at steps that did not take the metric. Raise UserError if `metrics.jsonl` cannot be read.
+        float64; NaN at steps that did not take the metric. The signs of collapse (`diversity` and others) are taken at the steps
+        of sample grids. Raise UserError if `metrics.jsonl` cannot be read.
         """
         records = read_metrics(self.folder)
-        names = list(records[0]) if records else []
+        names = dict.fromkeys(name for record in records for name in record)
         kinds = {name: np.int64 if name in ("step", "epoch") else np.float64 for name in names}
-        return {name: np.array([record[name] for record in records], kind) for name, kind in kinds.items()}  # None gives NaN.
+        return {name: np.array([record.get(name) for record in records], kind) for name, kind in kinds.items()}  # None: NaN.
 
     @cached_property
     def gan(self) -> Gan:

@@ -13,7 +13,7 @@ from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_as, read_json, write_json
 
-STATUSES = ("imported", "branched", "running", "complete", "stopped", "failed")
+STATUSES = ("imported", "branched", "running", "complete", "stopped", "collapsed", "failed")
 """`imported` and `branched` are runs with a first state from elsewhere that have not started yet."""
 FORMAT = 3
 """The layout of both files. Raise it when a key changes its meaning: runs of another format are then refused."""

@@ -50,11 +50,11 @@ def describe_end(runs: Sequence[OpenRun], *, seconds: float) -> str:
         whose = f"seed {run.setup.config.seed}: " if len(runs) > 1 else ""
         digest = run.manifest.digest if run.manifest else None
         lines.append(
-            f"{whose}{'complete' if run.is_complete else 'stopped'}: step {run.step} of {run.setup.schedule.total_steps}"
+            f"{whose}{run.manifest.status if run.manifest else 'stopped'}: step {run.step} of {run.setup.schedule.total_steps}"
             f" after {duration(seconds)}, digest {(digest or '')[:12]}"
         )
     folder = runs[0].setup.folder.root
-    written = [name for name in ("real_vs_fake.png", "training.gif", "losses.png") if (folder / name).is_file()]
+    written = [name for name in ("report.html", "real_vs_fake.png", "training.gif", "losses.png") if (folder / name).is_file()]
     lines.append(f"look at   {folder}{os.sep}{', '.join(written)}")
     lines.append(f"sample    {command_line()} sample --workdir {folder} --out grid.png")
     return "\n".join(lines)

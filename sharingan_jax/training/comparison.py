@@ -46,7 +46,7 @@ def compare_grids(
     compared: list[int] = []
     others: list[int] = []
     for step in steps:
-        sample = next((start.sample for start in reversed(manifest.starts) if start.after_step < step), {})
+        sample = sample_settings(manifest, step)
         is_due = sample and (step % sample["every"] == 0 or step == manifest.total_steps)
         name = folder.sample(step).relative_to(folder.root).as_posix()
         if step in theirs and step in repeated and sample == drawn:
@@ -59,6 +59,11 @@ def compare_grids(
             found.append(f"{name}: missing")
     line = [f"the grids of steps {', '.join(map(str, others))}, which its last settings do not draw"] if others else []
     return found, tuple(compared), line
+
+
+def sample_settings(manifest: Manifest, step: int) -> dict[str, int]:
+    """Return the settings `sample` of the start that made a step; empty if there was none."""
+    return next((start.sample for start in reversed(manifest.starts) if start.after_step < step), {})
 
 
 def _same_pixels(one: Path, other: Path) -> bool:

@@ -11,6 +11,7 @@ from sharingan_jax.config.schema import Config, to_dict
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
+from sharingan_jax.evaluation.measures.collapse import CollapseWatch
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.reporting.grids import read_png
 from sharingan_jax.run.checkpoints import CheckpointManager
@@ -19,7 +20,7 @@ from sharingan_jax.run.diff import differing_values
 from sharingan_jax.run.manifest import DataRecord, Manifest, config_digest, describe_data
 from sharingan_jax.training.schedule import make_schedule
 
-ENDED = ("complete", "stopped")
+ENDED = ("complete", "stopped", "collapsed")
 
 
 def contradictions(existing: Existing, manifest: Manifest, config: Config, dataset: ImageDataset) -> list[str]:
@@ -87,7 +88,7 @@ def _of_manifest(existing: Existing, manifest: Manifest, config: Config, data: D
     }
     if manifest.status in ENDED:
         expected["images_seen"] = manifest.images_seen_after(manifest.step, plan)
-        expected["status"] = "complete" if manifest.step == total else "stopped"
+        expected["status"] = "complete" if manifest.step == total else _status_of_stop(existing, config)
     else:  # They are written when a run ends.
         expected |= {"images_seen": 0, "digest": None}
     yield from differing_values({key: value for key, value in asdict(manifest).items() if key in expected}, expected)
@@ -101,3 +102,10 @@ def _of_manifest(existing: Existing, manifest: Manifest, config: Config, data: D
     starts = [start.after_step for start in manifest.starts]
     if starts != sorted(set(starts)) or starts[:1] != [first_step - 1] or starts[-1] >= max(total, first_step):
         yield f"starts: after the steps {starts} | steps from {first_step - 1} on, in order"
+
+
+def _status_of_stop(existing: Existing, config: Config) -> str:
+    """Return "collapsed" or "stopped", for a run that ended before its last step."""
+    watch = CollapseWatch()
+    watch.feed(records_in_order(existing)[0])
+    return "collapsed" if 0 < config.train.stop_on_collapse <= watch.in_a_row else "stopped"

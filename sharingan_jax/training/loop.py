@@ -25,7 +25,16 @@ from sharingan_jax.training.setup import RunSetup, environment_of, make_trainer
 from sharingan_jax.training.signals import StopRequest
 
 
-def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: StopRequest, stream: TextIO, verb: str) -> None:
+def train_runs(
+    runs: Sequence[OpenRun],
+    trainer: Trainer,
+    *,
+    until: int,
+    stop: StopRequest,
+    stream: TextIO,
+    verb: str,
+    watch: Callable[[int], object] = lambda step: None,
+) -> None:
     """Train runs that are at the same step up to step `until`, or until a signal asks to stop.
 
     Each run's `state` is then the state it has reached. A run that produces a value that is not finite gets a `failure`; the
@@ -50,6 +59,7 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
                 every=setup.config.log.every,
                 stream=stream,
                 verb=verb,
+                watch=watch,
             )
         )
         for note in filter(None, notes):
@@ -77,7 +87,7 @@ def train_runs(runs: Sequence[OpenRun], trainer: Trainer, *, until: int, stop: S
             if schedule.writes_at(last) or stops or recorder.failed:
                 recorder.write(trainer.to_host(state), stopping=stops)
                 trim_malloc()
-            if stop.agreed or all(run.failure is not None for run in runs):
+            if stop.agreed or all(run.has_ended for run in runs):
                 break
         for run in runs:
             if run.failure is None:
@@ -114,6 +124,7 @@ def train_group(
     stream: TextIO,
     verb: str = "training",
     open_checkpoints: Callable[..., SharedCheckpoints] = SharedCheckpoints,
+    watch: Callable[[int], object] = lambda step: None,
 ) -> list[OpenRun]:
     """Train the runs of a group to their last step, stacked if there are several, or until asked to stop.
 
@@ -121,7 +132,7 @@ def train_group(
     checkpoint or a kill between two saves, catches up alone first, which changes no bit of the others; a run that is ahead
     continues alone afterwards. A run that failed has a `failure`, and the others continue; one that was stopped before its turn
     has no manifest. An error that is not one run's own, such as a full disk, is raised.
-    `open_checkpoints` takes the arguments of `SharedCheckpoints`.
+    `open_checkpoints` takes the arguments of `SharedCheckpoints`. `watch` is called with each step that is done.
     """
     start_time = time.monotonic()
     with ExitStack() as locks:
@@ -134,15 +145,15 @@ def train_group(
             start = max(steps, key=lambda step: (steps.count(step), step))
             for run in runs:
                 if run.step < start and not stop.agreed:
-                    train_runs([run], run.setup.trainer, until=start, stop=stop, stream=stream, verb=verb)
+                    train_runs([run], run.setup.trainer, until=start, stop=stop, stream=stream, verb=verb, watch=watch)
             total = group[0].schedule.total_steps
-            together = [run for run in runs if run.step == start and run.failure is None]
+            together = [run for run in runs if run.step == start and not run.has_ended]
             if together and not stop.agreed:
                 trainer = make_trainer([run.setup for run in together], group_size=len(group))
-                train_runs(together, trainer, until=total, stop=stop, stream=stream, verb=verb)
+                train_runs(together, trainer, until=total, stop=stop, stream=stream, verb=verb, watch=watch)
             for run in runs:
-                if run.failure is None and run not in together and run.step > start and not stop.agreed:
-                    train_runs([run], run.setup.trainer, until=total, stop=stop, stream=stream, verb=verb)
+                if not run.has_ended and run not in together and run.step > start and not stop.agreed:
+                    train_runs([run], run.setup.trainer, until=total, stop=stop, stream=stream, verb=verb, watch=watch)
         for run in runs:
             if run.manifest is not None and run.failure is None:
                 try:

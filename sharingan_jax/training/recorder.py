@@ -4,21 +4,23 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from sharingan_jax.config.schema import to_dict
 from sharingan_jax.errors import UserError
+from sharingan_jax.evaluation.measures.collapse import COLLAPSED, MOST_REAL, CollapseWatch, SignReference
 from sharingan_jax.files import write_atomically
 from sharingan_jax.gan.metrics import GEN_METRICS
 from sharingan_jax.gan.state import TrainState, digest, first_non_finite
-from sharingan_jax.reporting.grids import make_grid, save_png, save_training_gif
+from sharingan_jax.model.rng import fixed_latents
+from sharingan_jax.reporting.grids import make_grid, save_png, save_training_gif, to_u8
 from sharingan_jax.reporting.plots import loss_figure, real_vs_fake_figure
 from sharingan_jax.reporting.progress import Progress
 from sharingan_jax.reporting.tensorboard import EventWriter
-from sharingan_jax.model.rng import fixed_latents
 from sharingan_jax.run.checkpoints import SharedCheckpoints
 from sharingan_jax.run.continuation import records_in_order
 from sharingan_jax.run.folder import write_config
@@ -56,6 +58,7 @@ class OpenRun:
     metrics: MetricsFile | None = None
     events: EventWriter | None = None
     failure: UserError | None = None
+    collapse: CollapseWatch = field(default_factory=CollapseWatch)
 
     @property
     def step(self) -> int:
@@ -66,6 +69,21 @@ class OpenRun:
     def is_complete(self) -> bool:
         """Whether the last step that was asked for is done."""
         return self.step == self.setup.schedule.total_steps
+
+    @property
+    def stops_on_collapse(self) -> bool:
+        """Whether as many grids in a row have collapsed as `train.stop_on_collapse` says."""
+        return 0 < self.setup.config.train.stop_on_collapse <= self.collapse.in_a_row
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run makes no more steps in this start, though others of its group may: it failed or collapsed."""
+        return self.failure is not None or self.stops_on_collapse
+
+    @cached_property
+    def sign_reference(self) -> SignReference:
+        """The real images that the signs of collapse are taken against."""
+        return SignReference(self.setup.dataset.preview(MOST_REAL))
 
     def start(self, environment: Environment) -> str:
         """Write config, data and manifest before the next step, so that even a crashed run is documented.
@@ -91,12 +109,15 @@ class OpenRun:
         if step < setup.schedule.total_steps:  # Else this start makes no step, and its environment decided nothing.
             manifest = manifest.with_start(Start(step, environment, asdict(setup.config.sample)))
 
+        records, problem = records_in_order(setup.existing)
+        records = records[: step + 1 - setup.existing.first_step]
+        self.collapse.feed(records)
+
         def write() -> bytes:
-            records, problem = records_in_order(setup.existing)
             copy = folder.damaged / folder.metrics.name
             if problem:
                 write_atomically(copy, lambda file: file.write(folder.metrics.read_bytes()))
-            write_metrics(folder, records[: step + 1 - setup.existing.first_step])
+            write_metrics(folder, records)
             write_config(folder, setup.config)
             write_data_record(folder.data, data)
             write_manifest(folder.manifest, manifest)
@@ -117,7 +138,7 @@ class OpenRun:
         images = self.sample()
         ended = replace(
             self.manifest,
-            status="complete" if self.is_complete else "stopped",
+            status="complete" if self.is_complete else "collapsed" if self.stops_on_collapse else "stopped",
             step=self.step,
             digest=digest(self.state),
             images_seen=self.manifest.images_seen_after(self.step, setup.plan),
@@ -151,25 +172,27 @@ class OpenRun:
             raise NonFiniteError(f"step {self.step}: G's images are not finite after it, so the run has stopped; {ADVICE}")
         return images
 
-    def write(self, state: TrainState, *, stopping: bool) -> None:
-        """Write the sample grid and the checkpoint of a step, if due. The metrics up to it are on disk already.
+    def draw(self, state: TrainState) -> np.ndarray | None:
+        """Take over the state after a chunk, and return the images of its sample grid as `sample` does, None if none is due.
 
         Raise NonFiniteError if an array is not finite. A step's losses come from the weights before it, so they show a bad
         update only one step later.
         """
         self.state = state
-        schedule, step = self.setup.schedule, self.step
         name = first_non_finite(state)
         if name:
             raise NonFiniteError(
-                f"step {step}: {name} is not finite after it, so the run has stopped; {ADVICE}; the checkpoints before"
+                f"step {self.step}: {name} is not finite after it, so the run has stopped; {ADVICE}; the checkpoints before"
                 " it are whole"
             )
-        if schedule.samples_at(step):
-            images = self.sample()
-            self.setup.processes.on_primary(lambda: save_sample(self.setup, step, images, self.events))
-        if schedule.saves_at(step) or stopping:
-            self.checkpoints.save(state)
+        return self.sample() if self.setup.schedule.samples_at(self.step) else None
+
+    def write(self, images: np.ndarray | None, *, stopping: bool) -> None:
+        """Write the grid of `images`, if there is one, and the checkpoint, if due. The metrics up to it are on disk already."""
+        if images is not None:
+            self.setup.processes.on_primary(lambda: save_sample(self.setup, self.step, images, self.events))
+        if self.setup.schedule.saves_at(self.step) or stopping or self.stops_on_collapse:
+            self.checkpoints.save(self.state)
 
 
 class Recorder:
@@ -185,6 +208,7 @@ class Recorder:
         self._progress = progress
         self._to_host = to_host
         self._queued: tuple[int, Any] | None = None
+        self._held: dict[int, Record] = {}  # The record of a grid's step, until the grid gives its signs of collapse.
         self._start = time.monotonic()
         self._written_at = 0.0
         self.failed: dict[int, NonFiniteError] = {}
@@ -204,13 +228,13 @@ class Recorder:
         now = time.monotonic() - self._start
         shown: list[list[Record]] = []
         for index, (run, columns) in enumerate(zip(self._runs, of_runs, strict=True)):
-            if run.failure is not None or index in self.failed:
+            if run.has_ended or index in self.failed:
                 continue
             records, failure = self._records(run, first_step, columns, now=now)
-            if run.setup.processes.is_primary:
-                self._append(run, records)
-                if run.events:
-                    run.events.scalars(records)
+            written = list(records)
+            if written and failure is None and run.setup.schedule.signs_at(written[-1]["step"]):
+                self._held[index] = written.pop()
+            self._append(run, written)
             if failure is not None:
                 self.failed[index] = failure
             if failure is None or len(self._runs) == 1:
@@ -222,35 +246,51 @@ class Recorder:
     def close(self) -> None:
         """Write the records again that were deleted since the last chunk."""
         for run in self._runs:
-            if run.failure is None and run.setup.processes.is_primary:
+            if run.failure is None:
                 self._append(run, [])
 
     def _append(self, run: OpenRun, records: Sequence[Record]) -> None:
+        if not run.setup.processes.is_primary:
+            return
         run.check_folder()
         if run.metrics and run.metrics.append(records):
             self._progress.say(f"{run.setup.folder.metrics} was deleted; it has been written again")
+        if run.events and records:
+            run.events.scalars(records)
 
     def write(self, states: Sequence[TrainState], *, stopping: bool) -> None:
         """Write what is due after the step of the runs' states, and say where.
 
-        A run with a value that is not finite, here or in its metrics, gets a `failure` and writes nothing more.
+        A run with a value that is not finite, here or in its metrics, gets a `failure` and writes nothing more. A run whose grids
+        have collapsed stops if it was asked to.
         """
         for index, (run, state) in enumerate(zip(self._runs, states, strict=True)):
-            if run.failure is not None:
+            if run.has_ended:
                 continue
+            held = self._held.pop(index, None)
             try:
                 if index in self.failed:
                     error, name = self.failed.pop(index), first_non_finite(state) or "none"
                     raise NonFiniteError(f"{error}; the first tensor that is not finite after step {int(state.step)}: {name}")
-                run.write(state, stopping=stopping)
+                images = run.draw(state)
             except NonFiniteError as failure:
+                self._append(run, [held] if held else [])
                 run.checkpoints.wait_here()
                 run.fail(failure)
                 if len(self._runs) > 1:
                     self._progress.say(f"{run.setup.folder.root}: {failure}")
-            else:
-                if run.setup.schedule.samples_at(run.step) and self._progress.verb == "training":
-                    self._progress.say(f"step {run.step}: {run.setup.folder.sample(run.step)}")
+                continue
+            if held is not None and images is not None:
+                held |= run.sign_reference.signs(to_u8(images))
+                run.collapse.feed([held])
+                self._append(run, [held])
+            run.write(images, stopping=stopping)
+            if images is not None and self._progress.verb == "training":
+                self._progress.say(f"step {run.step}: {run.setup.folder.sample(run.step)}")
+            if run.stops_on_collapse:
+                grids = run.setup.config.train.stop_on_collapse
+                said = f"the diversity of the last {grids} grids is below {COLLAPSED}, so the run stops (train.stop_on_collapse)"
+                self._progress.say(f"{run.setup.folder.root}: step {run.step}: {said}")
 
     def _records(
         self, run: OpenRun, first_step: int, columns: Mapping[str, np.ndarray], *, now: float

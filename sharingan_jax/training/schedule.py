@@ -36,6 +36,10 @@ class Schedule:
     def samples_at(self, step: int) -> bool:
         return step % self.sample_every == 0 or step == self.total_steps
 
+    def signs_at(self, step: int) -> bool:
+        """Return whether the signs of collapse are taken. Not at an odd last step: a longer run has no grid there."""
+        return step % self.sample_every == 0
+
     def saves_at(self, step: int) -> bool:
         return step % self.checkpoint_every == 0 or step == self.total_steps or step in self.extra_saves
 

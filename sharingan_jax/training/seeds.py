@@ -46,13 +46,14 @@ def train_seeds(
     join: Callable[[], Processes] = stay_alone,
     expected_data: DataRecord | None = None,
     stream: TextIO | None = None,
+    watch: Callable[[int], object] = lambda step: None,
 ) -> "list[Run]":
     """Train `train.seeds` runs, from seed `seed` on, and return them. Several lie in `workdir`/seed-0, seed-1, ...
 
-    A run whose values are not finite does not stop the others. `join` connects to the run's other
-    processes. If the images differ from `expected_data`, UserError is raised. Raise what
-    `train` raises. If some of several seeds have failed, the error names them, after the others are done. Processes
-    other than the primary one get no runs.
+    A run whose values are not finite does not stop the others. `join` connects to the run's other processes. If the images
+    differ from `expected_data`, UserError is raised. `watch` is called with each step that is done. Raise what `train` raises. If
+    some of several seeds have failed, the error names them, after the others are done. Processes other than the primary one get
+    no runs.
     """
     groups = prepare(config, workdir, join=join, expected_data=expected_data, stream=stream)
 
@@ -61,7 +62,7 @@ def train_seeds(
     processes = groups[0][0].processes
     try:
         with report_lost_processes(processes):
-            _train_groups(groups, stream=lasting(stream or sys.stdout if processes.is_primary else None))
+            _train_groups(groups, stream=lasting(stream or sys.stdout if processes.is_primary else None), watch=watch)
     except Stopped as stopped:
         if not processes.is_primary:
             stopped.args = ("",)  # Only the primary process reports.
@@ -112,8 +113,9 @@ def prepare(
     return setup_seeds(config, dataset, several, processes=processes)
 
 
-def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, stream: TextIO) -> None:
+def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, stream: TextIO, watch: Callable[[int], object]) -> None:
     """Train group after group. Raise Stopped, or the UserErrors of runs that failed as one, after all others have ended."""
+    from sharingan_jax.comparison.runs import write_run_report
     from sharingan_jax.training.announce import describe_end, describe_start
     from sharingan_jax.training.loop import train_group
 
@@ -134,7 +136,7 @@ def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, stream: TextIO) -> 
                 say(f"seed {', '.join(map(str, seeds))} ({which} of {count})")
             start = time.monotonic()
             try:
-                runs = train_group(group, stop=stop, stream=stream)
+                runs = train_group(group, stop=stop, stream=stream, watch=watch)
                 failed = {run.setup.config.seed: run.failure for run in runs if run.failure}
             except UserError as error:
                 if processes.count > 1:
@@ -144,6 +146,8 @@ def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, stream: TextIO) -> 
             for seed, failure in failed.items() if count > 1 else ():
                 say(f"seed {seed}: {failure}")
             ended = [run for run in runs if run.manifest and not run.failure]
+            for run in ended if processes.is_primary else ():
+                write_run_report(run.setup.folder.root)
             if ended:
                 say(describe_end(ended, seconds=time.monotonic() - start))
             if stop.agreed and not all(run.is_complete or run.failure for run in runs):

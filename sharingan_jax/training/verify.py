@@ -15,6 +15,7 @@ from sharingan_jax.config.schema import Config, identity_changes
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.errors import Stopped, UserError
+from sharingan_jax.evaluation.measures.collapse import SIGN_NAMES
 from sharingan_jax.files import ABANDONED_AFTER, PUT_BACK, make_folder
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.run.continuation import Existing, read_existing
@@ -22,13 +23,13 @@ from sharingan_jax.run.diff import differing_environments, differing_images, fir
 from sharingan_jax.run.folder import RunFolder, read_config, write_config
 from sharingan_jax.run.lock import is_locked
 from sharingan_jax.run.manifest import Manifest, describe_data, read_manifest, write_manifest
-from sharingan_jax.run.metrics import read_metrics, write_metrics
+from sharingan_jax.run.metrics import Record, read_metrics, write_metrics
 
 NEVER = 2**31 - 1
 SCRATCH = "sharingan-jax-verify-"
 NOT_DERIVED = (
-    "times, recorded environments and branches, Orbax's own metadata, damaged/, events/, losses.png, real_vs_fake.png and"
-    " training.gif"
+    "times, recorded environments and branches, Orbax's own metadata, damaged/, evaluation/, events/, losses.png,"
+    " real_vs_fake.png, report.html and training.gif"
 )
 """What no rerun can give again, or what is drawn from the rest."""
 
@@ -169,7 +170,7 @@ def _repeat(
         raise UserError(f"{folder.metrics} has no record of step {lost[0]}: it was edited or damaged since; {PUT_BACK}")
     quiet = replace(
         config,
-        train=replace(config.train, steps=span.end),
+        train=replace(config.train, steps=span.end, stop_on_collapse=0),
         checkpoint=replace(config.checkpoint, every=NEVER),
         log=replace(config.log, tensorboard=False),
     )
@@ -199,9 +200,10 @@ def _repeat(
     not_there = [f"checkpoints that are gone: {', '.join(map(str, gone))}"] if gone else []
     if manifest.status not in ENDED:
         not_there.append(f"status and step, since the run is recorded as {manifest.status} and has not ended")
+    drawn = asdict(config.sample)
     earlier = [f"steps {existing.first_step} to {span.start}"] if span.start >= existing.first_step else []
     grids, compared_grids, not_compared = compare_grids(
-        manifest, folder, again, steps=range(span.start + 1, span.end + 1), drawn=asdict(config.sample)
+        manifest, folder, again, steps=range(span.start + 1, span.end + 1), drawn=drawn
     )
     return Verdict(
         span=span,
@@ -209,13 +211,25 @@ def _repeat(
         compared=compared,
         compared_grids=compared_grids,
         not_compared=(NOT_DERIVED, *not_there, *not_compared, *earlier),
-        metrics=first_difference(recorded, read_metrics(again)),
+        metrics=first_difference(*(_without_signs(one, manifest, drawn) for one in (recorded, read_metrics(again)))),
         tensors=next(((step, names) for step, names in sorted(differences.items()) if names), None),
         digests=digests if manifest.step == span.end and digests[0] not in ("", digests[1]) else None,
         grids=tuple(grids),
         environment=tuple(_changed_environment(manifest, now, span)),
         recorded_from=manifest.starts[0].after_step if manifest.starts else span.end,
     )
+
+
+def _without_signs(records: list[Record], manifest: Manifest, drawn: dict[str, int]) -> list[Record]:
+    """Return records without the signs of collapse of grids with other settings than `drawn`: other images, other signs."""
+    from sharingan_jax.training.comparison import sample_settings
+
+    return [
+        record
+        if sample_settings(manifest, record["step"]) == drawn
+        else {key: value for key, value in record.items() if key not in SIGN_NAMES}
+        for record in records
+    ]
 
 
 def _changed_environment(then: Manifest, now: Manifest, span: Span) -> list[str]:

@@ -181,12 +181,12 @@ def test_non_finite_weights_are_named_and_not_saved(image_folder: Path, tmp_path
     state = jax.device_get(setup.trainer.init(0))
     checkpoints = SharedCheckpoints(setup.folder, setup.processes, keep=1, identity={})
     run = OpenRun(setup, lambda: None, checkpoints, state)
-    run.write(replace(state, step=np.int32(7)), stopping=False)
+    assert run.draw(replace(state, step=np.int32(7))) is None
     kernel = state.disc.params["to1"]["kernel"].copy()
     kernel[0, 0, 0, 0] = np.inf
     broken = replace(state, step=np.int32(7), disc=replace(state.disc, params={**state.disc.params, "to1": {"kernel": kernel}}))
     with pytest.raises(UserError, match=r"step 7: disc\.params\.to1\.kernel is not finite after it"):
-        run.write(broken, stopping=True)
+        run.draw(broken)
     assert not setup.folder.checkpoints.exists()
 
 

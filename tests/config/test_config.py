@@ -138,6 +138,6 @@ def test_settings_that_change_no_number_are_not_part_of_a_runs_identity() -> Non
     keys = set(identity(load_config(DEFAULT, [("model.ghost_batches", "5"), ("model.dtype", "bfloat16")])))
     assert set(KINDS) - keys == {
         "data.path", "data.data_dir", "train.epochs", "train.steps", "train.steps_per_dispatch", "train.devices",
-        "train.host_threads", "train.deterministic", "train.seeds", "train.stacked_seeds",
+        "train.host_threads", "train.deterministic", "train.stop_on_collapse", "train.seeds", "train.stacked_seeds",
         "sample.every", "sample.num", "sample.columns", "checkpoint.every", "checkpoint.keep", "log.every", "log.tensorboard",
     }  # fmt: skip

@@ -69,7 +69,7 @@ def test_a_runs_own_files_agree(whole_run: Path, image_folder: Path) -> None:
         (_manifest(seed=7), "manifest.json: seed: 7 | 0"),
         (_manifest(total_steps=16), "manifest.json: total_steps: 16 | 12"),
         (_manifest(images_seen=7), "manifest.json: images_seen: 7 | 80"),
-        (_manifest(status="lost"), "manifest.json: status: lost | one of complete, stopped, running, failed"),
+        (_manifest(status="lost"), "manifest.json: status: lost | one of complete, stopped, collapsed, running, failed"),
         (_manifest(status="stopped"), "manifest.json: status: stopped | complete"),
         (_manifest(config_digest="0" * 64), f"manifest.json: config_digest: {'0' * 64} | "),
         (_manifest(status="running"), "manifest.json: images_seen: 80 | 0"),

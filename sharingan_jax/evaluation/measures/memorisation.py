@@ -102,16 +102,26 @@ def neighbours_used(samples_to_train: np.ndarray) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()) / samples_to_train.shape[1])
 
 
+def distinct(train_to_train: np.ndarray) -> np.ndarray:
+    """Return the indices of the training images that equal no earlier one, from their distances [N, N].
+
+    The copy of an image that is there twice has two equally near neighbours, and these have each other. So neither d1/d2 nor
+    the ratio of distances would notice it.
+    """
+    return np.flatnonzero(~np.tril(train_to_train == 0, -1).any(1))
+
+
 def measure_memorisation(
     samples_to_train: np.ndarray, train_to_train: np.ndarray, unseen_to_train: np.ndarray | None
 ) -> Memorisation:
     """Return the panel for distances [F, N], [N, N] and [M, N].
 
     `unseen_to_train` is of held-out images. If it is None, each training image stands for an unseen one, with its distances to
-    the others (leave one out).
+    the others (leave one out). Of equal training images the first one counts. At least two must differ.
     """
-    between = leave_one_out(train_to_train)
-    unseen = between if unseen_to_train is None else unseen_to_train
+    kept = distinct(train_to_train)
+    between, samples_to_train = leave_one_out(train_to_train[np.ix_(kept, kept)]), samples_to_train[:, kept]
+    unseen = between if unseen_to_train is None else unseen_to_train[:, kept]
     return Memorisation(
         authentic=authentic_share(samples_to_train, between),
         nearest_ratio=float(np.median(nearest_ratios(samples_to_train, between))),

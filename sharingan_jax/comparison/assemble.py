@@ -1,0 +1,370 @@
+"""Turn runs and their evaluations into a `Report`: summaries, differences, rates, curves and pictures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from sharingan_jax.comparison.plan import PER_RUN, StudyRun
+from sharingan_jax.comparison.results import (
+    Comparison,
+    Control,
+    Curve,
+    Measure,
+    NeighbourSheet,
+    Rate,
+    Report,
+    RunRow,
+    SampleStrip,
+    Variant,
+)
+from sharingan_jax.comparison.statistics import Summary, holm, paired_difference, summarise, wilson_interval
+from sharingan_jax.comparison.verdict import ALPHA, seeds_needed, verdict
+from sharingan_jax.config.parse import parse
+from sharingan_jax.config.schema import KINDS, Config, settings_of
+from sharingan_jax.errors import UserError
+from sharingan_jax.evaluation.judge import Evaluation
+from sharingan_jax.evaluation.measures.collapse import ALIVE, COLLAPSED, IN_A_ROW, SIGNS, find_collapse
+from sharingan_jax.evaluation.panel import MEASURES
+from sharingan_jax.gan.metrics import LOSS_UNIT, METRICS
+from sharingan_jax.reporting.grids import read_png
+from sharingan_jax.run.folder import RunFolder
+from sharingan_jax.run.manifest import Manifest, read_manifest
+from sharingan_jax.run.metrics import Record, read_metrics
+
+STRIP_STEPS = 6
+STRIP_IMAGES = 8
+CURVE_POINTS = 400
+COLLAPSE_RULE = (
+    f"the diversity of {IN_A_ROW} sample grids in a row is below {COLLAPSED}, after it has once been at least {ALIVE}. Collapse"
+    " begins at the first of them. Diversity is the mean distance between two images of the grid, in units of that between two"
+    " real images"
+)
+COMPARED = (
+    "kid_held_out",
+    "kid_train",
+    "precision",
+    "recall",
+    "coverage",
+    "clipped_density",
+    "clipped_coverage",
+    "diversity",
+    "fid_train",
+)
+"""Measures of a feature space that a report shows; the others are in evaluation.json."""
+MAIN = (
+    "kid_held_out",
+    "kid_train",
+    "precision",
+    "coverage",
+    "diversity",
+    "flat_noise",
+    "edge_sharpness",
+    "authentic",
+    "nearest_ratio",
+    "close_share",
+)
+"""Measures that stand in the page's first table: in the primary feature space, and those that need none."""
+
+
+class RunRecord:
+    """A run of a report, read once: manifest, records, evaluation if there is one."""
+
+    def __init__(self, study_run: StudyRun, evaluation: Evaluation | None) -> None:
+        self.variant, self.seed, self.failure = study_run.variant, study_run.seed, study_run.failure
+        self.folder, self.evaluation = RunFolder(study_run.path), evaluation
+        self.manifest: Manifest = read_manifest(self.folder.manifest)
+        self.records: list[Record] = read_metrics(self.folder)
+        self.config: Config = parse(self.manifest.config)
+
+    @property
+    def step(self) -> int:
+        """The last step that is recorded."""
+        return int(self.records[-1]["step"]) if self.records else self.manifest.step
+
+
+def assemble(
+    study_runs: Sequence[StudyRun],
+    evaluations: Mapping[Path, Evaluation],
+    *,
+    title: str,
+    command: str,
+    root: Path,
+    notes: Sequence[str] = (),
+) -> Report:
+    """Return the report on runs, in the order of their variants; the first variant is the baseline. Paths are relative to `root`.
+
+    Raise UserError if a run's files cannot be read.
+    """
+    runs = [RunRecord(run, evaluations.get(run.path)) for run in study_runs]
+    if not runs:
+        raise UserError("there is no run to report on. Give a folder with runs.")
+    names = tuple(dict.fromkeys(run.variant for run in runs))
+    judged = [run.evaluation for run in runs if run.evaluation is not None]
+    measures = _measures(judged[0]) if judged else ()
+    rows = tuple(_row(run, measures, root) for run in runs)
+    values = {(name, each.name): _by_seed(rows, name, each.name) for name in names for each in measures}
+    comparisons = tuple(_comparisons(names, measures, values))
+    return Report(
+        title=title,
+        command=command,
+        variants=_variants(runs, names),
+        runs=rows,
+        measures=measures,
+        summaries={key: _summary(found) for key, found in values.items() if found},
+        comparisons=comparisons,
+        rates=_rates(rows, names) if len(rows) > 1 else (),
+        curves=tuple(_curves(runs, names)),
+        strips=tuple(_strips(runs, names)),
+        sheets=tuple(_sheets(runs, names)),
+        controls=_controls(judged[0], measures) if judged else (),
+        environment=_environment(runs, judged),
+        notes=(*notes, *_notes(runs, rows, judged)),
+        baseline=names[0],
+        collapse_rule=COLLAPSE_RULE,
+        intervals="95% BCa bootstrap interval, which is somewhat too narrow with few seeds",
+    )
+
+
+def _variants(runs: Sequence[RunRecord], names: Sequence[str]) -> tuple[Variant, ...]:
+    configs = {name: settings_of(next(run.config for run in runs if run.variant == name)) for name in names}
+    first = configs[names[0]]
+
+    def changed(own: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(f"{key}: {first[key]} -> {own[key]}" for key in KINDS if key not in PER_RUN and own[key] != first[key])
+
+    return tuple(Variant(name, changed(configs[name])) for name in names)
+
+
+def _measures(evaluation: Evaluation) -> tuple[Measure, ...]:
+    """Return the measures of a report. One whose best value is the real images' becomes its distance from that value."""
+    found = []
+    for space in (*evaluation.spaces, ""):
+        for each in MEASURES:
+            if each.in_space != bool(space) or (space and each.key not in COMPARED):
+                continue
+            key = f"{space}/{each.key}" if space else each.key
+            if not any(key in row for row in evaluation.rows.values()) or (not space and each.better == ""):
+                continue
+            label = f"{each.label} ({space})" if space else each.label
+            better: Literal["lower", "higher", ""] = "lower" if each.better in ("real", "lower") else "higher"
+            if each.better == "real":
+                label, note = f"{label}: off by", f"|value / real images' own − 1|. {each.note}"
+            else:
+                note = each.note
+            unit = "" if each.better == "real" else each.unit
+            copies = key in evaluation.copies_win
+            main = each.key in MAIN and space in ("", evaluation.primary.partition("/")[0])
+            found.append(Measure(key, label, better, unit, note, key == evaluation.primary, copies, main))
+    return tuple(found)
+
+
+def _value(evaluation: Evaluation, row: Mapping[str, float], key: str) -> float | None:
+    value, real = row.get(key), evaluation.real.get(key)
+    if value is None or not np.isfinite(value):
+        return None
+    return abs(value / real - 1) if real else value
+
+
+def _row(run: RunRecord, measures: Sequence[Measure], root: Path) -> RunRow:
+    manifest, evaluation = run.manifest, run.evaluation
+    environment = manifest.starts[-1].environment if manifest.starts else None
+    device = f"{environment.device.count} × {environment.device.kind} ({environment.device.platform})" if environment else ""
+    path = run.folder.root
+    return RunRow(
+        variant=run.variant,
+        seed=run.seed,
+        path=str(path.relative_to(root) if path.is_relative_to(root) else path),
+        status=manifest.status,
+        step=run.step,
+        images_seen=manifest.images_seen,
+        wall_seconds=manifest.wall_seconds,
+        device=device,
+        digest=manifest.digest or "",
+        collapse_step=find_collapse(run.records),
+        failure=run.failure,
+        measures={each.name: _value(evaluation, evaluation.figures, each.name) if evaluation else None for each in measures},
+    )
+
+
+def _by_seed(rows: Sequence[RunRow], variant: str, measure: str) -> dict[int, float]:
+    found = {row.seed: row.measures.get(measure) for row in rows if row.variant == variant}
+    return {seed: value for seed, value in sorted(found.items()) if value is not None}
+
+
+def _summary(values: Mapping[int, float]) -> Summary:
+    return summarise(list(values.values()))
+
+
+def _comparisons(
+    names: Sequence[str], measures: Sequence[Measure], values: Mapping[tuple[str, str], Mapping[int, float]]
+) -> list[Comparison]:
+    baseline, found = names[0], []
+    for measure in measures:
+        if measure.better == "":
+            continue
+        differences, paired = {}, {}
+        for name in names[1:]:
+            ours, theirs = values[name, measure.name], values[baseline, measure.name]
+            seeds = [seed for seed in ours if seed in theirs]
+            if seeds:
+                a, b = [theirs[seed] for seed in seeds], [ours[seed] for seed in seeds]
+                differences[name] = paired_difference(a, b, better=measure.better)
+                paired[name] = np.subtract(b, a)
+        adjusted = holm([difference.p for difference in differences.values()]) if differences else []
+        for (name, difference), p in zip(differences.items(), adjusted, strict=True):
+            needed = seeds_needed(paired[name], alpha=ALPHA / len(differences))
+            words = verdict(difference, p, better=measure.better)
+            found.append(Comparison(name, baseline, measure.name, difference, p, needed, words))
+    return found
+
+
+def _rates(rows: Sequence[RunRow], names: Sequence[str]) -> tuple[Rate, ...]:
+    found = []
+    tests: dict[Literal["collapsed", "failed"], Callable[[RunRow], bool]] = {
+        "collapsed": lambda row: row.collapse_step is not None,
+        "failed": lambda row: row.status == "failed",
+    }
+    for name in names:
+        own = [row for row in rows if row.variant == name]
+        for what, test in tests.items():
+            count = sum(map(test, own))
+            low, high = wilson_interval(count, len(own))
+            found.append(Rate(name, what, count, len(own), low, high))
+    return tuple(found)
+
+
+def _curves(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Curve]:
+    """Return the losses (means over equal parts of the run) and the signs of collapse of each variant, with bands over seeds."""
+    found = []
+    for name in names:
+        own = [run for run in runs if run.variant == name and run.records]
+        for metric in METRICS:
+            if metric.unit == LOSS_UNIT:
+                series = [_smoothed(run.records, metric.name) for run in own]
+                found.append(_band(name, metric.name, f"loss of {metric.label}", "nats", series, kind="loss", scale="symlog"))
+        for sign in SIGNS:
+            series = [
+                {record["step"]: record[sign.name] for record in run.records if record.get(sign.name) is not None} for run in own
+            ]
+            found.append(_band(name, sign.name, sign.label, "", series, kind="measure", scale="linear"))
+    return [curve for curve in found if curve.steps]
+
+
+def _smoothed(records: Sequence[Record], name: str) -> dict[int, float]:
+    """Return the metric's mean over each of at most CURVE_POINTS equal parts of the steps, by the part's last step."""
+    every = max(1, -(-records[-1]["step"] // CURVE_POINTS))
+    parts: dict[int, list[float]] = {}
+    for record in records:
+        if record[name] is not None:
+            parts.setdefault(-(-record["step"] // every) * every, []).append(record[name])
+    return {step: float(np.mean(values)) for step, values in parts.items()}
+
+
+def _band(
+    variant: str,
+    metric: str,
+    label: str,
+    unit: str,
+    series: Sequence[Mapping[int, float]],
+    *,
+    kind: Literal["loss", "measure"],
+    scale: Literal["linear", "log", "symlog"],
+) -> Curve:
+    steps = tuple(sorted({step for one in series for step in one}))
+    columns = [[one[step] for one in series if step in one] for step in steps]
+    median, low, high = (tuple(float(f(column)) for column in columns) for f in (np.median, min, max))
+    return Curve(variant, metric, label, unit, steps, median, low, high, kind=kind, scale=scale)
+
+
+def _strips(runs: Sequence[RunRecord], names: Sequence[str]) -> list[SampleStrip]:
+    """Return the first images of the sample grids of each variant's first seed, at a few steps of growing distance."""
+    found = []
+    for name in names:
+        run = next(run for run in runs if run.variant == name)
+        files = run.folder.sample_files(run.step)
+        for step in _chosen(sorted(files)):
+            tiles = _tiles(read_png(files[step]), size=run.config.data.size)[:STRIP_IMAGES]
+            found.append(SampleStrip(name, run.seed, step, np.concatenate(tiles, axis=1)))
+    return found
+
+
+def _chosen(steps: Sequence[int]) -> list[int]:
+    """Return at most STRIP_STEPS of the steps: the last, and before it those nearest to a half, a quarter and so on of it."""
+    if not steps:
+        return []
+    wanted = [steps[-1] / 2**i for i in range(STRIP_STEPS)]
+    return sorted({min(steps, key=lambda step: (abs(step - target), step)) for target in wanted})
+
+
+def _tiles(grid_u8: np.ndarray, *, size: int, padding: int = 2) -> list[np.ndarray]:
+    """Return the images of a sample grid that `make_grid` made, uint8 [size, size, 3] each."""
+    if grid_u8.shape[:2] == (size, size):
+        return [grid_u8]  # A single image has no frame.
+    rows, columns = ((side - padding) // (size + padding) for side in grid_u8.shape[:2])
+    places = [(padding + r * (size + padding), padding + c * (size + padding)) for r in range(rows) for c in range(columns)]
+    return [grid_u8[top : top + size, left : left + size] for top, left in places]
+
+
+def _sheets(runs: Sequence[RunRecord], names: Sequence[str]) -> list[NeighbourSheet]:
+    found = []
+    for name in names:
+        for run in runs:
+            path = Path(run.evaluation.folder) / "neighbours.png" if run.evaluation else None
+            if run.variant == name and path is not None and path.is_file():
+                found.append(NeighbourSheet(name, f"{name}, seed {run.seed}", read_png(path)))
+                break
+    return found
+
+
+def _controls(evaluation: Evaluation, measures: Sequence[Measure]) -> tuple[Control, ...]:
+    from sharingan_jax.evaluation.judge import AVERAGED, GIVEN, RAW
+
+    names = [name for name in evaluation.rows if name not in (RAW, AVERAGED, GIVEN)]
+    rows = evaluation.rows
+    return tuple(
+        Control(name, {each.name: _value(evaluation, rows[name], each.name) for each in measures if each.name in rows[name]})
+        for name in names
+    )
+
+
+def _environment(runs: Sequence[RunRecord], judged: Sequence[Evaluation]) -> tuple[tuple[str, str], ...]:
+    manifest = runs[0].manifest
+    lines: list[tuple[str, str]] = []
+    if manifest.data:
+        lines.append(("images", f"{manifest.data.count} from {manifest.data.source}, digest {manifest.data.digest[:12]}"))
+    if judged:
+        first = judged[0]
+        lines.append(
+            ("judged by", f"{first.samples} samples, {first.train_images} training and {first.held_out_images} held-out")
+        )
+        lines += [(f"feature space {name}", described) for name, described in first.spaces.items()]
+        lines += [(f"left out: {name}", reason) for name, reason in first.skipped_spaces.items()]
+        lines.append(("orientation", "free" if first.orientation["is_free"] else "not free: distances are not over turns"))
+    if manifest.starts:
+        environment = manifest.starts[-1].environment
+        lines += [(name, version) for name, version in sorted(environment.versions.items())]
+        lines += [
+            ("convolutions", environment.conv_impl),
+            ("host threads", str(environment.host_threads)),
+            ("stacked seeds", str(environment.stacked_seeds)),
+            ("processor", environment.processor.get("model", environment.machine)),
+        ]
+    return tuple(lines)
+
+
+def _notes(runs: Sequence[RunRecord], rows: Sequence[RunRow], judged: Sequence[Evaluation]) -> tuple[str, ...]:
+    found = [judged[0].note[:1].upper() + judged[0].note[1:]] if judged and judged[0].note else []
+    unjudged = [f"{run.variant}, seed {run.seed}" for run in runs if run.evaluation is None]
+    if judged and unjudged:
+        found.append(f"Without a checkpoint to evaluate, and so without figures: {'; '.join(unjudged)}.")
+    seen = {row.images_seen for row in rows if row.status == "complete"}
+    if len(seen) > 1:
+        found.append(f"The runs have not seen equally many images: {min(seen):,} to {max(seen):,}.")
+    if len({row.device for row in rows}) > 1:
+        found.append("The runs were made on different devices; each is named in its row.")
+    environments = {run.manifest.starts[-1].environment.stacked_seeds for run in runs if run.manifest.starts}
+    if len(environments) > 1:
+        found.append("Some seeds were stacked in one program and others were not: they round differently.")
+    return tuple(found)

@@ -1,0 +1,59 @@
+"""Group runs that exist into variants: the same settings except the seed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sharingan_jax.comparison.plan import PER_RUN, StudyRun
+from sharingan_jax.config.parse import parse
+from sharingan_jax.config.schema import Config, DataConfig, settings_of
+from sharingan_jax.errors import UserError
+from sharingan_jax.run.listing import COMPARED, list_runs
+from sharingan_jax.run.manifest import read_manifest
+
+
+def group_runs(folders: Sequence[Path], *, baseline: str | None = None) -> tuple[list[StudyRun], DataConfig]:
+    """Return the runs in and below `folders` by variant and seed, and the images of the first. The baseline comes first.
+
+    A variant is named after its nearest configuration; if several would have one name, after the folder that holds its seeds.
+    Raise UserError if there is no run, if two runs of a variant have one seed, or if their images differ.
+    """
+    entries = {entry.path.resolve(): entry for folder in folders for entry in list_runs(folder)}
+    if not entries:
+        raise UserError(f"{', '.join(map(str, folders))}: expected folders with runs, found none.")
+    groups: dict[tuple[object, ...], list[tuple[Path, Config, str]]] = {}
+    digests: dict[str, Path] = {}
+    for path, entry in sorted(entries.items()):
+        manifest = read_manifest(path / "manifest.json")
+        config = parse(manifest.config)
+        if manifest.data:
+            digests.setdefault(manifest.data.digest, path)
+        settings = settings_of(config)
+        key = tuple(settings[name] for name in COMPARED if name not in PER_RUN)
+        groups.setdefault(key, []).append((path, config, entry.config))
+    if len(digests) > 1:
+        first, second, *_ = digests.values()
+        raise UserError(f"{first} and {second}: were trained on different images, so no figure compares them. Report on one set.")
+    names = [members[0][2] for members in groups.values()]
+    runs = []
+    for name, members in zip(names, groups.values(), strict=True):
+        own = name if names.count(name) == 1 else _folder_name(members[0][0])
+        seeds: dict[int, Path] = {}
+        for path, config, _ in members:
+            if config.seed in seeds:
+                there = f"{seeds[config.seed]} and {path}"
+                raise UserError(f"{there}: are the same configuration and seed, so they are not two results. Give one of them.")
+            seeds[config.seed] = path
+        runs += [StudyRun(own, seed, path) for seed, path in sorted(seeds.items())]
+    found = list(dict.fromkeys(run.variant for run in runs))
+    if len(found) < len(groups):
+        raise UserError(f"{', '.join(map(str, folders))}: several variants have the name of one folder. Report on fewer folders.")
+    if baseline is not None:
+        if baseline not in found:
+            raise UserError(f"--baseline={baseline}: expected one of {', '.join(found)}.")
+        runs.sort(key=lambda run: run.variant != baseline)
+    data = next(iter(groups.values()))[0][1].data
+    return runs, data
+
+
+def _folder_name(path: Path) -> str:
+    return path.parent.name if path.name.startswith("seed-") else path.name

@@ -1,0 +1,126 @@
+"""What a comparison trains: configurations and grids of settings, each with the same seeds."""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sharingan_jax.config.load import load_config, with_absolute_paths
+from sharingan_jax.config.schema import KINDS, Config, settings_of
+from sharingan_jax.errors import UserError
+
+PER_RUN = ("seed", "train.seeds", "train.stacked_seeds")
+"""Settings that a comparison decides itself."""
+
+
+@dataclass(frozen=True)
+class PlannedVariant:
+    """One configuration to train with every seed; its runs lie in `folder`/seed-N, relative to the comparison's folder."""
+
+    name: str
+    folder: str
+    config: Config
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The variants of a comparison, the first of which is the baseline, and its seeds."""
+
+    variants: tuple[PlannedVariant, ...]
+    seeds: tuple[int, ...]
+
+    def path(self, root: Path, variant: PlannedVariant, seed: int) -> Path:
+        """Return the folder of one run."""
+        return root / variant.folder / f"seed-{seed}"
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A run of a comparison. `failure` says why it failed; "" if it did not."""
+
+    variant: str
+    seed: int
+    path: Path
+    failure: str = ""
+
+
+def make_plan(
+    configs: Sequence[str | Path | Config],
+    seeds: Sequence[int],
+    *,
+    settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    baseline: str | None = None,
+) -> Plan:
+    """Return the plan: each configuration with `settings` on top, and with every combination of the values in `vary`.
+
+    The baseline (default: the first variant) comes first. Raise UserError if two variants are the same, or a setting is wrong.
+    """
+    if not configs:
+        raise UserError("--configs: expected at least one configuration, such as --configs baseline,stabilised.")
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise UserError(f"--seeds={','.join(map(str, seeds))}: expected different numbers from 0 on, such as 0:10 or 0,1,2.")
+    pairs = list(settings.items()) if isinstance(settings, Mapping) else list(settings)
+    vary = dict(vary or {})
+    for key in [*dict(pairs), *vary]:
+        if key in PER_RUN:
+            raise UserError(f"{key}: a comparison sets it itself. Use --seeds, and --stacked for seeds in one program.")
+    keys = list(vary)
+    for key in keys:
+        if len(set(map(str, vary[key]))) != len(vary[key]) or not vary[key]:
+            raise UserError(f"--vary {key}: expected different values, got {', '.join(map(str, vary[key])) or 'none'}.")
+    variants = []
+    for number, source in enumerate(configs):
+        name = source if isinstance(source, str) else f"config {number + 1}" if isinstance(source, Config) else source.stem
+        name = Path(name).stem if name.endswith(".py") else name
+        for values in itertools.product(*(vary[key] for key in keys)):
+            chosen = list(zip(keys, values, strict=True))
+            config = with_absolute_paths(load_config(source, [*pairs, *chosen]))
+            config = replace(config, train=replace(config.train, seeds=1, stacked_seeds=0), seed=seeds[0])
+            full = ", ".join([name, *(f"{key}={value}" for key, value in chosen)])
+            variants.append(PlannedVariant(full, _slug(full), config))
+    _check_different(variants)
+    if baseline is not None:
+        names = [variant.name for variant in variants]
+        if baseline not in names:
+            raise UserError(f"--baseline={baseline}: expected one of {', '.join(names)}.")
+        variants.insert(0, variants.pop(names.index(baseline)))
+    return Plan(tuple(variants), tuple(seeds))
+
+
+def _check_different(variants: Sequence[PlannedVariant]) -> None:
+    for one, other in itertools.combinations(variants, 2):
+        if one.folder == other.folder:
+            raise UserError(f"--configs: {one.name} and {other.name} would have the same folder. Rename one of the files.")
+        if not changes(one.config, other.config):
+            raise UserError(f"--configs: {one.name} and {other.name} have the same settings. Leave one of them out.")
+    sources = {replace(variant.config.data, last_batch=""): variant.name for variant in variants}
+    if len(sources) > 1:
+        raise UserError(
+            f"--configs: {' and '.join(sources.values())} train on different images (data.*), so no figure compares them."
+        )
+
+
+def changes(baseline: Config, config: Config) -> tuple[str, ...]:
+    """Return the settings that differ, as `key: was -> is`, without the seed."""
+    old, new = settings_of(baseline), settings_of(config)
+    return tuple(f"{key}: {old[key]} -> {new[key]}" for key in KINDS if key not in PER_RUN and old[key] != new[key])
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.=+-]+", "-", name).strip("-.")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds in `0:10` (0 to 9), `0,1,5` or `8` (one seed). Raise UserError."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?::(\d+))?\s*", part)
+        if not match or (match[2] and int(match[2]) <= int(match[1])) or int(match[2] or match[1]) >= 2**31:
+            raise UserError(f"--seeds={text}: expected seeds such as 0:10 (0 to 9) or 0,1,5.")
+        seeds += range(int(match[1]), int(match[2])) if match[2] else [int(match[1])]
+    if len(seeds) > 4096:
+        raise UserError(f"--seeds={text}: expected at most 4096 seeds, got {len(seeds):,}.")
+    return seeds

@@ -1,0 +1,162 @@
+"""Report on runs that exist: group them into variants, evaluate them, and write the report. `sg.report` is here."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from sharingan_jax.comparison.plan import StudyRun
+from sharingan_jax.config.schema import DataConfig
+from sharingan_jax.devices.compile_cache import keep_compiled
+from sharingan_jax.errors import UserError, command_line
+from sharingan_jax.evaluation.evaluate import (
+    ALWAYS,
+    SAMPLES,
+    check_images,
+    check_samples,
+    evaluate_step,
+    folder_name,
+    load_reference,
+    row_count,
+)
+from sharingan_jax.reporting.output import lasting
+from sharingan_jax.run.folder import RunFolder
+
+if TYPE_CHECKING:
+    from sharingan_jax.comparison.results import Report
+    from sharingan_jax.evaluation.judge import Evaluation
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The result of a comparison: the report, and the folder with report.html and everything else."""
+
+    report: "Report"
+    folder: Path
+
+    @property
+    def page(self) -> Path:
+        """The page to open in a browser."""
+        return self.folder / "report.html"
+
+
+def report(
+    folders: Sequence[Path | str],
+    *,
+    out: Path | str,
+    baseline: str | None = None,
+    features: Sequence[str] = ALWAYS,
+    samples: int = SAMPLES,
+    command: str = "",
+    stream: TextIO | None = None,
+) -> Compared:
+    """Make the report of runs that exist, in and below `folders`, and write it to the folder `out`.
+
+    Runs with the same settings except the seed are one variant, named after the nearest configuration. Runs are evaluated
+    if they are not yet; with `samples` = 0 none is. Raise UserError if there is no run, or if the runs' images differ.
+    """
+    if samples:
+        check_samples(samples)
+    keep_compiled()
+
+    from sharingan_jax.comparison.existing import group_runs
+
+    runs, data = group_runs([Path(folder).expanduser() for folder in folders], baseline=baseline)
+    evaluations: dict[Path, Evaluation] = {}
+    if samples:
+        evaluations = evaluate_runs(data, runs, features=features, samples=samples, stream=stream)
+    names = list(dict.fromkeys(run.variant for run in runs))
+    title = f"{names[0]}, seed {runs[0].seed}" if len(runs) == 1 else ", ".join(names)
+    made_by = command or f"sharingan_jax.report({[str(folder) for folder in folders]!r}, out={str(out)!r})"
+    return write_comparison(runs, evaluations, root=Path(out).expanduser(), title=title, command=made_by, stream=stream)
+
+
+def evaluate_runs(
+    data: DataConfig,
+    runs: Sequence[StudyRun],
+    *,
+    features: Sequence[str] = ALWAYS,
+    samples: int = SAMPLES,
+    stream: TextIO | None = None,
+) -> dict[Path, Any]:
+    """Evaluate the last checkpoint of each run, and return the `Evaluation` of each folder. What is there already is read.
+
+    All runs are judged by one reference, the images that `data` describes. A run without a checkpoint has no evaluation. Raise
+    UserError.
+    """
+    check_samples(samples)
+
+    from sharingan_jax.evaluation.judge import Judge, read_evaluation
+    from sharingan_jax.run.load import load_run
+
+    out = lasting(stream or sys.stdout)
+    found, missing = {}, []
+    for study_run in runs:
+        if not RunFolder(study_run.path).checkpoint_steps():
+            continue
+        run = load_run(study_run.path)
+        folder = run.path / "evaluation" / folder_name(run.steps[-1])
+        try:
+            there = read_evaluation(folder)
+        except UserError:
+            there = None
+        if there is not None and (there.samples, there.digest, there.asked) == (samples, run.manifest.digest, tuple(features)):
+            found[study_run.path] = there
+        else:
+            missing.append((run, folder))
+    if missing:
+        split, note = load_reference(data)
+        for run, _ in missing:
+            check_images(run, split)
+        sets = sum(row_count(run) for run, _ in missing)
+        with Judge(split, features, samples=samples, sets=sets, stream=out) as judge:
+            for run, folder in missing:
+                found[run.path] = evaluate_step(run, run.steps[-1], judge, note, folder)
+    return found
+
+
+def write_run_report(path: Path) -> None:
+    """Write `report.html` into a run's folder: curves, samples, signs of collapse and, if the run was evaluated, its measures.
+
+    Nothing is measured here. Raise UserError if the run's files cannot be read.
+    """
+    from sharingan_jax.comparison.assemble import assemble
+    from sharingan_jax.comparison.existing import group_runs
+    from sharingan_jax.comparison.write import write_page
+
+    runs, _ = group_runs([path])
+    title, command = f"{runs[0].variant}, seed {runs[0].seed}", as_command(f"{command_line()} report", [str(path)])
+    write_page(assemble(runs, _kept_evaluations(runs), title=title, command=command, root=path.parent), path)
+
+
+def _kept_evaluations(runs: Sequence[StudyRun]) -> "dict[Path, Evaluation]":
+    """Return the evaluations of the runs' last checkpoints that are there already."""
+    from sharingan_jax.evaluation.judge import read_evaluation
+
+    found = {}
+    for run in runs:
+        steps = RunFolder(run.path).checkpoint_steps()
+        with suppress(UserError):
+            found[run.path] = read_evaluation(run.path / "evaluation" / folder_name(steps[-1] if steps else 0))
+    return found
+
+
+def write_comparison(
+    runs: Sequence[Any], evaluations: Mapping[Path, Any], *, root: Path, title: str, command: str, stream: TextIO | None
+) -> Compared:
+    """Assemble the report on runs, write it into `root`, and say where."""
+    from sharingan_jax.comparison.assemble import assemble
+    from sharingan_jax.comparison.write import write_report
+
+    made = assemble(runs, evaluations, title=title, command=command, root=root)
+    write_report(made, root)
+    print(f"look at   {root / 'report.html'}", file=stream or sys.stdout, flush=True)
+    return Compared(made, root)
+
+
+def as_command(program: str, arguments: Sequence[str]) -> str:
+    """Return a command line as it would be typed."""
+    return " ".join([program, *map(shlex.quote, arguments)])

@@ -1,0 +1,107 @@
+"""Write a report: the page, its figures as JSON and CSV, plots for a paper, and a model card for the best run."""
+
+import json
+from pathlib import Path
+
+from sharingan_jax.comparison.report import render_report
+from sharingan_jax.comparison.report_plots import save_paper_plots
+from sharingan_jax.comparison.results import Report, RunRow, runs_csv, to_json
+from sharingan_jax.files import write_json, write_text
+
+CARD = """\
+---
+{metadata}
+---
+
+# {title}
+
+A DCGAN for small images, trained by sharingan_jax: `{variant}`, seed {seed}, step {step}, {images_seen:,} images seen.
+
+{why}
+
+| measure | value | better |
+|---|---|---|
+{rows}
+
+{warning}
+
+- Run: `{path}`; digest of the weights `{digest}`.
+- Images: {images}.
+- Remake it: `{command}`
+- All runs, and what they are compared with: `report.html` beside this file.
+
+Sample from it with `sharingan-jax sample --workdir {path} --out grid.png`.
+"""
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write report.html, report.json, runs.csv, plots/ (PNG and PDF) and MODEL_CARD.md into `folder`.
+
+    The same report gives the same bytes. There is a card only if runs were measured.
+    """
+    write_json(folder / "report.json", to_json(report))
+    write_text(folder / "runs.csv", runs_csv(report))
+    save_paper_plots(report, folder / "plots")
+    chosen = best_run(report)
+    if chosen is not None:
+        write_text(folder / "MODEL_CARD.md", model_card(report, chosen))
+    write_page(report, folder)
+
+
+def write_page(report: Report, folder: Path) -> None:
+    """Write report.html alone."""
+    write_text(folder / "report.html", render_report(report))
+
+
+def best_run(report: Report) -> RunRow | None:
+    """Return the run with the best primary measure, or None if no run has one."""
+    primary = report.primary
+    if primary is None:
+        return None
+    sign = -1 if primary.better == "higher" else 1
+    runs = [
+        (sign * value, run.variant, run.seed, run) for run in report.runs if (value := run.measures[primary.name]) is not None
+    ]
+    return min(runs, key=lambda entry: entry[:3])[3] if runs else None
+
+
+def model_card(report: Report, run: RunRow) -> str:
+    """Return a model card in Markdown, with the figures also as a `model-index` for model hubs."""
+    primary = report.primary
+    assert primary is not None
+    environment = dict(report.environment)
+    metrics = [
+        {"type": each.name, "name": each.label, "value": value}
+        for each in report.measures
+        if (value := run.measures.get(each.name)) is not None
+    ]
+    task = {"type": "unconditional-image-generation", "name": "unconditional image generation"}
+    dataset = {"type": "images", "name": environment.get("images", "")}
+    index = [{"name": f"{run.variant}-seed-{run.seed}", "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}]
+    metadata = {"library_name": "sharingan_jax", "tags": ["gan", "unconditional-image-generation"], "model-index": index}
+    rows = [
+        f"| {each.label}{f' {each.unit}' if each.unit else ''} | {value:.4g} | {each.better or '–'} |"
+        for each in report.measures
+        if (value := run.measures.get(each.name)) is not None
+    ]
+    count = len(report.runs)
+    why = f"It has the best {primary.label} of {count} runs."
+    if count > 1:
+        why += " The best of several runs is an optimistic choice: the table of all runs says what to expect."
+    copiers = [each.label for each in report.measures if each.copier_wins]
+    warning = f"Exact copies of the training images would look as good or better by: {', '.join(copiers)}." if copiers else ""
+    return CARD.format(
+        metadata="\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in metadata.items()),  # JSON is YAML.
+        title=f"{run.variant}, seed {run.seed}",
+        variant=run.variant,
+        seed=run.seed,
+        step=run.step,
+        images_seen=run.images_seen,
+        why=why,
+        rows="\n".join(rows),
+        warning=warning,
+        path=run.path,
+        digest=run.digest,
+        images=environment.get("images", "not recorded"),
+        command=report.command,
+    )

@@ -1,0 +1,128 @@
+"""Signs of collapse that are cheap enough to take at every sample grid, and the rule that says where collapse begins."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.spatial.distance import cdist, pdist
+
+from sharingan_jax.evaluation.turns import soften
+
+MOST_REAL = 500
+"""Real images that the signs are taken against: the first ones."""
+DIGITS = 6
+"""Significant digits that are recorded: fewer than rounding could change from one processor to another."""
+
+ALIVE = 0.5
+COLLAPSED = 0.3
+IN_A_ROW = 2
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One number for each sample grid, under `name` in `metrics.jsonl`."""
+
+    name: str
+    label: str
+    note: str
+
+
+SIGNS = (
+    Sign("diversity", "diversity of the grid", "mean distance between two images of the grid over that between two real images"),
+    Sign("nearest_ratio", "nearest ratio", "median distance to the nearest real image over real images' own median; 0: copies"),
+    Sign("kid_pixels", "KID of the grid, pixels ×10³", "against the training images, on few images: noisy"),
+)
+SIGN_NAMES = tuple(sign.name for sign in SIGNS)
+
+
+@dataclass(frozen=True)
+class SignReference:
+    """The real images that a run's signs are taken against: uint8 [N, H, W, C], at most `MOST_REAL` of them."""
+
+    real_u8: np.ndarray
+
+    @cached_property
+    def _flat(self) -> np.ndarray:
+        return _flatten(self.real_u8)
+
+    @cached_property
+    def _mean_distance(self) -> float:
+        return float(pdist(self._flat).mean())
+
+    @cached_property
+    def _nearest(self) -> float:
+        """The median distance of a real image to its nearest other one."""
+        between = cdist(self._flat, self._flat)
+        np.fill_diagonal(between, np.inf)
+        return float(np.median(between.min(1)))
+
+    def signs(self, images_u8: np.ndarray) -> dict[str, float | None]:
+        """Return the signs of a grid's images uint8 [B, H, W, C] by name. None if there are too few images, or only equal ones.
+
+        All are taken on lightly blurred pixels at 32×32, without turns. Diversity and nearest ratio are 1 for real images.
+        """
+        fake = _flatten(images_u8)
+        enough = len(fake) > 1 and len(self._flat) > 1
+        diversity = float(pdist(fake).mean()) / self._mean_distance if enough and self._mean_distance else None
+        nearest = float(np.median(cdist(fake, self._flat).min(1))) / self._nearest if enough and self._nearest else None
+        found = {"diversity": diversity, "nearest_ratio": nearest, "kid_pixels": self._kid(fake) if enough else None}
+        return {name: None if value is None else float(f"{value:.{DIGITS}g}") for name, value in found.items()}
+
+    @cached_property
+    def _real_kernel(self) -> float:
+        return _mean_kernel(self._flat)
+
+    def _kid(self, fake: np.ndarray) -> float:
+        """Return the KID of `measures/kid.py`, by sums that do not depend on the number of threads."""
+        return 1000 * (self._real_kernel + _mean_kernel(fake) - 2 * float(_kernel(self._flat, fake).mean()))
+
+
+def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return (np.einsum("nd,md->nm", x, y) / x.shape[1] + 1) ** 3
+
+
+def _mean_kernel(x: np.ndarray) -> float:
+    kernel = _kernel(x, x)
+    return float((kernel.sum() - np.trace(kernel)) / (len(x) * (len(x) - 1)))
+
+
+def _flatten(images_u8: np.ndarray) -> np.ndarray:
+    return soften(images_u8).reshape(len(images_u8), -1).astype(np.float64)
+
+
+def find_collapse(records: Iterable[Mapping[str, Any]]) -> int | None:
+    """Return the step at which collapse begins by the rule, or None. `records` are lines of metrics.jsonl, in order.
+
+    The rule: after the diversity of the grid has once been at least 0.5 (before that, G has not learnt to draw different images
+    yet), collapse begins at the first of 2 grids in a row with a diversity below 0.3.
+    """
+    return CollapseWatch().feed(records)
+
+
+class CollapseWatch:
+    """The rule of `find_collapse`, fed record by record. `in_a_row` counts the collapsed grids at the end."""
+
+    def __init__(self) -> None:
+        self.in_a_row = 0
+        self.step: int | None = None
+        self._was_alive = False
+        self._first = 0
+
+    def feed(self, records: Iterable[Mapping[str, Any]]) -> int | None:
+        """Take more records; return the step at which collapse began, or None."""
+        for record in records:
+            diversity = record.get("diversity")
+            if diversity is None:
+                continue
+            if diversity >= ALIVE:
+                self._was_alive = True
+            if self._was_alive and diversity < COLLAPSED:
+                self._first = record["step"] if self.in_a_row == 0 else self._first
+                self.in_a_row += 1
+            else:
+                self.in_a_row = 0
+            if self.step is None and self.in_a_row >= IN_A_ROW:
+                self.step = self._first
+        return self.step

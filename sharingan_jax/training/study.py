@@ -1,0 +1,277 @@
+"""Train what a plan asks for and is not there yet, evaluate, report: `sg.compare`. Stopped, the same call continues."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from sharingan_jax.comparison.plan import Plan, PlannedVariant, StudyRun, make_plan
+from sharingan_jax.comparison.runs import Compared, evaluate_runs, write_comparison
+from sharingan_jax.config.schema import Config
+from sharingan_jax.data.order import BatchPlan
+from sharingan_jax.data.sources.load import load_dataset_from_config
+from sharingan_jax.errors import UserError
+from sharingan_jax.evaluation.evaluate import ALWAYS, SAMPLES, check_samples
+from sharingan_jax.files import make_folder, read_json, write_json
+from sharingan_jax.reporting.output import lasting
+from sharingan_jax.reporting.progress import duration, is_interactive
+from sharingan_jax.run.folder import RunFolder
+from sharingan_jax.run.manifest import Manifest, config_digest, read_manifest
+from sharingan_jax.training.schedule import make_schedule
+from sharingan_jax.training.seeds import prepare, train_seeds
+
+STUDY = "study.json"
+LOG = "training.log"
+EVALUATION_SECONDS = 25.0
+"""What evaluating one run takes on two cores, with 5,000 samples and three feature spaces."""
+
+
+def compare(
+    configs: Sequence[str | Path | Config],
+    *,
+    seeds: Sequence[int],
+    workdir: Path | str,
+    settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    baseline: str | None = None,
+    stacked: int = 1,
+    features: Sequence[str] = ALWAYS,
+    samples: int = SAMPLES,
+    command: str = "",
+    stream: TextIO | None = None,
+) -> Compared:
+    """Train every configuration with every seed, evaluate each run, and write `workdir`/report.html.
+
+    What is there already is kept, so the same call continues after a stop. Each run lies in `workdir`/VARIANT/seed-N and is
+    bit for bit what `train` makes; with `stacked` above 1 so many seeds share a program, which rounds differently. `settings`
+    apply to all configurations; `vary` makes a variant of each combination of values. `baseline` names the variant that the
+    others are compared with (default: the first). `features` and `samples` are those of `evaluate`. A run that fails or
+    collapses is a result. `command` is what the report says remakes it (default: this call). Raise UserError, and Stopped at a
+    signal.
+    """
+    check_samples(samples)
+    if not 1 <= stacked <= 4096:
+        raise UserError(f"--stacked={stacked}: expected 1 to 4096 seeds in one program.")
+    plan = make_plan(configs, seeds, settings=settings, vary=vary, baseline=baseline)
+    root = Path(workdir).expanduser()
+    if (root / "config.json").is_file():
+        raise UserError(f"--workdir={root}: is a run's folder. Give a new folder for the comparison.")
+
+    runs = train_plan(plan, root, stacked=stacked, stream=stream)
+    evaluations = evaluate_runs(plan.variants[0].config.data, runs, features=features, samples=samples, stream=stream)
+    title = " against ".join(dict.fromkeys([*(variant.name for variant in plan.variants[1:][:1]), plan.variants[0].name]))
+    if len(plan.variants) > 2:
+        title = f"{len(plan.variants)} variants: {', '.join(variant.name for variant in plan.variants)}"
+    made_by = command or _as_call(plan, root, settings)
+    return write_comparison(runs, evaluations, root=root, title=title, command=made_by, stream=stream)
+
+
+def _as_call(plan: Plan, root: Path, settings: Any) -> str:
+    names = [variant.name for variant in plan.variants]
+    more = f", settings={dict(settings)!r}" if settings else ""
+    return f"sharingan_jax.compare({names!r}, seeds={list(plan.seeds)!r}, workdir={str(root)!r}{more})"
+
+
+def estimate(plan: Plan, root: Path, *, stream: TextIO | None = None) -> list[tuple[PlannedVariant, int, int, float]]:
+    """Return, for each variant, how many runs are missing, their steps and the seconds to train them, roughly.
+
+    Everything that `train` checks is checked; nothing is written. It starts JAX.
+    """
+    found = []
+    for variant in plan.variants:
+        missing = [seed for seed in plan.seeds if not _is_settled(plan, root, variant, seed)]
+        steps, seconds = 0, 0.0
+        if missing:
+            config = replace(variant.config, seed=missing[0])
+            ((setup,),) = prepare(config, plan.path(root, variant, missing[0]), stream=stream or sys.stdout)
+
+            from sharingan_jax.devices.estimate import estimate_cost  # After `prepare`, which pins the environment.
+
+            cost = estimate_cost(setup.trainer, batch_size=setup.plan.batch_size, image_shape=setup.dataset.image_shape)
+            steps = setup.schedule.total_steps * len(missing)
+            seconds = steps * cost.step_seconds
+        found.append((variant, len(missing), steps, seconds))
+    return found
+
+
+def train_plan(plan: Plan, root: Path, *, stacked: int = 1, stream: TextIO | None = None) -> list[StudyRun]:
+    """Train every run of the plan that is not complete, exactly as `train_seeds` does, and return all runs.
+
+    `stacked` seeds share a program, which rounds differently; each manifest records it. Training's own lines go to
+    `root`/training.log; `stream` gets one display for all. A run that fails is recorded and never tried again or dropped. Raise
+    UserError if a run cannot be trained, and Stopped at a signal: the same call then continues.
+    """
+    out = lasting(stream or sys.stdout)
+    make_folder(root)
+    failures = _Failures(root / STUDY)
+    parts = [(variant, part) for variant in plan.variants for part in _missing(plan, root, variant, failures, stacked=stacked)]
+    left = sum(_steps_left(plan, root, variant, part) for variant, part in parts)
+    print(_describe_parts(plan, parts), file=out, flush=True)
+    with _Display(out, total=left) as display, (root / LOG).open("a", encoding="utf-8") as log:
+        for variant, part in parts:
+            display.show(f"{variant.name}, seed {_named(part)}")
+            weight = len(part) if stacked > 1 else 1
+            _train_part(plan, root, variant, part, failures, stacked=stacked, log=log, watch=partial(display.step, weight=weight))
+            for seed in part:
+                display.say(f"{variant.name}, seed {seed}: {_end(plan.path(root, variant, seed))}")
+    return [
+        StudyRun(variant.name, seed, plan.path(root, variant, seed), failures.get(f"{variant.folder}/seed-{seed}"))
+        for variant in plan.variants
+        for seed in plan.seeds
+    ]
+
+
+def _missing(plan: Plan, root: Path, variant: PlannedVariant, failures: "_Failures", *, stacked: int) -> list[tuple[int, ...]]:
+    """Return the seeds of a variant that have to be trained, in parts that share one call and so one compiled program.
+
+    The seeds of a part follow each other. If they are stacked, a part has at most `stacked` of them.
+    """
+    left = [
+        seed
+        for seed in sorted(plan.seeds)
+        if not _is_settled(plan, root, variant, seed) and not failures.get(f"{variant.folder}/seed-{seed}")
+    ]
+    parts: list[list[int]] = []
+    for seed in left:
+        if parts and parts[-1][-1] == seed - 1 and (stacked == 1 or len(parts[-1]) < stacked):
+            parts[-1].append(seed)
+        else:
+            parts.append([seed])
+    return [tuple(part) for part in parts]
+
+
+def _describe_parts(plan: Plan, parts: Sequence[tuple[PlannedVariant, tuple[int, ...]]]) -> str:
+    count, missing = len(plan.variants) * len(plan.seeds), sum(len(part) for _, part in parts)
+    if not missing:
+        return f"all {count} runs are there"
+    return f"training {missing} of {count} runs; their own lines go to {LOG}"
+
+
+def _is_settled(plan: Plan, root: Path, variant: PlannedVariant, seed: int) -> bool:
+    """Return whether a run is there with these settings, at its end."""
+    manifest = _manifest(plan.path(root, variant, seed))
+    if manifest is None or manifest.status not in ("complete", "collapsed"):
+        return False
+    wanted = config_digest(replace(variant.config, seed=seed))
+    return manifest.config_digest == wanted and _length(manifest.config) == (
+        variant.config.train.steps,
+        variant.config.train.epochs,
+    )
+
+
+def _manifest(path: Path) -> Manifest | None:
+    return read_manifest(path / "manifest.json") if (path / "manifest.json").is_file() else None
+
+
+def _length(config: dict[str, Any]) -> tuple[int, int]:
+    return config["train"]["steps"], config["train"]["epochs"]
+
+
+def _steps_left(plan: Plan, root: Path, variant: PlannedVariant, part: tuple[int, ...]) -> int:
+    """Return how many steps the seeds of a part still have to make, from their last checkpoints on."""
+    config = variant.config
+    count = load_dataset_from_config(config.data).count
+    batches = BatchPlan(count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
+    total = make_schedule(config, batches).total_steps
+    done = [RunFolder(plan.path(root, variant, seed)).checkpoint_steps()[-1:] for seed in part]
+    return sum(total - min(sum(steps), total) for steps in done)
+
+
+def _train_part(
+    plan: Plan,
+    root: Path,
+    variant: PlannedVariant,
+    part: tuple[int, ...],
+    failures: "_Failures",
+    *,
+    stacked: int,
+    log: TextIO,
+    watch: Callable[[int], object],
+) -> None:
+    train = replace(variant.config.train, seeds=len(part), stacked_seeds=len(part) if stacked > 1 else 1)
+    config = replace(variant.config, seed=part[0], train=train)
+    folder = root / variant.folder if len(part) > 1 else plan.path(root, variant, part[0])
+    try:
+        train_seeds(config, folder, stream=log, watch=watch)
+    except UserError as error:
+        manifests = {seed: _manifest(plan.path(root, variant, seed)) for seed in part}
+        failed = [seed for seed, manifest in manifests.items() if manifest is not None and manifest.status == "failed"]
+        if not failed:
+            raise
+        for seed in failed:
+            failures.add(f"{variant.folder}/seed-{seed}", str(error))
+
+
+def _end(path: Path) -> str:
+    manifest = _manifest(path)
+    return f"{manifest.status} at step {manifest.step}" if manifest else "not there"
+
+
+def _named(part: tuple[int, ...]) -> str:
+    return str(part[0]) if len(part) == 1 else f"{part[0]} to {part[-1]}"
+
+
+class _Failures:
+    """Why runs failed, by folder: kept in a file, so that a failed run is a result and is not tried again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._texts: dict[str, str] = read_json(path).get("failures", {}) if path.is_file() else {}
+
+    def get(self, folder: str) -> str:
+        return self._texts.get(folder, "")
+
+    def add(self, folder: str, text: str) -> None:
+        self._texts[folder] = text
+        write_json(self._path, {"failures": self._texts})
+
+
+class _Display:
+    """One display for all runs: a bar over all steps on a terminal; everywhere a line for each run that has ended."""
+
+    def __init__(self, stream: TextIO, *, total: int) -> None:
+        self._stream, self._total, self._done = stream, total, 0
+        self._start = time.monotonic()
+        shown = is_interactive(stream) and total > 0
+        self._bar = tqdm(total=total, unit="step", file=stream, disable=not shown, dynamic_ncols=True)
+
+    def __enter__(self) -> "_Display":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, name: str) -> None:
+        """Show the name of what is training now."""
+        self._bar.set_description(name)
+
+    def step(self, step: int, *, weight: int) -> None:
+        """Take a step of `weight` runs."""
+        del step
+        self._done += weight
+        self._bar.update(weight)
+
+    def say(self, line: str) -> None:
+        """Print a line, with the time left for everything."""
+        rate = self._done / (time.monotonic() - self._start)
+        left = f" ({duration((self._total - self._done) / rate)} left)" if 0 < self._done < self._total else ""
+        if self._bar.disable:
+            print(line + left, file=self._stream, flush=True)
+        else:
+            self._bar.write(line + left, file=self._stream)
+
+
+def describe_plan(plan: Plan, root: Path, *, stream: TextIO | None = None) -> str:
+    """Return what `compare` would train and how long it would take, roughly. Nothing is written."""
+    found, evaluations = estimate(plan, root, stream=stream), len(plan.variants) * len(plan.seeds)
+    lines = []
+    for variant, missing, steps, seconds in found:
+        lines.append(f"  {variant.name}: {missing} runs to train, {steps:,} steps, roughly {duration(seconds)}")
+    total = sum(seconds for *_, seconds in found) + EVALUATION_SECONDS * evaluations
+    lines.append(f"roughly {duration(total)} in all, with {evaluations} evaluations and without compiling")
+    return "\n".join(lines)
