@@ -83,6 +83,7 @@ def get_config() -> ConfigDict:
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.every = 100  # steps between checkpoints; there is always one at the end
     checkpoint.keep = 3  # how many of the latest stay
+    checkpoint.best = ""  # the checkpoint with the best kid_pixels (lowest) or diversity (nearest to 1) stays too; "": none
 
     config.log = log = ConfigDict()
     log.every = 25  # steps between lines in a log (post); a terminal gets a progress bar instead

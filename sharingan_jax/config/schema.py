@@ -119,6 +119,7 @@ class SampleConfig:
 class CheckpointConfig:
     every: int = _rule(at_least=1, identity=False)
     keep: int = _rule(at_least=1, identity=False)
+    best: str = _rule(choices=("", "kid_pixels", "diversity"), identity=False)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ import numpy as np
 
 from sharingan_jax.devices.compile_cache import keep_compiled
 from sharingan_jax.errors import UserError
+from sharingan_jax.evaluation.measures.collapse import best_step
 from sharingan_jax.files import make_folder
+from sharingan_jax.run.metrics import read_metrics
 
 if TYPE_CHECKING:
     from sharingan_jax.config.schema import DataConfig
@@ -158,11 +160,10 @@ def _steps(run: "Run", step: "int | str") -> list[int]:
         case "last":
             return [run.steps[-1]]
         case "best":
-            best = run.manifest.best_step
+            by = run.config.checkpoint.best
+            best = best_step(read_metrics(run.folder), run.steps, by=by)
             if best is None:
-                raise UserError(
-                    "--step=best: this run keeps no best checkpoint. Set checkpoint.best in a new run, or give a step."
-                )
+                raise UserError(f"--step=best: checkpoint.best={by!r} chose no checkpoint of this run. Give a step.")
             return [best]
         case int():
             run.state(step)  # Raises if there is no such checkpoint, before anything is measured.

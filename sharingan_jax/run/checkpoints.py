@@ -6,7 +6,7 @@ import itertools
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +43,9 @@ class CheckpointManager:
         # Orbax logs each save in ten lines, warns about its own defaults, and logs as errors what it raises as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = folder
+        self.best: int | None = None
+        """A step whose checkpoint is kept besides the last ones."""
+        self._keep = keep
         self._being_saved: tuple[int, TrainState, str] | None = None  # step, state, digest
         self._found_whole: set[int] = set()
         self._stack = ExitStack()
@@ -50,7 +53,7 @@ class CheckpointManager:
             make_folder(folder)
         here = jax.process_index()
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
+            preservation_policy=self,
             create=False,
             read_only=read_only,
             enable_async_checkpointing=True,
@@ -66,6 +69,12 @@ class CheckpointManager:
     def __exit__(self, *_: object) -> None:
         with self._stack:
             self._manager.close()
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Return which checkpoints stay: the last `keep`, and the best. Orbax asks after each save, with all in order."""
+        del context
+        first = len(checkpoints) - self._keep
+        return [number >= first or checkpoint.step == self.best for number, checkpoint in enumerate(checkpoints)]
 
     @property
     def steps(self) -> list[int]:
@@ -248,9 +257,14 @@ class SharedCheckpoints:
             raise UserError(f"{last}; {PUT_BACK if isinstance(last, UnrecordedError) else remedy}") from last
         return None
 
-    def save(self, state: TrainState) -> None:
-        """Start writing `state`."""
-        self._processes.on_primary(lambda: self._manager.save(state, self._identity))
+    def save(self, state: TrainState, *, choose_best: Callable[[Sequence[int]], int | None] = lambda steps: None) -> None:
+        """Start writing `state`. Of the steps with a checkpoint, this one included, the one that `choose_best` names stays."""
+
+        def write() -> None:
+            self._manager.best = choose_best([*self._manager.steps, int(state.step)])
+            self._manager.save(state, self._identity)
+
+        self._processes.on_primary(write)
 
     def wait(self) -> None:
         """Return, in all processes, when everything saved is on disk."""

@@ -125,7 +125,6 @@ class Manifest:
     """`manifest.json`. `status` is one of STATUSES; `digest` is None until a start has ended.
 
     `starts` has one entry for each change of environment or of `sample`, not for each start: one that changes neither adds none.
-    `best_step` has the checkpoint that `checkpoint.best` chose.
     """
 
     status: str
@@ -141,7 +140,6 @@ class Manifest:
     digest: str | None = None
     images_seen: int = 0
     wall_seconds: float = 0.0
-    best_step: int | None = None
     format: int = FORMAT
 
     @property

@@ -28,7 +28,7 @@ class ComparedCheckpoints(SharedCheckpoints):
         super().__init__(*arguments, **options)
         self._run, self._steps, self._differences = run, steps, differences
 
-    def save(self, state: TrainState) -> None:
+    def save(self, state: TrainState, **_: Any) -> None:
         step = int(state.step)
         if step in self._steps:
             self._differences[step] = _differing_tensors(self._run.state(step), state)

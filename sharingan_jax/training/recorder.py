@@ -12,7 +12,7 @@ import numpy as np
 
 from sharingan_jax.config.schema import to_dict
 from sharingan_jax.errors import UserError
-from sharingan_jax.evaluation.measures.collapse import COLLAPSED, MOST_REAL, CollapseWatch, SignReference
+from sharingan_jax.evaluation.measures.collapse import COLLAPSED, MOST_REAL, SIGN_NAMES, CollapseWatch, SignReference, best_step
 from sharingan_jax.files import write_atomically
 from sharingan_jax.gan.metrics import GEN_METRICS
 from sharingan_jax.gan.state import TrainState, digest, first_non_finite
@@ -59,6 +59,7 @@ class OpenRun:
     events: EventWriter | None = None
     failure: UserError | None = None
     collapse: CollapseWatch = field(default_factory=CollapseWatch)
+    signs: list[Record] = field(default_factory=list)
 
     @property
     def step(self) -> int:
@@ -111,7 +112,8 @@ class OpenRun:
 
         records, problem = records_in_order(setup.existing)
         records = records[: step + 1 - setup.existing.first_step]
-        self.collapse.feed(records)
+        self.collapse, self.signs = CollapseWatch(), []
+        self.take_signs(records)
 
         def write() -> bytes:
             copy = folder.damaged / folder.metrics.name
@@ -172,6 +174,11 @@ class OpenRun:
             raise NonFiniteError(f"step {self.step}: G's images are not finite after it, so the run has stopped; {ADVICE}")
         return images
 
+    def take_signs(self, records: Sequence[Record]) -> None:
+        """Take the signs of collapse of more records."""
+        self.collapse.feed(records)
+        self.signs += [record for record in records if record.get(SIGN_NAMES[0]) is not None]
+
     def draw(self, state: TrainState) -> np.ndarray | None:
         """Take over the state after a chunk, and return the images of its sample grid as `sample` does, None if none is due.
 
@@ -192,7 +199,8 @@ class OpenRun:
         if images is not None:
             self.setup.processes.on_primary(lambda: save_sample(self.setup, self.step, images, self.events))
         if self.setup.schedule.saves_at(self.step) or stopping or self.stops_on_collapse:
-            self.checkpoints.save(self.state)
+            by = self.setup.config.checkpoint.best
+            self.checkpoints.save(self.state, choose_best=lambda steps: best_step(self.signs, steps, by=by))
 
 
 class Recorder:
@@ -282,7 +290,7 @@ class Recorder:
                 continue
             if held is not None and images is not None:
                 held |= run.sign_reference.signs(to_u8(images))
-                run.collapse.feed([held])
+                run.take_signs([held])
                 self._append(run, [held])
             run.write(images, stopping=stopping)
             if images is not None and self._progress.verb == "training":

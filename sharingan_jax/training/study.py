@@ -2,9 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -114,11 +113,7 @@ def train_plan(plan: Plan, root: Path, *, stacked: int = 1, stream: TextIO | Non
     print(_describe_parts(plan, parts), file=out, flush=True)
     with _Display(out, total=left) as display, (root / LOG).open("a", encoding="utf-8") as log:
         for variant, part in parts:
-            display.show(f"{variant.name}, seed {_named(part)}")
-            weight = len(part) if stacked > 1 else 1
-            _train_part(plan, root, variant, part, failures, stacked=stacked, log=log, watch=partial(display.step, weight=weight))
-            for seed in part:
-                display.say(f"{variant.name}, seed {seed}: {_end(plan.path(root, variant, seed))}")
+            _train_part(plan, root, variant, part, failures, stacked=stacked, log=log, display=display)
     return [
         StudyRun(variant.name, seed, plan.path(root, variant, seed), failures.get(f"{variant.folder}/seed-{seed}"))
         for variant in plan.variants
@@ -172,12 +167,17 @@ def _length(config: dict[str, Any]) -> tuple[int, int]:
     return config["train"]["steps"], config["train"]["epochs"]
 
 
-def _steps_left(plan: Plan, root: Path, variant: PlannedVariant, part: tuple[int, ...]) -> int:
-    """Return how many steps the seeds of a part still have to make, from their last checkpoints on."""
+def _steps_of(variant: PlannedVariant) -> int:
+    """Return the last step of a variant's runs."""
     config = variant.config
     count = load_dataset_from_config(config.data).count
     batches = BatchPlan(count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
-    total = make_schedule(config, batches).total_steps
+    return make_schedule(config, batches).total_steps
+
+
+def _steps_left(plan: Plan, root: Path, variant: PlannedVariant, part: tuple[int, ...]) -> int:
+    """Return how many steps the seeds of a part still have to make, from their last checkpoints on."""
+    total = _steps_of(variant)
     done = [RunFolder(plan.path(root, variant, seed)).checkpoint_steps()[-1:] for seed in part]
     return sum(total - min(sum(steps), total) for steps in done)
 
@@ -191,8 +191,19 @@ def _train_part(
     *,
     stacked: int,
     log: TextIO,
-    watch: Callable[[int], object],
+    display: "_Display",
 ) -> None:
+    together = [part] if stacked > 1 else [(seed,) for seed in part]  # Seeds that make their steps at the same time.
+    ahead = [f"{variant.name}, seed {_named(seeds)}" for seeds in together]
+    last = _steps_of(variant)
+    display.show(ahead[0])
+
+    def watch(step: int) -> None:
+        display.step(weight=len(together[0]))
+        if step == last and len(ahead) > 1:
+            display.say(f"{ahead.pop(0)}: done")
+            display.show(ahead[0])
+
     train = replace(variant.config.train, seeds=len(part), stacked_seeds=len(part) if stacked > 1 else 1)
     config = replace(variant.config, seed=part[0], train=train)
     folder = root / variant.folder if len(part) > 1 else plan.path(root, variant, part[0])
@@ -205,6 +216,8 @@ def _train_part(
             raise
         for seed in failed:
             failures.add(f"{variant.folder}/seed-{seed}", str(error))
+    ends = [f"seed {seed} {_end(plan.path(root, variant, seed))}" for seed in part]
+    display.say(f"{variant.name}: {', '.join(ends)}")
 
 
 def _end(path: Path) -> str:
@@ -250,9 +263,8 @@ class _Display:
         """Show the name of what is training now."""
         self._bar.set_description(name)
 
-    def step(self, step: int, *, weight: int) -> None:
+    def step(self, *, weight: int) -> None:
         """Take a step of `weight` runs."""
-        del step
         self._done += weight
         self._bar.update(weight)
 

@@ -1,6 +1,6 @@
 """Signs of collapse that are cheap enough to take at every sample grid, and the rule that says where collapse begins."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -90,6 +90,16 @@ def _mean_kernel(x: np.ndarray) -> float:
 
 def _flatten(images_u8: np.ndarray) -> np.ndarray:
     return soften(images_u8).reshape(len(images_u8), -1).astype(np.float64)
+
+
+def best_step(records: Iterable[Mapping[str, Any]], steps: Sequence[int], *, by: str) -> int | None:
+    """Return the one of `steps` with the best sign `by`: the lowest kid_pixels, or the diversity nearest to 1.
+
+    None if no record of these steps has the sign, or `by` is "". The earlier one of equals. A sign is taken on few images, so the
+    choice is noisy; and the best of many is an optimistic choice.
+    """
+    values = {record["step"]: record[by] for record in records if by and record.get(by) is not None and record["step"] in steps}
+    return min(values, key=lambda step: (abs(values[step] - 1) if by == "diversity" else values[step], step), default=None)
 
 
 def find_collapse(records: Iterable[Mapping[str, Any]]) -> int | None:
