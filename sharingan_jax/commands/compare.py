@@ -53,7 +53,11 @@ def run(arguments: list[str]) -> int:
     """Compare; return the exit code."""
     flags, _ = make_parser().parse(arguments, settings_from="--set and --vary")
     settings = [_setting("--set", text) for text in flags.set]
-    vary = {key: values.split(",") for key, values in (_setting("--vary", text) for text in flags.vary)}
+    vary: dict[str, list[str]] = {}
+    for key, values in (_setting("--vary", text) for text in flags.vary):
+        if key in vary:
+            raise UserError(f"--vary {key}: given twice. Write all its values after one --vary, with commas.")
+        vary[key] = values.split(",")
     configs = [name.strip() for name in flags.configs.split(",")]
     if not all(configs):
         raise UserError(f"--configs={flags.configs}: expected names with commas between them, such as baseline,stabilised.")

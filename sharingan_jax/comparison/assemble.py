@@ -157,7 +157,21 @@ def _measures(evaluation: Evaluation) -> tuple[Measure, ...]:
             copies = key in evaluation.copies_win
             main = each.key in MAIN and space in ("", evaluation.primary.partition("/")[0])
             found.append(Measure(key, label, better, unit, note, key == evaluation.primary, copies, main))
+    if evaluation.modes:
+        kind = evaluation.modes["kind"]  # classes or clusters
+        share, far = f"share of the real images' {kind} that samples show", f"of the samples' shares of {kind} from the real ones"
+        found.append(Measure("modes_covered", f"{kind} covered", "higher", "", share))
+        found.append(Measure("modes_divergence", f"divergence of {kind}", "lower", "nats", far, is_main=False))
     return tuple(found)
+
+
+def _figures(evaluation: Evaluation) -> dict[str, float]:
+    """Return the row that a run is ranked by, with the figures of its modes."""
+    modes = evaluation.modes
+    if not modes:
+        return evaluation.figures
+    of_modes = {"modes_covered": modes["covered"] / modes["count"], "modes_divergence": modes["divergence"]}
+    return evaluation.figures | of_modes
 
 
 def _value(evaluation: Evaluation, row: Mapping[str, float], key: str) -> float | None:
@@ -171,7 +185,7 @@ def _row(run: RunRecord, measures: Sequence[Measure], root: Path) -> RunRow:
     manifest, evaluation = run.manifest, run.evaluation
     environment = manifest.starts[-1].environment if manifest.starts else None
     device = f"{environment.device.count} × {environment.device.kind} ({environment.device.platform})" if environment else ""
-    path = run.folder.root
+    path, root = run.folder.root.resolve(), root.resolve()
     return RunRow(
         variant=run.variant,
         seed=run.seed,
@@ -184,7 +198,7 @@ def _row(run: RunRecord, measures: Sequence[Measure], root: Path) -> RunRow:
         digest=manifest.digest or "",
         collapse_step=find_collapse(run.records),
         failure=run.failure,
-        measures={each.name: _value(evaluation, evaluation.figures, each.name) if evaluation else None for each in measures},
+        measures={each.name: _value(evaluation, _figures(evaluation), each.name) if evaluation else None for each in measures},
     )
 
 
@@ -240,9 +254,10 @@ def _curves(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Curve]:
     found = []
     for name in names:
         own = [run for run in runs if run.variant == name and run.records]
+        every = max((-(-run.step // CURVE_POINTS) for run in own), default=1)
         for metric in METRICS:
             if metric.unit == LOSS_UNIT:
-                series = [_smoothed(run.records, metric.name) for run in own]
+                series = [_smoothed(run.records, metric.name, every=every) for run in own]
                 found.append(_band(name, metric.name, f"loss of {metric.label}", "nats", series, kind="loss", scale="symlog"))
         for sign in SIGNS:
             series = [
@@ -252,9 +267,8 @@ def _curves(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Curve]:
     return [curve for curve in found if curve.steps]
 
 
-def _smoothed(records: Sequence[Record], name: str) -> dict[int, float]:
-    """Return the metric's mean over each of at most CURVE_POINTS equal parts of the steps, by the part's last step."""
-    every = max(1, -(-records[-1]["step"] // CURVE_POINTS))
+def _smoothed(records: Sequence[Record], name: str, *, every: int) -> dict[int, float]:
+    """Return the metric's mean over each `every` steps, by the last of them: the same steps in runs of any length."""
     parts: dict[int, list[float]] = {}
     for record in records:
         if record[name] is not None:
@@ -285,7 +299,8 @@ def _strips(runs: Sequence[RunRecord], names: Sequence[str]) -> list[SampleStrip
         run = next(run for run in runs if run.variant == name)
         files = run.folder.sample_files(run.step)
         for step in _chosen(sorted(files)):
-            tiles = _tiles(read_png(files[step]), size=run.config.data.size)[:STRIP_IMAGES]
+            tiles = _tiles(read_png(files[step]), size=run.config.data.size)
+            tiles = tiles[: min(STRIP_IMAGES, run.config.sample.num)]  # The places of the last row may be empty.
             found.append(SampleStrip(name, run.seed, step, np.concatenate(tiles, axis=1)))
     return found
 

@@ -13,6 +13,7 @@ from sharingan_jax.errors import UserError
 
 PER_RUN = ("seed", "train.seeds", "train.stacked_seeds")
 """Settings that a comparison decides itself."""
+MOST_SEEDS = 4096
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,14 @@ def _slug(name: str) -> str:
 
 def parse_seeds(text: str) -> list[int]:
     """Return the seeds in `0:10` (0 to 9), `0,1,5` or `8` (one seed). Raise UserError."""
-    seeds: list[int] = []
+    parts: list[range] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?::(\d+))?\s*", part)
-        if not match or (match[2] and int(match[2]) <= int(match[1])) or int(match[2] or match[1]) >= 2**31:
+        match = re.fullmatch(r"\s*(\d{1,10})(?::(\d{1,10}))?\s*", part, re.ASCII)
+        first, end = (int(match[1]), int(match[2] or int(match[1]) + 1)) if match else (0, 0)
+        if end <= first or end > 2**31:
             raise UserError(f"--seeds={text}: expected seeds such as 0:10 (0 to 9) or 0,1,5.")
-        seeds += range(int(match[1]), int(match[2])) if match[2] else [int(match[1])]
-    if len(seeds) > 4096:
-        raise UserError(f"--seeds={text}: expected at most 4096 seeds, got {len(seeds):,}.")
-    return seeds
+        parts.append(range(first, end))
+    count = sum(map(len, parts))  # Counted before they are listed: 0:2000000000 would fill the memory.
+    if count > MOST_SEEDS:
+        raise UserError(f"--seeds={text}: expected at most {MOST_SEEDS} seeds, got {count:,}.")
+    return list(itertools.chain(*parts))

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+import numpy as np
+
 from sharingan_jax.comparison.plan import StudyRun
 from sharingan_jax.config.schema import DataConfig
 from sharingan_jax.devices.compile_cache import keep_compiled
+from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.errors import UserError, command_line
 from sharingan_jax.evaluation.evaluate import (
     ALWAYS,
@@ -28,6 +31,7 @@ from sharingan_jax.run.folder import RunFolder
 if TYPE_CHECKING:
     from sharingan_jax.comparison.results import Report
     from sharingan_jax.evaluation.judge import Evaluation
+    from sharingan_jax.run.load import Run
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,10 @@ def report(
         evaluations = evaluate_runs(data, runs, features=features, samples=samples, stream=stream)
     names = list(dict.fromkeys(run.variant for run in runs))
     title = f"{names[0]}, seed {runs[0].seed}" if len(runs) == 1 else ", ".join(names)
-    made_by = command or f"sharingan_jax.report({[str(folder) for folder in folders]!r}, out={str(out)!r})"
+    usual = {"baseline": None, "features": ALWAYS, "samples": SAMPLES}
+    given = {"baseline": baseline, "features": tuple(features), "samples": samples}
+    more = "".join(f", {name}={value!r}" for name, value in given.items() if value != usual[name])
+    made_by = command or f"sharingan_jax.report({[str(folder) for folder in folders]!r}, out={str(out)!r}{more})"
     return write_comparison(runs, evaluations, root=Path(out).expanduser(), title=title, command=made_by, stream=stream)
 
 
@@ -103,7 +110,7 @@ def evaluate_runs(
             there = read_evaluation(folder)
         except UserError:
             there = None
-        if there is not None and (there.samples, there.digest, there.asked) == (samples, run.manifest.digest, tuple(features)):
+        if there is not None and (there.samples, there.digest, there.asked) == (samples, _last_digest(run), tuple(features)):
             found[study_run.path] = there
         else:
             missing.append((run, folder))
@@ -116,6 +123,26 @@ def evaluate_runs(
             for run, folder in missing:
                 found[run.path] = evaluate_step(run, run.steps[-1], judge, note, folder)
     return found
+
+
+def _last_digest(run: "Run") -> str:
+    """Return the digest of a run's last checkpoint. The manifest has it only if the run ended there, and did not fail."""
+    if run.manifest.digest is not None and run.manifest.step == run.steps[-1]:
+        return run.manifest.digest
+    from sharingan_jax.gan.state import digest
+
+    return digest(run.state())
+
+
+def check_features(names: Sequence[str]) -> None:
+    """Raise UserError if the name or the file of a feature space is wrong. Inception's weights are not looked up."""
+    pin_jax()
+
+    from sharingan_jax.evaluation.features import make_spaces
+    from sharingan_jax.evaluation.turns import UNTURNED
+
+    light = [name for name in names if name != "aligned" and name.partition(":")[0] != "inception"]
+    make_spaces(light, train_u8=np.zeros((1, 1, 1, 3), np.uint8), turns=UNTURNED)
 
 
 def write_run_report(path: Path) -> None:

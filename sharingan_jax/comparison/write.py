@@ -43,8 +43,11 @@ def write_report(report: Report, folder: Path) -> None:
     write_text(folder / "runs.csv", runs_csv(report))
     save_paper_plots(report, folder / "plots")
     chosen = best_run(report)
+    card = folder / "MODEL_CARD.md"
     if chosen is not None:
-        write_text(folder / "MODEL_CARD.md", model_card(report, chosen))
+        write_text(card, model_card(report, chosen))
+    else:
+        card.unlink(missing_ok=True)  # Of an earlier report.
     write_page(report, folder)
 
 

@@ -89,7 +89,7 @@ def evaluate_images(
 
     def load(place: Path | str, flag: str) -> ImageDataset:
         try:
-            return load_dataset(place if str(place) == "emblems" else Path(place), size=size)
+            return load_dataset("emblems" if str(place) == "emblems" else Path(place), size=size)
         except UserError as error:
             raise UserError(str(error).replace("data.path", flag).replace("data.size", "--size")) from None
 
@@ -163,7 +163,8 @@ def _steps(run: "Run", step: "int | str") -> list[int]:
             by = run.config.checkpoint.best
             best = best_step(read_metrics(run.folder), run.steps, by=by)
             if best is None:
-                raise UserError(f"--step=best: checkpoint.best={by!r} chose no checkpoint of this run. Give a step.")
+                reason = f"checkpoint.best={by} chose no checkpoint of this run" if by else "the run has no checkpoint.best"
+                raise UserError(f"--step=best: {reason}. Give a step.")
             return [best]
         case int():
             run.state(step)  # Raises if there is no such checkpoint, before anything is measured.

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -22,6 +22,15 @@ from sharingan_jax.training.signals import StopRequest
 if TYPE_CHECKING:
     from sharingan_jax.run.load import Run
     from sharingan_jax.training.setup import RunSetup
+
+
+class FailedSeedsError(UserError):
+    """Some of several seeds have failed. `failures` has the error of each, by seed."""
+
+    def __init__(self, failures: Mapping[int, UserError], *, count: int) -> None:
+        first, names = next(iter(failures.values())), ", ".join(map(str, failures))
+        super().__init__(f"{len(failures)} of {count} seeds failed: {names}; the first of them: {first}")
+        self.failures = dict(failures)
 
 
 def train(config: Config, workdir: Path | str, *, stream: TextIO | None = None) -> "Run":
@@ -152,8 +161,7 @@ def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, stream: TextIO, wat
                 say(describe_end(ended, seconds=time.monotonic() - start))
             if stop.agreed and not all(run.is_complete or run.failure for run in runs):
                 raise Stopped(stop.agreed)
+    if failures and count == 1:
+        raise next(iter(failures.values()))
     if failures:
-        first_failure, names = next(iter(failures.values())), ", ".join(map(str, failures))
-        if count == 1:
-            raise first_failure
-        raise UserError(f"{len(failures)} of {count} seeds failed: {names}; the first of them: {first_failure}")
+        raise FailedSeedsError(failures, count=count)

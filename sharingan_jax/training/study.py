@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from sharingan_jax.comparison.plan import Plan, PlannedVariant, StudyRun, make_plan
-from sharingan_jax.comparison.runs import Compared, evaluate_runs, write_comparison
+from sharingan_jax.comparison.runs import Compared, check_features, evaluate_runs, write_comparison
 from sharingan_jax.config.schema import Config
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources.load import load_dataset_from_config
@@ -22,7 +22,7 @@ from sharingan_jax.reporting.progress import duration, is_interactive
 from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.manifest import Manifest, config_digest, read_manifest
 from sharingan_jax.training.schedule import make_schedule
-from sharingan_jax.training.seeds import prepare, train_seeds
+from sharingan_jax.training.seeds import FailedSeedsError, prepare, train_seeds
 
 STUDY = "study.json"
 LOG = "training.log"
@@ -60,20 +60,23 @@ def compare(
     root = Path(workdir).expanduser()
     if (root / "config.json").is_file():
         raise UserError(f"--workdir={root}: is a run's folder. Give a new folder for the comparison.")
-
+    check_features(features)
     runs = train_plan(plan, root, stacked=stacked, stream=stream)
     evaluations = evaluate_runs(plan.variants[0].config.data, runs, features=features, samples=samples, stream=stream)
     title = " against ".join(dict.fromkeys([*(variant.name for variant in plan.variants[1:][:1]), plan.variants[0].name]))
     if len(plan.variants) > 2:
         title = f"{len(plan.variants)} variants: {', '.join(variant.name for variant in plan.variants)}"
-    made_by = command or _as_call(plan, root, settings)
+    options = {"settings": dict(settings), "vary": dict(vary or {}), "baseline": baseline, "stacked": stacked}
+    made_by = command or _as_call(configs, seeds, root, **options, features=tuple(features), samples=samples)
     return write_comparison(runs, evaluations, root=root, title=title, command=made_by, stream=stream)
 
 
-def _as_call(plan: Plan, root: Path, settings: Any) -> str:
-    names = [variant.name for variant in plan.variants]
-    more = f", settings={dict(settings)!r}" if settings else ""
-    return f"sharingan_jax.compare({names!r}, seeds={list(plan.seeds)!r}, workdir={str(root)!r}{more})"
+def _as_call(configs: Sequence[str | Path | Config], seeds: Sequence[int], root: Path, **options: Any) -> str:
+    """Return the call that remakes the comparison, with the options that are not the defaults."""
+    named = [f"config_{number}" if isinstance(one, Config) else repr(str(one)) for number, one in enumerate(configs, 1)]
+    usual: dict[str, Any] = {"settings": {}, "vary": {}, "baseline": None, "stacked": 1, "features": ALWAYS, "samples": SAMPLES}
+    more = "".join(f", {name}={value!r}" for name, value in options.items() if value != usual[name])
+    return f"sharingan_jax.compare([{', '.join(named)}], seeds={list(seeds)!r}, workdir={str(root)!r}{more})"
 
 
 def estimate(plan: Plan, root: Path, *, stream: TextIO | None = None) -> list[tuple[PlannedVariant, int, int, float]]:
@@ -81,9 +84,9 @@ def estimate(plan: Plan, root: Path, *, stream: TextIO | None = None) -> list[tu
 
     Everything that `train` checks is checked; nothing is written. It starts JAX.
     """
-    found = []
+    found, failures = [], _Failures(root / STUDY)
     for variant in plan.variants:
-        missing = [seed for seed in plan.seeds if not _is_settled(plan, root, variant, seed)]
+        missing = [seed for seed in plan.seeds if not _is_settled(plan, root, variant, seed, failures)]
         steps, seconds = 0, 0.0
         if missing:
             config = replace(variant.config, seed=missing[0])
@@ -109,13 +112,14 @@ def train_plan(plan: Plan, root: Path, *, stacked: int = 1, stream: TextIO | Non
     make_folder(root)
     failures = _Failures(root / STUDY)
     parts = [(variant, part) for variant in plan.variants for part in _missing(plan, root, variant, failures, stacked=stacked)]
-    left = sum(_steps_left(plan, root, variant, part) for variant, part in parts)
+    left = [_steps_left(plan, root, variant, part) for variant, part in parts]
     print(_describe_parts(plan, parts), file=out, flush=True)
-    with _Display(out, total=left) as display, (root / LOG).open("a", encoding="utf-8") as log:
-        for variant, part in parts:
-            _train_part(plan, root, variant, part, failures, stacked=stacked, log=log, display=display)
+    with _Display(out, total=sum(left)) as display, (root / LOG).open("a", encoding="utf-8") as log:
+        for number, (variant, part) in enumerate(parts, 1):
+            done = sum(left[:number])
+            _train_part(plan, root, variant, part, failures, stacked=stacked, log=log, display=display, done=done)
     return [
-        StudyRun(variant.name, seed, plan.path(root, variant, seed), failures.get(f"{variant.folder}/seed-{seed}"))
+        StudyRun(variant.name, seed, plan.path(root, variant, seed), failures.get(root, plan.path(root, variant, seed)))
         for variant in plan.variants
         for seed in plan.seeds
     ]
@@ -126,11 +130,7 @@ def _missing(plan: Plan, root: Path, variant: PlannedVariant, failures: "_Failur
 
     The seeds of a part follow each other. If they are stacked, a part has at most `stacked` of them.
     """
-    left = [
-        seed
-        for seed in sorted(plan.seeds)
-        if not _is_settled(plan, root, variant, seed) and not failures.get(f"{variant.folder}/seed-{seed}")
-    ]
+    left = [seed for seed in sorted(plan.seeds) if not _is_settled(plan, root, variant, seed, failures)]
     parts: list[list[int]] = []
     for seed in left:
         if parts and parts[-1][-1] == seed - 1 and (stacked == 1 or len(parts[-1]) < stacked):
@@ -147,24 +147,20 @@ def _describe_parts(plan: Plan, parts: Sequence[tuple[PlannedVariant, tuple[int,
     return f"training {missing} of {count} runs; their own lines go to {LOG}"
 
 
-def _is_settled(plan: Plan, root: Path, variant: PlannedVariant, seed: int) -> bool:
-    """Return whether a run is there with these settings, at its end."""
-    manifest = _manifest(plan.path(root, variant, seed))
-    if manifest is None or manifest.status not in ("complete", "collapsed"):
+def _is_settled(plan: Plan, root: Path, variant: PlannedVariant, seed: int, failures: "_Failures") -> bool:
+    """Return whether a run is there with these settings, at its end: complete, collapsed, or failed and recorded so."""
+    path, wanted = plan.path(root, variant, seed), replace(variant.config, seed=seed)
+    manifest = _manifest(path)
+    if manifest is None or manifest.config_digest != config_digest(wanted):
         return False
-    wanted = config_digest(replace(variant.config, seed=seed))
-    return manifest.config_digest == wanted and _length(manifest.config) == (
-        variant.config.train.steps,
-        variant.config.train.epochs,
-    )
+    keys = ["steps", "epochs", *(["stop_on_collapse"] if manifest.status == "collapsed" else [])]
+    if any(manifest.config["train"][key] != getattr(wanted.train, key) for key in keys):
+        return False
+    return manifest.status in ("complete", "collapsed") or bool(failures.get(root, path))
 
 
 def _manifest(path: Path) -> Manifest | None:
     return read_manifest(path / "manifest.json") if (path / "manifest.json").is_file() else None
-
-
-def _length(config: dict[str, Any]) -> tuple[int, int]:
-    return config["train"]["steps"], config["train"]["epochs"]
 
 
 def _steps_of(variant: PlannedVariant) -> int:
@@ -192,37 +188,50 @@ def _train_part(
     stacked: int,
     log: TextIO,
     display: "_Display",
+    done: int,
 ) -> None:
-    together = [part] if stacked > 1 else [(seed,) for seed in part]  # Seeds that make their steps at the same time.
-    ahead = [f"{variant.name}, seed {_named(seeds)}" for seeds in together]
-    last = _steps_of(variant)
-    display.show(ahead[0])
+    """Train the seeds of a part. At its end the display shows `done` steps, also if a run has failed or collapsed."""
+    waiting, before = list(part), _steps_of(variant)
+
+    def say_end() -> None:
+        seed = waiting.pop(0)
+        manifest = _manifest(plan.path(root, variant, seed))
+        assert manifest is not None
+        end = f"failed; {LOG} says why" if manifest.status == "failed" else f"{manifest.status} at step {manifest.step}"
+        display.say(f"{variant.name}, seed {seed}: {end}")
 
     def watch(step: int) -> None:
-        display.step(weight=len(together[0]))
-        if step == last and len(ahead) > 1:
-            display.say(f"{ahead.pop(0)}: done")
-            display.show(ahead[0])
+        nonlocal before
+        if stacked == 1 and step <= before:  # Another seed has started, and those before it have ended.
+            while len(waiting) > 1 and _status(plan.path(root, variant, waiting[0])) != "running":
+                say_end()
+            display.show(f"{variant.name}, seed {waiting[0]}")
+        before = step
+        display.step(weight=len(part) if stacked > 1 else 1)
 
+    display.show(f"{variant.name}, seed {_named(part)}")
     train = replace(variant.config.train, seeds=len(part), stacked_seeds=len(part) if stacked > 1 else 1)
     config = replace(variant.config, seed=part[0], train=train)
     folder = root / variant.folder if len(part) > 1 else plan.path(root, variant, part[0])
     try:
         train_seeds(config, folder, stream=log, watch=watch)
     except UserError as error:
-        manifests = {seed: _manifest(plan.path(root, variant, seed)) for seed in part}
-        failed = [seed for seed, manifest in manifests.items() if manifest is not None and manifest.status == "failed"]
-        if not failed:
-            raise
-        for seed in failed:
-            failures.add(f"{variant.folder}/seed-{seed}", str(error))
-    ends = [f"seed {seed} {_end(plan.path(root, variant, seed))}" for seed in part]
-    display.say(f"{variant.name}: {', '.join(ends)}")
+        from sharingan_jax.training.recorder import NonFiniteError  # JAX has started now.
+
+        reasons = error.failures if isinstance(error, FailedSeedsError) else {part[0]: error}
+        own = {seed: reason for seed, reason in reasons.items() if isinstance(reason, NonFiniteError)}
+        for seed, reason in own.items():
+            failures.add(root, plan.path(root, variant, seed), str(reason))
+        if len(own) < len(reasons):
+            raise  # A full disk, too little memory or a wrong setting is no result. It can be mended, and the run tried again.
+    display.settle(done)
+    while waiting:
+        say_end()
 
 
-def _end(path: Path) -> str:
+def _status(path: Path) -> str:
     manifest = _manifest(path)
-    return f"{manifest.status} at step {manifest.step}" if manifest else "not there"
+    return manifest.status if manifest else ""
 
 
 def _named(part: tuple[int, ...]) -> str:
@@ -230,17 +239,23 @@ def _named(part: tuple[int, ...]) -> str:
 
 
 class _Failures:
-    """Why runs failed, by folder: kept in a file, so that a failed run is a result and is not tried again."""
+    """Why runs failed, by folder: kept in a file, so that a failed run is a result and is not tried again.
+
+    If its folder is deleted, or has been trained since, what is recorded of it no longer counts.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._texts: dict[str, str] = read_json(path).get("failures", {}) if path.is_file() else {}
 
-    def get(self, folder: str) -> str:
-        return self._texts.get(folder, "")
+    def get(self, root: Path, run: Path) -> str:
+        """Return why the run in a folder below `root` failed; "" if it did not, or has not been tried."""
+        manifest = _manifest(run)
+        return self._texts.get(run.relative_to(root).as_posix(), "") if manifest and manifest.status == "failed" else ""
 
-    def add(self, folder: str, text: str) -> None:
-        self._texts[folder] = text
+    def add(self, root: Path, run: Path, text: str) -> None:
+        """Record why the run failed."""
+        self._texts[run.relative_to(root).as_posix()] = text
         write_json(self._path, {"failures": self._texts})
 
 
@@ -267,6 +282,11 @@ class _Display:
         """Take a step of `weight` runs."""
         self._done += weight
         self._bar.update(weight)
+
+    def settle(self, done: int) -> None:
+        """Count at least `done` steps: a run that failed or collapsed makes none of those that it had left."""
+        self._bar.update(max(0, done - self._done))
+        self._done = max(done, self._done)
 
     def say(self, line: str) -> None:
         """Print a line, with the time left for everything."""
