@@ -32,7 +32,7 @@ def gradient_histogram(images: np.ndarray) -> np.ndarray:
     rows, columns = (np.array_split(np.arange(size), CELLS) for size in grey.shape[1:])
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
-            cell = np.ix_(range(len(images)), row, column)
+            cell = np.ix_(np.arange(len(images)), row, column)
             for d in range(DIRECTIONS):
                 found[:, i, j, d] = np.where(direction[cell] == d, length[cell], 0).sum((1, 2))
     flat = found.reshape(len(images), -1)

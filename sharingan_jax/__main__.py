@@ -16,8 +16,8 @@ from sharingan_jax.training.signals import interrupts_between_imports
 COMMANDS = {
     "train": ("train", "train a configuration, or continue a run"),
     "sample": ("sample", "draw images from a trained run"),
-    "evaluate": ("evaluate", "measure quality, diversity and copying of a run's images"),
-    "compare": ("compare", "train configurations over paired seeds and report on them"),
+    "evaluate": ("evaluate", "measure quality, diversity and copying, next to controls"),
+    "compare": ("compare", "train configurations over paired seeds and report"),
     "report": ("report", "make the report of runs that exist"),
     "export": ("export", "write PyTorch weights, a replay kit or a portable sampler"),
     "import": ("import_weights", "start a run from PyTorch weights"),

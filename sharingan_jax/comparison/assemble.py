@@ -23,6 +23,7 @@ from sharingan_jax.comparison.statistics import Summary, holm, paired_difference
 from sharingan_jax.comparison.verdict import ALPHA, seeds_needed, verdict
 from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import KINDS, Config, settings_of
+from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.judge import Evaluation
 from sharingan_jax.evaluation.measures.collapse import ALIVE, COLLAPSED, IN_A_ROW, SIGNS, find_collapse
@@ -192,7 +193,7 @@ def _row(run: RunRecord, measures: Sequence[Measure], root: Path) -> RunRow:
         path=str(path.relative_to(root) if path.is_relative_to(root) else path),
         status=manifest.status,
         step=run.step,
-        images_seen=manifest.images_seen,
+        images_seen=manifest.images_seen or _images_seen(run),
         wall_seconds=manifest.wall_seconds,
         device=device,
         digest=manifest.digest or "",
@@ -200,6 +201,16 @@ def _row(run: RunRecord, measures: Sequence[Measure], root: Path) -> RunRow:
         failure=run.failure,
         measures={each.name: _value(evaluation, _figures(evaluation), each.name) if evaluation else None for each in measures},
     )
+
+
+def _images_seen(run: RunRecord) -> int:
+    """Return how many images the recorded steps have seen: the manifest of a run that failed or still trains does not say."""
+    count = run.manifest.data.count if run.manifest.data else 0
+    if count < run.config.train.batch_size:
+        return 0
+    config = run.config
+    plan = BatchPlan(count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
+    return run.manifest.images_seen_after(run.step, plan)
 
 
 def _by_seed(rows: Sequence[RunRow], variant: str, measure: str) -> dict[int, float]:

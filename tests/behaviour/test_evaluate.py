@@ -110,6 +110,7 @@ def test_evaluate_writes_figures_and_plots_and_the_same_bytes_twice(
     assert contents_of(tmp_path / "twice") == contents_of(tmp_path / "once")
 
 
+@pytest.mark.slow
 def test_from_python_all_steps_are_evaluated_into_the_runs_folder_with_nothing_else_changed(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
@@ -132,6 +133,7 @@ def test_from_python_all_steps_are_evaluated_into_the_runs_folder_with_nothing_e
     assert contents_of(copy) == contents_of(run)
 
 
+@pytest.mark.slow
 def test_a_run_without_held_out_images_says_that_figures_reward_copies(
     plain_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,6 +71,8 @@ def _shrunk(words: list[str], *, tfds_folder: str) -> list[str]:
     """Return the words of a command with arguments that make it small."""
     if words[:2] == ["python", "main.py"]:
         words = ["sharingan-jax", "train", *words[2:]]
+    if words[:2] in (["sharingan-jax", "evaluate"], ["sharingan-jax", "compare"], ["sharingan-jax", "report"]):
+        return words if "--help" in words else _shrunk_measuring(words)
     if words[0] == "sharingan-jax":
         trains = words[1] in ("train", "import") and "--help" not in words
         if not trains or words[words.index("--config") + 1 if "--config" in words else 0] in ("smoke", "runs/short"):
@@ -84,6 +86,28 @@ def _shrunk(words: list[str], *, tfds_folder: str) -> list[str]:
             *steps, "--config.data.name=tiny_eyes", "--config.data.split=train[:10]", f"--config.data.data_dir={tfds_folder}"
         ]  # fmt: skip
     return [*words, *TINY, WHOLE_BATCHES, *steps]
+
+
+def _shrunk_measuring(words: list[str]) -> list[str]:
+    """Return the words of a command that measures with few samples, one feature space, two seeds and tiny networks."""
+    for flag, value in (("--samples", "100"), ("--features", "pixels"), ("--seeds", "0:2")):
+        if flag == "--seeds" and words[1] != "compare":
+            continue
+        if flag in words:
+            if flag == "--features":
+                names = words[words.index(flag) + 1].split(",")
+                value = ",".join(name for name in names if not name.startswith("inception"))  # It would fetch weights.
+            value = "0" if words[words.index(flag) + 1] == "0" else value
+            words = [*words[: words.index(flag)], *words[words.index(flag) + 2 :]]
+        if flag != "--samples" or "--images" not in words:
+            words = [*words, flag, value]
+    if words[1] == "compare":
+        steps = [i for i, word in enumerate(words) if word.startswith("train.steps=")]
+        words = [word for i, word in enumerate(words) if i not in steps and i + 1 not in steps]
+        tiny = [word.removeprefix("--config.") for word in [*TINY, WHOLE_BATCHES, *SHORT] if "train.devices" not in word]
+        for setting in dict(pair.split("=") for pair in tiny).items():
+            words += ["--set", "=".join(setting)]
+    return words
 
 
 def _run(words: list[str]) -> int | None:
