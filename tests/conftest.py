@@ -21,6 +21,7 @@ os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**30)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 # By default PyTorch's threads spin while they wait, and two workers on two cores would slow each other down.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # The same holds for numpy's: two workers with two threads each wait for one another.
 
 import jax
 import numpy as np

@@ -303,7 +303,8 @@ def describe_plan(plan: Plan, root: Path, *, stream: TextIO | None = None) -> st
     found, evaluations = estimate(plan, root, stream=stream), len(plan.variants) * len(plan.seeds)
     lines = []
     for variant, missing, steps, seconds in found:
-        lines.append(f"  {variant.name}: {missing} runs to train, {steps:,} steps, roughly {duration(seconds)}")
+        runs = "1 run" if missing == 1 else f"{missing} runs"
+        lines.append(f"  {variant.name}: {runs} to train, {steps:,} steps, roughly {duration(seconds)}")
     total = sum(seconds for *_, seconds in found) + EVALUATION_SECONDS * evaluations
     lines.append(f"roughly {duration(total)} in all, with {evaluations} evaluations and without compiling")
     return "\n".join(lines)

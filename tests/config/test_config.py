@@ -139,5 +139,6 @@ def test_settings_that_change_no_number_are_not_part_of_a_runs_identity() -> Non
     assert set(KINDS) - keys == {
         "data.path", "data.data_dir", "train.epochs", "train.steps", "train.steps_per_dispatch", "train.devices",
         "train.host_threads", "train.deterministic", "train.stop_on_collapse", "train.seeds", "train.stacked_seeds",
-        "sample.every", "sample.num", "sample.columns", "checkpoint.every", "checkpoint.keep", "checkpoint.best", "log.every", "log.tensorboard",
+        "sample.every", "sample.num", "sample.columns", "checkpoint.every", "checkpoint.keep", "checkpoint.best",
+        "log.every", "log.tensorboard",
     }  # fmt: skip

@@ -109,7 +109,7 @@ def test_equal_real_images_give_no_ratio() -> None:
 
 def _records(*diversities: float | None) -> list[dict[str, Any]]:
     """Return records of the steps 10, 20, ... with these diversities; a step between them, like most, has none."""
-    found = []
+    found: list[dict[str, Any]] = []
     for number, diversity in enumerate(diversities, 1):
         found += [{"step": 10 * number - 5}, {"step": 10 * number, "diversity": diversity}]
     return found
@@ -167,7 +167,7 @@ def test_grids_in_a_row_are_those_at_the_end_after_the_run_was_alive(diversities
 
 
 def test_the_best_step_has_the_lowest_kid_or_the_diversity_nearest_to_one() -> None:
-    records = [
+    records: list[dict[str, Any]] = [
         {"step": 10, "diversity": 0.7, "kid_pixels": 9.0},
         {"step": 15},
         {"step": 20, "diversity": 1.2, "kid_pixels": -1.0},

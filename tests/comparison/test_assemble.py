@@ -1,0 +1,399 @@
+"""A report assembled from run folders that are made up, against computations by hand; and its files and its grouping."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from conftest import contents_of, smoke_config
+
+from sharingan_jax.comparison import write
+from sharingan_jax.comparison.assemble import CURVE_POINTS, assemble
+from sharingan_jax.comparison.existing import group_runs
+from sharingan_jax.comparison.plan import StudyRun
+from sharingan_jax.comparison.results import Report
+from sharingan_jax.comparison.statistics import wilson_interval
+from sharingan_jax.comparison.write import best_run, write_report
+from sharingan_jax.config.schema import Config, to_dict
+from sharingan_jax.errors import UserError
+from sharingan_jax.evaluation.controls import COPIES, REAL_HALF
+from sharingan_jax.evaluation.judge import AVERAGED, RAW, Evaluation
+from sharingan_jax.gan.metrics import METRIC_NAMES
+from sharingan_jax.reporting.grids import make_grid, save_png, to_u8
+from sharingan_jax.run.folder import RunFolder, write_config
+from sharingan_jax.run.manifest import DataSummary, Device, Environment, Manifest, Start, config_digest, write_manifest
+from sharingan_jax.run.metrics import Record, write_metrics
+
+HELD_OUT = "random/kid_held_out"
+CONFIG = smoke_config(sample__num="10", sample__columns="4")
+OTHER = replace(CONFIG, optim=replace(CONFIG.optim, disc=replace(CONFIG.optim.disc, lr=1e-4)))
+
+
+def make_environment(*, stacked_seeds: int = 1, kind: str = "x86") -> Environment:
+    return Environment(
+        Device("cpu", kind, 1, 1), stacked_seeds, 1, "direct", 2, "", "", {"jax": "0.1"}, None, "Linux", "x86_64", {}, "little"
+    )
+
+
+def make_records(steps: int, *, loss: float = 1.0, signs: Mapping[int, float] | None = None) -> list[Record]:
+    """Return records with loss_d = `loss` · step, a loss_g at even steps only, and the diversities `signs` by step."""
+    found = []
+    for step in range(1, steps + 1):
+        record: Record = {"step": step, "epoch": 1, "time": 0.1 * step, **dict.fromkeys(METRIC_NAMES, 0.5), "loss_d": loss * step}
+        record["loss_g"] = 2.0 * step if step % 2 == 0 else None
+        if step in (signs or {}):
+            record |= {"diversity": (signs or {})[step], "nearest_ratio": 1.0, "kid_pixels": None}
+        found.append(record)
+    return found
+
+
+def make_run(
+    path: Path,
+    config: Config = CONFIG,
+    *,
+    seed: int = 0,
+    status: str = "complete",
+    records: Sequence[Record] | None = None,
+    grids: Mapping[int, np.ndarray] | None = None,
+    data: str = "d" * 64,
+    environment: Environment | None = None,
+) -> Path:
+    """Write a run's folder as training does, without checkpoints."""
+    folder, config = RunFolder(path), replace(config, seed=seed)
+    records = make_records(12) if records is None else records
+    ended = status in ("complete", "stopped", "collapsed")
+    write_config(folder, config)
+    write_metrics(folder, records)
+    manifest = Manifest(
+        status=status,
+        seed=seed,
+        step=len(records) if ended else 0,
+        total_steps=12,
+        config=to_dict(config),
+        config_digest=config_digest(config),
+        data=DataSummary("emblems", 100, data, 0, 0),
+        starts=(Start(0, environment or make_environment(), {"every": 4, "num": 10, "columns": 4}),),
+        digest=f"{seed:064x}" if ended else None,
+        images_seen=300 if ended else 0,
+        wall_seconds=5.0 + seed,
+    )
+    write_manifest(folder.manifest, manifest)
+    for step, images in (grids or {}).items():
+        save_png(folder.sample(step), make_grid(images, columns=4))
+    return path
+
+
+def make_evaluation(kid: float, *, diversity: float = 0.8, flat: float = 3.0, **more: Any) -> Evaluation:
+    """Return an evaluation with a primary measure, one whose best value is the real images', and one without a space."""
+    row = {HELD_OUT: kid, "random/diversity": diversity, "flat_noise": flat, "close_share": 0.25, "nearest_ratio_real": 1.0}
+    controls = {REAL_HALF: dict.fromkeys(row, 1.0), COPIES: {**row, HELD_OUT: 0.125, "flat_noise": 2.0}}
+    return Evaluation(**{
+        "subject": "a run", "step": 12, "digest": "", "samples": 100, "asked": ("random",), "train_images": 80,
+        "held_out_images": 20, "orientation": {"is_free": True}, "spaces": {"random": "a random network"},
+        "skipped_spaces": {"inception": "no weights"}, "primary": HELD_OUT, "rows": {RAW: row, **controls},
+        "real": {"random/diversity": 1.0, "flat_noise": 2.0}, "perfect_coverage": 0.9, "copies_win": ("flat_noise",),
+        "modes": None, "note": "the held-out images were drawn.", **more,
+    })  # fmt: skip
+
+
+def make_report(runs: Sequence[tuple[StudyRun, Evaluation | None]], root: Path) -> Report:
+    evaluations = {run.path: evaluation for run, evaluation in runs if evaluation is not None}
+    return assemble([run for run, _ in runs], evaluations, title="A title", command="a command", root=root)
+
+
+def make_study(root: Path, kids: Mapping[str, Sequence[float | None]]) -> Report:
+    """Return the report on runs with these primary measures by variant, one for each seed; None: no evaluation."""
+    runs = []
+    for name, values in kids.items():
+        for seed, value in enumerate(values):
+            path = make_run(root / name / f"seed-{seed}", CONFIG if name == "a" else OTHER, seed=seed)
+            runs.append((StudyRun(name, seed, path), None if value is None else make_evaluation(value)))
+    return make_report(runs, root)
+
+
+def test_paired_differences_use_the_seeds_that_both_variants_have(tmp_path: Path) -> None:
+    report = make_study(tmp_path, {"a": [10.0, 20.0, 30.0, None], "b": [None, 16.0, 27.0, 1.0]})
+    assert report.baseline == "a"
+    comparison = report.comparison("b", HELD_OUT)
+    assert comparison is not None
+    difference = comparison.difference
+    assert (difference.n, difference.mean, difference.seeds_better, difference.p) == (2, -3.5, 2, 0.5)
+    assert comparison.verdict.words == "exploratory: lower in 2 of 2 seeds"
+    assert (report.summaries["a", HELD_OUT].n, report.summaries["a", HELD_OUT].mean) == (3, 20.0)
+    assert report.summaries["b", HELD_OUT].mean == pytest.approx(44 / 3)
+    assert "Without a checkpoint to evaluate, and so without figures: a, seed 3; b, seed 0." in report.notes
+    assert report.variants[1].changes == ("optim.disc.lr: 0.0002 -> 0.0001",)
+
+
+def test_p_is_adjusted_for_the_number_of_variants(tmp_path: Path) -> None:
+    alone = make_study(tmp_path / "1", {"a": [9.0] * 6, "b": [1.0, 2, 3, 4, 5, 6]})
+    three = make_study(tmp_path / "2", {"a": [9.0] * 6, "b": [1.0, 2, 3, 4, 5, 6], "c": [8.0, 7, 8, 7, 8, 7]})
+    one, both = alone.comparison("b", HELD_OUT), three.comparison("b", HELD_OUT)
+    assert one is not None
+    assert both is not None
+    assert (one.p_adjusted, both.p_adjusted) == (2 / 64, 4 / 64)
+    assert (one.verdict.kind, both.verdict.kind) == ("better", "none")
+    assert one.seeds_needed is not None
+
+
+def test_variants_without_a_common_seed_are_not_compared(tmp_path: Path) -> None:
+    assert make_study(tmp_path, {"a": [10.0, None], "b": [None, 1.0]}).comparisons == ()
+
+
+def test_a_measure_whose_best_value_is_the_real_images_becomes_its_distance_from_it(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "seed-0")
+    report = make_report([(StudyRun("a", 0, path), make_evaluation(9.0, diversity=0.8, flat=3.0))], tmp_path)
+    measures = {measure.name: measure for measure in report.measures}
+    assert set(measures) == {HELD_OUT, "random/diversity", "flat_noise", "close_share"}  # One without a direction is left out.
+    own = report.runs[0].measures
+    assert own == {HELD_OUT: 9.0, "random/diversity": pytest.approx(0.2), "flat_noise": 0.5, "close_share": 0.25}
+    assert measures["flat_noise"].label == "noise in flat areas: off by"
+    assert (measures["flat_noise"].better, measures["flat_noise"].unit) == ("lower", "")
+    assert measures["flat_noise"].copier_wins
+    assert [measure.name for measure in report.measures if measure.is_primary] == [HELD_OUT]
+    controls = {control.name: control.measures for control in report.controls}
+    assert list(controls) == [REAL_HALF, COPIES]
+    assert (controls[COPIES]["flat_noise"], controls[COPIES][HELD_OUT]) == (0.0, 0.125)
+    assert controls[REAL_HALF]["flat_noise"] == 0.5
+
+
+def test_averaged_weights_rank_a_run_that_keeps_them_and_nan_is_no_value(tmp_path: Path) -> None:
+    evaluation = make_evaluation(9.0)
+    averaged = {**evaluation.rows[RAW], HELD_OUT: 4.0, "close_share": float("nan")}
+    evaluation = replace(evaluation, rows={**evaluation.rows, AVERAGED: averaged})
+    report = make_report([(StudyRun("a", 0, make_run(tmp_path / "run")), evaluation)], tmp_path)
+    assert (report.runs[0].measures[HELD_OUT], report.runs[0].measures["close_share"]) == (4.0, None)
+    assert AVERAGED not in [control.name for control in report.controls]
+
+
+def test_a_row_says_what_the_run_recorded(tmp_path: Path) -> None:
+    records = make_records(12, signs={4: 0.9, 8: 0.1, 12: 0.2})
+    path = make_run(tmp_path / "a" / "seed-3", seed=3, records=records)
+    row = make_report([(StudyRun("a", 3, path, "why"), None)], tmp_path).runs[0]
+    assert (row.variant, row.seed, row.path, row.status, row.step) == ("a", 3, "a/seed-3", "complete", 12)
+    assert (row.images_seen, row.wall_seconds, row.device, row.digest) == (300, 8.0, "1 × x86 (cpu)", f"{3:064x}")
+    assert (row.collapse_step, row.failure) == (8, "why")
+
+
+def test_paths_below_the_report_are_relative_however_they_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "a" / "seed-0")
+    monkeypatch.chdir(tmp_path)
+    runs, _ = group_runs([Path("a")])
+    assert make_report([(run, None) for run in runs], Path()).runs[0].path == "a/seed-0"
+    assert make_report([(run, None) for run in runs], Path("elsewhere")).runs[0].path == str(tmp_path / "a" / "seed-0")
+
+
+def test_a_failed_run_has_the_steps_and_images_that_its_records_show(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run", status="failed", records=make_records(6))
+    row = make_report([(StudyRun("a", 0, path), None)], tmp_path).runs[0]
+    assert (row.status, row.step, row.images_seen) == ("failed", 6, 150)  # Batches of 25 from 100 images.
+
+
+def test_rates_count_runs_that_collapsed_and_failed(tmp_path: Path) -> None:
+    dead = make_records(12, signs={4: 0.9, 8: 0.1, 12: 0.2})
+    runs = [
+        (StudyRun("a", 0, make_run(tmp_path / "0", records=dead)), None),
+        (StudyRun("a", 1, make_run(tmp_path / "1", seed=1, status="collapsed", records=dead)), None),
+        (StudyRun("a", 2, make_run(tmp_path / "2", seed=2, status="failed", records=make_records(6)), "NaN"), None),
+        (StudyRun("b", 0, make_run(tmp_path / "3", OTHER)), None),
+    ]
+    rates = {(rate.variant, rate.what): rate for rate in make_report(runs, tmp_path).rates}
+    assert [(key, rate.count, rate.total) for key, rate in rates.items()] == [
+        (("a", "collapsed"), 2, 3),
+        (("a", "failed"), 1, 3),
+        (("b", "collapsed"), 0, 1),
+        (("b", "failed"), 0, 1),
+    ]
+    assert (rates["a", "collapsed"].low, rates["a", "collapsed"].high) == wilson_interval(2, 3)
+    assert make_report(runs[:1], tmp_path).rates == ()
+
+
+def test_curves_are_medians_with_bands_from_the_lowest_to_the_highest_seed(tmp_path: Path) -> None:
+    signs = [{4: 0.5, 8: 0.7}, {4: 0.9, 8: 0.8}, {4: 0.6}]
+    runs = []
+    for seed, (loss, own) in enumerate(zip((1.0, 3.0, 10.0), signs, strict=True)):
+        path = make_run(tmp_path / f"{seed}", seed=seed, records=make_records(12, loss=loss, signs=own))
+        runs.append((StudyRun("a", seed, path), None))
+    curves = {curve.metric: curve for curve in make_report(runs, tmp_path).curves}
+    assert set(curves) == {"loss_d", "loss_g", "diversity", "nearest_ratio"}  # kid_pixels has no value anywhere.
+    loss_d = curves["loss_d"]
+    assert loss_d.steps == tuple(range(1, 13))
+    assert (loss_d.low[5], loss_d.median[5], loss_d.high[5]) == (6.0, 18.0, 60.0)
+    assert (loss_d.kind, loss_d.scale, loss_d.unit) == ("loss", "symlog", "nats")
+    assert curves["loss_g"].steps == (2, 4, 6, 8, 10, 12)
+    diversity = curves["diversity"]
+    assert (diversity.kind, diversity.steps) == ("measure", (4, 8))
+    assert (diversity.median, diversity.low, diversity.high) == ((0.6, 0.75), (0.5, 0.7), (0.9, 0.8))
+
+
+def test_long_losses_are_means_over_the_same_steps_in_runs_of_any_length(tmp_path: Path) -> None:
+    steps = 3 * CURVE_POINTS
+    runs = [
+        (StudyRun("a", 0, make_run(tmp_path / "0", records=make_records(steps))), None),
+        (StudyRun("a", 1, make_run(tmp_path / "1", seed=1, status="failed", records=make_records(9))), None),
+    ]
+    (curve,) = [curve for curve in make_report(runs, tmp_path).curves if curve.metric == "loss_d"]
+    assert curve.steps == tuple(range(3, steps + 1, 3))
+    assert curve.median[:4] == (2.0, 5.0, 8.0, 11.0)  # Means of 1 to 3, 4 to 6, ...
+
+
+def test_strips_show_the_first_images_of_the_grids_of_the_first_seed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    grids = {step: rng.uniform(-1, 1, (10, 32, 32, 3)).astype(np.float32) for step in (4, 8, 12, 16, 20, 24, 28, 32)}
+    for images in grids.values():
+        images[0, 0, 0], images[0, 0, 1] = -1, 1  # A grid is normalised: it stays as it is.
+    path = make_run(tmp_path / "0", records=make_records(30), grids=grids)
+    other = make_run(tmp_path / "1", seed=1)
+    strips = make_report([(StudyRun("a", 0, path), None), (StudyRun("a", 1, other), None)], tmp_path).strips
+    # The last step that is recorded, and those nearest to a half, a quarter and so on of it; the grid of step 32 is a leftover.
+    assert [(strip.seed, strip.step) for strip in strips] == [(0, 4), (0, 8), (0, 12), (0, 28)]
+    for strip in strips:
+        expected = np.concatenate(list(to_u8(grids[strip.step][:8])), axis=1)
+        assert strip.image_u8.shape == (32, 8 * 32, 3)
+        np.testing.assert_allclose(strip.image_u8.astype(int), expected, atol=1)  # The grid rounds half up, `to_u8` to even.
+
+
+@pytest.mark.parametrize(("count", "columns", "shown"), [(1, 5, 1), (3, 2, 3), (5, 5, 5)])
+def test_strips_have_no_empty_places(count: int, columns: int, shown: int, tmp_path: Path) -> None:
+    config = replace(CONFIG, sample=replace(CONFIG.sample, num=count, columns=columns))
+    path = make_run(tmp_path / "0", config)
+    save_png(RunFolder(path).sample(12), make_grid(np.full((count, 32, 32, 1), 0.5) + np.arange(2)[:1], columns=columns))
+    (strip,) = make_report([(StudyRun("a", 0, path), None)], tmp_path).strips
+    assert strip.image_u8.shape == (32, 32 * shown, 3)
+
+
+def test_notes_name_differences_that_are_not_settings(tmp_path: Path) -> None:
+    stacked = make_environment(stacked_seeds=2, kind="H100")
+    short = make_run(tmp_path / "1", seed=1, environment=stacked)
+    manifest = json.loads((short / "manifest.json").read_text())
+    (short / "manifest.json").write_text(json.dumps(manifest | {"images_seen": 200}))
+    runs = [(StudyRun("a", 0, make_run(tmp_path / "0")), make_evaluation(1.0)), (StudyRun("a", 1, short), make_evaluation(2.0))]
+    report = make_report(runs, tmp_path)
+    assert report.notes == (
+        "The held-out images were drawn.",
+        "The runs have not seen equally many images: 200 to 300.",
+        "The runs were made on different devices; each is named in its row.",
+        "Some seeds were stacked in one program and others were not: they round differently.",
+    )
+    environment = dict(report.environment)
+    assert environment["images"] == f"100 from emblems, digest {'d' * 12}"
+    assert environment["judged by"] == "100 samples, 80 training and 20 held-out"
+    assert environment["left out: inception"] == "no weights"
+    assert environment["jax"] == "0.1"
+    assert make_report(runs[:1], tmp_path).notes == ("The held-out images were drawn.",)
+
+
+def test_no_run_and_a_damaged_run_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no run to report on"):
+        make_report([], tmp_path)
+    path = make_run(tmp_path / "run")
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    (path / "metrics.jsonl").write_text("\n".join([lines[0], "{", *lines[2:]]) + "\n")
+    with pytest.raises(UserError, match=r"metrics.jsonl, line 2: "):
+        make_report([(StudyRun("a", 0, path), None)], tmp_path)
+
+
+def test_runs_are_grouped_by_their_settings_without_the_seed(tmp_path: Path) -> None:
+    for seed in (1, 0):
+        make_run(tmp_path / "first" / f"seed-{seed}", seed=seed)
+        make_run(tmp_path / "second" / f"seed-{seed}", OTHER, seed=seed)
+    runs, data = group_runs([tmp_path])
+    names = [
+        ("smoke", 0),
+        ("smoke", 1),
+        ("smoke +1", 0),
+        ("smoke +1", 1),
+    ]  # The nearest configuration, and how many settings differ.
+    assert [(run.variant, run.seed) for run in runs] == names
+    assert data == CONFIG.data
+    again, _ = group_runs([tmp_path], baseline="smoke +1")
+    assert [(run.variant, run.seed) for run in again] == [*names[2:], *names[:2]]
+    twice, _ = group_runs([tmp_path / "first", tmp_path])
+    assert len(twice) == 4  # A folder that is given twice counts once.
+    with pytest.raises(UserError, match=r"^--baseline=none: expected one of "):
+        group_runs([tmp_path], baseline="none")
+
+
+def test_variants_that_would_have_one_name_are_named_after_their_folders(tmp_path: Path) -> None:
+    slower = replace(CONFIG, optim=replace(CONFIG.optim, gen=replace(CONFIG.optim.gen, lr=1e-4)))
+    make_run(tmp_path / "slow d" / "seed-0", OTHER)
+    make_run(tmp_path / "slow g", slower)
+    assert [run.variant for run in group_runs([tmp_path])[0]] == ["slow d", "slow g"]
+    make_run(tmp_path / "again" / "slow g", replace(slower, model=replace(slower.model, nz=9)))
+    make_run(tmp_path / "again" / "x", replace(OTHER, model=replace(slower.model, nz=9)))
+    with pytest.raises(UserError, match=r"several variants have the name of one folder\. Report on fewer folders\.$"):
+        group_runs([tmp_path])
+
+
+def test_other_images_and_the_same_seed_twice_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected folders with runs, found none"):
+        group_runs([tmp_path])
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b" / "again")
+    with pytest.raises(UserError, match=r"/a and .*/again: are the same configuration and seed, so they are not two results"):
+        group_runs([tmp_path])
+    make_run(tmp_path / "b" / "again", OTHER, data="e" * 64)
+    with pytest.raises(UserError, match=r"/a and .*/again: were trained on different images, so no figure compares them"):
+        group_runs([tmp_path])
+
+
+def test_the_best_run_has_the_best_primary_measure(tmp_path: Path) -> None:
+    report = make_study(tmp_path, {"a": [10.0, 8.0, None], "b": [9.0, 8.0, 12.0]})
+    best = best_run(report)
+    assert best is not None
+    assert (best.variant, best.seed) == ("a", 1)  # Of equal ones the first.
+    higher = tuple(replace(measure, better="higher") if measure.is_primary else measure for measure in report.measures)
+    assert best_run(replace(report, measures=higher)) == report.runs[5]
+    assert best_run(make_study(tmp_path / "none", {"a": [None]})) is None
+    assert best_run(replace(report, measures=())) is None
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Report, Path]:
+    monkeypatch.setattr(write, "save_paper_plots", lambda report, folder: [])  # tests/comparison/test_report.py tests them.
+    report = make_study(tmp_path / "runs", {"a": [10.0, 8.125], "b": [9.0, None]})
+    write_report(report, tmp_path / "report")
+    return report, tmp_path / "report"
+
+
+def test_the_model_card_is_yaml_with_the_numbers_of_the_report(written: tuple[Report, Path]) -> None:
+    _, folder = written
+    _, metadata, text = (folder / "MODEL_CARD.md").read_text(encoding="utf-8").split("---\n", 2)
+    card = yaml.safe_load(metadata)
+    assert card["library_name"] == "sharingan_jax"
+    ((index,),) = [card["model-index"]]
+    assert index["name"] == "a-seed-1"
+    (result,) = index["results"]
+    assert result["task"]["type"] == "unconditional-image-generation"
+    (row,) = [
+        run for run in json.loads((folder / "report.json").read_text())["runs"] if (run["variant"], run["seed"]) == ("a", 1)
+    ]
+    assert {metric["type"]: metric["value"] for metric in result["metrics"]} == row["measures"]
+    assert row["measures"][HELD_OUT] == 8.125
+    assert "of 4 runs. The best of several runs is an optimistic choice" in text
+    assert f"`{row['digest']}`" in text
+    assert "Exact copies of the training images would look as good or better by: noise in flat areas: off by." in text
+
+
+def test_the_table_of_runs_has_the_numbers_of_the_report(written: tuple[Report, Path]) -> None:
+    report, folder = written
+    rows = list(csv.DictReader((folder / "runs.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 4 * len(report.measures)
+    found = {(row["variant"], int(row["seed"]), row["measure"]): row["value"] for row in rows}
+    for run in report.runs:
+        for name, value in run.measures.items():
+            assert found[run.variant, run.seed, name] == ("" if value is None else repr(value))
+
+
+def test_the_same_report_is_written_with_the_same_bytes_and_without_figures_no_card_stays(written: tuple[Report, Path]) -> None:
+    report, folder = written
+    before = contents_of(folder)
+    write_report(report, folder)
+    assert contents_of(folder) == before
+    write_report(replace(report, measures=()), folder)
+    assert not (folder / "MODEL_CARD.md").exists()
