@@ -139,3 +139,19 @@ def test_a_renamed_checkpoint_and_an_empty_folder_are_not_taken_for_what_their_n
     ):
         checkpoints.restore(12, like=state)
     assert FAULTS["renamed"].is_shown_in(str(refusal.value))
+
+
+def test_the_best_checkpoint_stays_besides_the_last_ones(state: TrainState, tmp_path: Path) -> None:
+    def save(checkpoints: CheckpointManager, step: int, best: int | None) -> None:
+        checkpoints.best = best
+        checkpoints.save(replace(state, step=np.int32(step)), dict(IDENTITY))
+
+    with CheckpointManager(tmp_path, keep=2) as checkpoints:
+        for step, best in ((1, 1), (2, 1), (3, 1), (4, 4), (5, 4), (6, 4), (7, 4)):
+            save(checkpoints, step, best)
+        checkpoints.wait()
+        assert checkpoints.steps == [4, 6, 7]
+    with CheckpointManager(tmp_path, keep=2) as checkpoints:  # A later start keeps it only if it names it.
+        save(checkpoints, 8, None)
+        checkpoints.wait()
+        assert checkpoints.steps == [7, 8]
