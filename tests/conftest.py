@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ import pytest
 from PIL import Image
 
 import main
+from sharingan_jax.comparison import runs
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.schema import Config
 from sharingan_jax.data.pipeline import import_tensorflow
@@ -38,12 +40,27 @@ from sharingan_jax.run.metrics import read_metrics
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).parents[1]
+WRITE_RUN_REPORT = runs.write_run_report
 
 
 def smoke_config(**changes: str) -> Config:
     """Return the smoke configuration with changes: `train__steps="8"` is `--config.train.steps=8`."""
     overrides = [(key.replace("__", "."), value) for key, value in changes.items()]
     return load_config(ROOT / "configs" / "smoke.py", overrides)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_pages() -> Iterator[None]:
+    """Leave out the page that each run ends with, which takes 1.6 seconds. `with_pages` brings it back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "write_run_report", lambda path: None)
+        yield
+
+
+@pytest.fixture
+def with_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs end with their page, as they do outside of the tests."""
+    monkeypatch.setattr(runs, "write_run_report", WRITE_RUN_REPORT)
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ DESCRIPTION = """\
 Train several configurations with the same seeds, evaluate every run, and write
 a report that shows a difference only if there is one.
 
-  {prog} compare --configs baseline,stabilised --seeds 0:8 --workdir DIR
-  {prog} compare --configs quick --vary optim.disc.lr=1e-4,2e-4 --seeds 0:8 \\
-      --workdir DIR
+  {prog} compare --configs baseline,stabilised \\
+      --seeds 0:8 --workdir DIR
+  {prog} compare --configs quick --seeds 0:8 \\
+      --vary optim.disc.lr=1e-4,2e-4 --workdir DIR
   {prog} compare ... --set train.steps=1200 --dry-run
 
 The first configuration is the baseline. Runs are paired by seed: the same

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.errors import UserError
-from sharingan_jax.evaluation.evaluate import ALWAYS, SAMPLES
+from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
 
 if TYPE_CHECKING:
     from sharingan_jax.evaluation.judge import Evaluation
@@ -17,7 +17,7 @@ turned copies with light noise, the mean image, noise.
   {prog} evaluate --workdir RUN
   {prog} evaluate --workdir RUN --step all
   {prog} evaluate --workdir RUN --features random,inception
-  {prog} evaluate --workdir RUN --features random,my_features.py:embed
+  {prog} evaluate --workdir RUN --features random,my.py:embed
   {prog} evaluate --images FOLDER --reference FOLDER
 
 The last one takes images from any other tool; --reference are the images that

@@ -15,9 +15,8 @@ from sharingan_jax.config.schema import DataConfig
 from sharingan_jax.devices.compile_cache import keep_compiled
 from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.errors import UserError, command_line
+from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
 from sharingan_jax.evaluation.evaluate import (
-    ALWAYS,
-    SAMPLES,
     check_images,
     check_samples,
     evaluate_step,

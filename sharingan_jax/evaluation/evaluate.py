@@ -9,6 +9,7 @@ import numpy as np
 
 from sharingan_jax.devices.compile_cache import keep_compiled
 from sharingan_jax.errors import UserError
+from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
 from sharingan_jax.evaluation.measures.collapse import best_step
 from sharingan_jax.files import make_folder
 from sharingan_jax.run.metrics import read_metrics
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from sharingan_jax.gan.ema import Weights
     from sharingan_jax.run.load import Run
 
-ALWAYS = ("pixels", "aligned", "random")
-"""The feature spaces that need no weights: the default."""
-SAMPLES = 5000
 LATENTS_SEED = 0
 
 NO_HELD_OUT = (

@@ -23,9 +23,6 @@ from sharingan_jax.files import write_atomically
 
 Features = Callable[[np.ndarray], np.ndarray]
 
-ALWAYS = ("pixels", "aligned", "random")
-"""The spaces that need no weights."""
-
 RANDOM_SEED = 0
 RANDOM_WIDTHS = (32, 64, 128)
 BATCH = 250

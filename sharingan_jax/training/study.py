@@ -15,7 +15,8 @@ from sharingan_jax.config.schema import Config
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.errors import UserError
-from sharingan_jax.evaluation.evaluate import ALWAYS, SAMPLES, check_samples
+from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
+from sharingan_jax.evaluation.evaluate import check_samples
 from sharingan_jax.files import make_folder, read_json, write_json
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.reporting.progress import duration, is_interactive

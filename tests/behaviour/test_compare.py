@@ -135,6 +135,7 @@ def test_a_dry_run_writes_nothing(image_folder: Path, tmp_path: Path, capsys: py
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.usefixtures("with_pages")
 def test_every_run_leaves_a_report_and_the_end_of_training_names_it(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, TINY
+from conftest import ROOT, TINY, WRITE_RUN_REPORT
 from PIL import Image
 
 import main
 import sharingan_jax as sg
+from sharingan_jax.comparison import runs
 from sharingan_jax.data.emblems.draw import draw_emblem
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -63,6 +64,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(draw_emblem(i, size=32)).save(folder / "my_images" / f"{i}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(runs, "write_run_report", WRITE_RUN_REPORT)
         assert not _run([*_first_command(), *TINY, WHOLE_BATCHES, *SHORT])
     return folder
 

@@ -42,7 +42,9 @@ def test_verify_repeats_a_whole_run_or_a_part_and_writes_nothing(run: Path, caps
     out = capsys.readouterr().out
     assert expected in out
     assert "sample grids with the same pixels: 3\n" in out
-    assert "not compared: times, recorded environments and branches, Orbax's own metadata, damaged/, events/, losses.png, " in out
+    assert (
+        "not compared: times, recorded environments and branches, Orbax's own metadata, damaged/, evaluation/, events/, " in out
+    )
     assert main.main(["verify", "--workdir", str(run), "--from", "4", "--to", "8"]) == 0
     assert "bitwise identical: the metrics of steps 5 to 8, the tensors after 8; digest " in capsys.readouterr().out
     assert contents_of(run) == before

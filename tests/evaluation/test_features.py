@@ -14,7 +14,8 @@ from sharingan_jax.data.emblems.draw import draw_emblems
 from sharingan_jax.data.split import Split
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation import features, inception
-from sharingan_jax.evaluation.features import ALWAYS, RANDOM_WIDTHS, FeatureSpace, make_spaces, pixel_features, random_features
+from sharingan_jax.evaluation.defaults import ALWAYS
+from sharingan_jax.evaluation.features import RANDOM_WIDTHS, FeatureSpace, make_spaces, pixel_features, random_features
 from sharingan_jax.evaluation.judge import Judge
 from sharingan_jax.evaluation.turns import UNTURNED, Turns, shrink, soften, turn
 
