@@ -222,9 +222,14 @@ def run_folders(workdir: Path) -> list[Path]:
     return sorted(path.parent for pattern in ("manifest.json", "seed-*/manifest.json") for path in workdir.glob(pattern))
 
 
+SIGNS = ("diversity", "nearest_ratio", "kid_pixels")
+
+
 def read_run(workdir: Path) -> dict[str, Any]:
     """Return a run's numbers: digest, metrics (one list per name) and tensors."""
-    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    # The signs of collapse came after the recording. They are functions of the tensors.
+    records = [{name: value for name, value in line.items() if name not in SIGNS} for line in lines]
     names = [name for name in records[0] if name != "time"]
     if any(set(record) != {*names, "time"} for record in records):
         raise RuntimeError(f"{workdir}: the records of metrics.jsonl do not all have the same names")

@@ -89,8 +89,9 @@ def pytorch_fid_features(tensors: dict[str, np.ndarray]) -> Callable[[int], list
     return features
 
 
+@pytest.mark.slow  # Importing torchvision and pytorch-fid alone takes a quarter of a minute.
 @pytest.mark.parametrize("side", [32, 64])
-@pytest.mark.parametrize("block", [0, 1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("block", [0, 1, 2, 3])
 def test_the_features_of_each_block_equal_pytorch_fids(
     block: int, side: int, weights: Weights, pytorch_fid_features: Callable[[int], list[np.ndarray]]
 ) -> None:

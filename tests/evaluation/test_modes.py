@@ -85,6 +85,7 @@ def test_entropy_and_divergence_stay_in_their_ranges(counts: list[tuple[int, int
     assert divergence >= -1e-9
 
 
+@pytest.mark.slow
 def test_the_classifier_tells_shapes_apart_that_it_has_not_seen() -> None:
     images, labels = _shapes(120, seed=0)
     test, test_labels = _shapes(60, seed=1)

@@ -160,6 +160,7 @@ def test_a_second_call_trains_nothing_and_gives_the_same_bytes(study: tuple[Comp
     assert contents_of(study[0].folder) == before
 
 
+@pytest.mark.slow
 def test_another_seed_trains_one_run(study: tuple[Compared, str], copy: Path, compare: Call) -> None:
     done, out = compare(copy, last_batch=("drop",), seeds=(0, 1, 2))
     assert "training 1 of 3 runs" in out
@@ -168,6 +169,7 @@ def test_another_seed_trains_one_run(study: tuple[Compared, str], copy: Path, co
     assert _digests(copy) == _digests(study[0].folder)
 
 
+@pytest.mark.slow
 def test_a_stopped_comparison_continues_to_the_same_bits(
     study: tuple[Compared, str], compare: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
