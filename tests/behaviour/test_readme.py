@@ -195,11 +195,15 @@ def test_every_command_and_every_piece_of_python_runs_in_the_order_of_the_page(
 
 
 def _shrink_load_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make `sg.load_config` return tiny networks with 100 latents and few steps."""
+    """Make `sg.load_config` return tiny networks with 100 latents and few steps, and `sg.compare` train such."""
     load_config = sg.load_config
     small = [word.removeprefix("--config.").split("=") for word in [*TINY, WHOLE_BATCHES, *SHORT]]
     tiny = {key: value for key, value in small if key != "model.nz"}
     monkeypatch.setattr(sg, "load_config", lambda source, overrides: load_config(source, dict(overrides) | tiny))
+    # The settings of `_shrunk_measuring`, so that a page's Python finds the runs of its command.
+    compare, settings = sg.compare, {key: value for key, value in small if key != "train.devices"}
+    less = {"settings": settings, "samples": 100, "features": ("pixels",)}
+    monkeypatch.setattr(sg, "compare", lambda configs, **options: compare(configs, **options | less))
 
 
 def _train_the_experiments(checkout: Path) -> None:
