@@ -84,7 +84,7 @@ def test_settings_changed_since_the_run_are_named_and_not_verified(
         assert "config.json does not have the settings of manifest.json: loss.beta was " in capsys.readouterr().err
     (tmp_path / "manifest.json").write_text("{}")
     assert main.main(["verify", "--workdir", str(tmp_path)]) == 2
-    assert "manifest.json: format=None: expected 2" in capsys.readouterr().err
+    assert "manifest.json: format=None: expected 3" in capsys.readouterr().err
 
 
 def test_the_shell_does_not_change_what_a_seed_means() -> None:
