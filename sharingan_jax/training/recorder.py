@@ -1,6 +1,7 @@
 """Write what the device returns, one chunk late: records, TensorBoard events, progress, sample grids, checkpoints."""
 
 import contextlib
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -110,12 +111,9 @@ class OpenRun:
         if step < setup.schedule.total_steps:  # Else this start makes no step, and its environment decided nothing.
             manifest = manifest.with_start(Start(step, environment, asdict(setup.config.sample)))
 
-        records, problem = records_in_order(setup.existing)
-        records = records[: step + 1 - setup.existing.first_step]
-        self.collapse, self.signs = CollapseWatch(), []
-        self.take_signs(records)
-
         def write() -> bytes:
+            records, problem = records_in_order(setup.existing)
+            records = records[: step + 1 - setup.existing.first_step]
             copy = folder.damaged / folder.metrics.name
             if problem:
                 write_atomically(copy, lambda file: file.write(folder.metrics.read_bytes()))
@@ -123,11 +121,14 @@ class OpenRun:
             write_config(folder, setup.config)
             write_data_record(folder.data, data)
             write_manifest(folder.manifest, manifest)
-            return f"{problem}; the file as it was is now {copy}".encode() if problem else b""
+            note = f"{problem}; the file as it was is now {copy}" if problem else ""
+            return json.dumps([note, _with_signs(records)]).encode()
 
-        note = setup.processes.on_primary(write).decode()
+        note, signs = json.loads(setup.processes.on_primary(write))
+        self.collapse, self.signs = CollapseWatch(), []
+        self.take_signs(signs)  # In all processes, since they must stop at the same step.
         self.manifest = manifest  # Not before: a start that is refused has written nothing.
-        return note
+        return str(note)
 
     def finish(self, *, seconds: float) -> None:
         """Write the manifest and the plots of a run that is complete or stopped.
@@ -177,7 +178,7 @@ class OpenRun:
     def take_signs(self, records: Sequence[Record]) -> None:
         """Take the signs of collapse of more records."""
         self.collapse.feed(records)
-        self.signs += [record for record in records if record.get(SIGN_NAMES[0]) is not None]
+        self.signs += _with_signs(records)
 
     def draw(self, state: TrainState) -> np.ndarray | None:
         """Take over the state after a chunk, and return the images of its sample grid as `sample` does, None if none is due.
@@ -201,6 +202,10 @@ class OpenRun:
         if self.setup.schedule.saves_at(self.step) or stopping or self.stops_on_collapse:
             by = self.setup.config.checkpoint.best
             self.checkpoints.save(self.state, choose_best=lambda steps: best_step(self.signs, steps, by=by))
+
+
+def _with_signs(records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if record.get(SIGN_NAMES[0]) is not None]
 
 
 class Recorder:

@@ -91,6 +91,11 @@ def test_grey_images_have_the_signs_of_grey_images_in_colour() -> None:
     assert grey == pytest.approx(colour, rel=1e-5)
 
 
+def test_signs_are_taken_of_the_first_images_of_a_large_grid(reference: SignReference, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collapse, "MOST_DRAWN", 10)
+    assert reference.signs(UNSEEN) == reference.signs(UNSEEN[:10]) != reference.signs(UNSEEN[10:20])
+
+
 def test_signs_keep_six_digits(reference: SignReference) -> None:
     for value in reference.signs(UNSEEN).values():
         assert value == float(f"{value:.6g}")

@@ -1,21 +1,29 @@
 """The signs of collapse in a run's records, and `train.stop_on_collapse`: a run that stops, continues and is verified."""
 
+import json
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import manifest_of, metrics_of, train_arguments
+from conftest import manifest_of, metrics_of, smoke_config, train_arguments
 from tensorboardX.proto.event_pb2 import Event
 
 import main
 import sharingan_jax as sg
 from sharingan_jax.comparison import runs as comparison_runs
+from sharingan_jax.data.sources.load import load_dataset_from_config
+from sharingan_jax.devices.processes import Processes
 from sharingan_jax.evaluation.measures.collapse import SIGN_NAMES, SignReference
+from sharingan_jax.run.checkpoints import SharedCheckpoints
+from sharingan_jax.run.continuation import read_existing
+from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.training import recorder
 from sharingan_jax.training.recorder import OpenRun
+from sharingan_jax.training.setup import environment_of, setup_run
 
 # One size of batch and one step a chunk: one program to compile.
 EVERY_2 = [
@@ -191,3 +199,22 @@ def test_stacked_seeds_that_all_collapse_end_before_the_last_step(
     assert _train(image_folder, tmp_path / "runs", *more) == 0
     assert max(steps) == 6
     assert [manifest_of(tmp_path / "runs" / f"seed-{seed}")["status"] for seed in (0, 1)] == ["collapsed", "collapsed"]
+
+
+class _OtherProcess(Processes):
+    """The second of two processes. It does not see the folder; the primary one has read two collapsed grids there."""
+
+    def on_primary(self, action: Callable[[], bytes | None]) -> bytes:
+        del action
+        return json.dumps(["", [{"step": step, "diversity": d} for step, d in ((2, 0.9), (4, 0.1), (6, 0.1))]]).encode()
+
+
+def test_a_process_that_does_not_see_the_folder_stops_where_the_primary_one_does(tmp_path: Path) -> None:
+    config = smoke_config(model__gen__width="4", model__disc__width="4", train__stop_on_collapse="2")
+    setup = setup_run(config, load_dataset_from_config(config.data), read_existing(RunFolder(tmp_path / "run")))
+    setup = replace(setup, processes=_OtherProcess(index=1, count=2))
+    checkpoints = SharedCheckpoints(setup.folder, setup.processes, keep=1, identity={})
+    run = OpenRun(setup, lambda: None, checkpoints, setup.trainer.init(0))
+    assert run.start(environment_of(setup, setup.trainer)) == ""
+    assert (run.collapse.step, run.collapse.in_a_row, run.stops_on_collapse) == (4, 2, True)
+    assert not setup.folder.root.exists()

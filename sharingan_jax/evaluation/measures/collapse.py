@@ -12,6 +12,8 @@ from sharingan_jax.evaluation.turns import soften
 
 MOST_REAL = 500
 """Real images that the signs are taken against: the first ones."""
+MOST_DRAWN = 100
+"""Images of a grid that the signs are taken of: the first ones. All pairs of 10,000 would take minutes at each grid."""
 DIGITS = 6
 """Significant digits that are recorded: fewer than rounding could change from one processor to another."""
 
@@ -63,7 +65,7 @@ class SignReference:
 
         All are taken on lightly blurred pixels at 32×32, without turns. Diversity and nearest ratio are 1 for real images.
         """
-        fake = _flatten(images_u8)
+        fake = _flatten(images_u8[:MOST_DRAWN])
         enough = len(fake) > 1 and len(self._flat) > 1
         diversity = float(pdist(fake).mean()) / self._mean_distance if enough and self._mean_distance else None
         nearest = float(np.median(cdist(fake, self._flat).min(1))) / self._nearest if enough and self._nearest else None
