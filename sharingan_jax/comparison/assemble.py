@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from sharingan_jax.comparison.plan import PER_RUN, StudyRun
+from sharingan_jax.comparison.plan import StudyRun, changes
 from sharingan_jax.comparison.results import (
     Comparison,
     Control,
@@ -22,10 +22,10 @@ from sharingan_jax.comparison.results import (
 from sharingan_jax.comparison.statistics import Summary, holm, paired_difference, summarise, wilson_interval
 from sharingan_jax.comparison.verdict import ALPHA, seeds_needed, verdict
 from sharingan_jax.config.parse import parse
-from sharingan_jax.config.schema import KINDS, Config, settings_of
+from sharingan_jax.config.schema import Config
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
-from sharingan_jax.evaluation.judge import Evaluation
+from sharingan_jax.evaluation.judge import AVERAGED, GIVEN, RAW, Evaluation
 from sharingan_jax.evaluation.measures.collapse import ALIVE, COLLAPSED, IN_A_ROW, SIGNS, find_collapse
 from sharingan_jax.evaluation.panel import MEASURES
 from sharingan_jax.gan.metrics import LOSS_UNIT, METRICS
@@ -129,13 +129,8 @@ def assemble(
 
 
 def _variants(runs: Sequence[RunRecord], names: Sequence[str]) -> tuple[Variant, ...]:
-    configs = {name: settings_of(next(run.config for run in runs if run.variant == name)) for name in names}
-    first = configs[names[0]]
-
-    def changed(own: Mapping[str, Any]) -> tuple[str, ...]:
-        return tuple(f"{key}: {first[key]} -> {own[key]}" for key in KINDS if key not in PER_RUN and own[key] != first[key])
-
-    return tuple(Variant(name, changed(configs[name])) for name in names)
+    configs = {name: next(run.config for run in runs if run.variant == name) for name in names}
+    return tuple(Variant(name, changes(configs[names[0]], configs[name])) for name in names)
 
 
 def _measures(evaluation: Evaluation) -> tuple[Measure, ...]:
@@ -345,8 +340,6 @@ def _sheets(runs: Sequence[RunRecord], names: Sequence[str]) -> list[NeighbourSh
 
 
 def _controls(evaluation: Evaluation, measures: Sequence[Measure]) -> tuple[Control, ...]:
-    from sharingan_jax.evaluation.judge import AVERAGED, GIVEN, RAW
-
     names = [name for name in evaluation.rows if name not in (RAW, AVERAGED, GIVEN)]
     rows = evaluation.rows
     return tuple(

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import numpy as np
-
 from sharingan_jax.comparison.plan import StudyRun
 from sharingan_jax.config.schema import DataConfig
 from sharingan_jax.devices.compile_cache import keep_compiled
-from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.errors import UserError, command_line
 from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
 from sharingan_jax.evaluation.evaluate import (
@@ -131,17 +128,6 @@ def _last_digest(run: "Run") -> str:
     from sharingan_jax.gan.state import digest
 
     return digest(run.state())
-
-
-def check_features(names: Sequence[str]) -> None:
-    """Raise UserError if the name or the file of a feature space is wrong. Inception's weights are not looked up."""
-    pin_jax()
-
-    from sharingan_jax.evaluation.features import make_spaces
-    from sharingan_jax.evaluation.turns import UNTURNED
-
-    light = [name for name in names if name != "aligned" and name.partition(":")[0] != "inception"]
-    make_spaces(light, train_u8=np.zeros((1, 1, 1, 3), np.uint8), turns=UNTURNED)
 
 
 def write_run_report(path: Path) -> None:

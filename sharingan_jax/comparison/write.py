@@ -28,7 +28,7 @@ A DCGAN for small images, trained by sharingan_jax: `{variant}`, seed {seed}, st
 - Run: `{path}`; digest of the weights `{digest}`.
 - Images: {images}.
 - Remake it: `{command}`
-- All runs, and what they are compared with: `report.html` beside this file.
+- All runs, and what they are compared with: `report.html` in this folder.
 
 Sample from it with `sharingan-jax sample --workdir {path} --out grid.png`.
 """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 import numpy as np
 
 from sharingan_jax.devices.compile_cache import keep_compiled
+from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
 from sharingan_jax.evaluation.measures.collapse import best_step
@@ -116,6 +117,17 @@ def check_samples(samples: int) -> None:
         raise UserError(f"--samples={samples}: expected 100 to 100000. Use {SAMPLES}.")
 
 
+def check_features(names: Sequence[str]) -> None:
+    """Raise UserError if the name or the file of a feature space is wrong. Inception's weights are not looked up."""
+    pin_jax()
+
+    from sharingan_jax.evaluation.features import make_spaces
+    from sharingan_jax.evaluation.turns import UNTURNED
+
+    light = [name for name in names if name != "aligned" and name.partition(":")[0] != "inception"]
+    make_spaces(light, train_u8=np.zeros((1, 1, 1, 3), np.uint8), turns=UNTURNED)
+
+
 def load_reference(data: "DataConfig") -> "tuple[Split, str]":
     """Return the training images and the images to judge by, and a note on where the latter come from. Raise UserError."""
     from sharingan_jax.data.sources.emblems import emblem_dataset
@@ -177,11 +189,11 @@ def evaluate_step(run: "Run", step: int, judge: "Judge", note: str, folder: Path
     from sharingan_jax.reporting.grids import to_u8
     from sharingan_jax.run.sampling import draw_run_latents
 
+    state = run.state(step)
     z = draw_run_latents(LATENTS_SEED, count=judge.samples, nz=run.config.model.nz)
     kinds: tuple[tuple[str, Weights], ...] = ((RAW, "raw"), (AVERAGED, "averaged"))
     rows = {}
     for name, weights in kinds[: row_count(run)]:
-        sampler = run.sampler(step, weights=weights)
+        sampler = run.sampler_of(state, weights=weights)
         rows[name] = np.concatenate([to_u8(images) for images in sampler.draw_groups(z)])
-    subject, state_digest = f"{run.path}, step {step}", digest(run.state(step))
-    return judge.judge(rows, subject=subject, step=step, digest=state_digest, note=note, folder=folder)
+    return judge.judge(rows, subject=f"{run.path}, step {step}", step=step, digest=digest(state), note=note, folder=folder)

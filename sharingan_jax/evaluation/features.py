@@ -51,8 +51,7 @@ class FeatureSpace:
         """Return the features of a data set's images. They are kept in the user's cache folder under the data's digest."""
         if not self.cache_key:
             return self(images_u8)
-        name = hashlib.sha256(f"{self.cache_key}\0{digest}".encode()).hexdigest()[:24]
-        path = cache_folder() / "sharingan_jax" / "features" / f"{name}.npy"
+        path = kept_file(f"{self.cache_key}\0{digest}", ending=".npy")
         with suppress(Exception), path.open("rb") as file:  # A damaged file raises many kinds of error. It is written again.
             kept = np.load(file, allow_pickle=False)
             if kept.ndim == 2 and len(kept) == len(images_u8) and np.isfinite(kept).all():
@@ -61,6 +60,12 @@ class FeatureSpace:
         with suppress(OSError, UserError):  # A cache that cannot be written costs time only.
             write_atomically(path, partial(np.save, arr=features))
         return features
+
+
+def kept_file(key: str, *, ending: str) -> Path:
+    """Return where the user's cache folder keeps what an evaluation computed from what `key` says."""
+    name = hashlib.sha256(key.encode()).hexdigest()[:24]
+    return cache_folder() / "sharingan_jax" / "features" / f"{name}{ending}"
 
 
 def pixel_features(images_u8: np.ndarray) -> np.ndarray:

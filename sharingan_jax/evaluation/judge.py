@@ -15,7 +15,7 @@ from sharingan_jax.evaluation.features import make_spaces
 from sharingan_jax.evaluation.modes import make_mode_counter
 from sharingan_jax.evaluation.panel import MEASURES, Reference, measure_images, parts_of, perfect_coverage
 from sharingan_jax.evaluation.sheets import save_distance_plot, save_neighbour_sheet
-from sharingan_jax.evaluation.turns import measure_orientation, soften
+from sharingan_jax.evaluation.turns import distances, measure_orientation, soften
 from sharingan_jax.files import read_as, read_json, write_json
 
 RAW, AVERAGED, GIVEN = "samples", "samples, averaged weights", "images"
@@ -178,9 +178,11 @@ class Judge:
         return evaluation
 
     def _write(self, folder: Path, images: np.ndarray, evaluation: Evaluation) -> None:
-        turned = {name: shown[:200] for name, shown in self._control_images.items() if name not in (MEAN, NOISE)}
-        save_neighbour_sheet(folder / "neighbours.png", images[:SHEET_SAMPLES], self.reference)
-        save_distance_plot(folder / "distances.png", images[:SHEET_SAMPLES], self.reference, turned)
+        turned = {name: copies[:200] for name, copies in self._control_images.items() if name not in (MEAN, NOISE)}
+        shown = images[:SHEET_SAMPLES]
+        to_train = distances(soften(shown), self.reference.soft_train, self.reference.turns)
+        save_neighbour_sheet(folder / "neighbours.png", shown, to_train, self.reference)
+        save_distance_plot(folder / "distances.png", to_train, self.reference, turned)
         # Last: a folder with this file is complete.
         record = {name: value for name, value in asdict(evaluation).items() if name != "folder"}
         write_json(folder / FILE, record)

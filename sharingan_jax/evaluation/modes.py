@@ -1,6 +1,5 @@
 """Which kinds of images a generator makes: classes of labelled data, by a classifier; clusters of the real images otherwise."""
 
-import hashlib
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,10 +12,11 @@ from scipy.cluster.vq import kmeans2
 from scipy.spatial.distance import cdist
 
 from sharingan_jax.data.dataset import ImageDataset
-from sharingan_jax.data.emblems.draw import CLASSES, draw_emblems
-from sharingan_jax.devices.compile_cache import cache_folder
+from sharingan_jax.data.emblems.draw import CLASSES
+from sharingan_jax.data.sources.emblems import emblem_dataset
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.classifier import Classifier, train_classifier
+from sharingan_jax.evaluation.features import kept_file
 from sharingan_jax.evaluation.turns import Turns, align, find_template, soften
 from sharingan_jax.files import write_atomically
 
@@ -25,12 +25,12 @@ MORE_EMBLEMS = 900
 COVERED = 0.1
 """A mode is covered if its share of the samples is at least this part of its share of the real images."""
 MOST_CLUSTERS = 10
-VERSION = "1"  # Raise it when training changes, so that kept classifiers are made again.
+VERSION = "1"  # Raise it when training changes, so that older classifiers are not used.
 
 
 @dataclass(frozen=True)
 class Modes:
-    """How samples are spread over K modes: classes told by a classifier, or clusters of the real images.
+    """How samples are spread over K modes: classes that a classifier tells apart, or clusters of the real images.
 
     `covered` of `count` modes are covered. `entropy` of the samples' shares and `real_entropy` are in nats; `divergence` is
     Σ p ln(p / q) of the samples' shares p from the real ones q, in nats. `confidence` is the mean largest probability, next to
@@ -125,8 +125,7 @@ def make_mode_counter(
     """
     if dataset.labels is None or len(dataset.classes) < 2:
         return ClusterModes(train_u8, turns)
-    key = hashlib.sha256(f"classifier {VERSION}\0{turns}\0{dataset.digest}".encode()).hexdigest()[:24]
-    path = cache_folder() / "sharingan_jax" / "features" / f"{key}.npz"
+    path = kept_file(f"classifier {VERSION}\0{turns}\0{dataset.digest}", ending=".npz")
     classifier = _kept(path)
     if classifier is None:
         say(f"training a classifier of the {len(dataset.classes)} classes, once for these images: about a minute on two cores")
@@ -150,11 +149,10 @@ def _kept(path: Path) -> Classifier | None:
 def _train(dataset: ImageDataset, train_u8: np.ndarray, turns: Turns) -> Classifier:
     assert dataset.labels is not None
     if dataset.classes == CLASSES:
-        size = train_u8.shape[1]
-        images, labels = draw_emblems(100 + MORE_EMBLEMS, size=size)
+        drawn = emblem_dataset(size=train_u8.shape[1], channels=train_u8.shape[-1], count=100 + MORE_EMBLEMS)
+        assert drawn.labels is not None
+        images, labels = drawn.preview(drawn.count), drawn.labels
         test, train = slice(0, 100), slice(100, None)
-        if train_u8.shape[-1] == 1:
-            images = images.mean(-1, keepdims=True).round().astype(np.uint8)
     else:
         order = np.random.default_rng(0).permutation(len(train_u8))
         images, labels = train_u8[order], dataset.labels[order]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sharingan_jax.evaluation.measures.memorisation import leave_one_out
 from sharingan_jax.evaluation.panel import Reference
-from sharingan_jax.evaluation.turns import distances, soften, turn
+from sharingan_jax.evaluation.turns import best_turns, distances, soften, turn
 from sharingan_jax.files import write_atomically
 from sharingan_jax.reporting.grids import add_caption, enlarge, save_png
 from sharingan_jax.reporting.plots import BLUE, GREEN, ORANGE
@@ -17,14 +18,13 @@ GAP = 6  # pixels
 TALL = 96  # pixels a side of the images of a sheet, about
 
 
-def neighbour_sheet(samples_u8: np.ndarray, reference: Reference) -> np.ndarray:
+def neighbour_sheet(samples_u8: np.ndarray, to_train: np.ndarray, reference: Reference) -> np.ndarray:
     """Return a sheet uint8 [H, W, 3] of samples uint8 [F, H, W, C], each above its nearest training image, turned to match.
 
-    The upper pair of rows shows the first samples, which nobody chose. The lower pair shows the samples nearest to a training
-    image, nearest first.
+    `to_train` are the samples' distances to the training images, float [F, N]. The upper pair of rows shows the first samples,
+    which nobody chose. The lower pair shows the samples nearest to a training image, nearest first.
     """
-    found = distances(soften(samples_u8), reference.soft_train, reference.turns)
-    nearest, closest = found.argmin(1), np.argsort(found.min(1), kind="stable")
+    nearest, closest = to_train.argmin(1), np.argsort(to_train.min(1), kind="stable")
     parts = []
     for title, chosen in (("first samples", np.arange(len(samples_u8))), ("samples nearest to a training image", closest)):
         chosen = chosen[:COLUMNS]
@@ -37,9 +37,8 @@ def neighbour_sheet(samples_u8: np.ndarray, reference: Reference) -> np.ndarray:
 
 def _turned_to_match(sample_u8: np.ndarray, reference: Reference, index: int) -> np.ndarray:
     """Return training image `index` under the turn that brings it nearest to the sample, uint8 [H, W, C]."""
-    soft, target = reference.soft_train[index][None], soften(sample_u8[None])
-    errors = [((turn(soft, t, reference.turns) - target) ** 2).mean() for t in range(reference.turns.count)]
-    turned = turn(reference.train[index][None].astype(np.float32), int(np.argmin(errors)), reference.turns)[0]
+    (best,) = best_turns(reference.soft_train[index][None], soften(sample_u8[None])[0], reference.turns)
+    turned = turn(reference.train[index][None].astype(np.float32), int(best), reference.turns)[0]
     return np.clip(np.round(turned), 0, 255).astype(np.uint8)
 
 
@@ -52,25 +51,24 @@ def _row(images_u8: np.ndarray) -> np.ndarray:
     return np.broadcast_to(row, (*row.shape[:2], 3)).copy()
 
 
-def save_neighbour_sheet(path: Path, samples_u8: np.ndarray, reference: Reference) -> None:
+def save_neighbour_sheet(path: Path, samples_u8: np.ndarray, to_train: np.ndarray, reference: Reference) -> None:
     """Write the `neighbour_sheet` as a PNG."""
-    save_png(path, neighbour_sheet(samples_u8, reference))
+    save_png(path, neighbour_sheet(samples_u8, to_train, reference))
 
 
-def save_distance_plot(path: Path, samples_u8: np.ndarray, reference: Reference, controls: Mapping[str, np.ndarray]) -> None:
-    """Plot how far samples uint8 [F, H, W, C] are from their nearest training image, next to unseen real images and `controls`.
+def save_distance_plot(path: Path, to_train: np.ndarray, reference: Reference, controls: Mapping[str, np.ndarray]) -> None:
+    """Plot how far samples are from their nearest training image, next to unseen real images and `controls`.
 
-    Each is an empirical distribution: the share of images nearer than the distance on the x axis, in grey levels.
+    `to_train` are the samples' distances to the training images, float [F, N]; `controls` are images uint8 [F, H, W, C] by name.
+    Each curve is an empirical distribution: the share of images nearer than the distance on the x axis, in grey levels.
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.figure import Figure
 
-    between = reference.train_to_train.copy()
-    np.fill_diagonal(between, np.inf)
     held_out = reference.unseen_to_train
-    unseen = between if held_out is None else held_out
+    unseen = leave_one_out(reference.train_to_train) if held_out is None else held_out
     name = "training images, to the others" if held_out is None else "held-out images"
-    curves = {"samples": (BLUE, "-", distances(soften(samples_u8), reference.soft_train, reference.turns).min(1))}
+    curves = {"samples": (BLUE, "-", to_train.min(1))}
     curves[name] = (GREEN, "--", unseen.min(1))
     for style, (control, images) in zip((":", "-."), controls.items(), strict=False):
         curves[control] = (ORANGE, style, distances(soften(images), reference.soft_train, reference.turns).min(1))

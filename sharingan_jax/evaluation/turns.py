@@ -127,15 +127,20 @@ def _blocks(count: int, turns: int, dimensions: int) -> Iterator[tuple[slice, ra
 
 def align(images: np.ndarray, template: np.ndarray, turns: Turns) -> np.ndarray:
     """Return each image [N, S, S, C] under the transformation that brings it nearest to `template` [S, S, C]."""
-    # Turning the template back by each turn finds the best turn of every image with one product.
-    inverse = [_inverse(index, turns) for index in range(turns.count)]
-    turned = np.stack([turn(template[None], index, turns)[0].ravel() for index in inverse])
-    flat = images.reshape(len(images), -1)
-    best = np.argmin(np.einsum("td,td->t", turned, turned)[None] - 2 * (flat @ turned.T), axis=1)
+    best = best_turns(images, template, turns)
     aligned = np.empty_like(images)
     for index in np.unique(best):
         aligned[best == index] = turn(images[best == index], int(index), turns)
     return aligned
+
+
+def best_turns(images: np.ndarray, template: np.ndarray, turns: Turns) -> np.ndarray:
+    """Return the index of the transformation that brings each image [N, S, S, C] nearest to `template` [S, S, C]: int [N]."""
+    # Turning the template back by each turn finds the best turn of every image with one product.
+    inverse = [_inverse(index, turns) for index in range(turns.count)]
+    turned = np.stack([turn(template[None], index, turns)[0].ravel() for index in inverse])
+    flat = images.reshape(len(images), -1)
+    return np.argmin(np.einsum("td,td->t", turned, turned)[None] - 2 * (flat @ turned.T), axis=1)
 
 
 def _inverse(index: int, turns: Turns) -> int:

@@ -97,7 +97,11 @@ class Run:
 
         Raise UserError as `state` does, and if the run keeps no averaged weights.
         """
-        state, config, mesh = self.state(step), self.config, make_mesh(1, batch_sizes={1})
+        return self.sampler_of(self.state(step), statistics=statistics, weights=weights)
+
+    def sampler_of(self, state: TrainState, *, statistics: Statistics = "batch", weights: Weights = "raw") -> Sampler:
+        """Return the generator of a state of this run. Raise UserError if it has no averaged weights and they are asked for."""
+        config, mesh = self.config, make_mesh(1, batch_sizes={1})
         if weights == "averaged" and state.ema is None:
             raise UserError(f"{self.path}: keeps no averaged weights. Set train.ema_half_life=10000 in a new run.")
         gen = generator_of(state, weights=weights)

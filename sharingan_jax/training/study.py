@@ -10,13 +10,13 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from sharingan_jax.comparison.plan import Plan, PlannedVariant, StudyRun, make_plan
-from sharingan_jax.comparison.runs import Compared, check_features, evaluate_runs, write_comparison
+from sharingan_jax.comparison.runs import Compared, evaluate_runs, write_comparison
 from sharingan_jax.config.schema import Config
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
-from sharingan_jax.evaluation.evaluate import check_samples
+from sharingan_jax.evaluation.evaluate import check_features, check_samples
 from sharingan_jax.files import make_folder, read_json, write_json
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.reporting.progress import duration, is_interactive
@@ -64,9 +64,8 @@ def compare(
     check_features(features)
     runs = train_plan(plan, root, stacked=stacked, stream=stream)
     evaluations = evaluate_runs(plan.variants[0].config.data, runs, features=features, samples=samples, stream=stream)
-    title = " against ".join(dict.fromkeys([*(variant.name for variant in plan.variants[1:][:1]), plan.variants[0].name]))
-    if len(plan.variants) > 2:
-        title = f"{len(plan.variants)} variants: {', '.join(variant.name for variant in plan.variants)}"
+    names = [variant.name for variant in plan.variants]
+    title = f"{len(names)} variants: {', '.join(names)}" if len(names) > 2 else " against ".join(reversed(names))
     options = {"settings": dict(settings), "vary": dict(vary or {}), "baseline": baseline, "stacked": stacked}
     made_by = command or _as_call(configs, seeds, root, **options, features=tuple(features), samples=samples)
     return write_comparison(runs, evaluations, root=root, title=title, command=made_by, stream=stream)
@@ -113,12 +112,15 @@ def train_plan(plan: Plan, root: Path, *, stacked: int = 1, stream: TextIO | Non
     make_folder(root)
     failures = _Failures(root / STUDY)
     parts = [(variant, part) for variant in plan.variants for part in _missing(plan, root, variant, failures, stacked=stacked)]
-    left = [_steps_left(plan, root, variant, part) for variant, part in parts]
+    # The variants train on the same images, so they are loaded once.
+    count = load_dataset_from_config(plan.variants[0].config.data).count if parts else 0
+    last = {variant.name: _last_step(variant.config, count) for variant, _ in parts}
+    left = [_steps_left(plan, root, variant, part, last=last[variant.name]) for variant, part in parts]
     print(_describe_parts(plan, parts), file=out, flush=True)
     with _Display(out, total=sum(left)) as display, (root / LOG).open("a", encoding="utf-8") as log:
         for number, (variant, part) in enumerate(parts, 1):
-            done = sum(left[:number])
-            _train_part(plan, root, variant, part, failures, stacked=stacked, log=log, display=display, done=done)
+            numbers = {"last": last[variant.name], "done": sum(left[:number])}
+            _train_part(plan, root, variant, part, failures, stacked=stacked, log=log, display=display, **numbers)
     return [
         StudyRun(variant.name, seed, plan.path(root, variant, seed), failures.get(root, plan.path(root, variant, seed)))
         for variant in plan.variants
@@ -164,19 +166,16 @@ def _manifest(path: Path) -> Manifest | None:
     return read_manifest(path / "manifest.json") if (path / "manifest.json").is_file() else None
 
 
-def _steps_of(variant: PlannedVariant) -> int:
-    """Return the last step of a variant's runs."""
-    config = variant.config
-    count = load_dataset_from_config(config.data).count
+def _last_step(config: Config, count: int) -> int:
+    """Return the last step of a run on `count` images."""
     batches = BatchPlan(count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
     return make_schedule(config, batches).total_steps
 
 
-def _steps_left(plan: Plan, root: Path, variant: PlannedVariant, part: tuple[int, ...]) -> int:
-    """Return how many steps the seeds of a part still have to make, from their last checkpoints on."""
-    total = _steps_of(variant)
+def _steps_left(plan: Plan, root: Path, variant: PlannedVariant, part: tuple[int, ...], *, last: int) -> int:
+    """Return how many steps up to step `last` the seeds of a part still have to make, from their last checkpoints on."""
     done = [RunFolder(plan.path(root, variant, seed)).checkpoint_steps()[-1:] for seed in part]
-    return sum(total - min(sum(steps), total) for steps in done)
+    return sum(last - min(sum(steps), last) for steps in done)
 
 
 def _train_part(
@@ -189,10 +188,11 @@ def _train_part(
     stacked: int,
     log: TextIO,
     display: "_Display",
+    last: int,
     done: int,
 ) -> None:
-    """Train the seeds of a part. At its end the display shows `done` steps, also if a run has failed or collapsed."""
-    waiting, before = list(part), _steps_of(variant)
+    """Train the seeds of a part to step `last`. At its end the display shows `done` steps, also if a run failed or collapsed."""
+    waiting, before = list(part), last
 
     def say_end() -> None:
         seed = waiting.pop(0)

@@ -24,7 +24,7 @@ FAKE = RNG.normal(size=(60, 24)) * 1.2
 def _oracle(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Import a module of pytorch-fid or torch-fidelity with a stand-in for torchvision, and leave no trace of it.
 
-    Their formulas do not need torchvision, but their packages import it, and its CUDA build does not load beside a CPU torch.
+    Their formulas do not need torchvision, but their packages import it, and its CUDA build does not load next to a CPU torch.
     """
     pytest.importorskip("torch")
     package = name.partition(".")[0]

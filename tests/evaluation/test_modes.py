@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, array_digests
 from sharingan_jax.data.emblems.draw import CLASSES
 from sharingan_jax.data.sources.emblems import emblem_dataset
-from sharingan_jax.evaluation import classifier, modes
+from sharingan_jax.evaluation import classifier, features, modes
 from sharingan_jax.evaluation.classifier import train_classifier
 from sharingan_jax.evaluation.modes import ClassModes, ClusterModes, make_mode_counter, spread
 from sharingan_jax.evaluation.turns import UNTURNED, Turns
@@ -22,7 +22,7 @@ KINDS = ("disc", "square", "bar", "blank")
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's cache folder, empty; and few steps of training."""
-    monkeypatch.setattr(modes, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(features, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(classifier, "STEPS", 80)
     return tmp_path / "cache" / "sharingan_jax" / "features"
 

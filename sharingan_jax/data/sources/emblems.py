@@ -8,12 +8,12 @@ from sharingan_jax.data.decode import fit_image
 from sharingan_jax.data.emblems.draw import CLASSES, draw_emblems
 
 
-def emblem_dataset(*, size: int, channels: int, first: int = 0) -> ImageDataset:
+def emblem_dataset(*, size: int, channels: int, first: int = 0, count: int = 100) -> ImageDataset:
     """Draw the 100 emblems, uint8 [100, size, size, channels], with their motifs as class labels.
 
-    With `first` = 100, the next hundred: new images of the same kind.
+    With `first` = 100, the next hundred: new images of the same kind. `count` draws more or fewer.
     """
-    images, labels = draw_emblems(size=size, first=first)
+    images, labels = draw_emblems(count, size=size, first=first)
     if channels == 1:
         images = np.stack([fit_image(Image.fromarray(image), size=size, channels=1) for image in images])
     names = tuple(f"{i:03d}-{CLASSES[label]}" for i, label in enumerate(labels, first))

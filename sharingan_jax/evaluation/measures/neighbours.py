@@ -37,7 +37,7 @@ def precision_recall_density_coverage(real: np.ndarray, fake: np.ndarray, *, k: 
 
     Higher is better. Precision, recall and coverage are in [0, 1]; density is in [0, N/k] and about 1 for a perfect sampler.
     Recall falls and coverage saturates if M grows, so call this at equal counts (`resampled`) and print `expected_coverage`
-    beside it. Exact copies of the reals score 1 in all four: none of them sees memorisation. An image with k exact duplicates
+    with it. Exact copies of the reals score 1 in all four: none of them sees memorisation. An image with k exact duplicates
     in its set has an empty ball.
 
     Paper: Kynkäänniemi et al. 2019, section 2 (precision, recall); Naeem et al. 2020, section 3 (density, coverage).
