@@ -68,11 +68,11 @@ def run(arguments: list[str]) -> int:
     from sharingan_jax.training.study import compare, describe_plan
 
     seeds = parse_seeds(flags.seeds)
+    options = {"stacked": flags.stacked, **evaluation_options(flags.features, flags.samples)}
     if flags.dry_run:
         plan = make_plan(configs, seeds, settings=settings, vary=vary, baseline=flags.baseline)
-        print(f"{len(plan.variants)} variants with {len(seeds)} seeds in {flags.workdir}")
-        print(describe_plan(plan, Path(flags.workdir)))
-        print("nothing was written")
+        described = describe_plan(plan, Path(flags.workdir).expanduser(), **options)
+        print(f"{len(plan.variants)} variants with {len(seeds)} seeds in {flags.workdir}\n{described}\nnothing was written")
         return 0
     compare(
         configs,
@@ -81,9 +81,8 @@ def run(arguments: list[str]) -> int:
         settings=settings,
         vary=vary,
         baseline=flags.baseline,
-        stacked=flags.stacked,
         command=as_command(f"{command_line()} compare", arguments),
-        **evaluation_options(flags.features, flags.samples),
+        **options,
     )
     return 0
 

@@ -40,7 +40,7 @@ SHOWN = (
     "clipped_density",
     "clipped_coverage",
     "diversity",
-    "fid_train",
+    "frechet_train",
 )
 
 

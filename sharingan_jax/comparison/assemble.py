@@ -51,7 +51,7 @@ COMPARED = (
     "clipped_density",
     "clipped_coverage",
     "diversity",
-    "fid_train",
+    "frechet_train",
 )
 """Measures of a feature space that a report shows; the others are in evaluation.json."""
 MAIN = (

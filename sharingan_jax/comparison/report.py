@@ -136,7 +136,9 @@ def answer(report: Report) -> str:
     """Return the report's answer for its primary measure, in a sentence."""
     measure = report.primary
     if measure is None:
-        return "No primary measure was computed, so this report does not rank anything."
+        if len(report.runs) == 1:
+            return "This run has not been measured yet. The command at the end of this page measures its samples."
+        return "Nothing was measured, so this report has curves and images only and does not rank the variants."
     compared = [each for each in report.comparisons if each.measure == measure.name]
     if not compared:
         return _answer_without_comparison(report, measure)

@@ -29,6 +29,8 @@ MOST_MEMORISED = 2000
 """Samples of which the distances to all training images are taken, over all turns."""
 DIVERSITY_PAIRS = 500
 
+FRECHET_NOTE = "against the training images; in the space inception this is FID, for comparison with the literature"
+
 Better = Literal["lower", "higher", "real", ""]
 
 
@@ -59,7 +61,7 @@ MEASURES = (
     Measure("clipped_density", "clipped density", "higher", "", "falls linearly with the share of bad samples"),
     Measure("clipped_coverage", "clipped coverage", "higher", "", "falls linearly with the share of bad samples"),
     Measure("diversity", "diversity", "real", "", "mean distance between two samples over that between two real images"),
-    Measure("fid_train", "FID, training", "lower", "", "against the training images, for comparison with the literature"),
+    Measure("frechet_train", "Fréchet, training", "lower", "", FRECHET_NOTE),
     Measure("sliced_wasserstein", "sliced Wasserstein", "lower", "", "of pixels at 32×32, against the training images", False),
     Measure("ms_ssim", "MS-SSIM", "real", "", "mean similarity of two samples, 0 to 1; high: all alike", False),
     Measure("colour_distance", "colour distance", "lower", "grey levels", "of the channels' means and deviations", False),
@@ -167,7 +169,7 @@ def _measure_in_space(space: FeatureSpace, images_u8: np.ndarray, reference: Ref
     row["clipped_density"] = resampled(partial(clipped_density, k=k), train, fake)
     row["clipped_coverage"] = resampled(partial(clipped_coverage, k=k), train, fake)
     row["diversity"] = mean_pairwise_distance(fake[:MOST_MEMORISED]) / mean_pairwise_distance(train)
-    row["fid_train"] = frechet_distance(train, fake)
+    row["frechet_train"] = frechet_distance(train, fake)
     return row
 
 

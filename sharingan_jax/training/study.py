@@ -54,14 +54,8 @@ def compare(
     collapses is a result. `command` is what the report says remakes it (default: this call). Raise UserError, and Stopped at a
     signal.
     """
-    check_samples(samples)
-    if not 1 <= stacked <= 4096:
-        raise UserError(f"--stacked={stacked}: expected 1 to 4096 seeds in one program.")
-    plan = make_plan(configs, seeds, settings=settings, vary=vary, baseline=baseline)
-    root = Path(workdir).expanduser()
-    if (root / "config.json").is_file():
-        raise UserError(f"--workdir={root}: is a run's folder. Give a new folder for the comparison.")
-    check_features(features)
+    plan, root = make_plan(configs, seeds, settings=settings, vary=vary, baseline=baseline), Path(workdir).expanduser()
+    check_options(root, stacked=stacked, features=features, samples=samples)
     runs = train_plan(plan, root, stacked=stacked, stream=stream)
     evaluations = evaluate_runs(plan.variants[0].config.data, runs, features=features, samples=samples, stream=stream)
     names = [variant.name for variant in plan.variants]
@@ -69,6 +63,16 @@ def compare(
     options = {"settings": dict(settings), "vary": dict(vary or {}), "baseline": baseline, "stacked": stacked}
     made_by = command or _as_call(configs, seeds, root, **options, features=tuple(features), samples=samples)
     return write_comparison(runs, evaluations, root=root, title=title, command=made_by, stream=stream)
+
+
+def check_options(root: Path, *, stacked: int, features: Sequence[str], samples: int) -> None:
+    """Raise UserError if `compare` cannot work with these options, or in this folder. Nothing is written."""
+    check_samples(samples)
+    if not 1 <= stacked <= 4096:
+        raise UserError(f"--stacked={stacked}: expected 1 to 4096 seeds in one program.")
+    if (root / "config.json").is_file():
+        raise UserError(f"--workdir={root}: is a run's folder. Give a new folder for the comparison.")
+    check_features(features)
 
 
 def _as_call(configs: Sequence[str | Path | Config], seeds: Sequence[int], root: Path, **options: Any) -> str:
@@ -299,8 +303,17 @@ class _Display:
             self._bar.write(line + left, file=self._stream)
 
 
-def describe_plan(plan: Plan, root: Path, *, stream: TextIO | None = None) -> str:
-    """Return what `compare` would train and how long it would take, roughly. Nothing is written."""
+def describe_plan(
+    plan: Plan,
+    root: Path,
+    *,
+    stacked: int = 1,
+    features: Sequence[str] = ALWAYS,
+    samples: int = SAMPLES,
+    stream: TextIO | None = None,
+) -> str:
+    """Return what `compare` would train and how long it would take, roughly. Nothing is written. Raise UserError as it would."""
+    check_options(root, stacked=stacked, features=features, samples=samples)
     found, evaluations = estimate(plan, root, stream=stream), len(plan.variants) * len(plan.seeds)
     lines = []
     for variant, missing, steps, seconds in found:

@@ -129,7 +129,7 @@ def test_the_same_command_again_trains_nothing(study: Path, image_folder: Path, 
 def test_a_dry_run_writes_nothing(image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _compare(image_folder, tmp_path / "new", "--seeds", "0:3", "--dry-run") == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"2 variants with 3 seeds in {tmp_path / 'new'}\n")
+    assert f"\n2 variants with 3 seeds in {tmp_path / 'new'}\n  smoke, data.last_batch=drop: 3 runs" in out
     assert "\n  smoke, data.last_batch=fill: 3 runs to train, 12 steps, roughly 0:0" in out
     assert out.endswith("\nnothing was written\n")
     assert not (tmp_path / "new").exists()
@@ -145,6 +145,7 @@ def test_every_run_leaves_a_report_and_the_end_of_training_names_it(
     assert f"look at   {workdir}/report.html, real_vs_fake.png, " in capsys.readouterr().out
     page = (workdir / "report.html").read_text()
     assert "One run: complete, at step 4." in page
+    assert "This run has not been measured yet. The command at the end of this page measures its samples." in page
     assert manifest_of(workdir)["digest"] in page
     assert not (workdir / "report.json").exists()
 
@@ -183,7 +184,7 @@ def test_report_from_python_measures_nothing_without_samples(study: Path, tmp_pa
     assert (done.report.measures, done.report.comparisons) == ((), ())
     assert done.report.command == f"sharingan_jax.report([{str(study)!r}], out={str(tmp_path / 'report')!r}, samples=0)"
     assert done.page == tmp_path / "report" / "report.html"
-    assert "No primary measure was computed" in done.page.read_text()
+    assert "Nothing was measured" in done.page.read_text()
 
 
 SEEDS, DIR = ["--seeds", "0"], ["--workdir", "new"]
@@ -228,6 +229,9 @@ SMOKE = ["--configs", "smoke"]
             ["compare", *SMOKE, *SEEDS, *DIR, "--features", "pixel"],
             "--features=pixel: expected pixels, aligned, random, inception",
         ),
+        (["compare", *SMOKE, *SEEDS, *DIR, "--dry-run", "--stacked", "0"], "--stacked=0: expected 1 to 4096 seeds"),
+        (["compare", *SMOKE, *SEEDS, *DIR, "--dry-run", "--samples", "5"], "--samples=5: expected 100 to 100000."),
+        (["compare", *SMOKE, *SEEDS, *DIR, "--dry-run", "--features", "pixel"], "--features=pixel: expected pixels"),
         (["compare", *SMOKE, *SEEDS, "--workdir", ""], "--workdir=: expected the name of a file or folder, got an empty text."),
         (["compare", *SMOKE, *SEEDS, *DIR, "--config.seed=1"], "takes its settings from --set and --vary. Remove the flag."),
         (["report"], "the following arguments are required: DIR"),

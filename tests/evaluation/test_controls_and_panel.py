@@ -68,7 +68,7 @@ def test_every_row_has_every_measure_and_no_other(rows: Rows) -> None:
 
 def test_exact_copies_win_every_measure_of_quality_and_lose_the_memorisation_panel(rows: Rows) -> None:
     copies, perfect = rows[COPIES], rows["perfect"]
-    assert copies["random/fid_train"] < 0.5 * perfect["random/fid_train"]
+    assert copies["random/frechet_train"] < 0.5 * perfect["random/frechet_train"]
     assert copies["random/kid_train"] < perfect["random/kid_train"]
     assert copies["random/precision"] == 1.0
     assert copies["random/coverage"] > 0.6  # Drawn with replacement, so some images are missing.
@@ -149,17 +149,17 @@ def test_copies_are_not_turned_if_orientation_is_not_free(reference: Reference) 
 
 def test_measures_that_copies_pass_are_named_and_the_memorisation_panel_is_not(rows: Rows, reference: Reference) -> None:
     named = measures_that_copies_pass(rows, reference.real_row)
-    assert {"random/fid_train", "random/precision", "sliced_wasserstein", "colour_distance"} <= set(named)
+    assert {"random/frechet_train", "random/precision", "sliced_wasserstein", "colour_distance"} <= set(named)
     assert not {"authentic", "nearest_ratio", "close_share", "gap", "c_t"} & set(named)
     assert not any(key.endswith("_error") for key in named)
 
 
 def test_a_measure_is_named_by_the_side_that_is_better() -> None:
     real = {"ms_ssim": 0.5, "random/diversity": 1.0}
-    new = {"fid_train": 5.0, "random/precision": 0.9, "ms_ssim": 0.4, "nearest_ratio_real": 1.0, "random/diversity": 0.9}
+    new = {"frechet_train": 5.0, "random/precision": 0.9, "ms_ssim": 0.4, "nearest_ratio_real": 1.0, "random/diversity": 0.9}
     same = measures_that_copies_pass({REAL_HALF: new, COPIES: new}, real)
-    assert set(same) == {"fid_train", "random/precision", "ms_ssim", "random/diversity"}
-    worse = {"fid_train": 6.0, "random/precision": 0.8, "ms_ssim": 0.65, "nearest_ratio_real": 1.0, "random/diversity": 1.2}
+    assert set(same) == {"frechet_train", "random/precision", "ms_ssim", "random/diversity"}
+    worse = {"frechet_train": 6.0, "random/precision": 0.8, "ms_ssim": 0.65, "nearest_ratio_real": 1.0, "random/diversity": 1.2}
     assert measures_that_copies_pass({REAL_HALF: new, COPIES: worse}, real) == ()
 
 
@@ -167,7 +167,7 @@ def test_measures_against_held_out_images_are_missing_without_them(reference: Re
     alone = replace(reference, held_out=None)
     found = measure_images(new[20:], alone)
     assert set(rows["perfect"]) - set(found) == set(HELD_OUT)
-    assert found["random/fid_train"] == rows["perfect"]["random/fid_train"]
+    assert found["random/frechet_train"] == rows["perfect"]["random/frechet_train"]
     # Training images stand for unseen ones, each with the others as neighbours.
     assert found["c_t"] != rows["perfect"]["c_t"]
     assert primary_measure(["pixels", "random"], held_out=True) == "random/kid_held_out"
