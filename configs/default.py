@@ -25,6 +25,8 @@ def get_config() -> ConfigDict:
     data.size = 64  # pixels a side: 32, 64 or 128 (post: 64)
     data.channels = 3  # 3 RGB, 1 grey (post: 3)
     data.last_batch = "keep"  # an epoch's last, partial batch: keep (post), drop, or fill from the epoch's start
+    data.turns = 1  # angles at which each image is trained on, evenly spread over the circle, on white; 1 only as it is (post)
+    data.mirrors = False  # train on each image's mirror image as well (post: no)
     data.holdout = 0.0  # share of the images held out from training, chosen by their content; 0 trains on all of them (post)
 
     config.model = model = ConfigDict()
@@ -33,9 +35,11 @@ def get_config() -> ConfigDict:
         model[net] = network = ConfigDict()
         network.arch = "dcgan"  # the layers: dcgan (post)
         network.width = 64  # channels at half the image side, doubled at each halving down to 4 pixels (post)
-        network.norm = "batch"  # normalisation between the layers: batch (post)
+        network.norm = "batch"  # between the layers: batch (post), pixel, group, or none, which leaves a bias a channel
         network.norm_position = "post_activation"  # post_activation (post) or pre_activation (DCGAN)
+        network.init = "dcgan"  # kernels drawn from N(0, 0.02²): dcgan (post); from N(0, 2 / inputs of an output): he
         network.spectral_norm = True  # on all layers of gen, and on all of disc but its last (post)
+    model.minibatch_std = False  # show disc the batch's standard deviation before its last layer (post: no)
     model.ghost_batches = 1  # equal parts of a batch, each with its own batch norm statistics (post: the number of GPUs)
     model.conv_impl = "auto"  # winograd (fastest on a CPU), patches (on a GPU), direct (XLA's own, on a TPU), auto (by backend)
     model.dtype = "float32"  # of activations and convolution inputs: float32 (post) or bfloat16; everything else is float32
@@ -43,8 +47,27 @@ def get_config() -> ConfigDict:
     config.loss = loss = ConfigDict()
     # Non-saturating binary cross-entropy: bce from logits, exact everywhere; bce_clamped as the post's BCELoss computes it from
     # probabilities, which loses the gradient of an image that D is wrong about with certainty, and with it some runs (post)
+    # hinge, least_squares and wasserstein score each image; relativistic scores pairs of a real and a generated image
     loss.name = "bce"
     loss.beta = 0.0  # weight of the post's "modified D loss", which changes the reported loss_d and no weight (post: 0.01)
+
+    loss.real_label = 1.0  # bce, least_squares: disc's target for real images, such as 0.9 for label smoothing; 1 (post)
+    loss.r1 = 0.0  # γ of R1, γ/2 · ‖gradient of disc at real images‖² (post: none)
+    loss.r2 = 0.0  # γ of R2, the same at generated images (post: none)
+    loss.gradient_penalty = 0.0  # λ of λ · (‖gradient of disc‖ − 1)² between real and generated images (post: none)
+    loss.penalty_every = 1  # steps between penalties, which then count as many times
+
+    config.augment = augment = ConfigDict()  # of all images that disc sees, with a gradient to gen; all off (post)
+    augment.probability = 1.0  # of each of these changes, for each image
+    augment.brightness = 0.0  # largest value added to an image; white is 2 above black
+    augment.saturation = 0.0  # largest relative change of the distance to grey
+    augment.contrast = 0.0  # largest relative change of the distance to the image's mean
+    augment.mirror = False  # left and right exchanged, for half of the images
+    augment.rotation = 0.0  # largest angle, in degrees
+    augment.scale = 0.0  # largest relative change of size
+    augment.shift = 0.0  # largest move, as a share of the side, by whole pixels
+    augment.cutout = 0.0  # side of a square that is covered, as a share of the image's
+    augment.fill = 1.0  # value of covered and uncovered pixels: 1 white, -1 black, 0 grey
 
     config.train = train = ConfigDict()
     train.batch_size = 25  # images a step (post)
@@ -52,6 +75,7 @@ def get_config() -> ConfigDict:
     train.steps = 0  # steps; 0: the number that train.epochs makes
     train.n_critic = 1  # the generator is updated at every n-th step, the discriminator at each (post: 1)
     train.ema_half_life = 0.0  # half-life of gen's averaged weights, in images; 0 keeps no averaged weights (post)
+    train.ema_ramp_up = 0.0  # half-life at most this share of the images seen, so that the average forgets the start; 0: no limit
     train.stop_on_collapse = 0  # sample grids in a row without diversity (below 0.3) after which a run stops; 0: never (post)
     train.seeds = 1  # runs, of the seeds from `seed` on, each with a folder of its own
     train.stacked_seeds = 0  # seeds trained in one program; above 1 they round differently; 0: one on a CPU, elsewhere all

@@ -124,6 +124,7 @@ def _check_together(config: Config) -> None:
         if data.source != source and value:
             instead = f"Set data.source={source}, or data.{key}=''."
             raise UserError(f"data.{key}={value!r}: not used when data.source={data.source}. {instead}")
+    _check_objective(config)
     if config.seed + train.seeds > 2**31:
         limit = 2**31 - train.seeds
         raise UserError(f"seed={config.seed}: expected at most {limit} with train.seeds={train.seeds}. Seeds end at {2**31 - 1}.")
@@ -146,3 +147,13 @@ def _check_together(config: Config) -> None:
             )
         elif adam.end_lr > adam.lr:
             raise UserError(f"{key}.end_lr={adam.end_lr:g}: expected at most {key}.lr={adam.lr:g}. The schedule only falls.")
+
+
+def _check_objective(config: Config) -> None:
+    loss, train = config.loss, config.train
+    if loss.real_label < 1 and loss.name not in ("bce", "least_squares"):
+        raise UserError(f"loss.real_label={loss.real_label:g}: not used when loss.name={loss.name}. Use bce or least_squares.")
+    if loss.penalty_every > 1 and not (loss.r1 or loss.r2 or loss.gradient_penalty):
+        raise UserError(f"loss.penalty_every={loss.penalty_every}: not used without a penalty. Set loss.r1, or use 1.")
+    if train.ema_ramp_up and not train.ema_half_life:
+        raise UserError(f"train.ema_ramp_up={train.ema_ramp_up:g}: not used when train.ema_half_life=0. Set both, or none.")

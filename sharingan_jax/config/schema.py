@@ -45,14 +45,17 @@ class DataConfig:
     channels: int = _rule(choices=(1, 3))
     last_batch: str = _rule(choices=("keep", "drop", "fill"))
     holdout: float = _rule(at_least=0, at_most=0.5)
+    turns: int = _rule(at_least=1, at_most=360)
+    mirrors: bool = _rule()
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     arch: str = _rule(choices=("dcgan",))
     width: int = _rule(at_least=1, at_most=4096)
-    norm: str = _rule(choices=("batch",))
+    norm: str = _rule(choices=("batch", "none", "pixel", "group"))
     norm_position: str = _rule(choices=("post_activation", "pre_activation"))
+    init: str = _rule(choices=("dcgan", "he"))
     spectral_norm: bool = _rule()
 
 
@@ -61,6 +64,7 @@ class ModelConfig:
     nz: int = _rule(at_least=1, at_most=65536)
     gen: NetworkConfig
     disc: NetworkConfig
+    minibatch_std: bool = _rule()
     ghost_batches: int = _rule(at_least=1)
     conv_impl: str = _rule(choices=("auto", "winograd", "direct", "patches"))
     dtype: str = _rule(choices=("float32", "bfloat16"))
@@ -68,8 +72,27 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    name: str = _rule(choices=("bce", "bce_clamped"))
+    name: str = _rule(choices=("bce", "bce_clamped", "hinge", "least_squares", "wasserstein", "relativistic"))
     beta: float = _rule(at_least=0)
+    real_label: float = _rule(above=0.5, at_most=1)
+    r1: float = _rule(at_least=0)
+    r2: float = _rule(at_least=0)
+    gradient_penalty: float = _rule(at_least=0)
+    penalty_every: int = _rule(at_least=1)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    probability: float = _rule(at_least=0, at_most=1)
+    brightness: float = _rule(at_least=0, at_most=2)
+    saturation: float = _rule(at_least=0, at_most=1)
+    contrast: float = _rule(at_least=0, at_most=1)
+    mirror: bool = _rule()
+    rotation: float = _rule(at_least=0, at_most=180)
+    scale: float = _rule(at_least=0, at_most=0.5)
+    shift: float = _rule(at_least=0, at_most=0.5)
+    cutout: float = _rule(at_least=0, at_most=1)
+    fill: float = _rule(at_least=-1, at_most=1)
 
 
 @dataclass(frozen=True)
@@ -79,6 +102,7 @@ class TrainConfig:
     steps: int = _rule(at_least=0, at_most=2**31 - 1, identity=False)
     n_critic: int = _rule(at_least=1)
     ema_half_life: float = _rule(at_least=0)
+    ema_ramp_up: float = _rule(at_least=0)
     stop_on_collapse: int = _rule(at_least=0, identity=False)
     seeds: int = _rule(at_least=1, at_most=4096, identity=False)
     stacked_seeds: int = _rule(at_least=0, at_most=4096, identity=False)
@@ -136,6 +160,7 @@ class Config:
     data: DataConfig
     model: ModelConfig
     loss: LossConfig
+    augment: AugmentConfig
     train: TrainConfig
     optim: OptimConfig
     sample: SampleConfig

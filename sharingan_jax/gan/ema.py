@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
+from jax import Array
 
 from sharingan_jax.gan.state import NetState, TrainState
 from sharingan_jax.model.functional import Arrays
@@ -21,11 +23,20 @@ def init_ema(params: Arrays, *, half_life: float) -> Arrays | None:
     return params if half_life > 0 else None
 
 
-def update_ema(ema: Arrays | None, params: Arrays, *, images: int, half_life: float) -> Arrays | None:
-    """Return decay · ema + (1 − decay) · params with decay = 2^(−images / half_life), for a step on `images` images."""
+def update_ema(
+    ema: Arrays | None, params: Arrays, *, step: Array, images: int, half_life: float, ramp_up: float = 0.0
+) -> Arrays | None:
+    """Return decay · ema + (1 − decay) · params with decay = 2^(−images / half_life), for a step on `images` images.
+
+    With a `ramp_up` above 0 the half-life is at most ramp_up · (images before `step`), so that the average forgets the first
+    weights. At step 1 it is the new weights themselves.
+    """
     if ema is None:
         return None
-    share = -math.expm1(-math.log(2) * images / half_life)  # 1 − decay, in float64
+    share: Array | float = -math.expm1(-math.log(2) * images / half_life)  # 1 − decay, in float64
+    if ramp_up > 0:
+        # 2^(−images / (ramp_up · (step − 1) · images)); every step is counted with as many images as this one.
+        share = jnp.maximum(share, -jnp.expm1(-math.log(2) / (ramp_up * (step - 1))))
     return jax.tree.map(lambda average, new: average + share * (new - average), ema, params)
 
 

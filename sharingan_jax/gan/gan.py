@@ -22,7 +22,8 @@ class Gan:
     """The game of a configuration.
 
     `conv_impl` is the implementation in use, which `model.conv_impl=auto` may have chosen. `ema_half_life` is in images; 0 keeps
-    no averaged weights. `axis_name` names the devices of the `shard_map` that the training step runs in, if any.
+    no averaged weights. `ema_ramp_up` limits it to this share of the images seen; 0 does not. `axis_name` names the devices of
+    the `shard_map` that the training step runs in, if any.
     """
 
     gen: Net
@@ -34,6 +35,7 @@ class Gan:
     nz: int
     conv_impl: str
     ema_half_life: float = 0.0
+    ema_ramp_up: float = 0.0
     axis_name: str | None = None
 
 
@@ -45,13 +47,14 @@ def build_gan(config: Config, *, axis_name: str | None = None) -> Gan:
     return Gan(
         gen=gen,
         disc=disc,
-        objective=build_objective(config.loss),
+        objective=build_objective(config),
         gen_optimizer=build_optimizer(config.optim.gen),
         disc_optimizer=build_optimizer(config.optim.disc),
         n_critic=config.train.n_critic,
         nz=model.nz,
         conv_impl=conv_impl,
         ema_half_life=config.train.ema_half_life,
+        ema_ramp_up=config.train.ema_ramp_up,
         axis_name=axis_name,
     )
 

@@ -71,10 +71,70 @@ def clamped_bce_gen(fake_logits: Array, _: Array | None = None) -> Array:
     return jnp.mean(clamped_bce(fake_logits, 1))
 
 
+def smoothed_bce_disc(real_logits: Array, fake_logits: Array, *, real_label: float) -> Array:
+    """Return `bce_disc` with the target `real_label` for real images: −t log σ − (1 − t) log(1 − σ) with t the target.
+
+    Only the target of real images moves (one-sided). Paper: Salimans et al. 2016, "Improved Techniques for Training GANs", 3.4.
+    """
+    right, wrong = jnp.mean(jax.nn.softplus(-real_logits)), jnp.mean(jax.nn.softplus(real_logits))
+    return real_label * right + (1 - real_label) * wrong + jnp.mean(jax.nn.softplus(fake_logits))
+
+
+def hinge_disc(real_logits: Array, fake_logits: Array) -> Array:
+    """Return mean max(0, 1 − real) + mean max(0, 1 + fake). Paper: Lim & Ye 2017, "Geometric GAN"; Miyato et al. 2018, eq. 16."""
+    return jnp.mean(jax.nn.relu(1 - real_logits)) + jnp.mean(jax.nn.relu(1 + fake_logits))
+
+
+def wasserstein_disc(real_logits: Array, fake_logits: Array) -> Array:
+    """Return mean fake − mean real. Paper: Arjovsky et al. 2017, "Wasserstein GAN", equation 3. D has to be Lipschitz:
+    see `penalties.gradient_penalty`."""
+    return jnp.mean(fake_logits) - jnp.mean(real_logits)
+
+
+def critic_gen(fake_logits: Array, _: Array | None = None) -> Array:
+    """Return −mean fake, G's loss with the hinge and with Wasserstein's loss. Paper: Miyato et al. 2018, equation 17."""
+    return -jnp.mean(fake_logits)
+
+
+def least_squares_disc(real_logits: Array, fake_logits: Array, *, real_label: float = 1.0) -> Array:
+    """Return ½ mean(real − t)² + ½ mean fake², t the target of real images.
+
+    Paper: Mao et al. 2017, "Least Squares Generative Adversarial Networks", equation 9.
+    """
+    return 0.5 * jnp.mean(jnp.square(real_logits - real_label)) + 0.5 * jnp.mean(jnp.square(fake_logits))
+
+
+def least_squares_gen(fake_logits: Array, _: Array | None = None) -> Array:
+    """Return ½ mean(fake − 1)². Paper: Mao et al. 2017, equation 9."""
+    return 0.5 * jnp.mean(jnp.square(fake_logits - 1))
+
+
+def relativistic_disc(real_logits: Array, fake_logits: Array) -> Array:
+    """Return mean −log σ(real − fake) over pairs of a real and a fake image.
+
+    Paper: Jolicoeur-Martineau 2019, "The relativistic discriminator", equation 3 of section 4.1; Huang et al. 2024, "The GAN is
+    dead; long live the GAN! A Modern GAN Baseline", which adds `r1` and `r2`.
+    """
+    return jnp.mean(jax.nn.softplus(fake_logits - real_logits))
+
+
+def relativistic_gen(fake_logits: Array, real_logits: Array | None) -> Array:
+    """Return mean −log σ(fake − real) over pairs. Paper: Jolicoeur-Martineau 2019, section 4.1."""
+    assert real_logits is not None
+    return jnp.mean(jax.nn.softplus(real_logits - fake_logits))
+
+
 LOSSES = {
     "bce": AdversarialLoss(disc=bce_disc, gen=bce_gen),
     "bce_clamped": AdversarialLoss(disc=clamped_bce_disc, gen=clamped_bce_gen),
+    "hinge": AdversarialLoss(disc=hinge_disc, gen=critic_gen),
+    "least_squares": AdversarialLoss(disc=least_squares_disc, gen=least_squares_gen),
+    "wasserstein": AdversarialLoss(disc=wasserstein_disc, gen=critic_gen),
+    "relativistic": AdversarialLoss(disc=relativistic_disc, gen=relativistic_gen, gen_needs_real=True),
 }
+"""The choices of `loss.name`."""
+SMOOTHED: dict[str, Callable[..., Array]] = {"bce": smoothed_bce_disc, "least_squares": least_squares_disc}
+"""D's loss with a `real_label`, for the losses that have a target."""
 
 
 def modified_d_term(fake: Array, real: Array, *, beta: float) -> Array:

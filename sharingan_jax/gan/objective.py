@@ -1,47 +1,57 @@
 """The objective of the game: an adversarial loss, penalties on D, and an augmentation of the images that D sees."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from jax import Array
 
-from sharingan_jax.config.schema import LossConfig
-from sharingan_jax.gan.losses import LOSSES, AdversarialLoss, modified_d_term
-
-Score = Callable[[Array], Array]
-"""D as a function of images [B, H, W, C] alone, to logits [B]: D's buffers stay as they are."""
-
-Penalty = Callable[[Score, Array, Array], Array]
-"""A term of D's loss: `penalty(score, real, fake)` is a mean over the batch, [], of images [B, H, W, C] in [−1, 1]."""
+from sharingan_jax.config.schema import Config, LossConfig
+from sharingan_jax.gan.augment import Augment, build_augment, identity
+from sharingan_jax.gan.losses import LOSSES, SMOOTHED, AdversarialLoss, modified_d_term
+from sharingan_jax.gan.penalties import PENALTIES, Penalty
 
 Term = Callable[[Array, Array], Array]
 """`term(fake, real)` is a mean over the batch, [], of images [B, H, W, C] in [−1, 1]."""
 
-Augment = Callable[[Array, Array], Array]
-"""A change of all images that D sees: `augment(images [B, H, W, C], keys [B])`, with one key an image, the same for real and fake
-images of a step. G's gradient goes through it."""
 
+@dataclass(frozen=True)
+class WeightedPenalty:
+    """A penalty that is taken at every n-th step, n = `every`, with n times its `weight`."""
 
-def identity(images: Array, _: Array) -> Array:
-    """Return the images unchanged."""
-    return images
+    penalty: Penalty
+    weight: float
+    every: int = 1
 
 
 @dataclass(frozen=True)
 class Objective:
     """The losses of the two networks. D minimises `adversarial.disc` plus all `penalties`, G minimises `adversarial.gen`.
 
-    The terms of `reported` are added to the reported `loss_d` after the gradient is taken, so they change no update.
+    The reported `loss_d` is `adversarial.disc` plus the terms of `reported`, without the penalties: a penalty that is not taken
+    at each step would make it jump.
     """
 
     adversarial: AdversarialLoss
-    penalties: tuple[Penalty, ...] = ()
+    penalties: tuple[WeightedPenalty, ...] = ()
     augment: Augment = identity
     reported: tuple[Term, ...] = ()
 
 
-def build_objective(config: LossConfig) -> Objective:
+def build_objective(config: Config) -> Objective:
     """Return the objective of a configuration."""
-    reported = (partial(modified_d_term, beta=config.beta),) if config.beta > 0 else ()
-    return Objective(LOSSES[config.name], reported=reported)
+    loss = config.loss
+    penalties = [
+        WeightedPenalty(penalty, weight=getattr(loss, name), every=loss.penalty_every)
+        for name, penalty in PENALTIES.items()
+        if getattr(loss, name) > 0
+    ]
+    reported = (partial(modified_d_term, beta=loss.beta),) if loss.beta > 0 else ()
+    return Objective(_adversarial(loss), tuple(penalties), build_augment(config.augment), reported)
+
+
+def _adversarial(loss: LossConfig) -> AdversarialLoss:
+    named = LOSSES[loss.name]
+    if loss.real_label == 1:
+        return named
+    return replace(named, disc=partial(SMOOTHED[loss.name], real_label=loss.real_label))

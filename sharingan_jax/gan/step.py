@@ -69,14 +69,14 @@ def train_step(gan: Gan, state: TrainState, real: Array, z: Array) -> tuple[Trai
 
     fake, pull_gen, gen_buffers = jax.vjp(generate, state.gen.params, has_aux=True)
     real = augment(real)
-    disc, disc_metrics = _update_disc(gan, state.disc, real=real, fake=augment(fake))
+    disc, disc_metrics = _update_disc(gan, state.disc, real=real, fake=augment(fake), step=step, keys=keys)
     gen = NetState(state.gen.params, gen_buffers, state.gen.opt)
     update_gen = partial(_update_gen, gan, real=real, fake=fake, augment=augment, pull_gen=pull_gen)
     if gan.n_critic == 1:
         gen, disc, gen_metrics = update_gen(gen, disc)
     else:
         gen, disc, gen_metrics = lax.cond(step % gan.n_critic == 0, update_gen, _leave_gen, gen, disc)
-    ema = update_ema(state.ema, gen.params, images=images, half_life=gan.ema_half_life)
+    ema = update_ema(state.ema, gen.params, step=step, images=images, half_life=gan.ema_half_life, ramp_up=gan.ema_ramp_up)
     metrics = {**disc_metrics, **gen_metrics}
     assert set(metrics) == set(METRIC_NAMES), metrics
     return TrainState(step, state.key, gen, disc, ema), metrics
@@ -88,21 +88,22 @@ def _augment_keys(gan: Gan, key: Array, *, step: Array, images: int, own: int) -
     return keys if gan.axis_name is None else lax.dynamic_slice_in_dim(keys, lax.axis_index(gan.axis_name) * own, own)
 
 
-def _update_disc(gan: Gan, disc: NetState, *, real: Array, fake: Array) -> tuple[NetState, Metrics]:
+def _update_disc(gan: Gan, disc: NetState, *, real: Array, fake: Array, step: Array, keys: Array) -> tuple[NetState, Metrics]:
     objective = gan.objective
 
-    def loss_of(params: Arrays) -> tuple[Array, tuple[Array, Array, Arrays]]:
+    def loss_of(params: Arrays) -> tuple[Array, tuple[Array, Array, Array, Arrays]]:
         def score(images: Array) -> Array:
             return gan.disc.apply(params, disc.buffers, images, mode="train")[0]
 
         real_logits, buffers = gan.disc.apply(params, disc.buffers, real, mode="train")  # [B]
         fake_logits, buffers = gan.disc.apply(params, buffers, lax.stop_gradient(fake), mode="train")  # [B]
-        loss = objective.adversarial.disc(real_logits, fake_logits)
-        for penalty in objective.penalties:
-            loss = loss + penalty(score, real, lax.stop_gradient(fake))
-        return loss, (real_logits, fake_logits, buffers)
+        loss = loss_d = objective.adversarial.disc(real_logits, fake_logits)
+        for weighted in objective.penalties:
+            penalty = partial(weighted.penalty, score, real, lax.stop_gradient(fake), keys)
+            loss = loss + weighted.weight * _every(weighted.every, step, penalty)
+        return loss, (loss_d, real_logits, fake_logits, buffers)
 
-    (loss_d, (real_logits, fake_logits, buffers)), grads = jax.value_and_grad(loss_of, has_aux=True)(disc.params)
+    (_, (loss_d, real_logits, fake_logits, buffers)), grads = jax.value_and_grad(loss_of, has_aux=True)(disc.params)
     for term in objective.reported:
         loss_d = loss_d + term(fake, real)
     metrics = {
@@ -114,6 +115,11 @@ def _update_disc(gan: Gan, disc: NetState, *, real: Array, fake: Array) -> tuple
     updates, opt = gan.disc_optimizer.update(grads, disc.opt, disc.params)
     metrics["grad_norm_d"] = optax.tree.norm(grads)
     return NetState(optax.apply_updates(disc.params, updates), buffers, opt), metrics
+
+
+def _every(n: int, step: Array, term: Callable[[], Array]) -> Array:
+    """Return n times the term at each n-th step, and 0 at the others, at which it is not computed."""
+    return term() if n == 1 else lax.cond(step % n == 0, lambda: n * term(), lambda: jnp.zeros((), jax.eval_shape(term).dtype))
 
 
 def _update_gen(

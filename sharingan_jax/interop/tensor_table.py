@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sharingan_jax.config.schema import Config
+from sharingan_jax.errors import UserError
 from sharingan_jax.gan.state import NetState
 from sharingan_jax.model.dcgan import stage_sides
 from sharingan_jax.model.layers import KERNEL_SIZE
@@ -72,6 +73,7 @@ class Tensor:
 
 def gen_table(config: Config) -> list[Tensor]:
     """Return the generator's rows, in the order of the original's `parameters()`; a layer's buffers follow its parameters."""
+    _check_original(config)
     sides, network = stage_sides(config.data.size), config.model.gen
     rows: list[Tensor] = []
     for i, side in enumerate(sides):
@@ -83,6 +85,7 @@ def gen_table(config: Config) -> list[Tensor]:
 
 def disc_table(config: Config) -> list[Tensor]:
     """Return the discriminator's rows in the same order. Its first layer has no batch norm, its last no spectral norm."""
+    _check_original(config)
     sides, network = stage_sides(config.data.size)[-2::-1], config.model.disc
     rows: list[Tensor] = []
     for i, side in enumerate(sides):
@@ -91,6 +94,19 @@ def disc_table(config: Config) -> list[Tensor]:
         if i > 0:
             rows += _batch_norm(f"bn{side}", f"dis.{place + _NORM_PLACES[network.norm_position]}")
     return [*rows, *_convolution("to1", f"dis.{3 * len(sides) - 1}", layout="conv", normalised=False)]
+
+
+def _check_original(config: Config) -> None:
+    """Raise UserError if a network has layers that the original has not."""
+    model = config.model
+    for key, value, original in (
+        ("model.gen.norm", model.gen.norm, "batch"),
+        ("model.disc.norm", model.disc.norm, "batch"),
+        ("model.minibatch_std", model.minibatch_std, False),
+    ):
+        if value != original:
+            hint = "Export a sampler instead: --format stablehlo."
+            raise UserError(f"{key}={value}: expected {original} for PyTorch's names, since the original has no other. {hint}")
 
 
 def _convolution(layer: str, prefix: str, *, layout: Layout, normalised: bool) -> Iterator[Tensor]:

@@ -10,7 +10,7 @@ from sharingan_jax.config.schema import Config, NetworkConfig
 from sharingan_jax.model import dcgan
 from sharingan_jax.model.convolutions import Convolutions
 from sharingan_jax.model.functional import Net
-from sharingan_jax.model.layers import NORMS, SpectralConv
+from sharingan_jax.model.layers import NORMS, SpectralConv, minibatch_deviation
 
 
 class Architecture(NamedTuple):
@@ -26,19 +26,21 @@ ARCHITECTURES = {"dcgan": Architecture(gen=dcgan.Generator, disc=dcgan.Discrimin
 def build_networks(config: Config, *, convolutions: Convolutions, axis_name: str | None) -> tuple[Net, Net]:
     """Return (generator, discriminator). `axis_name` names the devices of a `shard_map` that the batch is split over, if any."""
     model = config.model
+    over_batch = {"ghost_batches": model.ghost_batches, "axis_name": axis_name}
+    deviation = partial(minibatch_deviation, axis_name=axis_name) if model.minibatch_std else None
 
     def options(network: NetworkConfig) -> dict[str, Any]:
         return {
             "width": network.width,
             "size": config.data.size,
             "channels": config.data.channels,
-            "conv": partial(SpectralConv, spectral_norm=network.spectral_norm, dtype=model.dtype),  # type: ignore[arg-type]
-            "norm": partial(NORMS[network.norm], ghost_batches=model.ghost_batches, axis_name=axis_name),
+            "conv": partial(SpectralConv, spectral_norm=network.spectral_norm, init=network.init, dtype=model.dtype),  # type: ignore[arg-type]
+            "norm": partial(NORMS[network.norm], **over_batch) if network.norm == "batch" else NORMS[network.norm],
             "norm_position": network.norm_position,
             "convolutions": convolutions,
         }
 
     make_gen, make_disc = ARCHITECTURES[model.gen.arch].gen, ARCHITECTURES[model.disc.arch].disc
     gen = Net(lambda normals: make_gen(nz=model.nz, normals=normals, **options(model.gen)))
-    disc = Net(lambda normals: make_disc(normals=normals, **options(model.disc)))
+    disc = Net(lambda normals: make_disc(batch_statistic=deviation, normals=normals, **options(model.disc)))
     return gen, disc

@@ -71,7 +71,9 @@ class Generator(nnx.Module):
             is_last = side == size
             convolve = convolutions.project_up if side == FIRST_SIDE else convolutions.up
             made = channels if is_last else c_out
-            setattr(self, f"to{side}", conv(c_in, made, convolve=convolve, normals=normals.inside(f"to{side}")))
+            # A stride-2 transposed 4×4 convolution adds 2×2 pixels in each output.
+            fan_in = c_in if side == FIRST_SIDE else 4 * c_in
+            setattr(self, f"to{side}", conv(c_in, made, convolve=convolve, fan_in=fan_in, normals=normals.inside(f"to{side}")))
             if not is_last:
                 setattr(self, f"bn{side}", norm(c_out, normals=normals.inside(f"bn{side}")))
             c_in, c_out = c_out, c_out // 2
@@ -89,7 +91,8 @@ class Discriminator(nnx.Module):
 
     It starts with `width` channels at half the side, doubles them at each halving down to 4×4, and ends in one logit.
     LeakyReLU 0.2 follows every convolution but the last, and batch norm follows all of those but the first. The last convolution
-    has no spectral norm, as in the original. The loss applies the sigmoid.
+    has no spectral norm, as in the original. The loss applies the sigmoid. A `batch_statistic` appends a channel to what the last
+    convolution sees.
     """
 
     def __init__(
@@ -103,21 +106,26 @@ class Discriminator(nnx.Module):
         norm_position: NormPosition,
         convolutions: Convolutions,
         normals: NamedNormals,
+        batch_statistic: Callable[[Array], Array] | None = None,
     ) -> None:
-        self.size, self.norm_position = size, norm_position
+        self.size, self.norm_position, self.batch_statistic = size, norm_position, batch_statistic
         c_in, c_out = channels, width
         for side in stage_sides(size)[-2::-1]:
-            setattr(self, f"to{side}", conv(c_in, c_out, convolve=convolutions.down, normals=normals.inside(f"to{side}")))
+            down = partial(conv, convolve=convolutions.down, fan_in=16 * c_in)
+            setattr(self, f"to{side}", down(c_in, c_out, normals=normals.inside(f"to{side}")))
             if side != size // 2:
                 setattr(self, f"bn{side}", norm(c_out, normals=normals.inside(f"bn{side}")))
             c_in, c_out = c_out, 2 * c_out
         # Always float32: this is one number an image, and a bfloat16 logit would have two decimal digits.
-        project = convolutions.project_down
-        self.to1 = conv(c_in, 1, convolve=project, spectral_norm=False, dtype="float32", normals=normals.inside("to1"))
+        c_in += batch_statistic is not None
+        project = partial(conv, convolve=convolutions.project_down, fan_in=16 * c_in)
+        self.to1 = project(c_in, 1, spectral_norm=False, dtype="float32", normals=normals.inside("to1"))
 
     def __call__(self, x: Array, *, mode: Mode) -> Array:
         first, *sides = stage_sides(self.size)[-2::-1]
         x = leaky_relu(getattr(self, f"to{first}")(x, mode=mode))
         for side in sides:
             x = _stage(self, side, x, activation=leaky_relu, mode=mode)
+        if self.batch_statistic is not None:
+            x = self.batch_statistic(x)
         return self.to1(x, mode=mode)[:, 0, 0, 0]

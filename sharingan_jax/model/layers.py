@@ -1,5 +1,6 @@
 """Layers with PyTorch's semantics: convolutions with spectral normalisation, and batch normalisation."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -23,6 +24,9 @@ Dtype = Literal["float32", "bfloat16"]
 
 KERNEL_SIZE = 4
 INIT_STD = 0.02
+
+Init = Literal["dcgan", "he"]
+"""The standard deviation of a kernel's first values: 0.02, or √(2 / inputs of one output)."""
 
 
 class Buffer(nnx.Variable):
@@ -48,9 +52,10 @@ def power_iteration(matrix: Array, u: Array) -> tuple[Array, Array]:
 class SpectralConv(nnx.Module):
     """A 4×4 convolution or transposed convolution without bias, `convolve(x, kernel)`, with or without spectral normalisation.
 
-    The kernel [4, 4, in, out] is drawn from N(0, 0.02²). With `spectral_norm` the layer computes with kernel / sigma,
-    sigma = uᵀWv. W has one row per OUTPUT channel, in transposed convolutions too. The gradient goes through W in sigma, and
-    not through u and v. In mode `"train"` u and v take one power iteration first; in other modes they stay.
+    The kernel [4, 4, in, out] is drawn from N(0, 0.02²), or with `init="he"` from N(0, 2 / fan_in): `fan_in` inputs make one
+    output (Paper: He et al. 2015, "Delving Deep into Rectifiers", equation 10). With `spectral_norm` the layer computes with
+    kernel / sigma, sigma = uᵀWv. W has one row per OUTPUT channel, in transposed convolutions too. The gradient goes through W in
+    sigma, and not through u and v. In mode `"train"` u and v take one power iteration first; in other modes they stay.
     The stored kernel is always the raw one: the optimizer updates it, and every call normalises it again.
 
     With `dtype="bfloat16"` x and kernel / sigma are rounded to bfloat16, and so is the output. Sigma and the division are
@@ -60,13 +65,23 @@ class SpectralConv(nnx.Module):
     """
 
     def __init__(
-        self, c_in: int, c_out: int, *, convolve: Convolve, spectral_norm: bool, normals: NamedNormals, dtype: Dtype = "float32"
+        self,
+        c_in: int,
+        c_out: int,
+        *,
+        convolve: Convolve,
+        fan_in: int,
+        spectral_norm: bool,
+        normals: NamedNormals,
+        init: Init = "dcgan",
+        dtype: Dtype = "float32",
     ) -> None:
         shape = (KERNEL_SIZE, KERNEL_SIZE, c_in, c_out)
         self.convolve = convolve
         self.spectral_norm = spectral_norm
         self.dtype = dtype
-        self.kernel = nnx.Param(INIT_STD * normals.draw("kernel", shape))
+        std = INIT_STD if init == "dcgan" else math.sqrt(2 / fan_in)
+        self.kernel = nnx.Param(std * normals.draw("kernel", shape))
         if spectral_norm:
             self.u = Buffer(l2_normalise(normals.draw("u", (c_out,))))
             self.v = Buffer(l2_normalise(normals.draw("v", (KERNEL_SIZE * KERNEL_SIZE * c_in,))))
@@ -172,13 +187,77 @@ def _join_statistics(mean: Array, var: Array, *, near: Array, axis_name: str) ->
     return mean, jnp.maximum(second - jnp.square(mean - near), 0.0)  # Rounding may leave a negative number.
 
 
+class Bias(nnx.Module):
+    """No normalisation: a bias a channel, from 0, which batch normalisation would have had too."""
+
+    def __init__(self, channels: int, *, normals: NamedNormals) -> None:
+        del normals
+        self.bias = nnx.Param(jnp.zeros((channels,)))
+
+    def __call__(self, x: Array, *, mode: Mode) -> Array:
+        """Map [B, H, W, C] to [B, H, W, C]."""
+        return (at_least_float32(x) + self.bias[...][None, None, None]).astype(x.dtype)
+
+
+class PixelNorm(Bias):
+    """Divide each pixel's channels by the root of their mean square, then add a bias a channel.
+
+    Paper: Karras et al. 2018, "Progressive Growing of GANs", section 4.2. The bias stands in for that of the convolution.
+    """
+
+    def __call__(self, x: Array, *, mode: Mode) -> Array:
+        wide = at_least_float32(x)
+        normalised = wide / jnp.sqrt(jnp.mean(jnp.square(wide), 3, keepdims=True) + 1e-8)
+        return super().__call__(normalised.astype(x.dtype), mode=mode)
+
+
+class GroupNorm(nnx.Module):
+    """Normalise each image over groups of channels and all pixels, eps 1e-5; scale from 1 and bias from 0 a channel.
+
+    There are 8 groups, or fewer if 8 does not divide the channels.
+    Paper: Wu & He 2018, "Group Normalization". Torch: `GroupNorm`.
+    """
+
+    eps = 1e-5
+
+    def __init__(self, channels: int, *, normals: NamedNormals) -> None:
+        del normals
+        self.groups = math.gcd(channels, 8)
+        self.scale = nnx.Param(jnp.ones((channels,)))
+        self.bias = nnx.Param(jnp.zeros((channels,)))
+
+    def __call__(self, x: Array, *, mode: Mode) -> Array:
+        """Map [B, H, W, C] to [B, H, W, C]."""
+        grouped = at_least_float32(x).reshape(*x.shape[:3], self.groups, -1)
+        mean = jnp.mean(grouped, (1, 2, 4), keepdims=True)
+        var = jnp.mean(jnp.square(grouped - mean), (1, 2, 4), keepdims=True)
+        normalised = ((grouped - mean) / jnp.sqrt(var + self.eps)).reshape(x.shape)
+        scale, bias = self.scale[...][None, None, None], self.bias[...][None, None, None]
+        return (normalised * scale + bias).astype(x.dtype)
+
+
+def minibatch_deviation(x: Array, *, axis_name: str | None) -> Array:
+    """Append a channel to [B, H, W, C], as float32: the standard deviation over the batch, in the mean over pixels and channels.
+
+    One number, the same everywhere. It shows D how varied a batch is. The batch is that of all devices along `axis_name`.
+    Paper: Karras et al. 2018, "Progressive Growing of GANs", section 3, with the whole batch as the group.
+    """
+    x = at_least_float32(x)
+    mean = jnp.mean(x, 0, keepdims=True)
+    mean = mean if axis_name is None else lax.pmean(mean, axis_name)
+    var = jnp.mean(jnp.square(x - mean), 0)
+    var = var if axis_name is None else lax.pmean(var, axis_name)
+    deviation = jnp.mean(jnp.sqrt(var + 1e-8))  # []
+    return jnp.concatenate([x, jnp.broadcast_to(deviation, (*x.shape[:3], 1))], 3)
+
+
 Conv = Callable[..., SpectralConv]
-"""`SpectralConv` with `spectral_norm` and `dtype` bound: `conv(c_in, c_out, convolve=..., normals=...)`."""
+"""`SpectralConv` with `spectral_norm`, `init` and `dtype` bound: `conv(c_in, c_out, convolve=..., fan_in=..., normals=...)`."""
 
 Norm = Callable[..., nnx.Module]
 """A normalisation with its options bound: `norm(channels, normals=...)` is a module `(x [B, H, W, C], mode=...) -> x`."""
 
-NORMS: dict[str, Any] = {"batch": BatchNorm}
+NORMS: dict[str, Any] = {"batch": BatchNorm, "none": Bias, "pixel": PixelNorm, "group": GroupNorm}
 """The choices of `model.gen.norm` and `model.disc.norm`."""
 
 

@@ -16,7 +16,8 @@ COMPILING = {"cpu": "10 to 60 s", "gpu": "about a minute", "tpu": "about a minut
 def describe_count(dataset: ImageDataset) -> str:
     """Return the number of training images, and how many are held out if there are any: `80 (20 held out)`."""
     held_out = len(dataset.held_out_digests)
-    return f"{dataset.count} ({held_out} held out)" if held_out else f"{dataset.count}"
+    variants = f", {dataset.count:,} with turns and mirror images" if dataset.count > len(dataset.names) else ""
+    return f"{len(dataset.names)}{f' ({held_out} held out)' if held_out else ''}{variants}"
 
 
 def describe_start(setup: RunSetup, *, seeds: int) -> str:

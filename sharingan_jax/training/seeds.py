@@ -112,7 +112,7 @@ def prepare(
     copies = dataset.copies
     if copies and processes.is_primary:
         copy, of = next(iter(copies.items()))
-        print(f"images: {len(copies)} of {dataset.count} are copies of others, such as {copy} of {of}", file=out)
+        print(f"images: {len(copies)} of {len(dataset.names)} are copies of others, such as {copy} of {of}", file=out)
     changed = differing_images(expected_data, describe_data(config, dataset)) if expected_data else []
     if changed:
         raise UserError(

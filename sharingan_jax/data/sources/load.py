@@ -1,11 +1,13 @@
 """Load images from a folder, the embedded emblems, or tensorflow-datasets."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 from sharingan_jax.config.schema import DataConfig
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import MODES
 from sharingan_jax.data.split import Split, split
+from sharingan_jax.data.turned import TurnedDataset
 from sharingan_jax.errors import UserError
 
 
@@ -40,9 +42,17 @@ def load_dataset(
 def load_dataset_from_config(data: DataConfig) -> ImageDataset:
     """Load the training images that `config.data` describes: all of them, or those that `data.holdout` leaves for training.
 
-    Raise UserError, one line, if the source cannot be loaded or split.
+    With `data.turns` or `data.mirrors` each also appears turned and mirrored. Raise UserError, one line, if the source cannot be
+    loaded or split.
     """
-    return load_split_from_config(data).train
+    upright = load_split_from_config(data).train
+    if data.turns == 1 and not data.mirrors:
+        return upright
+    everything = _load(replace(data, size=2 * data.size))
+    place = {name: index for index, name in enumerate(everything.names)}
+    large = everything.subset([place[name] for name in upright.names])
+    described = {each.name: getattr(upright, each.name) for each in fields(ImageDataset)}
+    return TurnedDataset(upright=upright, large=large, turns=data.turns, mirrors=data.mirrors, **described)
 
 
 def load_split_from_config(data: DataConfig) -> Split:
@@ -50,6 +60,9 @@ def load_split_from_config(data: DataConfig) -> Split:
 
     Raise UserError, one line, if the source cannot be loaded or split.
     """
+    return split(_load(data), data.holdout)
+
+
+def _load(data: DataConfig) -> ImageDataset:
     sources: dict[str, str | Path] = {"emblems": "emblems", "folder": Path(data.path), "tfds": f"tfds:{data.name}"}
-    dataset = load_dataset(sources[data.source], size=data.size, channels=data.channels, split=data.split, data_dir=data.data_dir)
-    return split(dataset, data.holdout)
+    return load_dataset(sources[data.source], size=data.size, channels=data.channels, split=data.split, data_dir=data.data_dir)

@@ -1,0 +1,43 @@
+"""Crisp, varied images from a hundred: turned images, no spectral norm, a relativistic loss with R1, averaged weights.
+
+    python main.py --config crisp --config.data.path=my_images --config.data.source=folder
+
+Time: 12,000 steps; see below.
+"""
+
+from ml_collections import ConfigDict
+
+from sharingan_jax.config import base_config
+
+
+def get_config() -> ConfigDict:
+    """Return the settings of a run."""
+    config = base_config("default")
+    config.data.turns = 24
+    config.data.mirrors = True
+    config.model.gen.width = 32
+    config.model.disc.width = 32
+    config.model.gen.spectral_norm = False
+    config.model.disc.spectral_norm = False
+    config.model.disc.norm = "none"
+    config.model.disc.norm_position = "pre_activation"
+    config.model.disc.init = "he"
+    config.model.minibatch_std = True
+    config.loss.name = "relativistic"
+    config.loss.r1 = 1.0
+    config.loss.penalty_every = 8
+    config.augment.probability = 0.3
+    config.augment.brightness = 0.1
+    config.augment.saturation = 0.2
+    config.augment.contrast = 0.1
+    config.augment.shift = 0.1
+    config.augment.cutout = 0.3
+    config.train.steps = 12_000
+    config.train.ema_half_life = 10_000
+    config.train.ema_ramp_up = 0.2
+    for adam in (config.optim.gen, config.optim.disc):
+        adam.b2 = 0.99
+    config.optim.disc.clip_norm = 0.0
+    config.sample.every = 500
+    config.checkpoint.every = 1000
+    return config

@@ -1,0 +1,47 @@
+"""Penalties on D's gradient with respect to its images. A new one is a function and a line in `PENALTIES`."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Score = Callable[[Array], Array]
+"""D as a function of images [B, H, W, C] alone, to logits [B]: D's buffers stay as they are."""
+
+Penalty = Callable[[Score, Array, Array, Array], Array]
+"""A term of D's loss: `penalty(score, real, fake, keys)` is a mean over the batch, [], of images [B, H, W, C] in [−1, 1].
+
+`keys` [B] has a key for each pair of a real and a fake image.
+"""
+
+
+def r1(score: Score, real: Array, fake: Array, keys: Array) -> Array:
+    """Return ½ mean‖∇D(real)‖². Paper: Mescheder et al. 2018, "Which Training Methods for GANs do actually Converge?", eq. 9."""
+    return 0.5 * jnp.mean(_squared_norms(score, real))
+
+
+def r2(score: Score, real: Array, fake: Array, keys: Array) -> Array:
+    """Return ½ mean‖∇D(fake)‖². Paper: Mescheder et al. 2018, equation 10."""
+    return 0.5 * jnp.mean(_squared_norms(score, fake))
+
+
+def gradient_penalty(score: Score, real: Array, fake: Array, keys: Array) -> Array:
+    """Return mean (‖∇D(x)‖ − 1)², with x = fake + ε (real − fake) and ε from U(0, 1) for each pair.
+
+    Paper: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", equation 3. At a gradient of exactly zero the norm has
+    no derivative, so 1e-12 is added below the root.
+    """
+    share = jax.vmap(lambda key: jax.random.uniform(key, (), "float32"))(keys).astype(real.dtype)
+    between = fake + share[:, None, None, None] * (real - fake)
+    return jnp.mean(jnp.square(jnp.sqrt(_squared_norms(score, between) + 1e-12) - 1))
+
+
+def _squared_norms(score: Score, images: Array) -> Array:
+    """Return ‖∇D(x)‖² of each image, [B]. D scores images one by one, or with statistics of the batch; the sum covers both."""
+    grads = jax.grad(lambda x: jnp.sum(score(x)))(images)
+    return jnp.sum(jnp.square(grads), (1, 2, 3))
+
+
+PENALTIES: dict[str, Penalty] = {"r1": r1, "r2": r2, "gradient_penalty": gradient_penalty}
+"""The settings of `loss` that give a penalty its weight."""
