@@ -44,7 +44,7 @@ def make_parser() -> Parser:
     parser.add_argument("--overwrite", action="store_true", help="replace the numbered images in a folder")
     parser.add_argument("--interpolate", action="store_true", help="walk from latent to latent in any format")
     parser.add_argument("--statistics", choices=("batch", "running"), help="of batch norm; default: batch")
-    parser.add_argument("--weights", choices=("raw", "averaged"), help="as trained, or averaged over steps; default: raw")
+    parser.add_argument("--weights", choices=("raw", "averaged"), help="default: averaged, if the run keeps an average")
     return parser
 
 

@@ -40,14 +40,19 @@ def update_ema(
     return jax.tree.map(lambda average, new: average + share * (new - average), ema, params)
 
 
-def generator_of(state: TrainState, *, weights: Weights) -> NetState:
+def generator_of(state: TrainState, *, weights: Weights | None = None) -> NetState:
     """Return the generator to sample from: as trained (`"raw"`), or with averaged parameters and the same buffers.
 
-    Raise ValueError if the run keeps no averaged weights.
+    By default the parameters are averaged if the run keeps an average. Raise ValueError if it does not and they are asked for.
     """
-    match weights:
+    match weights or kept_weights(state):
         case "raw":
             return state.gen
         case "averaged" if state.ema is not None:
             return replace(state.gen, params=state.ema)
     raise ValueError(f"no {weights} weights in this state")
+
+
+def kept_weights(state: TrainState) -> Weights:
+    """Return the weights that samples are drawn with by default."""
+    return "raw" if state.ema is None else "averaged"

@@ -13,7 +13,7 @@ from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import jit_sample
 from sharingan_jax.errors import UserError
-from sharingan_jax.gan.ema import Weights, generator_of
+from sharingan_jax.gan.ema import Weights, generator_of, kept_weights
 from sharingan_jax.gan.gan import Gan, build_gan, init_state
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.reporting.grids import as_image, make_grid, to_u8
@@ -92,18 +92,20 @@ class Run:
         with CheckpointManager(self.folder.checkpoints, keep=self.config.checkpoint.keep, read_only=True) as checkpoints:
             return checkpoints.restore(self.steps[-1] if step is None else step, like=like)
 
-    def sampler(self, step: int | None = None, *, statistics: Statistics = "batch", weights: Weights = "raw") -> Sampler:
+    def sampler(self, step: int | None = None, *, statistics: Statistics = "batch", weights: Weights | None = None) -> Sampler:
         """Return the generator of a checkpoint (default: the last), as trained or with averaged weights.
 
-        Raise UserError as `state` does, and if the run keeps no averaged weights.
+        By default the weights are averaged if the run keeps an average. Raise UserError as `state` does, and if averaged weights
+        are asked for and there are none.
         """
         return self.sampler_of(self.state(step), statistics=statistics, weights=weights)
 
-    def sampler_of(self, state: TrainState, *, statistics: Statistics = "batch", weights: Weights = "raw") -> Sampler:
+    def sampler_of(self, state: TrainState, *, statistics: Statistics = "batch", weights: Weights | None = None) -> Sampler:
         """Return the generator of a state of this run. Raise UserError if it has no averaged weights and they are asked for."""
         config, mesh = self.config, make_mesh(1, batch_sizes={1})
         if weights == "averaged" and state.ema is None:
             raise UserError(f"{self.path}: keeps no averaged weights. Set train.ema_half_life=10000 in a new run.")
+        weights = weights or kept_weights(state)
         gen = generator_of(state, weights=weights)
         sample = jit_sample(self.gan, statistics=statistics, precision=config.train.precision, mesh=mesh)
         shape = (config.data.size, config.data.size, config.data.channels)

@@ -49,7 +49,7 @@ def sample(
     interpolate: bool = False,
     step: int | None = None,
     statistics: Literal["batch", "running"] = "batch",
-    weights: Literal["raw", "averaged"] = "raw",
+    weights: Literal["raw", "averaged"] | None = None,
     overwrite: bool = False,
 ) -> Samples:
     """Draw images from a run's folder, or from a loaded sampler, and write them to `out`. The run does not change.
@@ -59,9 +59,9 @@ def sample(
     and folders are written as the images are drawn. Draw `num` images (default 25), or walk between `num` latents (default 6),
     of `seed` (default 0), or take the latents [N, nz] of the file `latents`. `columns` are the images in a row of a grid, by
     default those of the run's grids. `step` chooses a checkpoint, by default the last; `weights` its weights as trained, or
-    averaged. With `overwrite` the numbered images in a folder are replaced. Raise UserError, before anything is drawn, if these
-    contradict each other, if a folder holds files
-    already, or if the result would not fit.
+    averaged, by default averaged if the run keeps an average. With `overwrite` the numbered images in a folder are replaced.
+    Raise UserError, before anything is drawn, if these contradict each other, if a folder holds files already, or if the result
+    would not fit.
     """
     is_folder = str(out).endswith(("/", os.sep))
     out = Path(os.path.expanduser(out))

@@ -15,6 +15,7 @@ from sharingan_jax.config.schema import to_dict
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.measures.collapse import COLLAPSED, MOST_REAL, SIGN_NAMES, CollapseWatch, SignReference, best_step
 from sharingan_jax.files import write_atomically
+from sharingan_jax.gan.ema import generator_of
 from sharingan_jax.gan.metrics import GEN_METRICS
 from sharingan_jax.gan.state import TrainState, digest, first_non_finite
 from sharingan_jax.model.rng import fixed_latents
@@ -170,7 +171,7 @@ class OpenRun:
         """Return images of the run's fixed latents, float32 [N, H, W, C] in [−1, 1]. Raise NonFiniteError."""
         config = self.setup.config
         z = np.asarray(fixed_latents(self.state.key, count=config.sample.num, nz=config.model.nz))
-        images = np.asarray(self.setup.trainer.sample(self.state.gen, z))
+        images = np.asarray(self.setup.trainer.sample(generator_of(self.state), z))
         if not np.isfinite(images).all():
             raise NonFiniteError(f"step {self.step}: G's images are not finite after it, so the run has stopped; {ADVICE}")
         return images

@@ -284,13 +284,13 @@ def test_a_mistake_in_evaluating_folders_is_one_line(
 def test_samples_come_from_averaged_weights_if_the_run_keeps_them(
     run: Path, plain_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    raw, averaged = tmp_path / "raw.npy", tmp_path / "averaged.npy"
-    assert main.main(["sample", "--workdir", str(run), "--num", "3", "--out", str(raw)]) == 0
+    raw, averaged, usual = tmp_path / "raw.npy", tmp_path / "averaged.npy", tmp_path / "usual.npy"
+    assert main.main(["sample", "--workdir", str(run), "--num", "3", "--out", str(usual)]) == 0
+    assert main.main(["sample", "--workdir", str(run), "--num", "3", "--weights", "raw", "--out", str(raw)]) == 0
     assert main.main(["sample", "--workdir", str(run), "--num", "3", "--weights", "averaged", "--out", str(averaged)]) == 0
     assert f"3 images of step 4, averaged weights in {averaged}\n" in capsys.readouterr().out
     assert not np.array_equal(np.load(raw), np.load(averaged))
-    assert main.main(["sample", "--workdir", str(run), "--num", "3", "--weights", "raw", "--out", str(averaged)]) == 0
-    assert raw.read_bytes() == averaged.read_bytes()
+    assert usual.read_bytes() == averaged.read_bytes()
     sample(run, averaged, num=3, weights="averaged")
     expected = sg.load_run(run).sampler(weights="averaged")
     assert np.array_equal(np.load(averaged), expected.draw(sample(run, tmp_path / "z.npy", num=3).latents))

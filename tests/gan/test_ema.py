@@ -104,5 +104,7 @@ def test_the_generator_to_sample_from_is_the_raw_or_the_averaged_one(trained: tu
     expected = sample_images(gan, replace(state.gen, params=state.ema), z, statistics="running")  # type: ignore[arg-type]
     np.testing.assert_array_equal(averaged, expected)
     assert np.abs(raw - averaged).max() > 1e-5
+    assert generator_of(state).params is state.ema
+    assert generator_of(replace(state, ema=None)) is state.gen
     with pytest.raises(ValueError, match="no averaged weights in this state"):
         generator_of(replace(state, ema=None), weights="averaged")
