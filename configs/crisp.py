@@ -1,4 +1,4 @@
-"""Crisp, varied images from a hundred: turned images, no spectral norm, a relativistic loss with R1, averaged weights.
+"""Crisp, varied images from a hundred, with turned images and averaged weights.
 
     python main.py --config crisp --config.data.path=my_images --config.data.source=folder
 

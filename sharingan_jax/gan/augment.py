@@ -72,10 +72,10 @@ def mirror(image: Array, draws: Array) -> Array:
 
 
 def rotate(image: Array, draws: Array, *, rotation: float, fill: float) -> Array:
-    """Turn the image about its centre by an angle from U(−rotation, rotation) degrees. `fill` covers the corners.
+    """Turn the image about its centre by an angle from U(−rotation, rotation) degrees, anticlockwise. `fill` covers the corners.
 
-    The nearest quarter turn is exact. The rest, at most 45°, is three shears: along rows by −tan(angle / 2), along columns by
-    sin(angle), and along rows again.
+    The nearest quarter turn is exact. The rest, at most 45°, is three shears: along rows by tan(angle / 2), along columns by
+    −sin(angle), and along rows again.
     """
     angle = rotation * draws[0]  # degrees
     quarters = jnp.round(angle / 90).astype(int) if rotation > 45 else 0
@@ -83,9 +83,9 @@ def rotate(image: Array, draws: Array, *, rotation: float, fill: float) -> Array
         four = jnp.stack([jnp.rot90(image, k) for k in range(4)])
         image = jnp.einsum("k,khwc->hwc", jax.nn.one_hot(quarters % 4, 4, dtype=image.dtype), four, precision="highest")
     rest = jnp.deg2rad(angle - 90 * quarters)
-    image = _shear(image, -jnp.tan(rest / 2), fill=fill)
-    image = _shear(image.swapaxes(0, 1), jnp.sin(rest), fill=fill).swapaxes(0, 1)
-    return _shear(image, -jnp.tan(rest / 2), fill=fill)
+    image = _shear(image, jnp.tan(rest / 2), fill=fill)
+    image = _shear(image.swapaxes(0, 1), -jnp.sin(rest), fill=fill).swapaxes(0, 1)
+    return _shear(image, jnp.tan(rest / 2), fill=fill)
 
 
 def rescale(image: Array, draws: Array, *, scale: float, fill: float) -> Array:
@@ -105,7 +105,8 @@ def cut_out(image: Array, draws: Array, *, share: float, fill: float) -> Array:
     """Cover a square with `fill`: its side is a `share` of the image's, its centre anywhere. A draw of 0 covers nothing."""
     side = image.shape[0]
     centre = (side - 1) / 2 * (1 + draws[:2])  # row and column
-    rows, columns = (jnp.abs(jnp.arange(side) - centre[axis]) < share * side / 2 for axis in (0, 1))
+    offsets = [jnp.arange(side) - centre[axis] for axis in (0, 1)]
+    rows, columns = ((-share * side / 2 <= offset) & (offset < share * side / 2) for offset in offsets)
     covered = rows[:, None, None] & columns[None, :, None] & (draws[2] != 0)
     return jnp.where(covered, jnp.asarray(fill, image.dtype), image)
 
@@ -139,7 +140,8 @@ def _shear(image: Array, slope: Array, *, fill: float) -> Array:
 
 def _interpolation(source: Array, side: int) -> Array:
     """Return the weights [..., side] of the pixels 0 to side − 1 at the places `source` [...]: 1 − distance, at least 0."""
-    return jnp.maximum(0, 1 - jnp.abs(source[..., None] - jnp.arange(side)))
+    pixels = jnp.arange(side).reshape(*[1] * source.ndim, side)
+    return jnp.maximum(0, 1 - jnp.abs(source[..., None] - pixels))
 
 
 PARTS: dict[str, Callable[[AugmentConfig], Part]] = {

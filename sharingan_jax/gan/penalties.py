@@ -32,7 +32,8 @@ def gradient_penalty(score: Score, real: Array, fake: Array, keys: Array) -> Arr
     Paper: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", equation 3. At a gradient of exactly zero the norm has
     no derivative, so 1e-12 is added below the root.
     """
-    share = jax.vmap(lambda key: jax.random.uniform(key, (), "float32"))(keys).astype(real.dtype)
+    # The keys themselves have drawn the augmentation.
+    share = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1), (), "float32"))(keys).astype(real.dtype)
     between = fake + share[:, None, None, None] * (real - fake)
     return jnp.mean(jnp.square(jnp.sqrt(_squared_norms(score, between) + 1e-12) - 1))
 

@@ -25,7 +25,8 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 def export_sampler(config: Config, state: TrainState, *, statistics: Literal["batch", "running"]) -> bytes:
     """Return the function `z [b, nz] -> images [b, H, W, C]`, float32, for any b, serialised by `jax.export` for PLATFORMS.
 
-    The weights inside are averaged if the run keeps an average. It uses XLA's own convolutions, since it may run on any platform. So its images differ from those of `sample` by rounding.
+    The weights inside are averaged if the run keeps an average. It uses XLA's own convolutions, since it may run on any platform.
+    So its images differ from those of `sample` by rounding.
     """
     gan = build_gan(replace(config, model=replace(config.model, conv_impl="direct")))
     gen = jax.device_get(generator_of(state))

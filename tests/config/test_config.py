@@ -61,6 +61,9 @@ def test_the_five_experiments_are_the_posts() -> None:
         ),
         ("data.source", "tfds", "data.name='': expected a tensorflow-datasets image set, since data.source=tfds. Set data.name="),
         ("optim.gen.schedule", "linear", "optim.gen.decay_steps=0: expected at least 1, since optim.gen.schedule=linear."),
+        ("loss.real_label", "0.5", "loss.real_label=0.5: expected above 0.5 and at most 1."),
+        ("loss.penalty_every", "4", "loss.penalty_every=4: not used without a penalty. Set loss.r1, or use 1."),
+        ("train.ema_ramp_up", "0.2", "train.ema_ramp_up=0.2: not used when train.ema_half_life=0. Set both, or none."),
         ("optim.gen.decay_steps", "9", "optim.gen.decay_steps=9: not used when optim.gen.schedule=constant."),
         (
             "data.path",
@@ -129,7 +132,7 @@ def test_a_faulty_file_is_named_with_its_line(tmp_path: Path, text: str, message
 
 def test_a_missing_file_names_its_neighbours() -> None:
     with pytest.raises(
-        UserError, match=r"expected a configuration, found none\. Did you mean default\? In .*configs: baseline, default, "
+        UserError, match=r"expected a configuration, found none\. Did you mean default\? In .*configs: baseline, crisp, default, "
     ):
         load_config(ROOT / "configs" / "defualt.py")
 

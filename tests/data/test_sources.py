@@ -17,8 +17,9 @@ from sharingan_jax.errors import UserError
 
 
 def _load(source: str, **changes: Any) -> ImageDataset:
-    given = {"path": "", "name": "", "split": "train", "data_dir": "", "size": 32, "channels": 3, "holdout": 0.0}
-    return load_dataset_from_config(DataConfig(source=source, last_batch="keep", **{**given, **changes}))
+    given: dict[str, Any] = {"path": "", "name": "", "split": "train", "data_dir": "", "size": 32, "channels": 3, "holdout": 0.0}
+    given |= {"turns": 1, "mirrors": False, "last_batch": "keep"}
+    return load_dataset_from_config(DataConfig(source=source, **{**given, **changes}))
 
 
 def test_a_folder_is_read_in_the_order_of_relative_names(mixed_folder: Path) -> None:

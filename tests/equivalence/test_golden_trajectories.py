@@ -64,7 +64,7 @@ def _clip(config: Any) -> optax.GradientTransformation:
     return clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
 
 
-def _mixed_batch(gan: Gan, disc: NetState, *, real: jax.Array, fake: jax.Array) -> Any:
+def _mixed_batch(gan: Gan, disc: NetState, *, real: jax.Array, fake: jax.Array, **_: Any) -> Any:
     """Update D on real and fake images in one forward pass, so that they share batch statistics."""
     assert gan.axis_name is None
 

@@ -80,7 +80,7 @@ def test_convolutions(name: str) -> None:
 def test_spectral_normalisation_over_several_calls(direction: str) -> None:
     row, side = (DOWN, 8) if direction == "down" else (UP, 4)
     convolve = getattr(convolutions("direct"), direction)
-    net = Net(lambda normals: SpectralConv(5, 6, convolve=convolve, spectral_norm=True, normals=normals))
+    net = Net(lambda normals: SpectralConv(5, 6, convolve=convolve, fan_in=80, spectral_norm=True, normals=normals))
     params = {"kernel": jnp.asarray(_random(4, 4, 5, 6))}
     buffers = {"u": l2_normalise(jnp.asarray(_random(6, seed=1))), "v": l2_normalise(jnp.asarray(_random(80, seed=2)))}
     make = torch.nn.Conv2d if direction == "down" else torch.nn.ConvTranspose2d

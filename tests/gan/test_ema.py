@@ -32,7 +32,7 @@ def test_the_average_is_its_closed_form() -> None:
     history = [np.asarray(p, np.float32) for p in np.random.default_rng(0).standard_normal((30, 5))]
     ema: Any = {"kernel": jnp.asarray(history[0])}
     for p in history[1:]:
-        ema = update_ema(ema, {"kernel": jnp.asarray(p)}, images=BATCH, half_life=HALF_LIFE)
+        ema = update_ema(ema, {"kernel": jnp.asarray(p)}, step=jnp.int32(9), images=BATCH, half_life=HALF_LIFE)
     np.testing.assert_allclose(ema["kernel"], _average(history, decay=0.5 ** (BATCH / HALF_LIFE)), rtol=1e-5, atol=1e-6)
 
 
@@ -40,15 +40,26 @@ def test_half_life_images_replace_half_of_the_average_at_any_batch_size() -> Non
     for batch, steps in ((20, 1), (5, 4), (1, 20)):
         ema: Any = jnp.ones(())
         for _ in range(steps):
-            ema = update_ema(ema, jnp.zeros(()), images=batch, half_life=HALF_LIFE)
+            ema = update_ema(ema, jnp.zeros(()), step=jnp.int32(9), images=batch, half_life=HALF_LIFE)
         np.testing.assert_allclose(ema, 0.5, rtol=1e-6)
 
 
 def test_an_average_of_constant_weights_is_bitwise_identical_to_them() -> None:
     params = {"kernel": jnp.asarray(np.random.default_rng(0).standard_normal(100), jnp.float32)}
-    ema = update_ema(params, params, images=25, half_life=1000.0)
+    ema = update_ema(params, params, step=jnp.int32(9), images=25, half_life=1000.0)
     assert ema is not None
     np.testing.assert_array_equal(ema["kernel"], params["kernel"])
+
+
+def test_a_ramp_limits_the_half_life_to_a_share_of_the_images_seen() -> None:
+    kept: list[float] = []
+    for step in (1, 2, 11, 10_001):
+        ema: Any = update_ema(
+            {"kernel": jnp.ones(())}, {"kernel": jnp.zeros(())}, step=jnp.int32(step), images=10, half_life=1000.0, ramp_up=0.2
+        )
+        kept.append(float(ema["kernel"]))
+    # 0, 10, 100 and 100,000 images were seen before; the half-life is 0, 2, 20 and 1000 images.
+    np.testing.assert_allclose(kept, [0, 0.5 ** (10 / 2), 0.5 ** (10 / 20), 0.5 ** (10 / 1000)], rtol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,14 @@
 """Each loss against a formula in numpy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+import torch
 
-from sharingan_jax.gan.losses import LOSSES, bce_disc, bce_gen, modified_d_term
+from sharingan_jax.gan.losses import LOSSES, SMOOTHED, bce_disc, bce_gen, modified_d_term
 
 REAL, FAKE = np.array([0.3, -1.2, 2.0]), np.array([-0.7, 0.1, 1.5])
 
@@ -57,4 +61,37 @@ def test_each_named_loss_is_finite_and_pulls_the_right_way() -> None:
         real_grad, fake_grad = jax.grad(loss.disc, argnums=(0, 1))(jnp.array([0.2, -0.3]), jnp.array([0.1, 0.4]))
         assert (real_grad < 0).all()
         assert (fake_grad > 0).all()
-        assert (jax.grad(loss.gen)(jnp.array([0.1, 0.4])) < 0).all()
+        real = jnp.array([0.2, -0.3]) if loss.gen_needs_real else None
+        assert (jax.grad(loss.gen)(jnp.array([0.1, 0.4]), real) < 0).all()
+
+
+def test_the_losses_of_the_papers_follow_their_formulas() -> None:
+    real, fake = jnp.asarray(REAL, jnp.float32), jnp.asarray(FAKE, jnp.float32)
+    relativistic = np.log1p(np.exp(FAKE - REAL)).mean()
+    expected = {
+        "hinge": (np.maximum(0, 1 - REAL).mean() + np.maximum(0, 1 + FAKE).mean(), -FAKE.mean()),
+        "wasserstein": (FAKE.mean() - REAL.mean(), -FAKE.mean()),
+        "least_squares": (0.5 * ((REAL - 1) ** 2).mean() + 0.5 * (FAKE**2).mean(), 0.5 * ((FAKE - 1) ** 2).mean()),
+        "relativistic": (relativistic, np.log1p(np.exp(REAL - FAKE)).mean()),
+    }
+    assert set(expected) == set(LOSSES) - {"bce", "bce_clamped"}
+    for name, (disc, gen) in expected.items():
+        np.testing.assert_allclose(LOSSES[name].disc(real, fake), disc, rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(LOSSES[name].gen(fake, real), gen, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("label", [0.6, 0.9])
+def test_a_smoothed_label_moves_the_target_of_real_images_only(label: float) -> None:
+    real, fake = torch.tensor(REAL, requires_grad=True), torch.tensor(FAKE, requires_grad=True)
+    bce, squares = torch.nn.BCEWithLogitsLoss(), torch.nn.MSELoss()
+    theirs = {
+        "bce": bce(real, torch.full_like(real, label)) + bce(fake, torch.zeros_like(fake)),
+        "least_squares": 0.5 * squares(real, torch.full_like(real, label)) + 0.5 * squares(fake, torch.zeros_like(fake)),
+    }
+    assert set(theirs) == set(SMOOTHED)
+    for name, loss in theirs.items():
+        ours = partial(SMOOTHED[name], real_label=label)
+        value, grads = jax.value_and_grad(ours, argnums=(0, 1))(jnp.asarray(REAL, jnp.float32), jnp.asarray(FAKE, jnp.float32))
+        np.testing.assert_allclose(value, loss.item(), rtol=1e-6)
+        for mine, other in zip(grads, torch.autograd.grad(loss, (real, fake)), strict=True):
+            np.testing.assert_allclose(mine, other, rtol=1e-5)

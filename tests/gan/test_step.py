@@ -12,7 +12,7 @@ import pytest
 from conftest import smoke_config
 
 from pytorch_reference.replay import PRE_ACTIVATION
-from sharingan_jax.config.schema import Config, LossConfig
+from sharingan_jax.config.schema import Config
 from sharingan_jax.devices.mesh import make_mesh, replicated
 from sharingan_jax.devices.trainer import Trainer, sharded_step
 from sharingan_jax.gan.gan import Gan, build_gan, init_state
@@ -98,11 +98,11 @@ def test_beta_changes_no_bit_of_ds_update() -> None:
     gan = _gan()
     state = _state(gan)
     real = scale_images(jnp.asarray(REAL_U8[0]))
-    fake = sample_images(gan, state.gen, jnp.ones((8, 8)), statistics="batch")
+    fake, keys = sample_images(gan, state.gen, jnp.ones((8, 8)), statistics="batch"), jax.random.split(jax.random.key(0), 8)
     (without, metrics), (with_beta, metrics_beta) = (
         # Without jit, operation by operation: another program might round differently.
-        _update_disc(replace(gan, objective=objective), state.disc, real=real, fake=fake)
-        for objective in (gan.objective, build_objective(LossConfig(name="bce", beta=0.01)))
+        _update_disc(replace(gan, objective=objective), state.disc, real=real, fake=fake, step=state.step, keys=keys)
+        for objective in (gan.objective, build_objective(smoke_config(loss__beta="0.01")))
     )
     jax.tree.map(np.testing.assert_array_equal, without, with_beta)
     assert metrics["grad_norm_d"] == metrics_beta["grad_norm_d"]

@@ -6,11 +6,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from flax import nnx
 
 from sharingan_jax.model.convolutions import project_down
 from sharingan_jax.model.functional import Net
-from sharingan_jax.model.layers import BatchNorm, Buffer, SpectralConv, leaky_relu, power_iteration
+from sharingan_jax.model.layers import (
+    BatchNorm,
+    Bias,
+    Buffer,
+    GroupNorm,
+    PixelNorm,
+    SpectralConv,
+    leaky_relu,
+    minibatch_deviation,
+    power_iteration,
+)
 from sharingan_jax.model.rng import NamedNormals
 
 RNG = np.random.default_rng(0)
@@ -22,7 +33,7 @@ def _normals(seed: int = 0) -> NamedNormals:
 
 
 def _conv(*, spectral_norm: bool = True) -> SpectralConv:
-    return SpectralConv(3, 5, convolve=project_down, spectral_norm=spectral_norm, normals=_normals())
+    return SpectralConv(3, 5, convolve=project_down, fan_in=48, spectral_norm=spectral_norm, normals=_normals())
 
 
 def _images(*shape: int) -> Any:
@@ -125,3 +136,42 @@ def test_running_mode_uses_the_running_statistics_and_does_not_change_them() -> 
 
 def test_leaky_relu_is_a_fifth_below_zero() -> None:
     np.testing.assert_allclose(leaky_relu(jnp.array([-2.0, 0.0, 3.0])), [-0.4, 0.0, 3.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("init", "std"), [("dcgan", 0.02), ("he", (2 / 48) ** 0.5)])
+def test_a_kernel_has_the_standard_deviation_of_its_init(init: Any, std: float) -> None:
+    conv = SpectralConv(3, 200, convolve=project_down, fan_in=48, spectral_norm=False, init=init, normals=_normals())
+    np.testing.assert_allclose(np.std(np.asarray(conv.kernel[...])), std, rtol=0.05)
+
+
+def test_without_a_norm_there_is_a_bias_a_channel() -> None:
+    x, layer = _images(2, 4, 4, 3), Bias(3, normals=_normals())
+    np.testing.assert_array_equal(layer(x, mode="train"), x)
+    layer.bias[...] = jnp.array([1.0, 2.0, 3.0])
+    np.testing.assert_allclose(layer(x, mode="running"), np.asarray(x) + np.array([1, 2, 3]), rtol=1e-6)
+
+
+def test_pixel_norm_makes_the_mean_square_of_each_pixel_one() -> None:
+    x = _images(2, 4, 4, 6)
+    normalised = np.asarray(PixelNorm(6, normals=_normals())(x, mode="train"))
+    np.testing.assert_allclose((normalised**2).mean(3), 1, rtol=1e-4)
+    np.testing.assert_allclose(normalised, np.asarray(x) / np.sqrt((np.asarray(x) ** 2).mean(3, keepdims=True) + 1e-8), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(16, 8), (12, 4), (3, 1)])
+def test_group_norm_is_pytorchs(channels: int, groups: int) -> None:
+    x, layer = _images(2, 4, 4, channels), GroupNorm(channels, normals=_normals())
+    scale, bias = RNG.standard_normal((2, channels)).astype(np.float32)
+    layer.scale[...], layer.bias[...] = jnp.asarray(scale), jnp.asarray(bias)
+    theirs = torch.nn.GroupNorm(groups, channels)
+    theirs.load_state_dict({"weight": torch.tensor(scale), "bias": torch.tensor(bias)})
+    expected = theirs(torch.tensor(np.asarray(x)).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).detach()
+    np.testing.assert_allclose(layer(x, mode="train"), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_deviation_of_a_minibatch_is_one_number_in_a_channel_of_its_own() -> None:
+    x = _images(5, 4, 4, 3)
+    y = np.asarray(minibatch_deviation(x, axis_name=None))
+    np.testing.assert_array_equal(y[..., :3], x)
+    np.testing.assert_allclose(y[..., 3], np.asarray(x).std(0).mean(), rtol=1e-5)
+    np.testing.assert_allclose(minibatch_deviation(x[:1], axis_name=None)[..., 3], 1e-4, rtol=1e-3)  # The root of 1e-8.
