@@ -17,6 +17,7 @@ GROUPS = {
     "data": "Images",
     "model": "Networks",
     "loss": "Loss",
+    "augment": "Augmentation",
     "train": "Training",
     "optim": "Optimizers",
     "sample": "Sample grids",
