@@ -100,6 +100,8 @@ def _check_original(config: Config) -> None:
     """Raise UserError if a network has layers that the original has not."""
     model = config.model
     for key, value, original in (
+        ("model.gen.arch", model.gen.arch, "dcgan"),
+        ("model.disc.arch", model.disc.arch, "dcgan"),
         ("model.gen.norm", model.gen.norm, "batch"),
         ("model.disc.norm", model.disc.norm, "batch"),
         ("model.minibatch_std", model.minibatch_std, False),

@@ -20,7 +20,10 @@ class Architecture(NamedTuple):
     disc: Callable[..., nnx.Module]
 
 
-ARCHITECTURES = {"dcgan": Architecture(gen=dcgan.Generator, disc=dcgan.Discriminator)}
+ARCHITECTURES = {
+    "dcgan": Architecture(gen=dcgan.Generator, disc=dcgan.Discriminator),
+    "dcgan_up": Architecture(gen=partial(dcgan.Generator, kernel_size=3), disc=partial(dcgan.Discriminator, kernel_size=3)),
+}
 
 
 def build_networks(config: Config, *, convolutions: Convolutions, axis_name: str | None) -> tuple[Net, Net]:

@@ -4,6 +4,8 @@ normalises it.
 Paper: Radford et al. 2016, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", with
 batch normalisation moved behind the activation, as SharinGAN does.
 
+The architecture `dcgan_up` has the same stages with 3×3 kernels: G upsamples and convolves, D convolves and pools.
+
 With `dtype="bfloat16"` the activations are bfloat16 from the first convolution on; images and logits are float32.
 """
 
@@ -16,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from sharingan_jax.model.convolutions import Convolutions
+from sharingan_jax.model.convolutions import Convolutions, convolve_and_pool, upsample_and_convolve
 from sharingan_jax.model.layers import Conv, Mode, Norm, at_least_float32, leaky_relu
 from sharingan_jax.model.rng import NamedNormals
 
@@ -45,6 +47,20 @@ def _stage(net: Any, side: int, x: Array, *, activation: Callable[[Array], Array
     return bn(activation(x)) if net.norm_position == "post_activation" else activation(bn(x))
 
 
+def _doubling(conv: Conv, convolutions: Convolutions, *, c_in: int, kernel_size: int) -> Conv:
+    """Return `conv` with the map that doubles the sides. With 4×4 kernels 2×2 inputs meet in an output."""
+    if kernel_size == 3:
+        return partial(conv, convolve=upsample_and_convolve(convolutions.up), fan_in=9 * c_in, kernel_size=3)
+    return partial(conv, convolve=convolutions.up, fan_in=4 * c_in)
+
+
+def _halving(conv: Conv, convolutions: Convolutions, *, c_in: int, kernel_size: int) -> Conv:
+    """Return `conv` with the map that halves the sides."""
+    if kernel_size == 3:
+        return partial(conv, convolve=convolve_and_pool(convolutions.down), fan_in=9 * c_in, kernel_size=3)
+    return partial(conv, convolve=convolutions.down, fan_in=16 * c_in)
+
+
 class Generator(nnx.Module):
     """A network from latents [B, nz] to images [B, size, size, channels] in [−1, 1].
 
@@ -64,16 +80,16 @@ class Generator(nnx.Module):
         norm_position: NormPosition,
         convolutions: Convolutions,
         normals: NamedNormals,
+        kernel_size: int = 4,
     ) -> None:
         self.size, self.norm_position = size, norm_position
+        project = partial(conv, convolve=convolutions.project_up, fan_in=nz)
         c_in, c_out = nz, width * size // 8
         for side in stage_sides(size):
             is_last = side == size
-            convolve = convolutions.project_up if side == FIRST_SIDE else convolutions.up
+            convolve = project if side == FIRST_SIDE else _doubling(conv, convolutions, c_in=c_in, kernel_size=kernel_size)
             made = channels if is_last else c_out
-            # A stride-2 transposed 4×4 convolution adds 2×2 pixels in each output.
-            fan_in = c_in if side == FIRST_SIDE else 4 * c_in
-            setattr(self, f"to{side}", conv(c_in, made, convolve=convolve, fan_in=fan_in, normals=normals.inside(f"to{side}")))
+            setattr(self, f"to{side}", convolve(c_in, made, normals=normals.inside(f"to{side}")))
             if not is_last:
                 setattr(self, f"bn{side}", norm(c_out, normals=normals.inside(f"bn{side}")))
             c_in, c_out = c_out, c_out // 2
@@ -106,12 +122,13 @@ class Discriminator(nnx.Module):
         norm_position: NormPosition,
         convolutions: Convolutions,
         normals: NamedNormals,
+        kernel_size: int = 4,
         batch_statistic: Callable[[Array], Array] | None = None,
     ) -> None:
         self.size, self.norm_position, self.batch_statistic = size, norm_position, batch_statistic
         c_in, c_out = channels, width
         for side in stage_sides(size)[-2::-1]:
-            down = partial(conv, convolve=convolutions.down, fan_in=16 * c_in)
+            down = _halving(conv, convolutions, c_in=c_in, kernel_size=kernel_size)
             setattr(self, f"to{side}", down(c_in, c_out, normals=normals.inside(f"to{side}")))
             if side != size // 2:
                 setattr(self, f"bn{side}", norm(c_out, normals=normals.inside(f"bn{side}")))

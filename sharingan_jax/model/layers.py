@@ -52,10 +52,11 @@ def power_iteration(matrix: Array, u: Array) -> tuple[Array, Array]:
 class SpectralConv(nnx.Module):
     """A 4×4 convolution or transposed convolution without bias, `convolve(x, kernel)`, with or without spectral normalisation.
 
-    The kernel [4, 4, in, out] is drawn from N(0, 0.02²), or with `init="he"` from N(0, 2 / fan_in): `fan_in` inputs make one
-    output (Paper: He et al. 2015, "Delving Deep into Rectifiers", equation 10). With `spectral_norm` the layer computes with
-    kernel / sigma, sigma = uᵀWv. W has one row per OUTPUT channel, in transposed convolutions too. The gradient goes through W in
-    sigma, and not through u and v. In mode `"train"` u and v take one power iteration first; in other modes they stay.
+    The kernel [4, 4, in, out], or of another `kernel_size` that `convolve` takes, is drawn from N(0, 0.02²), or with `init="he"`
+    from N(0, 2 / fan_in): `fan_in` inputs make one output (Paper: He et al. 2015, "Delving Deep into Rectifiers", equation 10).
+    With `spectral_norm` the layer computes with kernel / sigma, sigma = uᵀWv. W has one row per OUTPUT channel, in transposed
+    convolutions too. The gradient goes through W in sigma, and not through u and v. In mode `"train"` u and v take one power
+    iteration first; in other modes they stay.
     The stored kernel is always the raw one: the optimizer updates it, and every call normalises it again.
 
     With `dtype="bfloat16"` x and kernel / sigma are rounded to bfloat16, and so is the output. Sigma and the division are
@@ -75,8 +76,9 @@ class SpectralConv(nnx.Module):
         normals: NamedNormals,
         init: Init = "dcgan",
         dtype: Dtype = "float32",
+        kernel_size: int = KERNEL_SIZE,
     ) -> None:
-        shape = (KERNEL_SIZE, KERNEL_SIZE, c_in, c_out)
+        shape = (kernel_size, kernel_size, c_in, c_out)
         self.convolve = convolve
         self.spectral_norm = spectral_norm
         self.dtype = dtype
@@ -84,7 +86,7 @@ class SpectralConv(nnx.Module):
         self.kernel = nnx.Param(std * normals.draw("kernel", shape))
         if spectral_norm:
             self.u = Buffer(l2_normalise(normals.draw("u", (c_out,))))
-            self.v = Buffer(l2_normalise(normals.draw("v", (KERNEL_SIZE * KERNEL_SIZE * c_in,))))
+            self.v = Buffer(l2_normalise(normals.draw("v", (kernel_size * kernel_size * c_in,))))
 
     def __call__(self, x: Array, *, mode: Mode) -> Array:
         """Map [B, H, W, in] to [B, H', W', out] of `dtype`."""

@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharingan_jax.model.convolutions import (
     convolutions,
+    convolve_and_pool,
     direct_down,
     direct_up,
     fastest_conv_impl,
@@ -19,6 +21,7 @@ from sharingan_jax.model.convolutions import (
     patches_up,
     project_down,
     project_up,
+    upsample_and_convolve,
     winograd_down,
     winograd_up,
 )
@@ -121,3 +124,21 @@ def test_the_implementation_follows_the_backend() -> None:
     assert convolutions("patches").up is patches_up
     with pytest.raises(ValueError, match="fft"):
         convolutions("fft")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("conv_impl", ["winograd", "direct", "patches"])
+def test_three_by_three_kernels_upsample_and_pool_as_pytorch_does(conv_impl: str) -> None:
+    x, kernel = (np.asarray(array, np.float32) for array in _arrays(0, (2, 8, 8, 3), (3, 3, 3, 5)))
+    maps = convolutions(conv_impl)  # type: ignore[arg-type]
+    images, weight = torch.tensor(x).permute(0, 3, 1, 2), torch.tensor(kernel).permute(3, 2, 0, 1)
+    conv = partial(torch.nn.functional.conv2d, padding=1)
+    up = conv(torch.nn.functional.interpolate(images, scale_factor=2), weight.flip(2, 3))
+    down = torch.nn.functional.avg_pool2d(conv(images, weight), 2)
+    for ours, theirs in ((upsample_and_convolve(maps.up), up), (convolve_and_pool(maps.down), down)):
+        np.testing.assert_allclose(ours(jnp.asarray(x), jnp.asarray(kernel)), theirs.permute(0, 2, 3, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_upsampling_makes_no_checkerboard_of_a_flat_image() -> None:
+    flat, kernel = jnp.ones((1, 8, 8, 4)), _arrays(1, (3, 3, 4, 2))[0]
+    inside = np.asarray(upsample_and_convolve(direct_up)(flat, kernel))[:, 2:-2, 2:-2]
+    np.testing.assert_allclose(inside, np.broadcast_to(inside[:, :1, :1], inside.shape), rtol=1e-4, atol=1e-4)

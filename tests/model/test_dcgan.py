@@ -8,7 +8,7 @@ import pytest
 from conftest import smoke_config
 
 from sharingan_jax.config.schema import Config, NetworkConfig
-from sharingan_jax.gan.gan import Gan, build_gan
+from sharingan_jax.gan.gan import Gan, build_gan, init_state
 from sharingan_jax.model.architectures import ARCHITECTURES
 from sharingan_jax.model.layers import NORMS
 from sharingan_jax.model.rng import Stream, seed_key, stream_key
@@ -103,3 +103,17 @@ def test_the_choices_of_a_configuration_are_the_entries_of_the_tables() -> None:
     choices = {entry.name: entry.metadata["rule"].choices for entry in fields(NetworkConfig)}
     assert choices["arch"] == tuple(ARCHITECTURES)
     assert choices["norm"] == tuple(NORMS)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_architecture_takes_every_norm_and_a_batch_statistic(arch: str, norm: str) -> None:
+    changes = {f"model__{net}__{key}": value for net in ("gen", "disc") for key, value in (("arch", arch), ("norm", norm))}
+    gan = build_gan(smoke_config(**changes, model__minibatch_std="true", model__nz="8"))
+    state = jax.eval_shape(lambda: init_state(gan, seed=0))
+    z = jax.ShapeDtypeStruct((2, 8), np.float32)
+    fake, _ = jax.eval_shape(lambda gen, z: gan.gen.apply(gen.params, gen.buffers, z, mode="train"), state.gen, z)
+    logits, _ = jax.eval_shape(lambda disc, x: gan.disc.apply(disc.params, disc.buffers, x, mode="train"), state.disc, fake)
+    assert (fake.shape, logits.shape) == ((2, 32, 32, 3), (2,))
+    assert state.disc.params["to1"]["kernel"].shape[2] % 2 == 1  # One channel more than the powers of two before it.
+    assert state.gen.params["to8"]["kernel"].shape[:2] == ((3, 3) if arch == "dcgan_up" else (4, 4))
