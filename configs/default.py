@@ -76,7 +76,7 @@ def get_config() -> ConfigDict:
     train.n_critic = 1  # the generator is updated at every n-th step, the discriminator at each (post: 1)
     train.ema_half_life = 0.0  # half-life of gen's averaged weights, in images; 0 keeps no averaged weights (post)
     train.ema_ramp_up = 0.0  # half-life at most this share of the images seen, so that the average forgets the start; 0: no limit
-    train.stop_on_collapse = 0  # sample grids in a row without diversity (below 0.3) after which a run stops; 0: never (post)
+    train.stop_on_collapse = 0  # sample grids in a row without variety or likeness after which a run stops; 0: never (post)
     train.seeds = 1  # runs, of the seeds from `seed` on, each with a folder of its own
     train.stacked_seeds = 0  # seeds trained in one program; above 1 they round differently; 0: one on a CPU, elsewhere all
     train.steps_per_dispatch = 10  # steps in one chunk, compiled together; more keep an accelerator busier

@@ -26,7 +26,7 @@ from sharingan_jax.config.schema import Config
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.judge import AVERAGED, GIVEN, RAW, Evaluation
-from sharingan_jax.evaluation.measures.collapse import ALIVE, COLLAPSED, IN_A_ROW, SIGNS, find_collapse
+from sharingan_jax.evaluation.measures.collapse import RULE, SIGNS, find_collapse
 from sharingan_jax.evaluation.panel import MEASURES
 from sharingan_jax.gan.metrics import LOSS_UNIT, METRICS
 from sharingan_jax.reporting.grids import read_png
@@ -37,11 +37,6 @@ from sharingan_jax.run.metrics import Record, read_metrics
 STRIP_STEPS = 6
 STRIP_IMAGES = 8
 CURVE_POINTS = 400
-COLLAPSE_RULE = (
-    f"the diversity of {IN_A_ROW} sample grids in a row is below {COLLAPSED}, after it has once been at least {ALIVE}. Collapse"
-    " begins at the first of them. Diversity is the mean distance between two images of the grid, in units of that between two"
-    " real images"
-)
 COMPARED = (
     "kid_held_out",
     "kid_train",
@@ -123,7 +118,7 @@ def assemble(
         environment=_environment(runs, judged),
         notes=(*notes, *_notes(runs, rows, judged)),
         baseline=names[0],
-        collapse_rule=COLLAPSE_RULE,
+        collapse_rule=RULE,
         intervals="95% BCa bootstrap interval, which is somewhat too narrow with few seeds",
     )
 

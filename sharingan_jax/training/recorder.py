@@ -13,7 +13,7 @@ import numpy as np
 
 from sharingan_jax.config.schema import to_dict
 from sharingan_jax.errors import UserError
-from sharingan_jax.evaluation.measures.collapse import COLLAPSED, MOST_REAL, SIGN_NAMES, CollapseWatch, SignReference, best_step
+from sharingan_jax.evaluation.measures.collapse import MOST_REAL, SIGN_NAMES, CollapseWatch, SignReference, best_step
 from sharingan_jax.files import write_atomically
 from sharingan_jax.gan.ema import generator_of
 from sharingan_jax.gan.metrics import GEN_METRICS
@@ -303,7 +303,7 @@ class Recorder:
                 self._progress.say(f"step {run.step}: {run.setup.folder.sample(run.step)}")
             if run.stops_on_collapse:
                 grids = run.setup.config.train.stop_on_collapse
-                said = f"the diversity of the last {grids} grids is below {COLLAPSED}, so the run stops (train.stop_on_collapse)"
+                said = f"the last {grids} grids have lost their variety or likeness, so the run stops (train.stop_on_collapse)"
                 self._progress.say(f"{run.setup.folder.root}: step {run.step}: {said}")
 
     def _records(

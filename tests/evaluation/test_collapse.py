@@ -143,6 +143,23 @@ def test_collapse_begins_at_the_first_of_two_grids_in_a_row_below_the_limit(
     assert find_collapse(_records(*diversities)) == step
 
 
+@pytest.mark.parametrize(
+    ("ratios", "step"),
+    [
+        ([4.0, 3.0, 3.5, 3.6], 30),
+        ([4.0, 3.0, 3.5, 3.0, 3.5], None),  # A single grid.
+        ([4.0, 3.0, 3.4, 3.4], None),  # Less than 1.15 times.
+        ([4.0, 1.0, 1.9, 1.9], None),  # Still near the real images.
+        ([4.0, 1.0, 2.0, 2.0], 30),
+        ([1.0, None, 3.0, 3.0], 30),
+    ],
+)
+def test_collapse_begins_too_if_varied_grids_leave_the_real_images(ratios: list[float | None], step: int | None) -> None:
+    records = [{"step": 10 * number, "diversity": 0.8, "nearest_ratio": ratio} for number, ratio in enumerate(ratios, 1)]
+    assert find_collapse(records) == step
+    assert find_collapse([{**record, "diversity": None} for record in records]) is None
+
+
 diversities_of_grids = st.lists(st.one_of(st.none(), st.sampled_from([0.0, 0.29, 0.3, 0.4, 0.5, 1.2])), max_size=12)
 
 
