@@ -42,6 +42,11 @@ def listed(names: Sequence[str], *, most: int = 10) -> str:
     return ", ".join(names[:most]) + more
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 run`, `2,000 runs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def reason_of(error: BaseException) -> str:
     """Return the first line of an error's message, at most 200 characters and without its full stop, or else its type."""
     lines = str(error).strip().splitlines()

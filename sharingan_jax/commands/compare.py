@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sharingan_jax.commands.arguments import Parser
-from sharingan_jax.errors import UserError, command_line
+from sharingan_jax.errors import UserError, command_line, counted
 
 DESCRIPTION = """\
 Train several configurations with the same seeds, evaluate every run, and write
@@ -72,7 +72,8 @@ def run(arguments: list[str]) -> int:
     if flags.dry_run:
         plan = make_plan(configs, seeds, settings=settings, vary=vary, baseline=flags.baseline)
         described = describe_plan(plan, Path(flags.workdir).expanduser(), **options)
-        print(f"{len(plan.variants)} variants with {len(seeds)} seeds in {flags.workdir}\n{described}\nnothing was written")
+        what = f"{counted(len(plan.variants), 'variant')} with {counted(len(seeds), 'seed')}"
+        print(f"{what} in {flags.workdir}\n{described}\nnothing was written")
         return 0
     compare(
         configs,

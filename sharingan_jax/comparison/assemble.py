@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from sharingan_jax.comparison.plan import StudyRun, changes
+from sharingan_jax.comparison.records import RunRecord, notes_on
 from sharingan_jax.comparison.results import (
     Comparison,
     Control,
@@ -21,8 +22,6 @@ from sharingan_jax.comparison.results import (
 )
 from sharingan_jax.comparison.statistics import Summary, holm, paired_difference, summarise, wilson_interval
 from sharingan_jax.comparison.verdict import ALPHA, seeds_needed, verdict
-from sharingan_jax.config.parse import parse
-from sharingan_jax.config.schema import Config
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.judge import AVERAGED, GIVEN, RAW, Evaluation
@@ -30,9 +29,7 @@ from sharingan_jax.evaluation.measures.collapse import RULE, SIGNS, find_collaps
 from sharingan_jax.evaluation.panel import MEASURES
 from sharingan_jax.gan.metrics import LOSS_UNIT, METRICS
 from sharingan_jax.reporting.grids import read_png
-from sharingan_jax.run.folder import RunFolder
-from sharingan_jax.run.manifest import Manifest, read_manifest
-from sharingan_jax.run.metrics import Record, read_metrics
+from sharingan_jax.run.metrics import Record
 
 STRIP_STEPS = 6
 STRIP_IMAGES = 8
@@ -62,22 +59,6 @@ MAIN = (
     "close_share",
 )
 """Measures that stand in the page's first table: in the primary feature space, and those that need none."""
-
-
-class RunRecord:
-    """A run of a report, read once: manifest, records, evaluation if there is one."""
-
-    def __init__(self, study_run: StudyRun, evaluation: Evaluation | None) -> None:
-        self.variant, self.seed, self.failure = study_run.variant, study_run.seed, study_run.failure
-        self.folder, self.evaluation = RunFolder(study_run.path), evaluation
-        self.manifest: Manifest = read_manifest(self.folder.manifest)
-        self.records: list[Record] = read_metrics(self.folder)
-        self.config: Config = parse(self.manifest.config)
-
-    @property
-    def step(self) -> int:
-        """The last step that is recorded."""
-        return int(self.records[-1]["step"]) if self.records else self.manifest.step
 
 
 def assemble(
@@ -116,7 +97,7 @@ def assemble(
         sheets=tuple(_sheets(runs, names)),
         controls=_controls(judged[0], measures) if judged else (),
         environment=_environment(runs, judged),
-        notes=(*notes, *_notes(runs, rows, judged)),
+        notes=(*notes, *notes_on(runs, rows, judged)),
         baseline=names[0],
         collapse_rule=RULE,
         intervals="95% BCa bootstrap interval, which is somewhat too narrow with few seeds",
@@ -125,6 +106,9 @@ def assemble(
 
 def _variants(runs: Sequence[RunRecord], names: Sequence[str]) -> tuple[Variant, ...]:
     configs = {name: next(run.config for run in runs if run.variant == name) for name in names}
+    nearest, plus, _ = names[0].partition(" +")
+    if len(names) == 1 and plus:  # `quick +2`: which two?
+        return (Variant(names[0], changes(load_config(nearest), configs[names[0]])),)
     return tuple(Variant(name, changes(configs[names[0]], configs[name])) for name in names)
 
 
@@ -294,15 +278,22 @@ def _band(
 
 
 def _strips(runs: Sequence[RunRecord], names: Sequence[str]) -> list[SampleStrip]:
-    """Return the first images of the sample grids of each variant's first seed, at a few steps of growing distance."""
-    found = []
+    """Return the first images of the sample grids of some runs, at a few steps of growing distance.
+
+    The runs are each variant's first seed, and its first run that collapsed or failed, since such runs look different.
+    """
+    chosen = []
     for name in names:
-        run = next(run for run in runs if run.variant == name)
+        first, *others = (run for run in runs if run.variant == name)
+        ruined = [run for run in others if find_collapse(run.records) is not None or run.manifest.status == "failed"]
+        chosen += [first, *ruined[:1]]
+    found = []
+    for run in chosen:
         files = run.folder.sample_files(run.step)
         for step in _chosen(sorted(files)):
             tiles = _tiles(read_png(files[step]), size=run.config.data.size)
             tiles = tiles[: min(STRIP_IMAGES, run.config.sample.num)]  # The places of the last row may be empty.
-            found.append(SampleStrip(name, run.seed, step, np.concatenate(tiles, axis=1)))
+            found.append(SampleStrip(run.variant, run.seed, step, np.concatenate(tiles, axis=1)))
     return found
 
 
@@ -366,19 +357,3 @@ def _environment(runs: Sequence[RunRecord], judged: Sequence[Evaluation]) -> tup
             ("processor", environment.processor.get("model", environment.machine)),
         ]
     return tuple(lines)
-
-
-def _notes(runs: Sequence[RunRecord], rows: Sequence[RunRow], judged: Sequence[Evaluation]) -> tuple[str, ...]:
-    found = [judged[0].note[:1].upper() + judged[0].note[1:]] if judged and judged[0].note else []
-    unjudged = [f"{run.variant}, seed {run.seed}" for run in runs if run.evaluation is None]
-    if judged and unjudged:
-        found.append(f"Without a checkpoint to evaluate, and so without figures: {'; '.join(unjudged)}.")
-    seen = {row.images_seen for row in rows if row.status == "complete"}
-    if len(seen) > 1:
-        found.append(f"The runs have not seen equally many images: {min(seen):,} to {max(seen):,}.")
-    if len({row.device for row in rows}) > 1:
-        found.append("The runs were made on different devices; each is named in its row.")
-    environments = {run.manifest.starts[-1].environment.stacked_seeds for run in runs if run.manifest.starts}
-    if len(environments) > 1:
-        found.append("Some seeds were stacked in one program and others were not: they round differently.")
-    return tuple(found)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from sharingan_jax.comparison.failures import failure_of
 from sharingan_jax.comparison.plan import PER_RUN, StudyRun
 from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import Config, DataConfig, settings_of
@@ -14,7 +15,8 @@ from sharingan_jax.run.manifest import read_manifest
 def group_runs(folders: Sequence[Path], *, baseline: str | None = None) -> tuple[list[StudyRun], DataConfig]:
     """Return the runs in and below `folders` by variant and seed, and the images of the first. The baseline comes first.
 
-    A variant is named after its nearest configuration; if several would have one name, after the folder that holds its seeds.
+    A variant is named after its configuration. If several would have one name, or none is exactly a variant's, a variant has the
+    name of the folder that holds its seeds.
     Raise UserError if there is no run, if two runs of a variant have one seed, or if their images differ.
     """
     entries = {entry.path.resolve(): entry for folder in folders for entry in list_runs(folder)}
@@ -36,14 +38,15 @@ def group_runs(folders: Sequence[Path], *, baseline: str | None = None) -> tuple
     names = [members[0][2] for members in groups.values()]
     runs = []
     for name, members in zip(names, groups.values(), strict=True):
-        own = name if names.count(name) == 1 else _folder_name(members[0][0])
+        # `quick +2` does not say which two settings; the folder that `compare` makes does.
+        own = name if len(names) == 1 or (names.count(name) == 1 and " +" not in name) else _folder_name(members[0][0])
         seeds: dict[int, Path] = {}
         for path, config, _ in members:
             if config.seed in seeds:
                 there = f"{seeds[config.seed]} and {path}"
                 raise UserError(f"{there}: are the same configuration and seed, so they are not two results. Give one of them.")
             seeds[config.seed] = path
-        runs += [StudyRun(own, seed, path) for seed, path in sorted(seeds.items())]
+        runs += [StudyRun(own, seed, path, failure_of(path)) for seed, path in sorted(seeds.items())]
     found = list(dict.fromkeys(run.variant for run in runs))
     if len(found) < len(groups):
         raise UserError(f"{', '.join(map(str, folders))}: several variants have the name of one folder. Report on fewer folders.")

@@ -70,6 +70,8 @@ def make_plan(
             raise UserError(f"{key}: a comparison sets it itself. Use --seeds, and --stacked for seeds in one program.")
     keys = list(vary)
     for key in keys:
+        if key in dict(pairs):
+            raise UserError(f"--set {key}: --vary {key} gives it other values. Remove one of the two.")
         if len(set(map(str, vary[key]))) != len(vary[key]) or not vary[key]:
             raise UserError(f"--vary {key}: expected different values, got {', '.join(map(str, vary[key])) or 'none'}.")
     variants = []
@@ -93,11 +95,14 @@ def make_plan(
 
 def _check_different(variants: Sequence[PlannedVariant]) -> None:
     for one, other in itertools.combinations(variants, 2):
+        if one.name == other.name:
+            raise UserError(f"--configs: {one.name} is given twice. Leave one of them out.")
         if one.folder == other.folder:
             raise UserError(f"--configs: {one.name} and {other.name} would have the same folder. Rename one of the files.")
         if not changes(one.config, other.config):
             raise UserError(f"--configs: {one.name} and {other.name} have the same settings. Leave one of them out.")
-    sources = {replace(variant.config.data, last_batch=""): variant.name for variant in variants}
+    # Turned images are the same images, and no run is judged by them.
+    sources = {replace(variant.config.data, last_batch="", turns=1, mirrors=False): variant.name for variant in variants}
     if len(sources) > 1:
         raise UserError(
             f"--configs: {' and '.join(sources.values())} train on different images (data.*), so no figure compares them."

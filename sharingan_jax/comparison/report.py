@@ -19,6 +19,7 @@ from PIL import Image
 from sharingan_jax.comparison.report_plots import make_plots, number, swatch
 from sharingan_jax.comparison.results import Comparison, Measure, Report, RunRow, SampleStrip, finite
 from sharingan_jax.comparison.verdict import fewest_seeds
+from sharingan_jax.evaluation.controls import MEAN, NOISE
 from sharingan_jax.reporting.grids import as_image
 
 PAGE_LIMIT = 2_900_000  # bytes; images are shown in the best quality that fits
@@ -87,7 +88,7 @@ def render_report(report: Report) -> str:
         "report": report,
         "answer": answer(report),
         "outcome": outcome(report),
-        "warnings": too_few_seeds(report),
+        "warnings": [*no_better_than_controls(report), *too_few_seeds(report)],
         "plots": [(plot, Markup(plot.svg)) for plot in make_plots(report)],
         "swatches": [Markup(swatch(index)) for index in range(len(report.variants))],
         "budgets": [(variant, _budget(report.runs_of(variant.name))) for variant in report.variants],
@@ -164,6 +165,29 @@ def outcome(report: Report) -> str:
         sign = f"; collapse begins at step {number(run.collapse_step)}" if collapsed else ""
         return f"One run: {run.status}, at step {number(run.step)}{sign}."
     return f"{len(report.runs)} runs: {failed or 'none'} failed, {collapsed or 'none'} collapsed. No run is left out."
+
+
+def no_better_than_controls(report: Report) -> list[str]:
+    """Return a sentence if variants are, on the primary measure, no better than noise or than one grey picture. Else nothing."""
+    measure = report.primary
+    if measure is None or not measure.better:
+        return []
+    sign = 1 if measure.better == "lower" else -1
+    values = {control.name: control.measures.get(measure.name) for control in report.controls}
+    found: dict[str, list[str]] = {}
+    for variant in report.variants:
+        own = report.summaries.get((variant.name, measure.name))
+        mean = own.mean if own else report.runs_of(variant.name)[0].measures.get(measure.name)
+        for name in (NOISE, MEAN):  # The worse of the two first.
+            value = values.get(name)
+            if mean is not None and value is not None and sign * mean >= sign * value:
+                found.setdefault(name, []).append(variant.name)
+                break
+    return [
+        f"By {measure.label}, the samples of {_listed(names)} are in the mean no better than the control “{name}”"
+        f" ({number(values[name])}). A difference between such variants is one between failures: look at the samples."
+        for name, names in found.items()
+    ]
 
 
 def too_few_seeds(report: Report) -> list[str]:

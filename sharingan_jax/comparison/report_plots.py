@@ -152,23 +152,19 @@ class CurvePanel:
     def draw(self, axes: "Axes") -> None:
         """Draw the curves, bands and marks."""
         indices = {variant.name: index for index, variant in enumerate(self.report.variants)}
-        medians = {}
         band = 0.16 if len(self.curves) <= MOST_BANDS else 0.06
         for curve in self.curves:
             index = indices[curve.variant]
             steps = np.array(curve.steps, np.float64)
             median, low, high = (np.array(values, np.float64) for values in (curve.median, curve.low, curve.high))
-            medians[curve.variant] = steps, median
             axes.fill_between(steps, low, high, color=_colour(index), alpha=band, linewidth=0)
             few = len(steps) <= TABLE_ROWS
             axes.plot(steps, median, **_line(index), marker=_marker(index) if few else "", markersize=4.5)
         for variant, step, what in self._marks():
-            steps, median = medians.get(variant, (np.empty(0), np.empty(0)))
-            known = np.isfinite(median)
-            if known.any():
-                y = np.interp(step, steps[known], median[known])
-                marker = "X" if what == "collapsed" else "v"
-                axes.plot(step, y, marker, color=_colour(indices[variant]), markersize=8, markeredgecolor="white", clip_on=False)
+            # On the axis, since the mark is of one run and the line is the median of all.
+            marker, bottom = "X" if what == "collapsed" else "v", axes.get_xaxis_transform()
+            colour = _colour(indices[variant])
+            axes.plot(step, 0, marker, color=colour, markersize=8, markeredgecolor="white", clip_on=False, transform=bottom)
         self._scale(
             axes, np.array([value for curve in self.curves for value in (*curve.low, *curve.median, *curve.high)], np.float64)
         )

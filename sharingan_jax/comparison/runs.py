@@ -92,7 +92,7 @@ def evaluate_runs(
     """
     check_samples(samples)
 
-    from sharingan_jax.evaluation.judge import Judge, read_evaluation
+    from sharingan_jax.evaluation.judge import Judge
     from sharingan_jax.run.load import load_run
 
     out = lasting(stream or sys.stdout)
@@ -102,10 +102,7 @@ def evaluate_runs(
             continue
         run = load_run(study_run.path)
         folder = run.path / "evaluation" / folder_name(run.steps[-1])
-        try:
-            there = read_evaluation(folder)
-        except UserError:
-            there = None
+        there = _kept_evaluation(run.path, run.steps[-1])
         if there is not None and (there.samples, there.digest, there.asked) == (samples, _last_digest(run), tuple(features)):
             found[study_run.path] = there
         else:
@@ -119,6 +116,25 @@ def evaluate_runs(
             for run, folder in missing:
                 found[run.path] = evaluate_step(run, run.steps[-1], judge, note, folder)
     return found
+
+
+def without_evaluation(paths: Sequence[Path], *, features: Sequence[str], samples: int) -> list[Path]:
+    """Return the runs whose last checkpoint has not been evaluated so. Only small files are read."""
+    return [
+        path
+        for path in paths
+        if (steps := RunFolder(path).checkpoint_steps())
+        and ((there := _kept_evaluation(path, steps[-1])) is None or (there.samples, there.asked) != (samples, tuple(features)))
+    ]
+
+
+def _kept_evaluation(path: Path, step: int) -> "Evaluation | None":
+    """Return the evaluation of a run's checkpoint, or None if there is none that can be read."""
+    from sharingan_jax.evaluation.judge import read_evaluation
+
+    with suppress(UserError):
+        return read_evaluation(path / "evaluation" / folder_name(step))
+    return None
 
 
 def _last_digest(run: "Run") -> str:
@@ -146,14 +162,9 @@ def write_run_report(path: Path) -> None:
 
 def _kept_evaluations(runs: Sequence[StudyRun]) -> "dict[Path, Evaluation]":
     """Return the evaluations of the runs' last checkpoints that are there already."""
-    from sharingan_jax.evaluation.judge import read_evaluation
-
-    found = {}
-    for run in runs:
-        steps = RunFolder(run.path).checkpoint_steps()
-        with suppress(UserError):
-            found[run.path] = read_evaluation(run.path / "evaluation" / folder_name(steps[-1] if steps else 0))
-    return found
+    last = {run.path: (RunFolder(run.path).checkpoint_steps() or (0,))[-1] for run in runs}
+    found = {path: _kept_evaluation(path, step) for path, step in last.items()}
+    return {path: evaluation for path, evaluation in found.items() if evaluation is not None}
 
 
 def write_comparison(

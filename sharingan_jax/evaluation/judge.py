@@ -11,6 +11,7 @@ from tqdm import tqdm
 from sharingan_jax.data.split import Split
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.controls import COPIES, MEAN, NOISE, REAL_HALF, make_controls
+from sharingan_jax.evaluation.defaults import CONTROL_IMAGES, CONTROLS, evaluation_seconds
 from sharingan_jax.evaluation.features import make_spaces
 from sharingan_jax.evaluation.modes import make_mode_counter
 from sharingan_jax.evaluation.panel import MEASURES, Reference, measure_images, parts_of, perfect_coverage
@@ -19,12 +20,8 @@ from sharingan_jax.evaluation.turns import distances, measure_orientation, softe
 from sharingan_jax.files import read_as, read_json, write_json
 
 RAW, AVERAGED, GIVEN = "samples", "samples, averaged weights", "images"
-CONTROL_IMAGES = 1000
 SHEET_SAMPLES = 1000
 FEWEST = 8
-CONTROLS = 5
-CONTROL_SECONDS, SAMPLE_SECONDS, INCEPTION_SECONDS = 10.0, 0.0015, 0.2
-"""What a feature space costs for all controls, a sample in each space, and an image in Inception: on two cores."""
 FORMAT = 1
 FILE = "evaluation.json"
 
@@ -108,14 +105,12 @@ class Judge:
         spaces = self.reference.spaces
         held_out = 0 if self.reference.held_out is None else len(self.reference.held_out)
         turned = f"distances over {self.reference.turns.count} turns" if self.reference.turns.count > 1 else "distances unturned"
-        images = sets * self.samples
-        seconds = (CONTROL_SECONDS + SAMPLE_SECONDS * images) * len(spaces)
-        if any(space.name == "inception" for space in spaces):
-            seconds += INCEPTION_SECONDS * (images + CONTROLS * CONTROL_IMAGES)
-        minutes = max(1, round(seconds / 60))
+        names = [space.name for space in spaces]
+        minutes = max(1, round(evaluation_seconds(names, samples=self.samples, sets=sets) / 60))
         return (
-            f"evaluating {images:,} images against {len(self.reference.train)} training and {held_out} held-out images"
-            f" ({', '.join(space.name for space in spaces)}; {turned}): about {minutes} min on two cores"
+            f"evaluating {sets * self.samples:,} images"
+            f" against {len(self.reference.train)} training and {held_out} held-out images"
+            f" ({', '.join(names)}; {turned}): about {minutes} min on two cores"
         )
 
     def __enter__(self) -> "Judge":

@@ -9,26 +9,24 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from sharingan_jax.comparison.failures import Failures, manifest_of
 from sharingan_jax.comparison.plan import Plan, PlannedVariant, StudyRun, make_plan
-from sharingan_jax.comparison.runs import Compared, evaluate_runs, write_comparison
+from sharingan_jax.comparison.runs import Compared, evaluate_runs, without_evaluation, write_comparison
 from sharingan_jax.config.schema import Config
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources.load import load_dataset_from_config
-from sharingan_jax.errors import UserError
-from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
+from sharingan_jax.errors import UserError, counted
+from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES, evaluation_seconds
 from sharingan_jax.evaluation.evaluate import check_features, check_samples
-from sharingan_jax.files import make_folder, read_json, write_json
+from sharingan_jax.files import make_folder
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.reporting.progress import duration, is_interactive
 from sharingan_jax.run.folder import RunFolder
-from sharingan_jax.run.manifest import Manifest, config_digest, read_manifest
+from sharingan_jax.run.manifest import config_digest
 from sharingan_jax.training.schedule import make_schedule
 from sharingan_jax.training.seeds import FailedSeedsError, prepare, train_seeds
 
-STUDY = "study.json"
 LOG = "training.log"
-EVALUATION_SECONDS = 25.0
-"""What evaluating one run takes on two cores, with 5,000 samples and three feature spaces."""
 
 
 def compare(
@@ -56,6 +54,10 @@ def compare(
     """
     plan, root = make_plan(configs, seeds, settings=settings, vary=vary, baseline=baseline), Path(workdir).expanduser()
     check_options(root, stacked=stacked, features=features, samples=samples)
+    out = lasting(stream or sys.stdout)
+    found = estimate(plan, root, stream=stream)
+    if any(missing for _, missing, *_ in found):
+        print(_describe(plan, found, root, features=features, samples=samples), file=out, flush=True)
     runs = train_plan(plan, root, stacked=stacked, stream=stream)
     evaluations = evaluate_runs(plan.variants[0].config.data, runs, features=features, samples=samples, stream=stream)
     names = [variant.name for variant in plan.variants]
@@ -88,7 +90,7 @@ def estimate(plan: Plan, root: Path, *, stream: TextIO | None = None) -> list[tu
 
     Everything that `train` checks is checked; nothing is written. It starts JAX.
     """
-    found, failures = [], _Failures(root / STUDY)
+    found, failures = [], Failures(root)
     for variant in plan.variants:
         missing = [seed for seed in plan.seeds if not _is_settled(plan, root, variant, seed, failures)]
         steps, seconds = 0, 0.0
@@ -113,12 +115,12 @@ def train_plan(plan: Plan, root: Path, *, stacked: int = 1, stream: TextIO | Non
     UserError if a run cannot be trained, and Stopped at a signal: the same call then continues.
     """
     out = lasting(stream or sys.stdout)
-    make_folder(root)
-    failures = _Failures(root / STUDY)
+    failures = Failures(root)
     parts = [(variant, part) for variant in plan.variants for part in _missing(plan, root, variant, failures, stacked=stacked)]
     # The variants train on the same images, so they are loaded once.
     count = load_dataset_from_config(plan.variants[0].config.data).count if parts else 0
     last = {variant.name: _last_step(variant.config, count) for variant, _ in parts}
+    make_folder(root)
     left = [_steps_left(plan, root, variant, part, last=last[variant.name]) for variant, part in parts]
     print(_describe_parts(plan, parts), file=out, flush=True)
     with _Display(out, total=sum(left)) as display, (root / LOG).open("a", encoding="utf-8") as log:
@@ -126,13 +128,13 @@ def train_plan(plan: Plan, root: Path, *, stacked: int = 1, stream: TextIO | Non
             numbers = {"last": last[variant.name], "done": sum(left[:number])}
             _train_part(plan, root, variant, part, failures, stacked=stacked, log=log, display=display, **numbers)
     return [
-        StudyRun(variant.name, seed, plan.path(root, variant, seed), failures.get(root, plan.path(root, variant, seed)))
+        StudyRun(variant.name, seed, plan.path(root, variant, seed), failures.get(plan.path(root, variant, seed)))
         for variant in plan.variants
         for seed in plan.seeds
     ]
 
 
-def _missing(plan: Plan, root: Path, variant: PlannedVariant, failures: "_Failures", *, stacked: int) -> list[tuple[int, ...]]:
+def _missing(plan: Plan, root: Path, variant: PlannedVariant, failures: Failures, *, stacked: int) -> list[tuple[int, ...]]:
     """Return the seeds of a variant that have to be trained, in parts that share one call and so one compiled program.
 
     The seeds of a part follow each other. If they are stacked, a part has at most `stacked` of them.
@@ -154,20 +156,16 @@ def _describe_parts(plan: Plan, parts: Sequence[tuple[PlannedVariant, tuple[int,
     return f"training {missing} of {count} runs; their own lines go to {LOG}"
 
 
-def _is_settled(plan: Plan, root: Path, variant: PlannedVariant, seed: int, failures: "_Failures") -> bool:
+def _is_settled(plan: Plan, root: Path, variant: PlannedVariant, seed: int, failures: Failures) -> bool:
     """Return whether a run is there with these settings, at its end: complete, collapsed, or failed and recorded so."""
     path, wanted = plan.path(root, variant, seed), replace(variant.config, seed=seed)
-    manifest = _manifest(path)
+    manifest = manifest_of(path)
     if manifest is None or manifest.config_digest != config_digest(wanted):
         return False
     keys = ["steps", "epochs", *(["stop_on_collapse"] if manifest.status == "collapsed" else [])]
     if any(manifest.config["train"][key] != getattr(wanted.train, key) for key in keys):
         return False
-    return manifest.status in ("complete", "collapsed") or bool(failures.get(root, path))
-
-
-def _manifest(path: Path) -> Manifest | None:
-    return read_manifest(path / "manifest.json") if (path / "manifest.json").is_file() else None
+    return manifest.status in ("complete", "collapsed") or bool(failures.get(path))
 
 
 def _last_step(config: Config, count: int) -> int:
@@ -187,7 +185,7 @@ def _train_part(
     root: Path,
     variant: PlannedVariant,
     part: tuple[int, ...],
-    failures: "_Failures",
+    failures: Failures,
     *,
     stacked: int,
     log: TextIO,
@@ -200,7 +198,7 @@ def _train_part(
 
     def say_end() -> None:
         seed = waiting.pop(0)
-        manifest = _manifest(plan.path(root, variant, seed))
+        manifest = manifest_of(plan.path(root, variant, seed))
         assert manifest is not None
         end = f"failed; {LOG} says why" if manifest.status == "failed" else f"{manifest.status} at step {manifest.step}"
         display.say(f"{variant.name}, seed {seed}: {end}")
@@ -226,7 +224,7 @@ def _train_part(
         reasons = error.failures if isinstance(error, FailedSeedsError) else {part[0]: error}
         own = {seed: reason for seed, reason in reasons.items() if isinstance(reason, NonFiniteError)}
         for seed, reason in own.items():
-            failures.add(root, plan.path(root, variant, seed), str(reason))
+            failures.add(plan.path(root, variant, seed), str(reason))
         if len(own) < len(reasons):
             raise  # A full disk, too little memory or a wrong setting is no result. It can be mended, and the run tried again.
     display.settle(done)
@@ -235,33 +233,12 @@ def _train_part(
 
 
 def _status(path: Path) -> str:
-    manifest = _manifest(path)
+    manifest = manifest_of(path)
     return manifest.status if manifest else ""
 
 
 def _named(part: tuple[int, ...]) -> str:
     return str(part[0]) if len(part) == 1 else f"{part[0]} to {part[-1]}"
-
-
-class _Failures:
-    """Why runs failed, by folder: kept in a file, so that a failed run is a result and is not tried again.
-
-    If its folder is deleted, or has been trained since, what is recorded of it no longer counts.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._texts: dict[str, str] = read_json(path).get("failures", {}) if path.is_file() else {}
-
-    def get(self, root: Path, run: Path) -> str:
-        """Return why the run in a folder below `root` failed; "" if it did not, or has not been tried."""
-        manifest = _manifest(run)
-        return self._texts.get(run.relative_to(root).as_posix(), "") if manifest and manifest.status == "failed" else ""
-
-    def add(self, root: Path, run: Path, text: str) -> None:
-        """Record why the run failed."""
-        self._texts[run.relative_to(root).as_posix()] = text
-        write_json(self._path, {"failures": self._texts})
 
 
 class _Display:
@@ -314,11 +291,26 @@ def describe_plan(
 ) -> str:
     """Return what `compare` would train and how long it would take, roughly. Nothing is written. Raise UserError as it would."""
     check_options(root, stacked=stacked, features=features, samples=samples)
-    found, evaluations = estimate(plan, root, stream=stream), len(plan.variants) * len(plan.seeds)
+    return _describe(plan, estimate(plan, root, stream=stream), root, features=features, samples=samples)
+
+
+def _describe(
+    plan: Plan,
+    found: Sequence[tuple[PlannedVariant, int, int, float]],
+    root: Path,
+    *,
+    features: Sequence[str],
+    samples: int,
+) -> str:
     lines = []
     for variant, missing, steps, seconds in found:
-        runs = "1 run" if missing == 1 else f"{missing} runs"
-        lines.append(f"  {variant.name}: {runs} to train, {steps:,} steps, roughly {duration(seconds)}")
-    total = sum(seconds for *_, seconds in found) + EVALUATION_SECONDS * evaluations
-    lines.append(f"roughly {duration(total)} in all, with {evaluations} evaluations and without compiling")
+        if missing:
+            lines.append(f"  {variant.name}: {counted(missing, 'run')} to train, {steps:,} steps, roughly {duration(seconds)}")
+    runs = [plan.path(root, variant, seed) for variant in plan.variants for seed in plan.seeds]
+    trained = sum(missing for _, missing, *_ in found)
+    unmeasured = trained + len(without_evaluation(runs, features=features, samples=samples))
+    if not unmeasured:
+        return "nothing is left to train or to evaluate"
+    total = sum(seconds for *_, seconds in found) + evaluation_seconds(features, samples=samples, sets=unmeasured)
+    lines.append(f"roughly {duration(total)} in all on two cores, with {counted(unmeasured, 'evaluation')}, without compiling")
     return "\n".join(lines)

@@ -1,0 +1,60 @@
+"""A run as a report reads it, and what has to be said about runs that are compared."""
+
+from collections.abc import Sequence
+
+from sharingan_jax.comparison.plan import StudyRun
+from sharingan_jax.comparison.results import RunRow
+from sharingan_jax.config.parse import parse
+from sharingan_jax.config.schema import Config
+from sharingan_jax.evaluation.judge import Evaluation
+from sharingan_jax.run.folder import RunFolder
+from sharingan_jax.run.manifest import Manifest, read_manifest
+from sharingan_jax.run.metrics import Record, read_metrics
+
+ENDED = ("complete", "collapsed", "stopped")
+
+
+class RunRecord:
+    """A run of a report, read once: manifest, records, evaluation if there is one."""
+
+    def __init__(self, study_run: StudyRun, evaluation: Evaluation | None) -> None:
+        self.variant, self.seed, self.failure = study_run.variant, study_run.seed, study_run.failure
+        self.folder, self.evaluation = RunFolder(study_run.path), evaluation
+        self.manifest: Manifest = read_manifest(self.folder.manifest)
+        self.records: list[Record] = read_metrics(self.folder)
+        self.config: Config = parse(self.manifest.config)
+
+    @property
+    def recorded_steps(self) -> int:
+        """The last step in metrics.jsonl, 0 without any."""
+        return int(self.records[-1]["step"]) if self.records else 0
+
+    @property
+    def step(self) -> int:
+        """The last step that is recorded."""
+        return self.recorded_steps or self.manifest.step
+
+
+def notes_on(runs: Sequence[RunRecord], rows: Sequence[RunRow], judged: Sequence[Evaluation]) -> tuple[str, ...]:
+    """Return sentences on what keeps runs from being compared like with like, or leaves them without figures."""
+    found = [judged[0].note[:1].upper() + judged[0].note[1:]] if judged and judged[0].note else []
+    unjudged = [f"{run.variant}, seed {run.seed}" for run in runs if run.evaluation is None]
+    if judged and unjudged:
+        found.append(f"Without a checkpoint to evaluate, and so without figures: {'; '.join(unjudged)}.")
+    seen = {row.images_seen for row in rows}
+    if len(seen) > 1:
+        ends = sorted({row.status for row in rows})
+        found.append(f"The runs have not seen equally many images: {min(seen):,} to {max(seen):,} ({', '.join(ends)}).")
+    cut = [
+        f"{run.variant}, seed {run.seed}"
+        for run in runs
+        if run.manifest.status in ENDED and run.recorded_steps < run.manifest.step
+    ]
+    if cut:
+        found.append(f"metrics.jsonl ends before the run did, so curves and marks are cut: {'; '.join(cut)}.")
+    if len({row.device for row in rows}) > 1:
+        found.append("The runs were made on different devices; each is named in its row.")
+    environments = {run.manifest.starts[-1].environment.stacked_seeds for run in runs if run.manifest.starts}
+    if len(environments) > 1:
+        found.append("Some seeds were stacked in one program and others were not: they round differently.")
+    return tuple(found)
