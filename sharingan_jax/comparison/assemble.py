@@ -22,6 +22,7 @@ from sharingan_jax.comparison.results import (
 )
 from sharingan_jax.comparison.statistics import Summary, holm, paired_difference, summarise, wilson_interval
 from sharingan_jax.comparison.verdict import ALPHA, seeds_needed, verdict
+from sharingan_jax.config.load import load_config
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.judge import AVERAGED, GIVEN, RAW, Evaluation

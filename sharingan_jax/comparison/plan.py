@@ -70,8 +70,6 @@ def make_plan(
             raise UserError(f"{key}: a comparison sets it itself. Use --seeds, and --stacked for seeds in one program.")
     keys = list(vary)
     for key in keys:
-        if key in dict(pairs):
-            raise UserError(f"--set {key}: --vary {key} gives it other values. Remove one of the two.")
         if len(set(map(str, vary[key]))) != len(vary[key]) or not vary[key]:
             raise UserError(f"--vary {key}: expected different values, got {', '.join(map(str, vary[key])) or 'none'}.")
     variants = []

@@ -6,6 +6,7 @@ from sharingan_jax.comparison.plan import StudyRun
 from sharingan_jax.comparison.results import RunRow
 from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import Config
+from sharingan_jax.errors import listed
 from sharingan_jax.evaluation.judge import Evaluation
 from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.manifest import Manifest, read_manifest
@@ -43,8 +44,9 @@ def notes_on(runs: Sequence[RunRecord], rows: Sequence[RunRow], judged: Sequence
         found.append(f"Without a checkpoint to evaluate, and so without figures: {'; '.join(unjudged)}.")
     seen = {row.images_seen for row in rows}
     if len(seen) > 1:
-        ends = sorted({row.status for row in rows})
-        found.append(f"The runs have not seen equally many images: {min(seen):,} to {max(seen):,} ({', '.join(ends)}).")
+        early = [f"{row.variant}, seed {row.seed} ({row.status})" for row in rows if row.status != "complete"]
+        which = f" Not complete: {listed(early)}." if early else ""
+        found.append(f"The runs have not seen equally many images: {min(seen):,} to {max(seen):,}.{which}")
     cut = [
         f"{run.variant}, seed {run.seed}"
         for run in runs

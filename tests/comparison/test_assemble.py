@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from conftest import contents_of, smoke_config
 from sharingan_jax.comparison import write
 from sharingan_jax.comparison.assemble import CURVE_POINTS, assemble
 from sharingan_jax.comparison.existing import group_runs
+from sharingan_jax.comparison.failures import Failures, failure_of
 from sharingan_jax.comparison.plan import StudyRun
 from sharingan_jax.comparison.results import Report
 from sharingan_jax.comparison.statistics import wilson_interval
@@ -288,6 +290,40 @@ def test_notes_name_differences_that_are_not_settings(tmp_path: Path) -> None:
     assert make_report(runs[:1], tmp_path).notes == ("The held-out images were drawn.",)
 
 
+def test_a_run_that_stopped_early_or_lost_records_is_named(tmp_path: Path) -> None:
+    stopped, cut = make_run(tmp_path / "1", seed=1, status="stopped"), make_run(tmp_path / "2", seed=2)
+    manifest = json.loads((stopped / "manifest.json").read_text())
+    (stopped / "manifest.json").write_text(json.dumps(manifest | {"images_seen": 64}))
+    lines = (cut / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (cut / "metrics.jsonl").write_text("".join(lines[:-1]))
+    runs = [StudyRun("a", seed, path) for seed, path in enumerate((make_run(tmp_path / "0"), stopped, cut))]
+    notes = make_report([(run, make_evaluation(1.0)) for run in runs], tmp_path).notes
+    assert "The runs have not seen equally many images: 64 to 300. Not complete: a, seed 1 (stopped)." in notes
+    assert "metrics.jsonl ends before the run did, so curves and marks are cut: a, seed 2." in notes
+
+
+def test_samples_of_a_run_that_failed_are_shown_too(tmp_path: Path) -> None:
+    grids = {12: np.zeros((10, 32, 32, 3))}
+    ends = ("complete", "complete", "failed", "failed")
+    paths = [make_run(tmp_path / str(seed), seed=seed, status=end, grids=grids) for seed, end in enumerate(ends)]
+    runs = [StudyRun("a", seed, path) for seed, path in enumerate(paths)]
+    report = make_report([(run, make_evaluation(1.0)) for run in runs], tmp_path)
+    assert [strip.seed for strip in report.strips] == [0, 2]
+
+
+def test_why_a_run_failed_is_found_from_its_own_folder(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "study" / "a" / "seed-0")
+    failures = Failures(tmp_path / "study")
+    failures.add(run, "step 3: loss_d is nan, so the run has stopped; lower optim.disc.lr")
+    assert (failures.get(run), failure_of(run)) == ("", "")  # It is complete.
+    make_run(run, status="failed")
+    assert failure_of(run) == "step 3: loss_d is nan, so the run has stopped"
+    (only,), _ = group_runs([run])
+    assert only.failure == failure_of(run)
+    shutil.move(tmp_path / "study", tmp_path / "moved")
+    assert failure_of(tmp_path / "moved" / "a" / "seed-0") == "step 3: loss_d is nan, so the run has stopped"
+
+
 def test_no_run_and_a_damaged_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no run to report on"):
         make_report([], tmp_path)
@@ -306,12 +342,12 @@ def test_runs_are_grouped_by_their_settings_without_the_seed(tmp_path: Path) -> 
     names = [
         ("smoke", 0),
         ("smoke", 1),
-        ("smoke +1", 0),
-        ("smoke +1", 1),
-    ]  # The nearest configuration, and how many settings differ.
+        ("second", 0),
+        ("second", 1),
+    ]  # No configuration is exactly its settings, so it has its folder's name.
     assert [(run.variant, run.seed) for run in runs] == names
     assert data == CONFIG.data
-    again, _ = group_runs([tmp_path], baseline="smoke +1")
+    again, _ = group_runs([tmp_path], baseline="second")
     assert [(run.variant, run.seed) for run in again] == [*names[2:], *names[:2]]
     twice, _ = group_runs([tmp_path / "first", tmp_path])
     assert len(twice) == 4  # A folder that is given twice counts once.

@@ -128,7 +128,7 @@ def test_the_baseline_comes_first() -> None:
         ({"vary": {"optim.disc.lr": ["1e-4", "1e-4"]}}, "--vary optim.disc.lr: expected different values, got 1e-4, 1e-4."),
         ({"vary": {"optim.disc.lr": []}}, "--vary optim.disc.lr: expected different values, got none."),
         ({"configs": ["nowhere"]}, "--config=nowhere: expected a configuration, found none."),
-        ({"configs": ["smoke", "smoke"]}, "smoke and smoke would have the same folder. Rename one of the files."),
+        ({"configs": ["smoke", "smoke"]}, "smoke is given twice. Leave one of them out."),
         (
             {"configs": ["default", "stabilised"]},
             "--configs: default and stabilised have the same settings. Leave one of them out.",
