@@ -2,120 +2,27 @@
 
 import csv
 import json
-import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from conftest import contents_of, smoke_config
+from conftest import contents_of
+from made_runs import CONFIG, HELD_OUT, OTHER, make_environment, make_evaluation, make_records, make_report, make_run, make_study
 
 from sharingan_jax.comparison import write
-from sharingan_jax.comparison.assemble import CURVE_POINTS, assemble
-from sharingan_jax.comparison.existing import group_runs
-from sharingan_jax.comparison.failures import Failures, failure_of
+from sharingan_jax.comparison.assemble import CURVE_POINTS
 from sharingan_jax.comparison.plan import StudyRun
-from sharingan_jax.comparison.results import Report
+from sharingan_jax.comparison.report import no_better_than_controls
+from sharingan_jax.comparison.results import Control, Report
 from sharingan_jax.comparison.statistics import wilson_interval
 from sharingan_jax.comparison.write import best_run, write_report
-from sharingan_jax.config.schema import Config, to_dict
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.controls import COPIES, REAL_HALF
-from sharingan_jax.evaluation.judge import AVERAGED, RAW, Evaluation
-from sharingan_jax.gan.metrics import METRIC_NAMES
+from sharingan_jax.evaluation.judge import AVERAGED, RAW
 from sharingan_jax.reporting.grids import make_grid, save_png, to_u8
-from sharingan_jax.run.folder import RunFolder, write_config
-from sharingan_jax.run.manifest import DataSummary, Device, Environment, Manifest, Start, config_digest, write_manifest
-from sharingan_jax.run.metrics import Record, write_metrics
-
-HELD_OUT = "random/kid_held_out"
-CONFIG = smoke_config(sample__num="10", sample__columns="4")
-OTHER = replace(CONFIG, optim=replace(CONFIG.optim, disc=replace(CONFIG.optim.disc, lr=1e-4)))
-
-
-def make_environment(*, stacked_seeds: int = 1, kind: str = "x86") -> Environment:
-    return Environment(
-        Device("cpu", kind, 1, 1), stacked_seeds, 1, "direct", 2, "", "", {"jax": "0.1"}, None, "Linux", "x86_64", {}, "little"
-    )
-
-
-def make_records(steps: int, *, loss: float = 1.0, signs: Mapping[int, float] | None = None) -> list[Record]:
-    """Return records with loss_d = `loss` · step, a loss_g at even steps only, and the diversities `signs` by step."""
-    found = []
-    for step in range(1, steps + 1):
-        record: Record = {"step": step, "epoch": 1, "time": 0.1 * step, **dict.fromkeys(METRIC_NAMES, 0.5), "loss_d": loss * step}
-        record["loss_g"] = 2.0 * step if step % 2 == 0 else None
-        if step in (signs or {}):
-            record |= {"diversity": (signs or {})[step], "nearest_ratio": 1.0, "kid_pixels": None}
-        found.append(record)
-    return found
-
-
-def make_run(
-    path: Path,
-    config: Config = CONFIG,
-    *,
-    seed: int = 0,
-    status: str = "complete",
-    records: Sequence[Record] | None = None,
-    grids: Mapping[int, np.ndarray] | None = None,
-    data: str = "d" * 64,
-    environment: Environment | None = None,
-) -> Path:
-    """Write a run's folder as training does, without checkpoints."""
-    folder, config = RunFolder(path), replace(config, seed=seed)
-    records = make_records(12) if records is None else records
-    ended = status in ("complete", "stopped", "collapsed")
-    write_config(folder, config)
-    write_metrics(folder, records)
-    manifest = Manifest(
-        status=status,
-        seed=seed,
-        step=len(records) if ended else 0,
-        total_steps=12,
-        config=to_dict(config),
-        config_digest=config_digest(config),
-        data=DataSummary("emblems", 100, data, 0, 0),
-        starts=(Start(0, environment or make_environment(), {"every": 4, "num": 10, "columns": 4}),),
-        digest=f"{seed:064x}" if ended else None,
-        images_seen=300 if ended else 0,
-        wall_seconds=5.0 + seed,
-    )
-    write_manifest(folder.manifest, manifest)
-    for step, images in (grids or {}).items():
-        save_png(folder.sample(step), make_grid(images, columns=4))
-    return path
-
-
-def make_evaluation(kid: float, *, diversity: float = 0.8, flat: float = 3.0, **more: Any) -> Evaluation:
-    """Return an evaluation with a primary measure, one whose best value is the real images', and one without a space."""
-    row = {HELD_OUT: kid, "random/diversity": diversity, "flat_noise": flat, "close_share": 0.25, "nearest_ratio_real": 1.0}
-    controls = {REAL_HALF: dict.fromkeys(row, 1.0), COPIES: {**row, HELD_OUT: 0.125, "flat_noise": 2.0}}
-    return Evaluation(**{
-        "subject": "a run", "step": 12, "digest": "", "samples": 100, "asked": ("random",), "train_images": 80,
-        "held_out_images": 20, "orientation": {"is_free": True}, "spaces": {"random": "a random network"},
-        "skipped_spaces": {"inception": "no weights"}, "primary": HELD_OUT, "rows": {RAW: row, **controls},
-        "real": {"random/diversity": 1.0, "flat_noise": 2.0}, "perfect_coverage": 0.9, "copies_win": ("flat_noise",),
-        "modes": None, "note": "the held-out images were drawn.", **more,
-    })  # fmt: skip
-
-
-def make_report(runs: Sequence[tuple[StudyRun, Evaluation | None]], root: Path) -> Report:
-    evaluations = {run.path: evaluation for run, evaluation in runs if evaluation is not None}
-    return assemble([run for run, _ in runs], evaluations, title="A title", command="a command", root=root)
-
-
-def make_study(root: Path, kids: Mapping[str, Sequence[float | None]]) -> Report:
-    """Return the report on runs with these primary measures by variant, one for each seed; None: no evaluation."""
-    runs = []
-    for name, values in kids.items():
-        for seed, value in enumerate(values):
-            path = make_run(root / name / f"seed-{seed}", CONFIG if name == "a" else OTHER, seed=seed)
-            runs.append((StudyRun(name, seed, path), None if value is None else make_evaluation(value)))
-    return make_report(runs, root)
+from sharingan_jax.run.folder import RunFolder
 
 
 def test_paired_differences_use_the_seeds_that_both_variants_have(tmp_path: Path) -> None:
@@ -180,14 +87,6 @@ def test_a_row_says_what_the_run_recorded(tmp_path: Path) -> None:
     assert (row.variant, row.seed, row.path, row.status, row.step) == ("a", 3, "a/seed-3", "complete", 12)
     assert (row.images_seen, row.wall_seconds, row.device, row.digest) == (300, 8.0, "1 × x86 (cpu)", f"{3:064x}")
     assert (row.collapse_step, row.failure) == (8, "why")
-
-
-def test_paths_below_the_report_are_relative_however_they_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_run(tmp_path / "a" / "seed-0")
-    monkeypatch.chdir(tmp_path)
-    runs, _ = group_runs([Path("a")])
-    assert make_report([(run, None) for run in runs], Path()).runs[0].path == "a/seed-0"
-    assert make_report([(run, None) for run in runs], Path("elsewhere")).runs[0].path == str(tmp_path / "a" / "seed-0")
 
 
 def test_a_failed_run_has_the_steps_and_images_that_its_records_show(tmp_path: Path) -> None:
@@ -311,19 +210,6 @@ def test_samples_of_a_run_that_failed_are_shown_too(tmp_path: Path) -> None:
     assert [strip.seed for strip in report.strips] == [0, 2]
 
 
-def test_why_a_run_failed_is_found_from_its_own_folder(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "study" / "a" / "seed-0")
-    failures = Failures(tmp_path / "study")
-    failures.add(run, "step 3: loss_d is nan, so the run has stopped; lower optim.disc.lr")
-    assert (failures.get(run), failure_of(run)) == ("", "")  # It is complete.
-    make_run(run, status="failed")
-    assert failure_of(run) == "step 3: loss_d is nan, so the run has stopped"
-    (only,), _ = group_runs([run])
-    assert only.failure == failure_of(run)
-    shutil.move(tmp_path / "study", tmp_path / "moved")
-    assert failure_of(tmp_path / "moved" / "a" / "seed-0") == "step 3: loss_d is nan, so the run has stopped"
-
-
 def test_no_run_and_a_damaged_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no run to report on"):
         make_report([], tmp_path)
@@ -332,50 +218,6 @@ def test_no_run_and_a_damaged_run_are_refused(tmp_path: Path) -> None:
     (path / "metrics.jsonl").write_text("\n".join([lines[0], "{", *lines[2:]]) + "\n")
     with pytest.raises(UserError, match=r"metrics.jsonl, line 2: "):
         make_report([(StudyRun("a", 0, path), None)], tmp_path)
-
-
-def test_runs_are_grouped_by_their_settings_without_the_seed(tmp_path: Path) -> None:
-    for seed in (1, 0):
-        make_run(tmp_path / "first" / f"seed-{seed}", seed=seed)
-        make_run(tmp_path / "second" / f"seed-{seed}", OTHER, seed=seed)
-    runs, data = group_runs([tmp_path])
-    names = [
-        ("smoke", 0),
-        ("smoke", 1),
-        ("second", 0),
-        ("second", 1),
-    ]  # No configuration is exactly its settings, so it has its folder's name.
-    assert [(run.variant, run.seed) for run in runs] == names
-    assert data == CONFIG.data
-    again, _ = group_runs([tmp_path], baseline="second")
-    assert [(run.variant, run.seed) for run in again] == [*names[2:], *names[:2]]
-    twice, _ = group_runs([tmp_path / "first", tmp_path])
-    assert len(twice) == 4  # A folder that is given twice counts once.
-    with pytest.raises(UserError, match=r"^--baseline=none: expected one of "):
-        group_runs([tmp_path], baseline="none")
-
-
-def test_variants_that_would_have_one_name_are_named_after_their_folders(tmp_path: Path) -> None:
-    slower = replace(CONFIG, optim=replace(CONFIG.optim, gen=replace(CONFIG.optim.gen, lr=1e-4)))
-    make_run(tmp_path / "slow d" / "seed-0", OTHER)
-    make_run(tmp_path / "slow g", slower)
-    assert [run.variant for run in group_runs([tmp_path])[0]] == ["slow d", "slow g"]
-    make_run(tmp_path / "again" / "slow g", replace(slower, model=replace(slower.model, nz=9)))
-    make_run(tmp_path / "again" / "x", replace(OTHER, model=replace(slower.model, nz=9)))
-    with pytest.raises(UserError, match=r"several variants have the name of one folder\. Report on fewer folders\.$"):
-        group_runs([tmp_path])
-
-
-def test_other_images_and_the_same_seed_twice_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected folders with runs, found none"):
-        group_runs([tmp_path])
-    make_run(tmp_path / "a")
-    make_run(tmp_path / "b" / "again")
-    with pytest.raises(UserError, match=r"/a and .*/again: are the same configuration and seed, so they are not two results"):
-        group_runs([tmp_path])
-    make_run(tmp_path / "b" / "again", OTHER, data="e" * 64)
-    with pytest.raises(UserError, match=r"/a and .*/again: were trained on different images, so no figure compares them"):
-        group_runs([tmp_path])
 
 
 def test_the_best_run_has_the_best_primary_measure(tmp_path: Path) -> None:
@@ -433,3 +275,13 @@ def test_the_same_report_is_written_with_the_same_bytes_and_without_figures_no_c
     assert contents_of(folder) == before
     write_report(replace(report, measures=()), folder)
     assert not (folder / "MODEL_CARD.md").exists()
+
+
+def test_the_page_says_when_variants_are_no_better_than_noise_or_a_grey_picture(tmp_path: Path) -> None:
+    report = make_study(tmp_path, {"a": [20.0, 30.0], "b": [40.0, 60.0], "c": [10.0, 12.0]})
+    controls = {"noise": 50.0, "the mean image": 25.0, "exact copies": 0.0}
+    judged = replace(report, controls=tuple(Control(name, {HELD_OUT: value}) for name, value in controls.items()))
+    noise, grey = sorted(no_better_than_controls(judged), key=lambda sentence: "mean image" in sentence)
+    assert "the samples of b are in the mean no better than the control “noise” (50.0)" in noise
+    assert "the samples of a are in the mean no better than the control “the mean image” (25.0)" in grey
+    assert no_better_than_controls(replace(report, controls=())) == []

@@ -19,7 +19,6 @@ from sharingan_jax.comparison.report import (
     _pictures,
     answer,
     duration,
-    no_better_than_controls,
     outcome,
     render_report,
     strip_of,
@@ -212,20 +211,6 @@ def test_the_answer_follows_the_verdicts(report: Report, single: Report) -> None
     assert "exploratory: lower in 3 of 3 seeds" in answer(make_report(variants=2, seeds=3))
     partial = replace(report, comparisons=report.comparisons[:1])
     assert answer(partial).endswith("; not compared, because too few runs have a value: modified_loss.")
-
-
-def test_the_page_says_when_variants_are_no_better_than_noise_or_a_grey_picture(report: Report) -> None:
-    primary = report.primary
-    assert primary is not None
-    means = {variant.name: report.summaries[variant.name, primary.name].mean for variant in report.variants}
-    assert primary.better == "lower"
-    best, *_, worst = sorted(means, key=lambda name: means[name])
-    controls = {"noise": means[worst], "the mean image": (means[best] + means[worst]) / 2, "exact copies": 0.0}
-    judged = replace(report, controls=tuple(Control(name, {primary.name: value}) for name, value in controls.items()))
-    sentences = no_better_than_controls(judged)
-    assert any(f"of {worst} are in the mean no better than the control “noise”" in sentence for sentence in sentences)
-    assert not any(best in sentence.partition(" are in the mean")[0] for sentence in sentences)
-    assert no_better_than_controls(replace(report, controls=())) == []
 
 
 def test_the_page_says_when_seeds_are_too_few_to_show_anything(report: Report) -> None:
