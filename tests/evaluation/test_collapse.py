@@ -149,8 +149,8 @@ def test_collapse_begins_at_the_first_of_two_grids_in_a_row_below_the_limit(
         ([4.0, 3.0, 3.5, 3.6], 30),
         ([4.0, 3.0, 3.5, 3.0, 3.5], None),  # A single grid.
         ([4.0, 3.0, 3.4, 3.4], None),  # Less than 1.15 times.
-        ([4.0, 1.0, 1.9, 1.9], None),  # Still near the real images.
-        ([4.0, 1.0, 2.0, 2.0], 30),
+        ([4.0, 0.8, 1.1, 1.1], None),  # Still near the real images.
+        ([4.0, 1.0, 1.2, 1.2], 30),
         ([1.0, None, 3.0, 3.0], 30),
     ],
 )
