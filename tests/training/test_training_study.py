@@ -133,7 +133,10 @@ def test_the_report_shows_every_run_and_the_settings_that_differ(study: tuple[Co
     for name in ("report.html", "runs.csv", "MODEL_CARD.md", "training.log"):
         assert (done.folder / name).exists(), name
     assert done.page.read_text().startswith("<!DOCTYPE html>")
-    assert out.startswith("training 4 of 4 runs; their own lines go to training.log\n")
+    estimate, _, rest = out.partition("training 4 of 4 runs; their own lines go to training.log\n")
+    assert f"\n  {NAMES[1]}: 2 runs to train, 16 steps, roughly 0:" in estimate
+    assert estimate.endswith("in all on two cores, with 4 evaluations, without compiling\n")
+    assert "evaluating " in rest
     for name in NAMES:
         assert all(f"\n{name}, seed {seed}: complete at step 8" in out for seed in (0, 1))
     assert out.endswith(f"look at   {done.page}\n")
@@ -265,7 +268,10 @@ def test_a_dry_run_counts_what_is_missing_and_writes_nothing(study: tuple[Compar
     plan = make_plan(["smoke"], (0, 1, 2), settings=_settings(image_folder), vary={"data.last_batch": ["drop"]})
     line, total = describe_plan(plan, study[0].folder).splitlines()
     assert line.startswith(f"  {NAMES[0]}: 1 run to train, 8 steps, roughly 0:0")
-    assert total.startswith("roughly 1:1")  # Three evaluations of 25 seconds.
+    # (10 + 0.0015 · 15,000) · 3 seconds: other feature spaces and more samples than in the evaluations that are there.
+    assert re.match(r"roughly 1:(3|4)\d in all on two cores, with 3 evaluations, ", total)
+    plan = make_plan(["smoke"], (0, 1), settings=_settings(image_folder), vary={"data.last_batch": ["drop"]})
+    assert describe_plan(plan, study[0].folder, features=("pixels",), samples=100) == "nothing is left to train or to evaluate"
     assert contents_of(study[0].folder) == before
 
 
