@@ -60,7 +60,8 @@ def evaluate(
     check_images(loaded, split)
     root = Path(out).expanduser() if out is not None else loaded.path / "evaluation"
     make_folder(root)  # Raises now, and not after minutes, if it cannot be made.
-    with Judge(split, features, samples=samples, sets=row_count(loaded) * len(steps), stream=stream or sys.stdout) as judge:
+    sets, place = row_count(loaded) * len(steps), place_of(loaded.config.data)
+    with Judge(split, features, samples=samples, sets=sets, stream=stream or sys.stdout, place=place) as judge:
         return [evaluate_step(loaded, at, judge, note, root / folder_name(at)) for at in steps]
 
 
@@ -100,7 +101,8 @@ def evaluate_images(
     if folder is not None:
         make_folder(folder)
     note = "" if unseen.count else "no held-out images were given: figures against training images reward copies."
-    with Judge(Split(train, unseen), features, samples=given.count, sets=1, stream=stream or sys.stdout) as judge:
+    split, place = Split(train, unseen), f"--reference={reference}"
+    with Judge(split, features, samples=given.count, sets=1, stream=stream or sys.stdout, place=place) as judge:
         return judge.judge(
             {GIVEN: given.preview(given.count)},
             subject=str(images),
@@ -147,8 +149,12 @@ def check_images(run: "Run", split: "Split") -> None:
     """Raise UserError if the training images are not those that the run recorded."""
     recorded, data = run.manifest.data, run.config.data
     if recorded is not None and split.train.digest != recorded.digest:
-        place = f"data.path={data.path}" if data.path else f"data.source={data.source}"
-        raise UserError(f"{place}: these are not the images that {run.path} was trained on. Put those back.")
+        raise UserError(f"{place_of(data)}: these are not the images that {run.path} was trained on. Put those back.")
+
+
+def place_of(data: "DataConfig") -> str:
+    """Return the setting that says where a run's images are, for errors: `data.path=FOLDER`, or `data.source=emblems`."""
+    return f"data.path={data.path}" if data.path else f"data.source={data.source}"
 
 
 def folder_name(step: int) -> str:

@@ -66,12 +66,16 @@ class Evaluation:
 
 
 class Judge:
-    """Measures sets of images against one reference. The controls are measured once. Use as a context manager."""
+    """Measures sets of images against one reference. The controls are measured once. Use as a context manager.
 
-    def __init__(self, split: Split, names: Sequence[str], *, samples: int, sets: int, stream: TextIO) -> None:
+    `names` are feature spaces, `samples` the number of images of each of the `sets` sets. `place` says where the training images
+    are from, as FLAG=VALUE or KEY=VALUE, for errors. Raise UserError if there are too few of them, or for a wrong feature space.
+    """
+
+    def __init__(self, split: Split, names: Sequence[str], *, samples: int, sets: int, stream: TextIO, place: str) -> None:
         train = split.train.preview(split.train.count)
         if len(train) < FEWEST:
-            raise UserError(f"the reference has {len(train)} images: expected at least {FEWEST}, since fewer measure nothing.")
+            raise UserError(f"{place}: expected at least {FEWEST} images, got {len(train)}. Fewer measure nothing.")
         held_out = split.held_out.preview(split.held_out.count) if split.held_out.count else None
         self.samples = samples
         self._asked = tuple(names)

@@ -226,7 +226,9 @@ def test_without_a_network_inception_is_one_plain_line_and_the_other_spaces_cont
         (["--step", "-1"], "--step=-1: expected a number, last, best or all."),
         (["--step", "best"], "--step=best: the run has no checkpoint.best. Give a step."),
         (["--samples", "99"], "--samples=99: expected 100 to 100000. Use 5000."),
-        (["--samples", "many"], "--samples"),
+        (["--samples", "1e1"], "--samples=10: expected 100 to 100000. Use 5000."),  # Written as a setting may be.
+        (["--samples", "many"], "--samples=many: expected a whole number."),
+        (["--samples", "150.5"], "--samples=150.5: expected a whole number."),
         (["--features", ""], "--features=: expected names with commas between them, such as pixels,aligned,random."),
         (["--features", "pixels,,random"], "--features=pixels,,random: expected names with commas between them"),
         (["--features", "pixles"], "--features=pixles: expected pixels, aligned, random, inception, "),
@@ -267,7 +269,10 @@ def test_a_mistake_in_evaluating_a_run_is_one_line(
         (["--images", "images", "--reference", "images", "--held-out", "nowhere"], "--held-out=nowhere: "),
         (["--images", "images", "--reference", "images", "--size", "0"], "--size=0: expected "),
         (["--images", "one", "--reference", "images"], "--images=one: expected at least 2 images, got 1"),
-        (["--images", "images", "--reference", "one"], "the reference has 1 image"),
+        (
+            ["--images", "images", "--reference", "one"],
+            "--reference=one: expected at least 8 images, got 1. Fewer measure nothing.",
+        ),
         (["--images", "images", "--reference", "images", "--out", "one/000.png"], "000.png is a file; give the name of a folder"),
     ],
 )

@@ -208,7 +208,7 @@ def _evaluate(tmp_path: Path, train: np.ndarray, held_out: np.ndarray, *, names:
 
     with (
         (tmp_path / "log.txt").open("w") as stream,
-        Judge(Split(dataset(train), dataset(held_out)), names, samples=30, sets=1, stream=stream) as maker,
+        Judge(Split(dataset(train), dataset(held_out)), names, samples=30, sets=1, stream=stream, place="data.path=x") as maker,
     ):
         return maker.judge({GIVEN: held_out}, subject="new", step=None, digest="d", note="", folder=tmp_path / "out")
 
@@ -239,7 +239,7 @@ def test_an_evaluation_reads_back_as_it_was_written(
 
 
 def test_too_few_images_are_refused(tmp_path: Path, train: np.ndarray, new: np.ndarray) -> None:
-    with pytest.raises(UserError, match=r"^the reference has 7 images: expected at least 8"):
+    with pytest.raises(UserError, match=r"^data\.path=x: expected at least 8 images, got 7\. Fewer measure nothing\.$"):
         _evaluate(tmp_path, train[:7], new[:10])
 
 

@@ -207,7 +207,8 @@ def test_a_users_file_without_the_function_is_one_line(tmp_path: Path, source: s
         ("pixels:f", "--features=pixels:f: expected pixels, "),
         ("mine.txt:f", "--features=mine.txt:f: expected pixels, "),
         ("", "--features=: expected pixels, "),
-        ("inception:none.pth", "none.pth: not readable: "),
+        ("inception:none.pth", "none.pth: expected FID's Inception weights, found none. Download https://"),
+        ("inception:none.safetensors", "none.safetensors: expected FID's Inception weights, found none. Download https://"),
     ],
 )
 def test_an_unknown_space_is_one_line(name: str, message: str) -> None:
@@ -306,7 +307,7 @@ def _judge(names: list[str], emblems: np.ndarray, tmp_path: Path) -> Judge:
     named = tuple(str(i) for i in range(len(emblems)))
     train = ArrayDataset(images=emblems, names=named, digests=array_digests(emblems))
     with (tmp_path / "log.txt").open("w") as stream:
-        return Judge(Split(train, train.subset(())), names, samples=100, sets=1, stream=stream)
+        return Judge(Split(train, train.subset(())), names, samples=100, sets=1, stream=stream, place="data.path=images")
 
 
 def test_without_network_or_weights_inception_is_left_out_in_one_line(
