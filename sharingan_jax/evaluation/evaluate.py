@@ -17,6 +17,7 @@ from sharingan_jax.run.metrics import read_metrics
 
 if TYPE_CHECKING:
     from sharingan_jax.config.schema import DataConfig
+    from sharingan_jax.data.dataset import ImageDataset
     from sharingan_jax.data.split import Split
     from sharingan_jax.evaluation.judge import Evaluation, Judge
     from sharingan_jax.gan.ema import Weights
@@ -77,17 +78,17 @@ def evaluate_images(
 ) -> "Evaluation":
     """Evaluate a folder of images from any tool against a folder of real ones (their training images), as `evaluate` does.
 
-    `reference` may be "emblems". `held_out` is a folder of real images that were not trained on. Images are resized and cropped
-    to `size` pixels as for training. Results go to `out`, if given. Raise UserError.
+    `reference` may be "emblems". `held_out` is a folder of real images that were not trained on: none of them may have the pixels
+    of a training image. Images are resized and cropped to `size` pixels as for training. Results go to `out`, if given. Raise
+    UserError.
     """
     keep_compiled()
 
-    from sharingan_jax.data.dataset import ImageDataset
     from sharingan_jax.data.sources.load import load_dataset
     from sharingan_jax.data.split import Split
     from sharingan_jax.evaluation.judge import GIVEN, Judge
 
-    def load(place: Path | str, flag: str) -> ImageDataset:
+    def load(place: Path | str, flag: str) -> "ImageDataset":
         try:
             return load_dataset("emblems" if str(place) == "emblems" else Path(place), size=size)
         except UserError as error:
@@ -95,6 +96,12 @@ def evaluate_images(
 
     given, train = load(images, "--images"), load(reference, "--reference")
     unseen = load(held_out, "--held-out") if held_out is not None else train.subset(())
+    if copies := _shared_images(unseen, train):
+        held, trained = next(iter(copies.items()))
+        raise UserError(
+            f"--held-out={held_out}: expected images that were not trained on, but {held} equals {trained} in"
+            f" --reference={reference} ({len(copies)} of {unseen.count} images do). Remove them from one of the two folders."
+        )
     if given.count < 2:
         raise UserError(f"--images={images}: expected at least 2 images, got {given.count}")
     folder = Path(out).expanduser() if out is not None else None
@@ -111,6 +118,18 @@ def evaluate_images(
             note=note,
             folder=folder,
         )
+
+
+def _shared_images(some: "ImageDataset", others: "ImageDataset") -> dict[str, str]:
+    """Return the images of `some` whose pixels, as uint8 [H, W, C], equal those of one in `others`: name -> name.
+
+    Files with equal bytes have equal pixels. Files that differ in format or metadata alone have equal pixels too.
+    """
+    from sharingan_jax.data.dataset import array_digests
+
+    there = dict(zip(array_digests(others.preview(others.count)), others.names, strict=True))
+    digests = array_digests(some.preview(some.count))
+    return {name: there[digest] for name, digest in zip(some.names, digests, strict=True) if digest in there}
 
 
 def check_samples(samples: int) -> None:

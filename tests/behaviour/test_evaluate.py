@@ -267,6 +267,11 @@ def test_a_mistake_in_evaluating_a_run_is_one_line(
         (["--images", "nowhere", "--reference", "images"], "--images=nowhere: "),
         (["--images", "images", "--reference", "nowhere"], "--reference=nowhere: "),
         (["--images", "images", "--reference", "images", "--held-out", "nowhere"], "--held-out=nowhere: "),
+        (
+            ["--images", "images", "--reference", "images", "--held-out", "some"],
+            "--held-out=some: expected images that were not trained on, but 008.bmp equals 008.png in --reference=images"
+            " (1 of 2 images do). Remove them from one of the two folders.",
+        ),
         (["--images", "images", "--reference", "images", "--size", "0"], "--size=0: expected "),
         (["--images", "one", "--reference", "images"], "--images=one: expected at least 2 images, got 1"),
         (
@@ -282,6 +287,8 @@ def test_a_mistake_in_evaluating_folders_is_one_line(
     monkeypatch.chdir(tmp_path)
     _emblem_folder(tmp_path / "images", range(9))
     _emblem_folder(tmp_path / "one", range(1))
+    _emblem_folder(tmp_path / "some", range(100, 101))
+    Image.fromarray(draw_emblem(8, size=32)).save(tmp_path / "some" / "008.bmp")  # The same pixels in other bytes.
     assert main.main(["evaluate", *arguments]) == 2
     assert message in _error(capsys)
 
