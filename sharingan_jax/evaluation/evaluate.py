@@ -29,6 +29,10 @@ NO_HELD_OUT = (
     "the run trains on all {count} images, so nothing is held out: figures against training images reward copies."
     " Set data.holdout=0.2 in a new run for a fair one."
 )
+TOO_FEW_HELD_OUT = (
+    "data.holdout={holdout:g} holds out {count} of {all} images, and KID needs at least {fewest}: none is used, so figures"
+    " against training images reward copies. Set a larger data.holdout in a new run for a fair one."
+)
 DRAWN = "the held-out images are {count} emblems that are drawn after the {trained} of the data set: the run saw none of them."
 
 
@@ -78,15 +82,15 @@ def evaluate_images(
 ) -> "Evaluation":
     """Evaluate a folder of images from any tool against a folder of real ones (their training images), as `evaluate` does.
 
-    `reference` may be "emblems". `held_out` is a folder of real images that were not trained on: none of them may have the pixels
-    of a training image. Images are resized and cropped to `size` pixels as for training. Results go to `out`, if given. Raise
-    UserError.
+    `reference` may be "emblems". `held_out` is a folder of at least 3 real images that were not trained on: none of them may have
+    the pixels of a training image. Images are resized and cropped to `size` pixels as for training. Results go to `out`, if
+    given. Raise UserError.
     """
     keep_compiled()
 
     from sharingan_jax.data.sources.load import load_dataset
     from sharingan_jax.data.split import Split
-    from sharingan_jax.evaluation.judge import GIVEN, Judge
+    from sharingan_jax.evaluation.judge import FEWEST_HELD_OUT, GIVEN, Judge
 
     def load(place: Path | str, flag: str) -> "ImageDataset":
         try:
@@ -96,6 +100,9 @@ def evaluate_images(
 
     given, train = load(images, "--images"), load(reference, "--reference")
     unseen = load(held_out, "--held-out") if held_out is not None else train.subset(())
+    if held_out is not None and unseen.count < FEWEST_HELD_OUT:
+        got = f"expected at least {FEWEST_HELD_OUT} images, as KID needs, got {unseen.count}"
+        raise UserError(f"--held-out={held_out}: {got}. Add images, or remove the flag.")
     if copies := _shared_images(unseen, train):
         held, trained = next(iter(copies.items()))
         raise UserError(
@@ -150,13 +157,21 @@ def check_features(names: Sequence[str]) -> None:
 
 
 def load_reference(data: "DataConfig") -> "tuple[Split, str]":
-    """Return the training images and the images to judge by, and a note on where the latter come from. Raise UserError."""
+    """Return the training images and the images to judge by, and a note on where the latter come from. Raise UserError.
+
+    If the run holds out too few images for KID, the split has none of them, and the note says so.
+    """
     from sharingan_jax.data.sources.emblems import emblem_dataset
     from sharingan_jax.data.sources.load import load_split_from_config
     from sharingan_jax.data.split import Split
+    from sharingan_jax.evaluation.judge import FEWEST_HELD_OUT
 
     split = load_split_from_config(data)
-    if split.held_out.count:
+    held_out = split.held_out.count
+    if 0 < held_out < FEWEST_HELD_OUT:
+        numbers = {"holdout": data.holdout, "count": held_out, "all": held_out + split.train.count, "fewest": FEWEST_HELD_OUT}
+        return Split(split.train, split.held_out.subset(())), TOO_FEW_HELD_OUT.format(**numbers)
+    if held_out:
         return split, ""
     if data.source == "emblems":
         unseen = emblem_dataset(size=data.size, channels=data.channels, first=split.train.count)

@@ -22,6 +22,9 @@ RAW, AVERAGED, GIVEN = "samples", "samples, averaged weights", "images"
 CONTROL_IMAGES = 1000
 SHEET_SAMPLES = 1000
 FEWEST = 8
+"""Training images: fewer measure nothing."""
+FEWEST_HELD_OUT = 3
+"""Held-out images: KID's standard error leaves one of them out, and takes pairs of the others."""
 CONTROLS = 5
 CONTROL_SECONDS, SAMPLE_SECONDS, INCEPTION_SECONDS = 10.0, 0.0015, 0.2
 """What a feature space costs for all controls, a sample in each space, and an image in Inception: on two cores."""
@@ -69,7 +72,8 @@ class Judge:
     """Measures sets of images against one reference. The controls are measured once. Use as a context manager.
 
     `names` are feature spaces, `samples` the number of images of each of the `sets` sets. `place` says where the training images
-    are from, as FLAG=VALUE or KEY=VALUE, for errors. Raise UserError if there are too few of them, or for a wrong feature space.
+    are from, as FLAG=VALUE or KEY=VALUE, for errors. Raise UserError if there are fewer than `FEWEST` of them, or for a wrong
+    feature space. The split holds out no image, or at least `FEWEST_HELD_OUT`.
     """
 
     def __init__(self, split: Split, names: Sequence[str], *, samples: int, sets: int, stream: TextIO, place: str) -> None:

@@ -82,7 +82,8 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Reference:
-    """Real images, uint8, to measure others against: the training images [N, H, W, C] and held-out ones [M, H, W, C], or None.
+    """Real images, uint8, to measure others against: the training images [N, H, W, C], N ≥ 4, and held-out ones
+    [M, H, W, C], M ≥ 3, or None.
 
     `digest` names the training images in the cache of features.
     """
@@ -161,7 +162,7 @@ def _measure_in_space(space: FeatureSpace, images_u8: np.ndarray, reference: Ref
     fake_kernel = mean_kernel(fake)  # Both references share this half of the work.
     row: dict[str, float] = {}
     for name, real in (("held_out", held_out), ("train", train)):
-        if real is not None and len(real) > 2:
+        if real is not None:
             found = kid(real, fake, fake_kernel=fake_kernel)
             row |= {f"kid_{name}": found.value, f"kid_{name}_error": found.standard_error}
     k = min(NEIGHBOURS, len(train) - 1, len(fake) - 1)

@@ -157,6 +157,14 @@ def test_a_run_on_all_emblems_is_judged_by_the_next_hundred() -> None:
     assert (held_out.train.count, held_out.held_out.count, note) == (80, 20, "")
 
 
+def test_a_run_that_holds_out_too_few_images_is_judged_without_them() -> None:
+    split, note = load_reference(smoke_config(data__holdout="0.02").data)
+    assert (split.train.count, split.held_out.count) == (98, 0)
+    assert note.startswith("data.holdout=0.02 holds out 2 of 100 images, and KID needs at least 3: none is used, so figures ")
+    split, note = load_reference(smoke_config(data__holdout="0.03").data)
+    assert (split.held_out.count, note) == (judge.FEWEST_HELD_OUT, "")
+
+
 def test_a_changed_image_is_refused_before_anything_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = _emblem_folder(tmp_path / "images", range(10))
     workdir = tmp_path / "run"
@@ -270,7 +278,11 @@ def test_a_mistake_in_evaluating_a_run_is_one_line(
         (
             ["--images", "images", "--reference", "images", "--held-out", "some"],
             "--held-out=some: expected images that were not trained on, but 008.bmp equals 008.png in --reference=images"
-            " (1 of 2 images do). Remove them from one of the two folders.",
+            " (1 of 3 images do). Remove them from one of the two folders.",
+        ),
+        (
+            ["--images", "images", "--reference", "images", "--held-out", "two"],
+            "--held-out=two: expected at least 3 images, as KID needs, got 2. Add images, or remove the flag.",
         ),
         (["--images", "images", "--reference", "images", "--size", "0"], "--size=0: expected "),
         (["--images", "one", "--reference", "images"], "--images=one: expected at least 2 images, got 1"),
@@ -287,7 +299,8 @@ def test_a_mistake_in_evaluating_folders_is_one_line(
     monkeypatch.chdir(tmp_path)
     _emblem_folder(tmp_path / "images", range(9))
     _emblem_folder(tmp_path / "one", range(1))
-    _emblem_folder(tmp_path / "some", range(100, 101))
+    _emblem_folder(tmp_path / "some", range(100, 102))
+    _emblem_folder(tmp_path / "two", range(100, 102))
     Image.fromarray(draw_emblem(8, size=32)).save(tmp_path / "some" / "008.bmp")  # The same pixels in other bytes.
     assert main.main(["evaluate", *arguments]) == 2
     assert message in _error(capsys)
