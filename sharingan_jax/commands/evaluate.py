@@ -123,7 +123,7 @@ def describe(evaluation: "Evaluation") -> str:
         lines.append(_describe_modes(evaluation.modes))
     if evaluation.copies_win:
         keys = ", ".join(evaluation.copies_win)
-        lines.append(f"exact copies look as good as new real images by: {keys}")
+        lines.append(f"exact copies look about as good as new real images by: {keys}")
     lines += [f"note: {evaluation.note}"] if evaluation.note else []
     primary, value = evaluation.primary, evaluation.figures.get(evaluation.primary)
     if value is not None:

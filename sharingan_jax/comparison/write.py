@@ -92,7 +92,7 @@ def model_card(report: Report, run: RunRow) -> str:
     if count > 1:
         why += " The best of several runs is an optimistic choice: the table of all runs says what to expect."
     copiers = [each.label for each in report.measures if each.copier_wins]
-    warning = f"Exact copies of the training images would look as good or better by: {', '.join(copiers)}." if copiers else ""
+    warning = f"Exact copies of the training images pass as new real images by: {', '.join(copiers)}." if copiers else ""
     return CARD.format(
         metadata="\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in metadata.items()),  # JSON is YAML.
         title=f"{run.variant}, seed {run.seed}",

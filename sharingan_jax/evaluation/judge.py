@@ -28,6 +28,8 @@ FEWEST_HELD_OUT = 3
 CONTROLS = 5
 CONTROL_SECONDS, SAMPLE_SECONDS, INCEPTION_SECONDS = 10.0, 0.0015, 0.2
 """What a feature space costs for all controls, a sample in each space, and an image in Inception: on two cores."""
+TOLERANCE = 0.05
+"""Share of the new real images' value by which copies may be worse and still pass a measure without a standard error."""
 FORMAT = 1
 FILE = "evaluation.json"
 
@@ -39,7 +41,7 @@ class Evaluation:
     `rows` has a row for the samples (and for those of averaged weights, if the run keeps them), and one for each control.
     `real` are the real images' own values of measures whose best value is theirs. `primary` is the key of the figure that ranks.
     `asked` are the feature spaces that were asked for; `spaces` are those that could be used. `copies_win` are keys that exact
-    copies pass as well as new real images do.
+    copies pass about as well as new real images do (`measures_that_copies_pass`).
     """
 
     subject: str
@@ -203,9 +205,12 @@ def primary_measure(spaces: Sequence[str], *, held_out: bool) -> str:
 
 
 def measures_that_copies_pass(controls: Mapping[str, Mapping[str, float]], real: Mapping[str, float]) -> tuple[str, ...]:
-    """Return the keys of measures by which exact copies look at least as good as real images that are new.
+    """Return the keys of measures by which exact copies look about as good as real images that are new, or better.
 
-    A measure with a standard error may be worse by twice that.
+    Copies pass a measure if they are worse by at most a tolerance: twice the standard error of the new images' value, if the
+    measure has one, else `TOLERANCE` times the size of this value. "Worse" of a measure whose best value is the real images' is
+    farther from that value. The new images are one half of the training images, measured against the other half. So they are
+    half as many, and measures that depend on the number of images differ a little for this reason alone.
 
     `controls` are measured rows by name; `real` are the real images' own values.
     """
@@ -213,11 +218,12 @@ def measures_that_copies_pass(controls: Mapping[str, Mapping[str, float]], real:
     found = []
     for key, value in copies.items():
         (measure,) = [measure for measure in MEASURES if measure.key == key.rpartition("/")[2]]
-        noise = 2 * new.get(f"{key}_error", 0.0)
+        error = new.get(f"{key}_error")
+        tolerance = TOLERANCE * abs(new[key]) if error is None else 2 * error
         passed = {
-            "lower": value <= new[key] + noise,
-            "higher": value >= new[key] - noise,
-            "real": abs(value - real.get(key, value)) <= abs(new[key] - real.get(key, value)),
+            "lower": value <= new[key] + tolerance,
+            "higher": value >= new[key] - tolerance,
+            "real": abs(value - real.get(key, value)) <= abs(new[key] - real.get(key, value)) + tolerance,
             "": False,
         }
         if passed[measure.better]:

@@ -159,8 +159,21 @@ def test_a_measure_is_named_by_the_side_that_is_better() -> None:
     new = {"frechet_train": 5.0, "random/precision": 0.9, "ms_ssim": 0.4, "nearest_ratio_real": 1.0, "random/diversity": 0.9}
     same = measures_that_copies_pass({REAL_HALF: new, COPIES: new}, real)
     assert set(same) == {"frechet_train", "random/precision", "ms_ssim", "random/diversity"}
+    slightly_worse = {"frechet_train": 5.2, "random/precision": 0.87, "ms_ssim": 0.615, "random/diversity": 1.14}  # At most 5%.
+    assert set(measures_that_copies_pass({REAL_HALF: new, COPIES: slightly_worse}, real)) == set(same)
     worse = {"frechet_train": 6.0, "random/precision": 0.8, "ms_ssim": 0.65, "nearest_ratio_real": 1.0, "random/diversity": 1.2}
     assert measures_that_copies_pass({REAL_HALF: new, COPIES: worse}, real) == ()
+
+
+def test_a_measure_with_a_standard_error_is_passed_within_two_of_it() -> None:
+    new = {"random/kid_train": 1.0, "random/kid_train_error": 0.5}
+    for kid, passed in ((2.0, ("random/kid_train",)), (2.1, ())):
+        assert measures_that_copies_pass({REAL_HALF: new, COPIES: {**new, "random/kid_train": kid}}, {}) == passed
+
+
+def test_copies_whose_coverage_is_lower_by_chance_alone_pass_it() -> None:
+    new, copies = {"random/coverage": 1.0}, {"random/coverage": 0.994}
+    assert measures_that_copies_pass({REAL_HALF: new, COPIES: copies}, {}) == ("random/coverage",)
 
 
 def test_measures_against_held_out_images_are_missing_without_them(reference: Reference, new: np.ndarray, rows: Rows) -> None:
