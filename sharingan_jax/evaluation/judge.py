@@ -12,8 +12,9 @@ from sharingan_jax.data.split import Split
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.controls import COPIES, MEAN, NOISE, REAL_HALF, make_controls
 from sharingan_jax.evaluation.features import make_spaces
+from sharingan_jax.evaluation.measures.memorisation import distinct
 from sharingan_jax.evaluation.modes import make_mode_counter
-from sharingan_jax.evaluation.panel import MEASURES, Reference, measure_images, parts_of, perfect_coverage
+from sharingan_jax.evaluation.panel import MEASURES, Reference, measure_images, parts_of, perfect_coverage, varies
 from sharingan_jax.evaluation.sheets import save_distance_plot, save_neighbour_sheet
 from sharingan_jax.evaluation.turns import distances, measure_orientation, soften
 from sharingan_jax.files import read_as, read_json, write_json
@@ -74,8 +75,8 @@ class Judge:
     """Measures sets of images against one reference. The controls are measured once. Use as a context manager.
 
     `names` are feature spaces, `samples` the number of images of each of the `sets` sets. `place` says where the training images
-    are from, as FLAG=VALUE or KEY=VALUE, for errors. Raise UserError if there are fewer than `FEWEST` of them, or for a wrong
-    feature space. The split holds out no image, or at least `FEWEST_HELD_OUT`.
+    are from, as FLAG=VALUE or KEY=VALUE, for errors. Raise UserError if there are fewer than `FEWEST` of them or if all are
+    alike, or for a wrong feature space. The split holds out no image, or at least `FEWEST_HELD_OUT`.
     """
 
     def __init__(self, split: Split, names: Sequence[str], *, samples: int, sets: int, stream: TextIO, place: str) -> None:
@@ -106,6 +107,8 @@ class Judge:
         self._controls: dict[str, dict[str, float]] = {}
         self._control_images: dict[str, np.ndarray] = {}
         self._say(self._announce(sets))
+        if len(distinct(self.reference.train_to_train)) < 2:
+            raise UserError(f"{place}: expected images that differ, got {len(train)} that are all alike. Add other images.")
         self._modes = make_mode_counter(split.train, train, self.reference.turns, say=self._say)
         shown = hasattr(stream, "isatty") and stream.isatty()
         total = parts_of(self.reference) * (sets + CONTROLS)
@@ -138,6 +141,10 @@ class Judge:
         self._bar.update()
 
     def _measure_controls(self) -> None:
+        for name, (features, _) in self.reference.features.items():
+            if not varies(features):
+                got = f"expected features that differ between images, got the same for all {len(features)} training images"
+                raise UserError(f"--features={name}: {got}. Remove or correct it.")
         for control in make_controls(self.reference, count=min(self.samples, CONTROL_IMAGES)):
             self._bar.set_description(control.name)
             self._controls[control.name] = measure_images(control.images, control.reference, done=self._done)
@@ -154,7 +161,10 @@ class Judge:
         note: str,
         folder: Path | None,
     ) -> Evaluation:
-        """Measure each set of images uint8 [F, H, W, C] in `rows`, write the results into `folder`, and return them."""
+        """Measure each set of images uint8 [F, H, W, C] in `rows`, write the results into `folder`, and return them.
+
+        Raise UserError if a feature function fails, or returns the same features for all training images.
+        """
         if not self._controls:
             self._measure_controls()
         *_, best = rows.values()  # The averaged weights, if the run keeps them.
@@ -216,7 +226,8 @@ def measures_that_copies_pass(controls: Mapping[str, Mapping[str, float]], real:
     """
     copies, new = controls[COPIES], controls[REAL_HALF]
     found = []
-    for key, value in copies.items():
+    for key in (key for key in copies if key in new):  # Some measures are not defined if all images of one half are alike.
+        value = copies[key]
         (measure,) = [measure for measure in MEASURES if measure.key == key.rpartition("/")[2]]
         error = new.get(f"{key}_error")
         tolerance = TOLERANCE * abs(new[key]) if error is None else 2 * error

@@ -11,7 +11,7 @@ from sharingan_jax.evaluation.features import FeatureSpace, pixel_features
 from sharingan_jax.evaluation.measures.appearance import colour_distance, edge_sharpness, flat_noise
 from sharingan_jax.evaluation.measures.frechet import frechet_distance
 from sharingan_jax.evaluation.measures.kid import kid, mean_kernel
-from sharingan_jax.evaluation.measures.memorisation import measure_memorisation
+from sharingan_jax.evaluation.measures.memorisation import distinct, measure_memorisation
 from sharingan_jax.evaluation.measures.neighbours import (
     clipped_coverage,
     clipped_density,
@@ -132,7 +132,9 @@ class Reference:
 def measure_images(images_u8: np.ndarray, reference: Reference, *, done: Callable[[], None] = lambda: None) -> dict[str, float]:
     """Return every measure of images uint8 [F, H, W, C] by key, in the order of `MEASURES` within a space. F ≥ 2.
 
-    Measures against held-out images are missing if there are none. `done` is called after each of `parts_of(reference)` parts.
+    Measures that are not defined are missing: KID against held-out images if there are none, diversity if the features of all
+    training images are equal, and the memorisation panel if all training images are (`distinct`).
+    `done` is called after each of `parts_of(reference)` parts.
     """
     row: dict[str, float] = {}
     for space in reference.spaces:
@@ -145,8 +147,9 @@ def measure_images(images_u8: np.ndarray, reference: Reference, *, done: Callabl
     row["flat_noise"] = flat_noise(images_u8)
     row["edge_sharpness"] = edge_sharpness(images_u8)
     done()
-    to_train = distances(soften(images_u8[:MOST_MEMORISED]), reference.soft_train, reference.turns)
-    row |= asdict(measure_memorisation(to_train, reference.train_to_train, reference.unseen_to_train))
+    if len(distinct(reference.train_to_train)) > 1:
+        to_train = distances(soften(images_u8[:MOST_MEMORISED]), reference.soft_train, reference.turns)
+        row |= asdict(measure_memorisation(to_train, reference.train_to_train, reference.unseen_to_train))
     done()
     return row
 
@@ -169,9 +172,15 @@ def _measure_in_space(space: FeatureSpace, images_u8: np.ndarray, reference: Ref
     row |= asdict(resampled(partial(precision_recall_density_coverage, k=k), train, fake))
     row["clipped_density"] = resampled(partial(clipped_density, k=k), train, fake)
     row["clipped_coverage"] = resampled(partial(clipped_coverage, k=k), train, fake)
-    row["diversity"] = mean_pairwise_distance(fake[:MOST_MEMORISED]) / mean_pairwise_distance(train)
+    if varies(train):
+        row["diversity"] = mean_pairwise_distance(fake[:MOST_MEMORISED]) / mean_pairwise_distance(train)
     row["frechet_train"] = frechet_distance(train, fake)
     return row
+
+
+def varies(features: np.ndarray) -> bool:
+    """Return whether any two of the features [N, D] differ."""
+    return bool((features != features[:1]).any())
 
 
 def perfect_coverage(reference: Reference) -> float:

@@ -284,6 +284,7 @@ def test_a_mistake_in_evaluating_a_run_is_one_line(
             ["--images", "images", "--reference", "images", "--held-out", "two"],
             "--held-out=two: expected at least 3 images, as KID needs, got 2. Add images, or remove the flag.",
         ),
+        (["--images", "same", "--reference", "same"], "--reference=same: expected images that differ, got 8 that are all alike."),
         (["--images", "images", "--reference", "images", "--size", "0"], "--size=0: expected "),
         (["--images", "one", "--reference", "images"], "--images=one: expected at least 2 images, got 1"),
         (
@@ -300,6 +301,9 @@ def test_a_mistake_in_evaluating_folders_is_one_line(
     _emblem_folder(tmp_path / "images", range(9))
     _emblem_folder(tmp_path / "one", range(1))
     _emblem_folder(tmp_path / "some", range(100, 102))
+    (tmp_path / "same").mkdir()
+    for i in range(8):
+        shutil.copy(tmp_path / "one" / "000.png", tmp_path / "same" / f"{i}.png")
     _emblem_folder(tmp_path / "two", range(100, 102))
     Image.fromarray(draw_emblem(8, size=32)).save(tmp_path / "some" / "008.bmp")  # The same pixels in other bytes.
     assert main.main(["evaluate", *arguments]) == 2

@@ -1,6 +1,6 @@
 """What the controls' rows look like on emblems: which measures a copier passes, and that the memorisation panel catches it."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from sharingan_jax.evaluation.judge import (
     primary_measure,
     read_evaluation,
 )
+from sharingan_jax.evaluation.measures.memorisation import measure_memorisation
 from sharingan_jax.evaluation.measures.neighbours import expected_coverage
 from sharingan_jax.evaluation.panel import MEASURES, Reference, measure_images, parts_of, perfect_coverage
 from sharingan_jax.evaluation.sheets import neighbour_sheet
@@ -254,6 +255,26 @@ def test_an_evaluation_reads_back_as_it_was_written(
 def test_too_few_images_are_refused(tmp_path: Path, train: np.ndarray, new: np.ndarray) -> None:
     with pytest.raises(UserError, match=r"^data\.path=x: expected at least 8 images, got 7\. Fewer measure nothing\.$"):
         _evaluate(tmp_path, train[:7], new[:10])
+
+
+def test_images_that_are_all_alike_are_refused(tmp_path: Path, train: np.ndarray, new: np.ndarray) -> None:
+    with pytest.raises(UserError, match=r"^data\.path=x: expected images that differ, got 9 that are all alike\. Add other"):
+        _evaluate(tmp_path, train[:1].repeat(9, axis=0), new[:3])
+
+
+def test_features_that_are_the_same_for_all_images_are_refused(tmp_path: Path, train: np.ndarray, new: np.ndarray) -> None:
+    (tmp_path / "mine.py").write_text("import numpy as np\ndef f(images): return np.ones((len(images), 3))")
+    with pytest.raises(UserError, match=r"^--features=mine\.f: expected features that differ .* for all 9 training images\."):
+        _evaluate(tmp_path, train[:9], new[:3], names=(f"{tmp_path / 'mine.py'}:f",))
+
+
+def test_measures_that_are_not_defined_on_equal_images_are_missing(reference: Reference, train: np.ndarray, rows: Rows) -> None:
+    alike = replace(reference, train=train[:1].repeat(4, axis=0))  # As one half of a folder with many copies may be.
+    found = measure_images(train[1:5], alike)
+    missing = {"random/diversity", *asdict(measure_memorisation(*np.ones((3, 4, 4)))).keys()}
+    assert set(rows["perfect"]) - set(found) == missing
+    assert all(np.isfinite(value) for value in found.values())
+    assert not missing & set(measures_that_copies_pass({REAL_HALF: found, COPIES: rows[COPIES]}, reference.real_row))
 
 
 def test_soft_images_of_the_reference_are_those_of_the_training_images(reference: Reference, train: np.ndarray) -> None:
