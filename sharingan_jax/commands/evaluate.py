@@ -52,7 +52,7 @@ def make_parser() -> Parser:
     parser.add_path("--images", to=source, metavar="DIR", help="or a folder of generated images")
     parser.add_path("--reference", metavar="DIR", help="with --images: the real images, or emblems")
     parser.add_path("--held-out", metavar="DIR", help="with --images: real images that were not trained on")
-    parser.add_whole_number("--size", metavar="N", help="with --images: pixels a side; default: 64")
+    parser.add_whole_number("--size", metavar="N", help="with --images: pixels a side, at least 11; default: 64")
     parser.add_argument("--step", metavar="N", help="a checkpoint's step, last, best or all; default: last")
     parser.add_argument("--features", metavar="LIST", help=f"feature spaces; default: {','.join(ALWAYS)}")
     parser.add_whole_number("--samples", metavar="N", help=f"images to draw; default: {SAMPLES}")

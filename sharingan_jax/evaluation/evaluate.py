@@ -83,14 +83,18 @@ def evaluate_images(
     """Evaluate a folder of images from any tool against a folder of real ones (their training images), as `evaluate` does.
 
     `reference` may be "emblems". `held_out` is a folder of at least 3 real images that were not trained on: none of them may have
-    the pixels of a training image. Images are resized and cropped to `size` pixels as for training. Results go to `out`, if
-    given. Raise UserError.
+    the pixels of a training image. Images are resized and cropped to `size` pixels, at least 11, as for training. Results go to
+    `out`, if given. Raise UserError.
     """
     keep_compiled()
 
     from sharingan_jax.data.sources.load import load_dataset
     from sharingan_jax.data.split import Split
     from sharingan_jax.evaluation.judge import FEWEST_HELD_OUT, GIVEN, Judge
+    from sharingan_jax.evaluation.panel import LEAST_SIDE
+
+    if size < LEAST_SIDE:
+        raise UserError(f"--size={size}: expected at least {LEAST_SIDE} pixels a side, as the measures need. Use 64.")
 
     def load(place: Path | str, flag: str) -> "ImageDataset":
         try:

@@ -19,7 +19,7 @@ from sharingan_jax.evaluation.measures.neighbours import (
     precision_recall_density_coverage,
     resampled,
 )
-from sharingan_jax.evaluation.measures.similarity import mean_pairwise_distance, ms_ssim_diversity
+from sharingan_jax.evaluation.measures.similarity import WINDOW, mean_pairwise_distance, ms_ssim_diversity
 from sharingan_jax.evaluation.measures.sliced import sliced_wasserstein
 from sharingan_jax.evaluation.turns import Turns, distances, soften
 
@@ -28,6 +28,8 @@ NEIGHBOURS = 5
 MOST_MEMORISED = 2000
 """Samples of which the distances to all training images are taken, over all turns."""
 DIVERSITY_PAIRS = 500
+LEAST_SIDE = WINDOW
+"""Pixels a side for which every measure is defined: the window of MS-SSIM. The feature space "random" needs 9."""
 
 FRECHET_NOTE = "against the training images; in the space inception this is FID, for comparison with the literature"
 
@@ -130,7 +132,9 @@ class Reference:
 
 
 def measure_images(images_u8: np.ndarray, reference: Reference, *, done: Callable[[], None] = lambda: None) -> dict[str, float]:
-    """Return every measure of images uint8 [F, H, W, C] by key, in the order of `MEASURES` within a space. F ≥ 2.
+    """Return every measure of images uint8 [F, H, W, C] by key, in the order of `MEASURES` within a space.
+
+    F ≥ 2; H = W ≥ `LEAST_SIDE`.
 
     Measures that are not defined are missing: KID against held-out images if there are none, diversity if the features of all
     training images are equal, and the memorisation panel if all training images are (`distinct`).

@@ -285,7 +285,8 @@ def test_a_mistake_in_evaluating_a_run_is_one_line(
             "--held-out=two: expected at least 3 images, as KID needs, got 2. Add images, or remove the flag.",
         ),
         (["--images", "same", "--reference", "same"], "--reference=same: expected images that differ, got 8 that are all alike."),
-        (["--images", "images", "--reference", "images", "--size", "0"], "--size=0: expected "),
+        (["--images", "images", "--reference", "images", "--size", "0"], "--size=0: expected at least 11 pixels a side"),
+        (["--images", "images", "--reference", "images", "--size", "10"], "--size=10: expected at least 11 pixels a side, as "),
         (["--images", "one", "--reference", "images"], "--images=one: expected at least 2 images, got 1"),
         (
             ["--images", "images", "--reference", "one"],

@@ -25,7 +25,7 @@ from sharingan_jax.evaluation.judge import (
 )
 from sharingan_jax.evaluation.measures.memorisation import measure_memorisation
 from sharingan_jax.evaluation.measures.neighbours import expected_coverage
-from sharingan_jax.evaluation.panel import MEASURES, Reference, measure_images, parts_of, perfect_coverage
+from sharingan_jax.evaluation.panel import LEAST_SIDE, MEASURES, Reference, measure_images, parts_of, perfect_coverage
 from sharingan_jax.evaluation.sheets import neighbour_sheet
 from sharingan_jax.evaluation.turns import UNTURNED, Turns, distances, soften
 
@@ -275,6 +275,14 @@ def test_measures_that_are_not_defined_on_equal_images_are_missing(reference: Re
     assert set(rows["perfect"]) - set(found) == missing
     assert all(np.isfinite(value) for value in found.values())
     assert not missing & set(measures_that_copies_pass({REAL_HALF: found, COPIES: rows[COPIES]}, reference.real_row))
+
+
+def test_every_measure_is_defined_on_images_of_the_least_side() -> None:
+    images = emblem_dataset(size=LEAST_SIDE, channels=3).preview(12)
+    spaces = make_spaces(["pixels", "aligned", "random"], train_u8=images[:8], turns=UNTURNED)
+    row = measure_images(images[4:], Reference(images[:8], images[8:], spaces, UNTURNED))
+    assert len(row) == sum(len(spaces) if measure.in_space else 1 for measure in MEASURES)
+    assert all(np.isfinite(value) for value in row.values())
 
 
 def test_soft_images_of_the_reference_are_those_of_the_training_images(reference: Reference, train: np.ndarray) -> None:
