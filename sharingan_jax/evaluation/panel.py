@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.features import FeatureSpace, pixel_features
 from sharingan_jax.evaluation.measures.appearance import colour_distance, edge_sharpness, flat_noise
 from sharingan_jax.evaluation.measures.frechet import frechet_distance
@@ -134,7 +135,7 @@ class Reference:
 def measure_images(images_u8: np.ndarray, reference: Reference, *, done: Callable[[], None] = lambda: None) -> dict[str, float]:
     """Return every measure of images uint8 [F, H, W, C] by key, in the order of `MEASURES` within a space.
 
-    F ≥ 2; H = W ≥ `LEAST_SIDE`.
+    F ≥ 2; H = W ≥ `LEAST_SIDE`. Raise UserError if a feature function fails.
 
     Measures that are not defined are missing: KID against held-out images if there are none, diversity if the features of all
     training images are equal, and the memorisation panel if all training images are (`distinct`).
@@ -166,6 +167,9 @@ def parts_of(reference: Reference) -> int:
 def _measure_in_space(space: FeatureSpace, images_u8: np.ndarray, reference: Reference) -> dict[str, float]:
     train, held_out = reference.features[space.name]
     fake = space(images_u8)
+    if fake.shape[1] != train.shape[1]:
+        got = f"{train.shape[1]} of a training image and {fake.shape[1]} of another"
+        raise UserError(f"--features={space.name}: expected equally many numbers of each image, got {got}.")
     fake_kernel = mean_kernel(fake)  # Both references share this half of the work.
     row: dict[str, float] = {}
     for name, real in (("held_out", held_out), ("train", train)):
