@@ -127,7 +127,8 @@ def describe(evaluation: "Evaluation") -> str:
     lines += [f"note: {evaluation.note}"] if evaluation.note else []
     primary, value = evaluation.primary, evaluation.figures.get(evaluation.primary)
     if value is not None:
-        lines.append(f"primary figure: {primary} = {value:.3g} ± {evaluation.figures[f'{primary}_error']:.2g}")
+        error = f"± {evaluation.figures[f'{primary}_error']:.2g} (×10³; ± covers the choice of the real images only)"
+        lines.append(f"primary figure: {primary} = {value:.3g} {error}")
     if evaluation.folder:
         lines.append(f"look at {evaluation.folder}: neighbours.png, distances.png, evaluation.json")
     return "\n".join(lines)

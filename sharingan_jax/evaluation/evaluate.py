@@ -82,15 +82,15 @@ def evaluate_images(
 ) -> "Evaluation":
     """Evaluate a folder of images from any tool against a folder of real ones (their training images), as `evaluate` does.
 
-    `reference` may be "emblems". `held_out` is a folder of at least 3 real images that were not trained on: none of them may have
-    the pixels of a training image. Images are resized and cropped to `size` pixels, at least 11, as for training. Results go to
-    `out`, if given. Raise UserError.
+    Both have at least 8 images. `reference` may be "emblems". `held_out` is a folder of at least 3 real images that were not
+    trained on: none of them may have the pixels of a training image. Images are resized and cropped to `size` pixels, at least
+    11, as for training. Results go to `out`, if given. Raise UserError.
     """
     keep_compiled()
 
     from sharingan_jax.data.sources.load import load_dataset
     from sharingan_jax.data.split import Split
-    from sharingan_jax.evaluation.judge import FEWEST_HELD_OUT, GIVEN, Judge
+    from sharingan_jax.evaluation.judge import FEWEST, FEWEST_HELD_OUT, GIVEN, Judge
     from sharingan_jax.evaluation.panel import LEAST_SIDE
 
     if size < LEAST_SIDE:
@@ -113,8 +113,8 @@ def evaluate_images(
             f"--held-out={held_out}: expected images that were not trained on, but {held} equals {trained} in"
             f" --reference={reference} ({len(copies)} of {unseen.count} images do). Remove them from one of the two folders."
         )
-    if given.count < 2:
-        raise UserError(f"--images={images}: expected at least 2 images, got {given.count}")
+    if given.count < FEWEST:
+        raise UserError(f"--images={images}: expected at least {FEWEST} images, got {given.count}. Fewer measure nothing.")
     folder = Path(out).expanduser() if out is not None else None
     if folder is not None:
         make_folder(folder)

@@ -23,7 +23,7 @@ RAW, AVERAGED, GIVEN = "samples", "samples, averaged weights", "images"
 CONTROL_IMAGES = 1000
 SHEET_SAMPLES = 1000
 FEWEST = 8
-"""Training images: fewer measure nothing."""
+"""Training images, and images of a folder to evaluate: fewer measure nothing."""
 FEWEST_HELD_OUT = 3
 """Held-out images: KID's standard error leaves one of them out, and takes pairs of the others."""
 CONTROLS = 5

@@ -101,6 +101,7 @@ def test_evaluate_writes_figures_and_plots_and_the_same_bytes_twice(
     # The table on the screen shows the same figures.
     primary = record["rows"][AVERAGED]["random/kid_held_out"]
     assert f"primary figure: random/kid_held_out = {primary:.3g} ± " in out
+    assert " (×10³; ± covers the choice of the real images only)\n" in out
     assert "exact copies look about as good as new real images by: " in out
     assert f"look at {once}: neighbours.png, distances.png, evaluation.json" in out
     (row,) = [line for line in out.splitlines() if line.startswith(f"{AVERAGED} ") and f"  {primary:.3g}" in line]
@@ -198,7 +199,7 @@ def test_folders_of_any_tool_are_evaluated_and_a_turned_copier_is_caught(
 
 
 def test_emblems_are_a_reference_by_name(tmp_path: Path) -> None:
-    images, out = _emblem_folder(tmp_path / "images", range(5)), tmp_path / "out"
+    images, out = _emblem_folder(tmp_path / "images", range(8)), tmp_path / "out"
     options = ["--reference", "emblems", "--size", "32", "--features", "pixels", "--out", str(out)]
     assert main.main(["evaluate", "--images", str(images), *options]) == 0
     record = _record(out)
@@ -287,7 +288,7 @@ def test_a_mistake_in_evaluating_a_run_is_one_line(
         (["--images", "same", "--reference", "same"], "--reference=same: expected images that differ, got 8 that are all alike."),
         (["--images", "images", "--reference", "images", "--size", "0"], "--size=0: expected at least 11 pixels a side"),
         (["--images", "images", "--reference", "images", "--size", "10"], "--size=10: expected at least 11 pixels a side, as "),
-        (["--images", "one", "--reference", "images"], "--images=one: expected at least 2 images, got 1"),
+        (["--images", "one", "--reference", "images"], "--images=one: expected at least 8 images, got 1. Fewer"),
         (
             ["--images", "images", "--reference", "one"],
             "--reference=one: expected at least 8 images, got 1. Fewer measure nothing.",
