@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sharingan_jax.config.parse import read_whole_number
 from sharingan_jax.devices.processes import Processes, join, started_together, stay_alone
 from sharingan_jax.errors import UserError, command_line
 
@@ -41,6 +42,10 @@ class Parser(argparse.ArgumentParser):
         """
         (to or self).add_argument(flag, type=lambda text: kind(_path(flag, text)), **options)
 
+    def add_whole_number(self, flag: str, **options: Any) -> None:
+        """Add a flag that takes a whole number, written as a setting's may be (`1e3`). Another text is refused."""
+        self.add_argument(flag, type=lambda text: _whole_number(flag, text), **options)
+
     def parse(
         self, arguments: list[str], *, settings_from: str | None = None
     ) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
@@ -74,6 +79,13 @@ def _path(flag: str, text: str) -> str:
     if not text.strip():
         raise UserError(f"{flag}={text}: expected the name of a file or folder, got an empty text.")
     return os.path.expanduser(text)
+
+
+def _whole_number(flag: str, text: str) -> int:
+    value = read_whole_number(text)
+    if value is None:
+        raise UserError(f"{flag}={text}: expected a whole number.")
+    return value
 
 
 def add_process_flags(parser: Parser) -> None:

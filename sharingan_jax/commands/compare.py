@@ -38,7 +38,7 @@ def make_parser() -> Parser:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of all configurations")
     parser.add_argument("--vary", action="append", default=[], metavar="KEY=A,B", help="a variant for each value of a setting")
     parser.add_argument("--baseline", metavar="NAME", help="what the others are compared with; default: the first")
-    parser.add_argument("--stacked", type=int, default=1, metavar="N", help="seeds in one program; default: 1")
+    parser.add_whole_number("--stacked", default=1, metavar="N", help="seeds in one program; default: 1")
     add_evaluation_flags(parser)
     parser.add_argument("--dry-run", action="store_true", help="check everything and estimate the time; write nothing")
     return parser
@@ -47,7 +47,7 @@ def make_parser() -> Parser:
 def add_evaluation_flags(parser: Parser) -> None:
     """Add the flags that say how runs are evaluated."""
     parser.add_argument("--features", metavar="LIST", help="feature spaces, as in evaluate")
-    parser.add_argument("--samples", type=int, metavar="N", help="images to draw of each run, as in evaluate")
+    parser.add_whole_number("--samples", metavar="N", help="images to draw of each run, as in evaluate")
 
 
 def run(arguments: list[str]) -> int:

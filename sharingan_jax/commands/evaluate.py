@@ -52,10 +52,10 @@ def make_parser() -> Parser:
     parser.add_path("--images", to=source, metavar="DIR", help="or a folder of generated images")
     parser.add_path("--reference", metavar="DIR", help="with --images: the real images, or emblems")
     parser.add_path("--held-out", metavar="DIR", help="with --images: real images that were not trained on")
-    parser.add_argument("--size", type=int, metavar="N", help="with --images: pixels a side; default: 64")
+    parser.add_whole_number("--size", metavar="N", help="with --images: pixels a side, at least 11; default: 64")
     parser.add_argument("--step", metavar="N", help="a checkpoint's step, last, best or all; default: last")
     parser.add_argument("--features", metavar="LIST", help=f"feature spaces; default: {','.join(ALWAYS)}")
-    parser.add_argument("--samples", type=int, metavar="N", help=f"images to draw; default: {SAMPLES}")
+    parser.add_whole_number("--samples", metavar="N", help=f"images to draw; default: {SAMPLES}")
     parser.add_path("--out", metavar="DIR", help="folder of the results; default: RUN/evaluation")
     return parser
 
@@ -123,11 +123,12 @@ def describe(evaluation: "Evaluation") -> str:
         lines.append(_describe_modes(evaluation.modes))
     if evaluation.copies_win:
         keys = ", ".join(evaluation.copies_win)
-        lines.append(f"exact copies look as good as new real images by: {keys}")
+        lines.append(f"exact copies look about as good as new real images by: {keys}")
     lines += [f"note: {evaluation.note}"] if evaluation.note else []
     primary, value = evaluation.primary, evaluation.figures.get(evaluation.primary)
     if value is not None:
-        lines.append(f"primary figure: {primary} = {value:.3g} ± {evaluation.figures[f'{primary}_error']:.2g}")
+        error = f"± {evaluation.figures[f'{primary}_error']:.2g} (×10³; ± covers the choice of the real images only)"
+        lines.append(f"primary figure: {primary} = {value:.3g} {error}")
     if evaluation.folder:
         lines.append(f"look at {evaluation.folder}: neighbours.png, distances.png, evaluation.json")
     return "\n".join(lines)

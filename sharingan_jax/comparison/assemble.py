@@ -223,8 +223,8 @@ def _comparisons(
 def _rates(rows: Sequence[RunRow], names: Sequence[str]) -> tuple[Rate, ...]:
     found = []
     tests: dict[Literal["collapsed", "failed"], Callable[[RunRow], bool]] = {
-        "collapsed": lambda row: row.collapse_step is not None,
-        "failed": lambda row: row.status == "failed",
+        "collapsed": lambda row: row.collapsed,
+        "failed": lambda row: row.failed,
     }
     for name in names:
         own = [row for row in rows if row.variant == name]

@@ -158,8 +158,8 @@ def answer(report: Report) -> str:
 
 def outcome(report: Report) -> str:
     """Return how many runs there are, and how many failed or collapsed, in a sentence."""
-    failed = sum(run.status == "failed" or bool(run.failure) for run in report.runs)
-    collapsed = sum(run.collapse_step is not None for run in report.runs)
+    failed = sum(run.failed for run in report.runs)
+    collapsed = sum(run.collapsed for run in report.runs)
     if len(report.runs) == 1:
         run = report.runs[0]
         sign = f"; collapse begins at step {number(run.collapse_step)}" if collapsed else ""

@@ -186,7 +186,7 @@ class CurvePanel:
         shown = {curve.variant for curve in self.curves}
         runs = [run for run in self.report.runs if run.variant in shown]
         collapsed = [(run.variant, run.collapse_step, "collapsed") for run in runs if run.collapse_step is not None]
-        return collapsed + [(run.variant, run.step, "failed") for run in runs if run.failure or run.status == "failed"]
+        return collapsed + [(run.variant, run.step, "failed") for run in runs if run.failed]
 
 
 class RunsPanel:

@@ -42,6 +42,11 @@ class Measure:
     copier_wins: bool = False
     is_main: bool = True
 
+    @property
+    def heading(self) -> str:
+        """The label with the unit in brackets, for tables."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
 
 @dataclass(frozen=True)
 class RunRow:
@@ -62,6 +67,16 @@ class RunRow:
     collapse_step: int | None = None
     failure: str = ""
     measures: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the run collapsed by the report's rule."""
+        return self.collapse_step is not None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run failed, by its manifest or by the study's record."""
+        return self.status == "failed" or bool(self.failure)
 
 
 @dataclass(frozen=True)

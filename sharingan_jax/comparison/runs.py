@@ -19,6 +19,7 @@ from sharingan_jax.evaluation.evaluate import (
     evaluate_step,
     folder_name,
     load_reference,
+    place_of,
     row_count,
 )
 from sharingan_jax.reporting.output import lasting
@@ -112,7 +113,7 @@ def evaluate_runs(
         for run, _ in missing:
             check_images(run, split)
         sets = sum(row_count(run) for run, _ in missing)
-        with Judge(split, features, samples=samples, sets=sets, stream=out) as judge:
+        with Judge(split, features, samples=samples, sets=sets, stream=out, place=place_of(data)) as judge:
             for run, folder in missing:
                 found[run.path] = evaluate_step(run, run.steps[-1], judge, note, folder)
     return found

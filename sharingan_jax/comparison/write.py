@@ -69,12 +69,15 @@ def best_run(report: Report) -> RunRow | None:
 
 
 def model_card(report: Report, run: RunRow) -> str:
-    """Return a model card in Markdown, with the figures also as a `model-index` for model hubs."""
+    """Return a model card in Markdown, with the figures also as a `model-index` for model hubs.
+
+    A metric of the index has its unit in its name, such as ×10³, because a hub shows name and value only.
+    """
     primary = report.primary
     assert primary is not None
     environment = dict(report.environment)
     metrics = [
-        {"type": each.name, "name": each.label, "value": value}
+        {"type": each.name, "name": each.heading, "value": value}
         for each in report.measures
         if (value := run.measures.get(each.name)) is not None
     ]
@@ -83,7 +86,7 @@ def model_card(report: Report, run: RunRow) -> str:
     index = [{"name": f"{run.variant}-seed-{run.seed}", "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}]
     metadata = {"library_name": "sharingan_jax", "tags": ["gan", "unconditional-image-generation"], "model-index": index}
     rows = [
-        f"| {each.label}{f' {each.unit}' if each.unit else ''} | {value:.4g} | {each.better or '–'} |"
+        f"| {each.heading} | {value:.4g} | {each.better or '–'} |"
         for each in report.measures
         if (value := run.measures.get(each.name)) is not None
     ]
@@ -91,8 +94,11 @@ def model_card(report: Report, run: RunRow) -> str:
     why = f"It has the best {primary.label} of {count} runs."
     if count > 1:
         why += " The best of several runs is an optimistic choice: the table of all runs says what to expect."
+    own = report.runs_of(run.variant)
+    collapsed, failed = sum(each.collapsed for each in own), sum(each.failed for each in own)
+    why += f" Runs of `{run.variant}`: {len(own)}, of which {collapsed or 'none'} collapsed and {failed or 'none'} failed."
     copiers = [each.label for each in report.measures if each.copier_wins]
-    warning = f"Exact copies of the training images would look as good or better by: {', '.join(copiers)}." if copiers else ""
+    warning = f"Exact copies of the training images pass as new real images by: {', '.join(copiers)}." if copiers else ""
     return CARD.format(
         metadata="\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in metadata.items()),  # JSON is YAML.
         title=f"{run.variant}, seed {run.seed}",

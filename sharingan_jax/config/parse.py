@@ -60,6 +60,12 @@ def read_text(text: str, kind: type) -> Any:
     return text
 
 
+def read_whole_number(text: str) -> int | None:
+    """Return `text` as a whole number by the rules of a setting: 1000 for "1e3". None if it is none."""
+    value = _as_kind(read_text(text, int), int)
+    return value if type(value) is int else None
+
+
 def unknown_key(key: str) -> UserError:
     """Return the error for a setting that does not exist, with the nearest settings that do."""
     last = key.rpartition(".")[2]

@@ -17,6 +17,7 @@ from sharingan_jax.run.metrics import read_metrics
 
 if TYPE_CHECKING:
     from sharingan_jax.config.schema import DataConfig
+    from sharingan_jax.data.dataset import ImageDataset
     from sharingan_jax.data.split import Split
     from sharingan_jax.evaluation.judge import Evaluation, Judge
     from sharingan_jax.gan.ema import Weights
@@ -27,6 +28,10 @@ LATENTS_SEED = 0
 NO_HELD_OUT = (
     "the run trains on all {count} images, so nothing is held out: figures against training images reward copies."
     " Set data.holdout=0.2 in a new run for a fair one."
+)
+TOO_FEW_HELD_OUT = (
+    "data.holdout={holdout:g} holds out {count} of {all} images, and KID needs at least {fewest}: none is used, so figures"
+    " against training images reward copies. Set a larger data.holdout in a new run for a fair one."
 )
 DRAWN = "the held-out images are {count} emblems that are drawn after the {trained} of the data set: the run saw none of them."
 
@@ -60,7 +65,8 @@ def evaluate(
     check_images(loaded, split)
     root = Path(out).expanduser() if out is not None else loaded.path / "evaluation"
     make_folder(root)  # Raises now, and not after minutes, if it cannot be made.
-    with Judge(split, features, samples=samples, sets=row_count(loaded) * len(steps), stream=stream or sys.stdout) as judge:
+    sets, place = row_count(loaded) * len(steps), place_of(loaded.config.data)
+    with Judge(split, features, samples=samples, sets=sets, stream=stream or sys.stdout, place=place) as judge:
         return [evaluate_step(loaded, at, judge, note, root / folder_name(at)) for at in steps]
 
 
@@ -76,17 +82,21 @@ def evaluate_images(
 ) -> "Evaluation":
     """Evaluate a folder of images from any tool against a folder of real ones (their training images), as `evaluate` does.
 
-    `reference` may be "emblems". `held_out` is a folder of real images that were not trained on. Images are resized and cropped
-    to `size` pixels as for training. Results go to `out`, if given. Raise UserError.
+    Both have at least 8 images. `reference` may be "emblems". `held_out` is a folder of at least 3 real images that were not
+    trained on: none of them may have the pixels of a training image. Images are resized and cropped to `size` pixels, at least
+    11, as for training. Results go to `out`, if given. Raise UserError.
     """
     keep_compiled()
 
-    from sharingan_jax.data.dataset import ImageDataset
     from sharingan_jax.data.sources.load import load_dataset
     from sharingan_jax.data.split import Split
-    from sharingan_jax.evaluation.judge import GIVEN, Judge
+    from sharingan_jax.evaluation.judge import FEWEST, FEWEST_HELD_OUT, GIVEN, Judge
+    from sharingan_jax.evaluation.panel import LEAST_SIDE
 
-    def load(place: Path | str, flag: str) -> ImageDataset:
+    if size < LEAST_SIDE:
+        raise UserError(f"--size={size}: expected at least {LEAST_SIDE} pixels a side, as the measures need. Use 64.")
+
+    def load(place: Path | str, flag: str) -> "ImageDataset":
         try:
             return load_dataset("emblems" if str(place) == "emblems" else Path(place), size=size)
         except UserError as error:
@@ -94,13 +104,23 @@ def evaluate_images(
 
     given, train = load(images, "--images"), load(reference, "--reference")
     unseen = load(held_out, "--held-out") if held_out is not None else train.subset(())
-    if given.count < 2:
-        raise UserError(f"--images={images}: expected at least 2 images, got {given.count}")
+    if held_out is not None and unseen.count < FEWEST_HELD_OUT:
+        got = f"expected at least {FEWEST_HELD_OUT} images, as KID needs, got {unseen.count}"
+        raise UserError(f"--held-out={held_out}: {got}. Add images, or remove the flag.")
+    if copies := _shared_images(unseen, train):
+        held, trained = next(iter(copies.items()))
+        raise UserError(
+            f"--held-out={held_out}: expected images that were not trained on, but {held} equals {trained} in"
+            f" --reference={reference} ({len(copies)} of {unseen.count} images do). Remove them from one of the two folders."
+        )
+    if given.count < FEWEST:
+        raise UserError(f"--images={images}: expected at least {FEWEST} images, got {given.count}. Fewer measure nothing.")
     folder = Path(out).expanduser() if out is not None else None
     if folder is not None:
         make_folder(folder)
     note = "" if unseen.count else "no held-out images were given: figures against training images reward copies."
-    with Judge(Split(train, unseen), features, samples=given.count, sets=1, stream=stream or sys.stdout) as judge:
+    split, place = Split(train, unseen), f"--reference={reference}"
+    with Judge(split, features, samples=given.count, sets=1, stream=stream or sys.stdout, place=place) as judge:
         return judge.judge(
             {GIVEN: given.preview(given.count)},
             subject=str(images),
@@ -109,6 +129,18 @@ def evaluate_images(
             note=note,
             folder=folder,
         )
+
+
+def _shared_images(some: "ImageDataset", others: "ImageDataset") -> dict[str, str]:
+    """Return the images of `some` whose pixels, as uint8 [H, W, C], equal those of one in `others`: name -> name.
+
+    Files with equal bytes have equal pixels. Files that differ in format or metadata alone have equal pixels too.
+    """
+    from sharingan_jax.data.dataset import array_digests
+
+    there = dict(zip(array_digests(others.preview(others.count)), others.names, strict=True))
+    digests = array_digests(some.preview(some.count))
+    return {name: there[digest] for name, digest in zip(some.names, digests, strict=True) if digest in there}
 
 
 def check_samples(samples: int) -> None:
@@ -129,13 +161,21 @@ def check_features(names: Sequence[str]) -> None:
 
 
 def load_reference(data: "DataConfig") -> "tuple[Split, str]":
-    """Return the training images and the images to judge by, and a note on where the latter come from. Raise UserError."""
+    """Return the training images and the images to judge by, and a note on where the latter come from. Raise UserError.
+
+    If the run holds out too few images for KID, the split has none of them, and the note says so.
+    """
     from sharingan_jax.data.sources.emblems import emblem_dataset
     from sharingan_jax.data.sources.load import load_split_from_config
     from sharingan_jax.data.split import Split
+    from sharingan_jax.evaluation.judge import FEWEST_HELD_OUT
 
     split = load_split_from_config(data)
-    if split.held_out.count:
+    held_out = split.held_out.count
+    if 0 < held_out < FEWEST_HELD_OUT:
+        numbers = {"holdout": data.holdout, "count": held_out, "all": held_out + split.train.count, "fewest": FEWEST_HELD_OUT}
+        return Split(split.train, split.held_out.subset(())), TOO_FEW_HELD_OUT.format(**numbers)
+    if held_out:
         return split, ""
     if data.source == "emblems":
         unseen = emblem_dataset(size=data.size, channels=data.channels, first=split.train.count)
@@ -147,8 +187,12 @@ def check_images(run: "Run", split: "Split") -> None:
     """Raise UserError if the training images are not those that the run recorded."""
     recorded, data = run.manifest.data, run.config.data
     if recorded is not None and split.train.digest != recorded.digest:
-        place = f"data.path={data.path}" if data.path else f"data.source={data.source}"
-        raise UserError(f"{place}: these are not the images that {run.path} was trained on. Put those back.")
+        raise UserError(f"{place_of(data)}: these are not the images that {run.path} was trained on. Put those back.")
+
+
+def place_of(data: "DataConfig") -> str:
+    """Return the setting that says where a run's images are, for errors: `data.path=FOLDER`, or `data.source=emblems`."""
+    return f"data.path={data.path}" if data.path else f"data.source={data.source}"
 
 
 def folder_name(step: int) -> str:

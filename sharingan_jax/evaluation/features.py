@@ -26,6 +26,8 @@ Features = Callable[[np.ndarray], np.ndarray]
 RANDOM_SEED = 0
 RANDOM_WIDTHS = (32, 64, 128)
 BATCH = 250
+LARGEST = 1e20
+"""Size of a feature. KID's standard error takes its twelfth power, which float64 still holds."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,21 @@ class FeatureSpace:
     cache_key: str = ""
 
     def __call__(self, images_u8: np.ndarray) -> np.ndarray:
-        """Return the features of images uint8 [N, H, W, C], float32 [N, D]. Raise UserError if the function returns others."""
-        features = np.asarray(self.function(images_u8))
-        if features.ndim != 2 or len(features) != len(images_u8) or features.dtype.kind not in "fiu":
-            found = f"{features.dtype} {list(features.shape)}"
-            raise UserError(f"--features={self.name}: expected numbers of shape [{len(images_u8)}, D], got {found}")
-        if not np.isfinite(features).all():
-            raise UserError(f"--features={self.name}: returned values that are not finite")
-        return features.astype(np.float32)
+        """Return the features of images uint8 [N, H, W, C], float32 [N, D], D ≥ 1, in [−`LARGEST`, `LARGEST`].
+
+        Raise UserError if the function returns others.
+        """
+        found = np.asarray(self.function(images_u8))
+        if found.ndim != 2 or len(found) != len(images_u8) or found.size == 0 or found.dtype.kind not in "fiu":
+            got = f"{found.dtype} {list(found.shape)}"
+            raise UserError(f"--features={self.name}: expected numbers of shape [{len(images_u8)}, D], got {got}")
+        with np.errstate(over="ignore"):  # A value beyond float32 becomes infinite.
+            features = found.astype(np.float32)
+        wrong = ~(np.abs(features) <= LARGEST)  # NaN too.
+        if wrong.any():
+            got = f"expected finite numbers from {-LARGEST:g} to {LARGEST:g}, got {found[wrong][0]:g}"
+            raise UserError(f"--features={self.name}: {got}. Scale the features.")
+        return features
 
     def of_dataset(self, images_u8: np.ndarray, *, digest: str) -> np.ndarray:
         """Return the features of a data set's images. They are kept in the user's cache folder under the data's digest."""

@@ -269,6 +269,8 @@ def load_weights(path: Path | None = None) -> Weights:
         if wrong := _unlike_published(path):
             raise UserError(f"{path}: not FID's Inception weights: {wrong}. Download {URL} again.")
         return _weights_of(_read_pth(path), str(path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: expected FID's Inception weights, found none. Download {URL}") from None
     except (OSError, safetensors.SafetensorError, KeyError) as error:  # A KeyError names a type that numpy lacks.
         raise UserError(f"{path}: not readable: {reason_of(error)}. Download {URL}") from None
 

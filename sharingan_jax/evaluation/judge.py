@@ -13,8 +13,9 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.controls import COPIES, MEAN, NOISE, REAL_HALF, make_controls
 from sharingan_jax.evaluation.defaults import CONTROL_IMAGES, CONTROLS, evaluation_seconds
 from sharingan_jax.evaluation.features import make_spaces
+from sharingan_jax.evaluation.measures.memorisation import distinct
 from sharingan_jax.evaluation.modes import make_mode_counter
-from sharingan_jax.evaluation.panel import MEASURES, Reference, measure_images, parts_of, perfect_coverage
+from sharingan_jax.evaluation.panel import MEASURES, Reference, measure_images, parts_of, perfect_coverage, varies
 from sharingan_jax.evaluation.sheets import save_distance_plot, save_neighbour_sheet
 from sharingan_jax.evaluation.turns import distances, measure_orientation, soften
 from sharingan_jax.files import read_as, read_json, write_json
@@ -22,6 +23,11 @@ from sharingan_jax.files import read_as, read_json, write_json
 RAW, AVERAGED, GIVEN = "samples", "samples, averaged weights", "images"
 SHEET_SAMPLES = 1000
 FEWEST = 8
+"""Training images, and images of a folder to evaluate: fewer measure nothing."""
+FEWEST_HELD_OUT = 3
+"""Held-out images: KID's standard error leaves one of them out, and takes pairs of the others."""
+TOLERANCE = 0.05
+"""Share of the new real images' value by which copies may be worse and still pass a measure without a standard error."""
 FORMAT = 1
 FILE = "evaluation.json"
 
@@ -33,7 +39,7 @@ class Evaluation:
     `rows` has a row for the samples (and for those of averaged weights, if the run keeps them), and one for each control.
     `real` are the real images' own values of measures whose best value is theirs. `primary` is the key of the figure that ranks.
     `asked` are the feature spaces that were asked for; `spaces` are those that could be used. `copies_win` are keys that exact
-    copies pass as well as new real images do.
+    copies pass about as well as new real images do (`measures_that_copies_pass`).
     """
 
     subject: str
@@ -63,12 +69,17 @@ class Evaluation:
 
 
 class Judge:
-    """Measures sets of images against one reference. The controls are measured once. Use as a context manager."""
+    """Measures sets of images against one reference. The controls are measured once. Use as a context manager.
 
-    def __init__(self, split: Split, names: Sequence[str], *, samples: int, sets: int, stream: TextIO) -> None:
+    `names` are feature spaces, `samples` the number of images of each of the `sets` sets. `place` says where the training images
+    are from, as FLAG=VALUE or KEY=VALUE, for errors. Raise UserError if there are fewer than `FEWEST` of them or if all are
+    alike, or for a wrong feature space. The split holds out no image, or at least `FEWEST_HELD_OUT`.
+    """
+
+    def __init__(self, split: Split, names: Sequence[str], *, samples: int, sets: int, stream: TextIO, place: str) -> None:
         train = split.train.preview(split.train.count)
         if len(train) < FEWEST:
-            raise UserError(f"the reference has {len(train)} images: expected at least {FEWEST}, since fewer measure nothing.")
+            raise UserError(f"{place}: expected at least {FEWEST} images, got {len(train)}. Fewer measure nothing.")
         held_out = split.held_out.preview(split.held_out.count) if split.held_out.count else None
         self.samples = samples
         self._asked = tuple(names)
@@ -93,6 +104,8 @@ class Judge:
         self._controls: dict[str, dict[str, float]] = {}
         self._control_images: dict[str, np.ndarray] = {}
         self._say(self._announce(sets))
+        if len(distinct(self.reference.train_to_train)) < 2:
+            raise UserError(f"{place}: expected images that differ, got {len(train)} that are all alike. Add other images.")
         self._modes = make_mode_counter(split.train, train, self.reference.turns, say=self._say)
         shown = hasattr(stream, "isatty") and stream.isatty()
         total = parts_of(self.reference) * (sets + CONTROLS)
@@ -123,6 +136,10 @@ class Judge:
         self._bar.update()
 
     def _measure_controls(self) -> None:
+        for name, (features, _) in self.reference.features.items():
+            if not varies(features):
+                got = f"expected features that differ between images, got the same for all {len(features)} training images"
+                raise UserError(f"--features={name}: {got}. Remove or correct it.")
         for control in make_controls(self.reference, count=min(self.samples, CONTROL_IMAGES)):
             self._bar.set_description(control.name)
             self._controls[control.name] = measure_images(control.images, control.reference, done=self._done)
@@ -139,7 +156,10 @@ class Judge:
         note: str,
         folder: Path | None,
     ) -> Evaluation:
-        """Measure each set of images uint8 [F, H, W, C] in `rows`, write the results into `folder`, and return them."""
+        """Measure each set of images uint8 [F, H, W, C] in `rows`, write the results into `folder`, and return them.
+
+        Raise UserError if a feature function fails, or returns the same features for all training images.
+        """
         if not self._controls:
             self._measure_controls()
         *_, best = rows.values()  # The averaged weights, if the run keeps them.
@@ -190,21 +210,26 @@ def primary_measure(spaces: Sequence[str], *, held_out: bool) -> str:
 
 
 def measures_that_copies_pass(controls: Mapping[str, Mapping[str, float]], real: Mapping[str, float]) -> tuple[str, ...]:
-    """Return the keys of measures by which exact copies look at least as good as real images that are new.
+    """Return the keys of measures by which exact copies look about as good as real images that are new, or better.
 
-    A measure with a standard error may be worse by twice that.
+    Copies pass a measure if they are worse by at most a tolerance: twice the standard error of the new images' value, if the
+    measure has one, else `TOLERANCE` times the size of this value. "Worse" of a measure whose best value is the real images' is
+    farther from that value. The new images are one half of the training images, measured against the other half. So they are
+    half as many, and measures that depend on the number of images differ a little for this reason alone.
 
     `controls` are measured rows by name; `real` are the real images' own values.
     """
     copies, new = controls[COPIES], controls[REAL_HALF]
     found = []
-    for key, value in copies.items():
+    for key in (key for key in copies if key in new):  # Some measures are not defined if all images of one half are alike.
+        value = copies[key]
         (measure,) = [measure for measure in MEASURES if measure.key == key.rpartition("/")[2]]
-        noise = 2 * new.get(f"{key}_error", 0.0)
+        error = new.get(f"{key}_error")
+        tolerance = TOLERANCE * abs(new[key]) if error is None else 2 * error
         passed = {
-            "lower": value <= new[key] + noise,
-            "higher": value >= new[key] - noise,
-            "real": abs(value - real.get(key, value)) <= abs(new[key] - real.get(key, value)),
+            "lower": value <= new[key] + tolerance,
+            "higher": value >= new[key] - tolerance,
+            "real": abs(value - real.get(key, value)) <= abs(new[key] - real.get(key, value)) + tolerance,
             "": False,
         }
         if passed[measure.better]:

@@ -7,11 +7,12 @@ from typing import Literal
 
 import numpy as np
 
+from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.features import FeatureSpace, pixel_features
 from sharingan_jax.evaluation.measures.appearance import colour_distance, edge_sharpness, flat_noise
 from sharingan_jax.evaluation.measures.frechet import frechet_distance
 from sharingan_jax.evaluation.measures.kid import kid, mean_kernel
-from sharingan_jax.evaluation.measures.memorisation import measure_memorisation
+from sharingan_jax.evaluation.measures.memorisation import distinct, measure_memorisation
 from sharingan_jax.evaluation.measures.neighbours import (
     clipped_coverage,
     clipped_density,
@@ -19,7 +20,7 @@ from sharingan_jax.evaluation.measures.neighbours import (
     precision_recall_density_coverage,
     resampled,
 )
-from sharingan_jax.evaluation.measures.similarity import mean_pairwise_distance, ms_ssim_diversity
+from sharingan_jax.evaluation.measures.similarity import WINDOW, mean_pairwise_distance, ms_ssim_diversity
 from sharingan_jax.evaluation.measures.sliced import sliced_wasserstein
 from sharingan_jax.evaluation.turns import Turns, distances, soften
 
@@ -28,6 +29,8 @@ NEIGHBOURS = 5
 MOST_MEMORISED = 2000
 """Samples of which the distances to all training images are taken, over all turns."""
 DIVERSITY_PAIRS = 500
+LEAST_SIDE = WINDOW
+"""Pixels a side for which every measure is defined: the window of MS-SSIM. The feature space "random" needs 9."""
 
 FRECHET_NOTE = "against the training images; in the space inception this is FID, for comparison with the literature"
 
@@ -82,7 +85,8 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Reference:
-    """Real images, uint8, to measure others against: the training images [N, H, W, C] and held-out ones [M, H, W, C], or None.
+    """Real images, uint8, to measure others against: the training images [N, H, W, C], N ≥ 4, and held-out ones
+    [M, H, W, C], M ≥ 3, or None.
 
     `digest` names the training images in the cache of features.
     """
@@ -129,9 +133,13 @@ class Reference:
 
 
 def measure_images(images_u8: np.ndarray, reference: Reference, *, done: Callable[[], None] = lambda: None) -> dict[str, float]:
-    """Return every measure of images uint8 [F, H, W, C] by key, in the order of `MEASURES` within a space. F ≥ 2.
+    """Return every measure of images uint8 [F, H, W, C] by key, in the order of `MEASURES` within a space.
 
-    Measures against held-out images are missing if there are none. `done` is called after each of `parts_of(reference)` parts.
+    F ≥ 2; H = W ≥ `LEAST_SIDE`. Raise UserError if a feature function fails.
+
+    Measures that are not defined are missing: KID against held-out images if there are none, diversity if the features of all
+    training images are equal, and the memorisation panel if all training images are (`distinct`).
+    `done` is called after each of `parts_of(reference)` parts.
     """
     row: dict[str, float] = {}
     for space in reference.spaces:
@@ -144,8 +152,9 @@ def measure_images(images_u8: np.ndarray, reference: Reference, *, done: Callabl
     row["flat_noise"] = flat_noise(images_u8)
     row["edge_sharpness"] = edge_sharpness(images_u8)
     done()
-    to_train = distances(soften(images_u8[:MOST_MEMORISED]), reference.soft_train, reference.turns)
-    row |= asdict(measure_memorisation(to_train, reference.train_to_train, reference.unseen_to_train))
+    if len(distinct(reference.train_to_train)) > 1:
+        to_train = distances(soften(images_u8[:MOST_MEMORISED]), reference.soft_train, reference.turns)
+        row |= asdict(measure_memorisation(to_train, reference.train_to_train, reference.unseen_to_train))
     done()
     return row
 
@@ -158,19 +167,28 @@ def parts_of(reference: Reference) -> int:
 def _measure_in_space(space: FeatureSpace, images_u8: np.ndarray, reference: Reference) -> dict[str, float]:
     train, held_out = reference.features[space.name]
     fake = space(images_u8)
+    if fake.shape[1] != train.shape[1]:
+        got = f"{train.shape[1]} of a training image and {fake.shape[1]} of another"
+        raise UserError(f"--features={space.name}: expected equally many numbers of each image, got {got}.")
     fake_kernel = mean_kernel(fake)  # Both references share this half of the work.
     row: dict[str, float] = {}
     for name, real in (("held_out", held_out), ("train", train)):
-        if real is not None and len(real) > 2:
+        if real is not None:
             found = kid(real, fake, fake_kernel=fake_kernel)
             row |= {f"kid_{name}": found.value, f"kid_{name}_error": found.standard_error}
     k = min(NEIGHBOURS, len(train) - 1, len(fake) - 1)
     row |= asdict(resampled(partial(precision_recall_density_coverage, k=k), train, fake))
     row["clipped_density"] = resampled(partial(clipped_density, k=k), train, fake)
     row["clipped_coverage"] = resampled(partial(clipped_coverage, k=k), train, fake)
-    row["diversity"] = mean_pairwise_distance(fake[:MOST_MEMORISED]) / mean_pairwise_distance(train)
+    if varies(train):
+        row["diversity"] = mean_pairwise_distance(fake[:MOST_MEMORISED]) / mean_pairwise_distance(train)
     row["frechet_train"] = frechet_distance(train, fake)
     return row
+
+
+def varies(features: np.ndarray) -> bool:
+    """Return whether any two of the features [N, D] differ."""
+    return bool((features != features[:1]).any())
 
 
 def perfect_coverage(reference: Reference) -> float:

@@ -230,7 +230,7 @@ SMOKE = ["--configs", "smoke"]
             "--features=pixel: expected pixels, aligned, random, inception",
         ),
         (["compare", *SMOKE, *SEEDS, *DIR, "--dry-run", "--stacked", "0"], "--stacked=0: expected 1 to 4096 seeds"),
-        (["compare", *SMOKE, *SEEDS, *DIR, "--dry-run", "--samples", "5"], "--samples=5: expected 100 to 100000."),
+        (["compare", *SMOKE, *SEEDS, *DIR, "--dry-run", "--samples", "1e1"], "--samples=10: expected 100 to 100000."),
         (["compare", *SMOKE, *SEEDS, *DIR, "--dry-run", "--features", "pixel"], "--features=pixel: expected pixels"),
         (["compare", *SMOKE, *SEEDS, "--workdir", ""], "--workdir=: expected the name of a file or folder, got an empty text."),
         (["compare", *SMOKE, *SEEDS, *DIR, "--config.seed=1"], "takes its settings from --set and --vary. Remove the flag."),
@@ -238,6 +238,7 @@ SMOKE = ["--configs", "smoke"]
         (["report", "nowhere"], "nowhere: expected a folder of runs, found none."),
         (["report", "empty"], "empty: expected folders with runs, found none."),
         (["report", "nowhere", "--samples", "7"], "--samples=7: expected 100 to 100000. Use 5000."),
+        (["report", "nowhere", "--samples", "few"], "--samples=few: expected a whole number."),
         (["report", "nowhere", "--config.seed=1"], "takes its settings from the runs. Remove the flag."),
     ],
 )

@@ -101,7 +101,8 @@ def test_evaluate_writes_figures_and_plots_and_the_same_bytes_twice(
     # The table on the screen shows the same figures.
     primary = record["rows"][AVERAGED]["random/kid_held_out"]
     assert f"primary figure: random/kid_held_out = {primary:.3g} ± " in out
-    assert "exact copies look as good as new real images by: " in out
+    assert " (×10³; ± covers the choice of the real images only)\n" in out
+    assert "exact copies look about as good as new real images by: " in out
     assert f"look at {once}: neighbours.png, distances.png, evaluation.json" in out
     (row,) = [line for line in out.splitlines() if line.startswith(f"{AVERAGED} ") and f"  {primary:.3g}" in line]
     assert len(row.split()) >= 10
@@ -157,6 +158,14 @@ def test_a_run_on_all_emblems_is_judged_by_the_next_hundred() -> None:
     assert (held_out.train.count, held_out.held_out.count, note) == (80, 20, "")
 
 
+def test_a_run_that_holds_out_too_few_images_is_judged_without_them() -> None:
+    split, note = load_reference(smoke_config(data__holdout="0.02").data)
+    assert (split.train.count, split.held_out.count) == (98, 0)
+    assert note.startswith("data.holdout=0.02 holds out 2 of 100 images, and KID needs at least 3: none is used, so figures ")
+    split, note = load_reference(smoke_config(data__holdout="0.03").data)
+    assert (split.held_out.count, note) == (judge.FEWEST_HELD_OUT, "")
+
+
 def test_a_changed_image_is_refused_before_anything_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = _emblem_folder(tmp_path / "images", range(10))
     workdir = tmp_path / "run"
@@ -190,7 +199,7 @@ def test_folders_of_any_tool_are_evaluated_and_a_turned_copier_is_caught(
 
 
 def test_emblems_are_a_reference_by_name(tmp_path: Path) -> None:
-    images, out = _emblem_folder(tmp_path / "images", range(5)), tmp_path / "out"
+    images, out = _emblem_folder(tmp_path / "images", range(8)), tmp_path / "out"
     options = ["--reference", "emblems", "--size", "32", "--features", "pixels", "--out", str(out)]
     assert main.main(["evaluate", "--images", str(images), *options]) == 0
     record = _record(out)
@@ -226,7 +235,9 @@ def test_without_a_network_inception_is_one_plain_line_and_the_other_spaces_cont
         (["--step", "-1"], "--step=-1: expected a number, last, best or all."),
         (["--step", "best"], "--step=best: the run has no checkpoint.best. Give a step."),
         (["--samples", "99"], "--samples=99: expected 100 to 100000. Use 5000."),
-        (["--samples", "many"], "--samples"),
+        (["--samples", "1e1"], "--samples=10: expected 100 to 100000. Use 5000."),  # Written as a setting may be.
+        (["--samples", "many"], "--samples=many: expected a whole number."),
+        (["--samples", "150.5"], "--samples=150.5: expected a whole number."),
         (["--features", ""], "--features=: expected names with commas between them, such as pixels,aligned,random."),
         (["--features", "pixels,,random"], "--features=pixels,,random: expected names with commas between them"),
         (["--features", "pixles"], "--features=pixles: expected pixels, aligned, random, inception, "),
@@ -265,9 +276,23 @@ def test_a_mistake_in_evaluating_a_run_is_one_line(
         (["--images", "nowhere", "--reference", "images"], "--images=nowhere: "),
         (["--images", "images", "--reference", "nowhere"], "--reference=nowhere: "),
         (["--images", "images", "--reference", "images", "--held-out", "nowhere"], "--held-out=nowhere: "),
-        (["--images", "images", "--reference", "images", "--size", "0"], "--size=0: expected "),
-        (["--images", "one", "--reference", "images"], "--images=one: expected at least 2 images, got 1"),
-        (["--images", "images", "--reference", "one"], "the reference has 1 image"),
+        (
+            ["--images", "images", "--reference", "images", "--held-out", "some"],
+            "--held-out=some: expected images that were not trained on, but 008.bmp equals 008.png in --reference=images"
+            " (1 of 3 images do). Remove them from one of the two folders.",
+        ),
+        (
+            ["--images", "images", "--reference", "images", "--held-out", "two"],
+            "--held-out=two: expected at least 3 images, as KID needs, got 2. Add images, or remove the flag.",
+        ),
+        (["--images", "same", "--reference", "same"], "--reference=same: expected images that differ, got 8 that are all alike."),
+        (["--images", "images", "--reference", "images", "--size", "0"], "--size=0: expected at least 11 pixels a side"),
+        (["--images", "images", "--reference", "images", "--size", "10"], "--size=10: expected at least 11 pixels a side, as "),
+        (["--images", "one", "--reference", "images"], "--images=one: expected at least 8 images, got 1. Fewer"),
+        (
+            ["--images", "images", "--reference", "one"],
+            "--reference=one: expected at least 8 images, got 1. Fewer measure nothing.",
+        ),
         (["--images", "images", "--reference", "images", "--out", "one/000.png"], "000.png is a file; give the name of a folder"),
     ],
 )
@@ -277,6 +302,12 @@ def test_a_mistake_in_evaluating_folders_is_one_line(
     monkeypatch.chdir(tmp_path)
     _emblem_folder(tmp_path / "images", range(9))
     _emblem_folder(tmp_path / "one", range(1))
+    _emblem_folder(tmp_path / "some", range(100, 102))
+    (tmp_path / "same").mkdir()
+    for i in range(8):
+        shutil.copy(tmp_path / "one" / "000.png", tmp_path / "same" / f"{i}.png")
+    _emblem_folder(tmp_path / "two", range(100, 102))
+    Image.fromarray(draw_emblem(8, size=32)).save(tmp_path / "some" / "008.bmp")  # The same pixels in other bytes.
     assert main.main(["evaluate", *arguments]) == 2
     assert message in _error(capsys)
 

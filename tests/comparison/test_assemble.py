@@ -17,7 +17,7 @@ from sharingan_jax.comparison.plan import StudyRun
 from sharingan_jax.comparison.report import no_better_than_controls
 from sharingan_jax.comparison.results import Control, Report
 from sharingan_jax.comparison.statistics import wilson_interval
-from sharingan_jax.comparison.write import best_run, write_report
+from sharingan_jax.comparison.write import best_run, model_card, write_report
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.controls import COPIES, REAL_HALF
 from sharingan_jax.evaluation.judge import AVERAGED, RAW
@@ -253,9 +253,21 @@ def test_the_model_card_is_yaml_with_the_numbers_of_the_report(written: tuple[Re
     ]
     assert {metric["type"]: metric["value"] for metric in result["metrics"]} == row["measures"]
     assert row["measures"][HELD_OUT] == 8.125
+    names = {metric["type"]: metric["name"] for metric in result["metrics"]}
+    assert names[HELD_OUT] == "KID, held-out (random) (×10³)"  # A hub shows name and value.
+    assert "| KID, held-out (random) (×10³) | 8.125 | lower |" in text
+    assert "Runs of `a`: 2, of which none collapsed and none failed." in text
     assert "of 4 runs. The best of several runs is an optimistic choice" in text
     assert f"`{row['digest']}`" in text
-    assert "Exact copies of the training images would look as good or better by: noise in flat areas: off by." in text
+    assert "Exact copies of the training images pass as new real images by: noise in flat areas: off by." in text
+
+
+def test_the_model_card_says_how_many_runs_of_the_variant_collapsed_or_failed(tmp_path: Path) -> None:
+    report = make_study(tmp_path, {"a": [10.0, 8.0, 9.0, 9.0], "b": [12.0]})
+    first, second, third, *others = report.runs
+    lost = (replace(first, collapse_step=4), replace(second, failure="no memory"), replace(third, status="failed"), *others)
+    card = model_card(replace(report, runs=lost), others[0])
+    assert "Runs of `a`: 4, of which 1 collapsed and 2 failed." in card
 
 
 def test_the_table_of_runs_has_the_numbers_of_the_report(written: tuple[Report, Path]) -> None:

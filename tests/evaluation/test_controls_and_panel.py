@@ -1,6 +1,6 @@
 """What the controls' rows look like on emblems: which measures a copier passes, and that the memorisation panel catches it."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,9 @@ from sharingan_jax.evaluation.judge import (
     primary_measure,
     read_evaluation,
 )
+from sharingan_jax.evaluation.measures.memorisation import measure_memorisation
 from sharingan_jax.evaluation.measures.neighbours import expected_coverage
-from sharingan_jax.evaluation.panel import MEASURES, Reference, measure_images, parts_of, perfect_coverage
+from sharingan_jax.evaluation.panel import LEAST_SIDE, MEASURES, Reference, measure_images, parts_of, perfect_coverage
 from sharingan_jax.evaluation.sheets import neighbour_sheet
 from sharingan_jax.evaluation.turns import UNTURNED, Turns, distances, soften
 
@@ -159,8 +160,21 @@ def test_a_measure_is_named_by_the_side_that_is_better() -> None:
     new = {"frechet_train": 5.0, "random/precision": 0.9, "ms_ssim": 0.4, "nearest_ratio_real": 1.0, "random/diversity": 0.9}
     same = measures_that_copies_pass({REAL_HALF: new, COPIES: new}, real)
     assert set(same) == {"frechet_train", "random/precision", "ms_ssim", "random/diversity"}
+    slightly_worse = {"frechet_train": 5.2, "random/precision": 0.87, "ms_ssim": 0.615, "random/diversity": 1.14}  # At most 5%.
+    assert set(measures_that_copies_pass({REAL_HALF: new, COPIES: slightly_worse}, real)) == set(same)
     worse = {"frechet_train": 6.0, "random/precision": 0.8, "ms_ssim": 0.65, "nearest_ratio_real": 1.0, "random/diversity": 1.2}
     assert measures_that_copies_pass({REAL_HALF: new, COPIES: worse}, real) == ()
+
+
+def test_a_measure_with_a_standard_error_is_passed_within_two_of_it() -> None:
+    new = {"random/kid_train": 1.0, "random/kid_train_error": 0.5}
+    for kid, passed in ((2.0, ("random/kid_train",)), (2.1, ())):
+        assert measures_that_copies_pass({REAL_HALF: new, COPIES: {**new, "random/kid_train": kid}}, {}) == passed
+
+
+def test_copies_whose_coverage_is_lower_by_chance_alone_pass_it() -> None:
+    new, copies = {"random/coverage": 1.0}, {"random/coverage": 0.994}
+    assert measures_that_copies_pass({REAL_HALF: new, COPIES: copies}, {}) == ("random/coverage",)
 
 
 def test_measures_against_held_out_images_are_missing_without_them(reference: Reference, new: np.ndarray, rows: Rows) -> None:
@@ -208,7 +222,7 @@ def _evaluate(tmp_path: Path, train: np.ndarray, held_out: np.ndarray, *, names:
 
     with (
         (tmp_path / "log.txt").open("w") as stream,
-        Judge(Split(dataset(train), dataset(held_out)), names, samples=30, sets=1, stream=stream) as maker,
+        Judge(Split(dataset(train), dataset(held_out)), names, samples=30, sets=1, stream=stream, place="data.path=x") as maker,
     ):
         return maker.judge({GIVEN: held_out}, subject="new", step=None, digest="d", note="", folder=tmp_path / "out")
 
@@ -239,8 +253,36 @@ def test_an_evaluation_reads_back_as_it_was_written(
 
 
 def test_too_few_images_are_refused(tmp_path: Path, train: np.ndarray, new: np.ndarray) -> None:
-    with pytest.raises(UserError, match=r"^the reference has 7 images: expected at least 8"):
+    with pytest.raises(UserError, match=r"^data\.path=x: expected at least 8 images, got 7\. Fewer measure nothing\.$"):
         _evaluate(tmp_path, train[:7], new[:10])
+
+
+def test_images_that_are_all_alike_are_refused(tmp_path: Path, train: np.ndarray, new: np.ndarray) -> None:
+    with pytest.raises(UserError, match=r"^data\.path=x: expected images that differ, got 9 that are all alike\. Add other"):
+        _evaluate(tmp_path, train[:1].repeat(9, axis=0), new[:3])
+
+
+def test_features_that_are_the_same_for_all_images_are_refused(tmp_path: Path, train: np.ndarray, new: np.ndarray) -> None:
+    (tmp_path / "mine.py").write_text("import numpy as np\ndef f(images): return np.ones((len(images), 3))")
+    with pytest.raises(UserError, match=r"^--features=mine\.f: expected features that differ .* for all 9 training images\."):
+        _evaluate(tmp_path, train[:9], new[:3], names=(f"{tmp_path / 'mine.py'}:f",))
+
+
+def test_measures_that_are_not_defined_on_equal_images_are_missing(reference: Reference, train: np.ndarray, rows: Rows) -> None:
+    alike = replace(reference, train=train[:1].repeat(4, axis=0))  # As one half of a folder with many copies may be.
+    found = measure_images(train[1:5], alike)
+    missing = {"random/diversity", *asdict(measure_memorisation(*np.ones((3, 4, 4)))).keys()}
+    assert set(rows["perfect"]) - set(found) == missing
+    assert all(np.isfinite(value) for value in found.values())
+    assert not missing & set(measures_that_copies_pass({REAL_HALF: found, COPIES: rows[COPIES]}, reference.real_row))
+
+
+def test_every_measure_is_defined_on_images_of_the_least_side() -> None:
+    images = emblem_dataset(size=LEAST_SIDE, channels=3).preview(12)
+    spaces = make_spaces(["pixels", "aligned", "random"], train_u8=images[:8], turns=UNTURNED)
+    row = measure_images(images[4:], Reference(images[:8], images[8:], spaces, UNTURNED))
+    assert len(row) == sum(len(spaces) if measure.in_space else 1 for measure in MEASURES)
+    assert all(np.isfinite(value) for value in row.values())
 
 
 def test_soft_images_of_the_reference_are_those_of_the_training_images(reference: Reference, train: np.ndarray) -> None:

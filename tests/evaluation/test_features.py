@@ -15,8 +15,9 @@ from sharingan_jax.data.split import Split
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation import features, inception
 from sharingan_jax.evaluation.defaults import ALWAYS
-from sharingan_jax.evaluation.features import RANDOM_WIDTHS, FeatureSpace, make_spaces, pixel_features, random_features
+from sharingan_jax.evaluation.features import LARGEST, RANDOM_WIDTHS, FeatureSpace, make_spaces, pixel_features, random_features
 from sharingan_jax.evaluation.judge import Judge
+from sharingan_jax.evaluation.panel import Reference, measure_images
 from sharingan_jax.evaluation.turns import UNTURNED, Turns, shrink, soften, turn
 
 
@@ -162,7 +163,10 @@ def test_a_users_function_is_a_space(tmp_path: Path) -> None:
         ("def f(images): return images.reshape(len(images), -1)[1:]", "expected numbers of shape [4, D], got uint8 [3, 3072]"),
         ("def f(images): return [['a']] * len(images)", "expected numbers of shape [4, D], got <U1 [4, 1]"),
         ("def f(images): return None", "expected numbers of shape [4, D], got object []"),
-        ("def f(images): return [[1.0], [2.0], [float('nan')], [0.0]]", "returned values that are not finite"),
+        ("def f(images): return [[1.0], [2.0], [float('nan')], [0.0]]", "expected finite numbers from -1e+20 to 1e+20, got nan."),
+        ("def f(images): return [[1.0], [2.0], [1e300], [0.0]]", "expected finite numbers from -1e+20 to 1e+20, got 1e+300."),
+        ("def f(images): return [[1.0], [2.0], [-1e30], [0.0]]", "expected finite numbers from -1e+20 to 1e+20, got -1e+30."),
+        ("def f(images): return [[], [], [], []]", "expected numbers of shape [4, D], got float64 [4, 0]"),
         ("def f(images): return [[1, 2], [3], [4], [5]]", "the function failed: ValueError: "),
     ],
 )
@@ -174,6 +178,18 @@ def test_a_users_function_that_fails_is_one_line(tmp_path: Path, source: str, me
     assert message in str(error.value)
     assert "mine" in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_features_of_another_length_are_one_line(tmp_path: Path, emblems: np.ndarray) -> None:
+    space = _make(tmp_path, "def f(images): return images.reshape(len(images), -1)[:, : len(images)]")
+    with pytest.raises(UserError, match=r"^--features=mine\.f: expected equally many numbers of each image, got 12 of"):
+        measure_images(emblems[:9], Reference(emblems[:12], None, [space], UNTURNED))
+
+
+def test_the_largest_features_have_finite_measures(tmp_path: Path, emblems: np.ndarray) -> None:
+    space = _make(tmp_path, f"def f(images): return {LARGEST} * images.mean((1, 2)) / 255")
+    row = measure_images(emblems[:9], Reference(emblems[:12], None, [space], UNTURNED))
+    assert all(np.isfinite(value) for value in row.values())
 
 
 @pytest.mark.parametrize(
@@ -207,7 +223,8 @@ def test_a_users_file_without_the_function_is_one_line(tmp_path: Path, source: s
         ("pixels:f", "--features=pixels:f: expected pixels, "),
         ("mine.txt:f", "--features=mine.txt:f: expected pixels, "),
         ("", "--features=: expected pixels, "),
-        ("inception:none.pth", "none.pth: not readable: "),
+        ("inception:none.pth", "none.pth: expected FID's Inception weights, found none. Download https://"),
+        ("inception:none.safetensors", "none.safetensors: expected FID's Inception weights, found none. Download https://"),
     ],
 )
 def test_an_unknown_space_is_one_line(name: str, message: str) -> None:
@@ -306,7 +323,7 @@ def _judge(names: list[str], emblems: np.ndarray, tmp_path: Path) -> Judge:
     named = tuple(str(i) for i in range(len(emblems)))
     train = ArrayDataset(images=emblems, names=named, digests=array_digests(emblems))
     with (tmp_path / "log.txt").open("w") as stream:
-        return Judge(Split(train, train.subset(())), names, samples=100, sets=1, stream=stream)
+        return Judge(Split(train, train.subset(())), names, samples=100, sets=1, stream=stream, place="data.path=images")
 
 
 def test_without_network_or_weights_inception_is_left_out_in_one_line(
