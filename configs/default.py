@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     data.split = "train"  # tfds: the split, such as "train[:100]"
     data.data_dir = ""  # tfds: the folder of its data sets; "" is tensorflow-datasets' own default
     data.size = 64  # pixels a side: 32, 64, 128 or 256 (post: 64)
-    data.channels = 3  # 3 RGB, 1 grey (post: 3)
+    data.channels = 3  # 3 RGB, 1 grey, 4 RGB and transparency (post: 3)
     data.fit = "crop"  # how an image becomes square: crop the longer side (post), pad the shorter one, or stretch
     data.filter = "bilinear"  # how it is resized: bilinear (post), box, hamming, bicubic, lanczos, or nearest for pixel art
     data.background = "white"  # the colour below transparent parts and around padded images: a name or #rrggbb

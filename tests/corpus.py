@@ -290,7 +290,8 @@ def table() -> str:
     """Return the rows as Markdown, between the marks."""
     lines = ["| file | what it is | outcome |", "|---|---|---|"]
     for file in FILES.values():
-        name = os.fsencode(file.name.partition("/")[2]).decode("utf-8", "backslashreplace").replace("\n", "\\n").replace("n" * 240, "n…n")
+        name = os.fsencode(file.name.partition("/")[2]).decode("utf-8", "backslashreplace")
+        name = name.replace("\n", "\\n").replace("n" * 240, "n…n")
         about = f" (±{file.within})" if file.within else ""
         outcome = file.outcome.removesuffix(": ") + about
         lines.append(f"| `{name}` | {file.what} | {outcome} |")

@@ -57,7 +57,7 @@ class DataConfig:
     split: str = _rule()
     data_dir: str = _rule(identity=False)
     size: int = _rule(choices=(32, 64, 128, 256))
-    channels: int = _rule(choices=(1, 3))
+    channels: int = _rule(choices=(1, 3, 4))
     fit: str = _rule(choices=("crop", "pad", "stretch"))
     filter: str = _rule(choices=("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"))
     background: str = _rule(colour=True)

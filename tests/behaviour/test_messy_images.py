@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import train_arguments
 from corpus import FILES, make_corpus
-from odd_files import PROOF, encoded, scene
+from odd_files import PROOF, encoded, scene, with_alpha
+from PIL import Image
 
 import main
 
@@ -68,3 +69,21 @@ def test_a_few_images_train_and_the_files_left_out_are_in_the_record(tmp_path: P
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert (manifest["data"]["skipped"], manifest["data"]["bad"], manifest["config"]["train"]["batch_size"]) == (1, 1, 5)
     assert main.main(["verify", "--workdir", str(tmp_path / "run")]) == 0
+
+
+@pytest.mark.slow
+def test_transparent_images_train_and_are_sampled_and_evaluated(tmp_path: Path) -> None:
+    folder, run = tmp_path / "stickers", tmp_path / "run"
+    folder.mkdir()
+    for i in range(24):
+        image = with_alpha(255, 10 * i, 255, 0).rotate(3 * i)
+        (folder / f"{i:02d}.png").write_bytes(encoded(image, "PNG"))
+    assert main.main(train_arguments(folder, run, "--config.data.channels=4", "--config.train.steps=4")) == 0
+    with Image.open(run / "samples" / "step_000004.png") as grid:
+        assert grid.mode == "RGB"
+    assert main.main(["sample", "--workdir", str(run), "--num", "3", "--out", str(tmp_path / "out")]) == 0
+    with Image.open(tmp_path / "out" / "00000.png") as sample:
+        assert sample.mode == "RGBA"
+    for name in ("walk.gif", "grid.png", "grid.jpg"):
+        assert main.main(["sample", "--workdir", str(run), "--num", "3", "--out", str(tmp_path / name)]) == 0
+    assert main.main(["evaluate", "--workdir", str(run), "--samples", "100", "--features", "pixels"]) == 0
