@@ -17,13 +17,20 @@ def get_config() -> ConfigDict:
     config.seed = 0  # initial weights, latents, data order: all follow from it
 
     config.data = data = ConfigDict()
-    data.source = "emblems"  # emblems (drawn here, nothing to download), folder, tfds
-    data.path = ""  # folder: the folder that holds the images, at any depth
+    data.source = "emblems"  # emblems (drawn here, nothing to download), folder (what lies at data.path), tfds
+    data.path = ""  # folder: a folder of images at any depth, a .zip, .tar or .tar.gz of them, or an array in .npz or .npy
     data.name = ""  # tfds: the data set's name, such as "oxford_flowers102"
     data.split = "train"  # tfds: the split, such as "train[:100]"
     data.data_dir = ""  # tfds: the folder of its data sets; "" is tensorflow-datasets' own default
-    data.size = 64  # pixels a side: 32, 64 or 128 (post: 64)
-    data.channels = 3  # 3 RGB, 1 grey (post: 3)
+    data.size = 64  # pixels a side: 32, 64, 128 or 256 (post: 64)
+    data.channels = 3  # 3 RGB, 1 grey, 4 RGB and transparency (post: 3)
+    data.fit = "crop"  # how an image becomes square: crop the longer side (post), pad the shorter one, or stretch
+    data.filter = "bilinear"  # how it is resized: bilinear (post), box, hamming, bicubic, lanczos, or nearest for pixel art
+    data.background = "white"  # the colour below transparent parts and around padded images: a name or #rrggbb
+    data.exif = "apply"  # apply turns a photograph as its camera says, and as viewers show it; ignore does not (post)
+    data.max_pixels = 250_000_000  # the most pixels of an image before it is resized; a larger one counts as broken
+    data.on_bad = "stop"  # images that cannot be read: stop with a list of them, or skip them and record the list
+    data.small = "refuse"  # fewer images than train.batch_size: refuse, or ok for batches of all images
     data.last_batch = "keep"  # an epoch's last, partial batch: keep (post), drop, or fill from the epoch's start
     data.turns = 1  # angles at which each image is trained on, evenly spread over the circle, on white; 1 only as it is (post)
     data.mirrors = False  # train on each image's mirror image as well (post: no)

@@ -21,7 +21,7 @@ from PIL import Image
 import sharingan_jax as sg
 from sharingan_jax.__main__ import exit_code
 from sharingan_jax.commands.arguments import Parser
-from sharingan_jax.data.sources.folder import folder_dataset
+from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_json
 from sharingan_jax.reporting.grids import make_grid
@@ -102,7 +102,7 @@ def twin_table(records: dict[str, list[dict[str, Any]]]) -> str:
 def variety_table(runs: Path) -> str:
     """Return the mean distance between two images of a grid, and how many of its images are distinct, at chosen steps."""
     config = read_config(RunFolder(runs / EXPERIMENTS[0]))
-    dataset = folder_dataset(Path(config.data.path), size=config.data.size, channels=config.data.channels)
+    dataset = load_dataset_from_config(config.data)
     real = dataset.preview(dataset.count)
     real_distance, threshold = real_variety(real, count=config.sample.num)
     rows = []

@@ -93,7 +93,7 @@ def run(arguments: list[str]) -> int:
     if not flags.dry_run:
         train_seeds(config, workdir, **call)
         return 0
-    groups = prepare(config, workdir, **call)
+    groups = prepare(config, workdir, **call, fetch=False)
 
     from sharingan_jax.commands.dry_run import describe  # Imports JAX, which `prepare` has set up.
 

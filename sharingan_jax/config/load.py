@@ -25,11 +25,15 @@ def load_config(source: str | Path | Mapping[str, Any] | Config, overrides: Over
     """Return the checked settings of `source` with `overrides` on top.
 
     `source` is a name in `configs/` ("quick" or "quick.py"), a Python file with `get_config() -> ConfigDict`, a run's folder,
-    its `config.json` or `manifest.json`, or nested settings. Raise UserError, one line, if a file or a setting is wrong.
+    its `config.json` or `manifest.json`, or nested settings. A `data.path` in `overrides` replaces the emblems.
+    Raise UserError, one line, if a file or a setting is wrong.
     """
     changes = flatten(overrides)
     read = {key: read_text(value, KINDS[key]) if isinstance(value, str) else value for key, value in changes.items()}
-    return parse(flatten(_read(source)) | read)
+    settings = flatten(_read(source))
+    if changes.get("data.path") and "data.source" not in changes and settings.get("data.source") == "emblems":
+        read["data.source"] = "folder"  # A path alone is enough.
+    return parse(settings | read)
 
 
 def with_absolute_paths(config: Config) -> Config:

@@ -121,7 +121,7 @@ def _nearest_choice(value: Any, rule: Rule) -> str:
 def _check_together(config: Config) -> None:
     data, train = config.data, config.train
     for key, source, expected, word in (
-        ("path", "folder", "the folder of your images", "FOLDER"),
+        ("path", "folder", "your images: a folder, an archive or an array", "PATH"),
         ("name", "tfds", "a tensorflow-datasets image set", "NAME"),
     ):
         value = getattr(data, key)

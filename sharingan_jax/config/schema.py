@@ -15,19 +15,34 @@ class Rule:
     above: float = -math.inf
     at_most: float = math.inf
     below: float = math.inf
+    colour: bool = False
     identity: bool = True
 
     def allows(self, value: Any) -> bool:
         """Return whether the value, which is of the setting's type, keeps the rule."""
         if self.choices:
             return value in self.choices
+        if self.colour:
+            return _is_colour(value)
         return isinstance(value, str | bool) or (self.at_least <= value <= self.at_most and self.above < value < self.below)
 
     def __str__(self) -> str:
         if self.choices:
             return "one of " + ", ".join(map(str, self.choices))
+        if self.colour:
+            return "a colour, such as white, black or #ffcc00"
         bounds = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
         return " and ".join(f"{words} {bound}" for words, bound in bounds.items() if math.isfinite(bound)) or "finite"
+
+
+def _is_colour(value: str) -> bool:
+    from PIL import ImageColor  # Most starts need it only later.
+
+    try:
+        ImageColor.getrgb(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _rule(**rule: Any) -> Any:
@@ -41,8 +56,15 @@ class DataConfig:
     name: str = _rule()
     split: str = _rule()
     data_dir: str = _rule(identity=False)
-    size: int = _rule(choices=(32, 64, 128))
-    channels: int = _rule(choices=(1, 3))
+    size: int = _rule(choices=(32, 64, 128, 256))
+    channels: int = _rule(choices=(1, 3, 4))
+    fit: str = _rule(choices=("crop", "pad", "stretch"))
+    filter: str = _rule(choices=("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"))
+    background: str = _rule(colour=True)
+    exif: str = _rule(choices=("apply", "ignore"))
+    max_pixels: int = _rule(at_least=1, at_most=2**31 - 1, identity=False)
+    on_bad: str = _rule(choices=("stop", "skip"), identity=False)
+    small: str = _rule(choices=("refuse", "ok"), identity=False)
     last_batch: str = _rule(choices=("keep", "drop", "fill"))
     holdout: float = _rule(at_least=0, at_most=0.5)
     turns: int = _rule(at_least=1, at_most=360)

@@ -19,15 +19,19 @@ class ImageDataset(ABC):
 
     Code outside this package reads images only through these members. So a new place for images (an archive, a cache, a device)
     is a new subclass that implements `image_shape` and `gather`. Override `tensorflow_gather` too if TensorFlow itself can
-    gather the images. `skipped` names the files that are not images. If these are the training images of a split,
-    `held_out_digests` has the name and SHA-256 of each image that was held out.
+    gather the images. If these are the training images of a split, `held_out_digests` has the name and SHA-256 of each image
+    that was held out. `skipped` maps the files that are not images to the reason, and `bad` the images that cannot be read.
+    `kind` says where the images were ("a folder", "a .zip archive"), and `remarks` has lines for the user on all of them.
     """
 
     names: tuple[str, ...]
     digests: tuple[str, ...]
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
-    skipped: tuple[str, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    bad: Mapping[str, str] = field(default_factory=dict)
+    kind: str = ""
+    remarks: tuple[str, ...] = ()
     held_out_digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -64,6 +68,9 @@ class ImageDataset(ABC):
             "labels": None if self.labels is None else self.labels[np.asarray(indices, np.int64)],
             "classes": self.classes,
             "skipped": self.skipped,
+            "bad": self.bad,
+            "kind": self.kind,
+            "remarks": self.remarks,
         }
 
     def preview(self, n: int) -> np.ndarray:

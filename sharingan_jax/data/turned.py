@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
 from sharingan_jax.data.dataset import ImageDataset
-
-WHITE = 255
+from sharingan_jax.data.decode import MODES
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -18,14 +17,15 @@ class TurnedDataset(ImageDataset):
     """N images at `turns` angles over the circle, mirrored too if `mirrors`: images k·N to (k + 1)·N − 1 are the variant k.
 
     The variant 0 is `upright` [N, H, W, C] itself. The others come from `large` [N, 2H, 2W, C], the same images at twice the
-    size: each is turned there (bicubic, white outside) and then reduced to H×W, so that it is as sharp as the upright one. Names
-    and digests are those of the N images. So is `digest`, since turning adds nothing to them but the settings.
+    size: each is turned there (bicubic, `background` outside) and then reduced to H×W, so that it is as sharp as the upright one.
+    Names and digests are those of the N images. So is `digest`, since turning adds nothing to them but the settings.
     """
 
     upright: ImageDataset
     large: ImageDataset
     turns: int
     mirrors: bool
+    background: str = "white"
 
     @property
     def count(self) -> int:
@@ -48,16 +48,23 @@ class TurnedDataset(ImageDataset):
         angles = [360 * k / self.turns for k in range(self.turns)]
         variants = [(angle, mirrored) for mirrored in ([False, True] if self.mirrors else [False]) for angle in angles]
         with ThreadPoolExecutor() as pool:  # Pillow works without Python's lock.
-            made = [pool.map(lambda image, way=way: turned(image, *way), large) for way in variants[1:]]
+            made = [
+                pool.map(lambda image, way=way: turned(image, *way, background=self.background), large) for way in variants[1:]
+            ]
             return np.concatenate([upright, *(np.stack(list(images)) for images in made)])
 
 
-def turned(large: np.ndarray, angle: float, mirrored: bool) -> np.ndarray:
-    """Mirror an image [2H, 2W, C] if asked, turn it by `angle` degrees anticlockwise, and reduce it to [H, W, C]. All uint8."""
+def turned(large: np.ndarray, angle: float, mirrored: bool, *, background: str = "white") -> np.ndarray:
+    """Mirror an image [2H, 2W, C] if asked, turn it by `angle` degrees anticlockwise, and reduce it to [H, W, C]. All uint8.
+
+    The corners get the `background`, a colour's name; with 4 channels they are transparent.
+    """
     height, width, channels = large.shape
     image = Image.fromarray(large[..., 0] if channels == 1 else large)
     if mirrored:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    fill = (WHITE,) * channels if channels > 1 else WHITE
+    outside = Image.new("RGBA", (1, 1), (*ImageColor.getrgb(background)[:3], 0 if channels == 4 else 255)).convert("RGB")
+    fill = outside.getpixel((0, 0)) if channels != 1 else outside.convert(MODES[1]).getpixel((0, 0))
+    fill = (*fill, 0) if channels == 4 and isinstance(fill, tuple) else fill
     image = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=fill).reduce(2)
     return np.asarray(image, np.uint8).reshape(height // 2, width // 2, channels)

@@ -19,6 +19,7 @@ from sharingan_jax.evaluation.panel import MEASURES, Reference, measure_images, 
 from sharingan_jax.evaluation.sheets import save_distance_plot, save_neighbour_sheet
 from sharingan_jax.evaluation.turns import distances, measure_orientation, soften
 from sharingan_jax.files import read_as, read_json, write_json
+from sharingan_jax.reporting.grids import lay_on_white
 
 RAW, AVERAGED, GIVEN = "samples", "samples, averaged weights", "images"
 SHEET_SAMPLES = 1000
@@ -77,10 +78,10 @@ class Judge:
     """
 
     def __init__(self, split: Split, names: Sequence[str], *, samples: int, sets: int, stream: TextIO, place: str) -> None:
-        train = split.train.preview(split.train.count)
+        train = lay_on_white(split.train.preview(split.train.count))
         if len(train) < FEWEST:
             raise UserError(f"{place}: expected at least {FEWEST} images, got {len(train)}. Fewer measure nothing.")
-        held_out = split.held_out.preview(split.held_out.count) if split.held_out.count else None
+        held_out = lay_on_white(split.held_out.preview(split.held_out.count)) if split.held_out.count else None
         self.samples = samples
         self._asked = tuple(names)
         self._stream = stream
@@ -158,8 +159,10 @@ class Judge:
     ) -> Evaluation:
         """Measure each set of images uint8 [F, H, W, C] in `rows`, write the results into `folder`, and return them.
 
-        Raise UserError if a feature function fails, or returns the same features for all training images.
+        Transparent images, here and in the reference, are laid on white: no measure knows transparency. Raise UserError if a
+        feature function fails, or returns the same features for all training images.
         """
+        rows = {name: lay_on_white(images) for name, images in rows.items()}
         if not self._controls:
             self._measure_controls()
         *_, best = rows.values()  # The averaged weights, if the run keeps them.

@@ -11,6 +11,7 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.files import write_atomically
 
 GRID_SIDE = 400  # pixels of a grid's longer side in a plot or a GIF, at least
+SQUARE = 8  # pixels a side of the checkerboard behind transparent images
 WALK_SIDE = 256  # pixels a side of a walk's images, at most
 WALK_FPS = 12  # images a second
 TRAINING_FRAME_MS = 500
@@ -20,15 +21,18 @@ MOST_FRAMES = 240  # of a run's GIF: two minutes
 
 
 def make_grid(images: np.ndarray, *, columns: int = 8, padding: int = 2, pad_value: float = 0.0) -> np.ndarray:
-    """Return images [N, H, W, C] (C 1 or 3) as one grid, uint8 [H', W', 3], filled left to right.
+    """Return images [N, H, W, C] (C 1, 3 or 4) as one grid, uint8 [H', W', 3], filled left to right.
 
     The grid is min–max normalised over all N images: black and white are the darkest and the lightest value of the batch, not
-    −1 and 1. A single image has no batch: it is returned as `to_u8` gives it, without a frame.
+    −1 and 1. A single image has no batch: it is returned as `to_u8` gives it, without a frame. Transparent images (C = 4) are
+    laid on a checkerboard first.
     Torch: `torchvision.utils.make_grid(images, nrow=8, padding=2, normalize=True)` for N > 1, rounded as by `save_image`.
     Raise ValueError if a value is not finite.
     """
     if not np.isfinite(images).all():
         raise ValueError("make_grid: the images hold values that are not finite")
+    if images.shape[-1] == 4:
+        images = lay_on((images + 1) / 2, ground=_checkerboard(*images.shape[1:3])) * 2 - 1
     count, height, width, channels = images.shape
     if count == 1:
         return _as_rgb(to_u8(images[0]))
@@ -46,6 +50,25 @@ def make_grid(images: np.ndarray, *, columns: int = 8, padding: int = 2, pad_val
 def to_u8(images: np.ndarray) -> np.ndarray:
     """Return values in [−1, 1], of any shape, as uint8 by rounding. Values outside of that range are clamped."""
     return np.clip(np.round((images + 1.0) * 127.5), 0, 255).astype(np.uint8)
+
+
+def lay_on(images: np.ndarray, *, ground: np.ndarray | float) -> np.ndarray:
+    """Lay images [..., H, W, 4] in [0, 1], the last channel opacity, on a ground that broadcasts to [..., H, W, 3]."""
+    alpha = images[..., 3:]
+    return np.asarray(images[..., :3] * alpha + ground * (1 - alpha))
+
+
+def lay_on_white(images_u8: np.ndarray) -> np.ndarray:
+    """Return images uint8 [..., H, W, 4] laid on white, uint8 [..., H, W, 3], and images of 1 or 3 channels as they are."""
+    if images_u8.shape[-1] != 4:
+        return images_u8
+    return np.round(lay_on(images_u8.astype(np.float32) / 255, ground=1.0) * 255).astype(np.uint8)
+
+
+def _checkerboard(height: int, width: int) -> np.ndarray:
+    """Return white and light grey squares, as drawing programs show behind transparent parts: float32 [H, W, 1] in [0, 1]."""
+    rows, columns = np.indices((height, width)) // SQUARE
+    return np.where((rows + columns) % 2, np.float32(0.8), np.float32(1))[..., None]
 
 
 def enlarge(image_u8: np.ndarray, factor: int) -> np.ndarray:
@@ -74,7 +97,7 @@ def add_caption(image_u8: np.ndarray, text: str) -> np.ndarray:
 
 
 def save_png(path: Path, image_u8: np.ndarray) -> None:
-    """Write uint8 [H, W, 3] or [H, W, 1] as a PNG."""
+    """Write uint8 [H, W, C], C 1, 3 or 4, as a PNG."""
     write_atomically(path, lambda file: as_image(image_u8).save(file, "PNG"))
 
 
@@ -114,8 +137,11 @@ def save_training_gif(path: Path, grids: Mapping[int, Path]) -> None:
 def save_walk_gif(path: Path, images_u8: np.ndarray) -> None:
     """Write images uint8 [N, H, W, C] as a GIF of WALK_FPS images a second, enlarged to at most WALK_SIDE pixels a side.
 
+    Transparent images are laid on white: a GIF knows no half-transparent pixels.
+
     A GIF counts time in hundredths of a second, so images are shown for 80 or 90 ms: 12 of them take one second exactly.
     """
+    images_u8 = lay_on_white(images_u8)
     factor = max(1, WALK_SIDE // max(images_u8.shape[1:3]))
     hundredths = np.arange(len(images_u8) + 1) * 100 // WALK_FPS
     save_gif(path, [enlarge(image, factor) for image in images_u8], (np.diff(hundredths) * 10).tolist())
@@ -140,7 +166,7 @@ def save_gif(path: Path, frames: Sequence[np.ndarray], durations_ms: Sequence[in
 
 
 def as_image(image_u8: np.ndarray) -> Image.Image:
-    """Return uint8 [H, W, 1 or 3] as a Pillow image."""
+    """Return uint8 [H, W, C], C 1, 3 or 4, as a Pillow image."""
     return Image.fromarray(image_u8[..., 0] if image_u8.shape[-1] == 1 else image_u8)
 
 

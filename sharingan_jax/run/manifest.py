@@ -15,7 +15,7 @@ from sharingan_jax.files import read_as, read_json, write_json
 
 STATUSES = ("imported", "branched", "running", "complete", "stopped", "collapsed", "failed")
 """`imported` and `branched` are runs with a first state from elsewhere that have not started yet."""
-FORMAT = 3
+FORMAT = 4
 """The layout of both files. Raise it when a key changes its meaning: runs of another format are then refused."""
 
 
@@ -65,32 +65,36 @@ class Start:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """The training images of a run: source, number and digest; how many files were skipped, how many images were held out."""
-
-    source: str
-    count: int
-    digest: str
-    skipped: int
-    held_out: int
-
-
-@dataclass(frozen=True)
-class DataRecord:
-    """`data.json`: the summary with the names of the skipped files, and the name and SHA-256 of each image's source:
-    `files` are the training images, `held_out` the images held out from training.
+    """The training images of a run: source, number and digest; how many files were skipped, how many bad ones were left
+    out, how many images were held out.
     """
 
     source: str
     count: int
     digest: str
-    skipped: tuple[str, ...]
+    skipped: int
+    bad: int
+    held_out: int
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """`data.json`: the summary with each skipped file and each bad one (an image that cannot be read) and the reason, and the
+    name and SHA-256 of each image's source: `files` are the training images, `held_out` the images held out from training.
+    """
+
+    source: str
+    count: int
+    digest: str
+    skipped: dict[str, str]
+    bad: dict[str, str]
     files: dict[str, str]
     held_out: dict[str, str]
     format: int = FORMAT
 
     @property
     def summary(self) -> DataSummary:
-        return DataSummary(self.source, self.count, self.digest, len(self.skipped), len(self.held_out))
+        return DataSummary(self.source, self.count, self.digest, len(self.skipped), len(self.bad), len(self.held_out))
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,15 @@ def write_data_record(path: Path, record: DataRecord) -> None:
 def describe_data(config: Config, dataset: ImageDataset) -> DataRecord:
     """Return what `data.json` holds for the training images `dataset`."""
     files = dict(zip(dataset.names, dataset.digests, strict=True))
-    return DataRecord(config.data.source, dataset.count, dataset.digest, dataset.skipped, files, dict(dataset.held_out_digests))
+    return DataRecord(
+        source=config.data.source,
+        count=dataset.count,
+        digest=dataset.digest,
+        skipped=dict(dataset.skipped),
+        bad=dict(dataset.bad),
+        files=files,
+        held_out=dict(dataset.held_out_digests),
+    )
 
 
 def config_digest(config: Config) -> str:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 
 from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.data.sources.files import FEW, shown, with_reasons
 from sharingan_jax.errors import command_line
 from sharingan_jax.reporting.progress import duration
 from sharingan_jax.training.recorder import OpenRun
@@ -13,11 +14,27 @@ COMPILING = {"cpu": "10 to 60 s", "gpu": "about a minute", "tpu": "about a minut
 """How long the first chunk takes to compile, roughly, if no earlier start has kept the program. TPU: not measured yet."""
 
 
-def describe_count(dataset: ImageDataset) -> str:
-    """Return the number of training images, and how many are held out if there are any: `80 (20 held out)`."""
-    held_out = len(dataset.held_out_digests)
-    variants = f", {dataset.count:,} with turns and mirror images" if dataset.count > len(dataset.names) else ""
-    return f"{len(dataset.names)}{f' ({held_out} held out)' if held_out else ''}{variants}"
+def describe_images(setup: RunSetup) -> str:
+    """Return the number of training images, how many are held out if there are any, and where they come from:
+    `80 (20 held out) from eyes.zip (a .zip archive)`."""
+    dataset, data = setup.dataset, setup.config.data
+    held_out = f" ({len(dataset.held_out_digests)} held out)" if dataset.held_out_digests else ""
+    variants = f" ({dataset.count:,} with turns and mirror images)" if dataset.count > len(dataset.names) else ""
+    place = data.path or data.name
+    return f"{len(dataset.names)}{held_out}{variants} from " + (f"{place} ({dataset.kind})" if place else dataset.kind)
+
+
+def describe_files(dataset: ImageDataset, *, place: str) -> list[str]:
+    """Return a line for each thing to know about the files at `place`: those left out, what was changed, and copies."""
+    lines = []
+    for files, kind in ((dataset.bad, "cannot be read"), (dataset.skipped, "are not images")):
+        if files:
+            lines.append(f"{place}: {len(files):,} files {kind} and were skipped: {with_reasons(files, most=FEW)}")
+    lines += [f"{place}: {remark}" for remark in dataset.remarks]
+    if copies := dataset.copies:
+        copy, of = next(iter(copies.items()))
+        lines.append(f"{place}: {len(copies)} of {len(dataset.names)} are copies of others, such as {shown(copy)} of {shown(of)}")
+    return lines
 
 
 def describe_start(setup: RunSetup, *, seeds: int) -> str:
@@ -25,7 +42,6 @@ def describe_start(setup: RunSetup, *, seeds: int) -> str:
     config, dataset, schedule, mesh = setup.config, setup.dataset, setup.schedule, setup.trainer.mesh
     height, width, _ = dataset.image_shape
     done = setup.existing.steps[-1] if setup.existing.steps else 0
-    source = {"emblems": "the embedded emblems", "folder": config.data.path}.get(config.data.source, config.data.name)
     networks = f"DCGAN, {height}×{width} pixels, {'several seeds' if seeds > 1 else f'seed {config.seed}'}"
     device, count = mesh.devices.flat[0], (setup.stacked_mesh or mesh).size
     kind = f"{device.device_kind} ({device.platform})"
@@ -35,7 +51,7 @@ def describe_start(setup: RunSetup, *, seeds: int) -> str:
     return "\n".join(
         [
             f"training  {networks}",
-            f"images    {describe_count(dataset)} from {source}",
+            f"images    {describe_images(setup)}",
             f"steps     {steps}" + (f", continuing after step {done}" if done else ""),
             f"device    {f'{count} × ' if count > 1 else ''}{kind}",
             f"folder    {setup.folder.root}",

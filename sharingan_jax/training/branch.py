@@ -22,6 +22,7 @@ from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.load import Run
 from sharingan_jax.run.lock import lock_folder
 from sharingan_jax.run.manifest import Branch, Manifest, Origin, read_manifest, write_manifest
+from sharingan_jax.training.schedule import fit_batch_size
 from sharingan_jax.training.setup import setup_run
 
 SHAPES = ("model.nz", "model.gen.", "model.disc.", "data.size", "data.channels")
@@ -57,7 +58,8 @@ def branch(source: str | Path, workdir: str | Path, config: Config, *, dry_run: 
     check_new_folder(target)
     state = _carry_over(run.state(step), config, changes)
     last = int(state.step)
-    setup = setup_run(config, load_dataset_from_config(config.data), read_existing(RunFolder(target)))
+    dataset = load_dataset_from_config(config.data, fetch=not dry_run, say=print)
+    setup = setup_run(fit_batch_size(config, dataset.count), dataset, read_existing(RunFolder(target)))
     total = setup.schedule.total_steps
     if total <= last:
         raise UserError(f"train.steps={total}: expected more than {last}, the step that the branch starts after.")

@@ -33,8 +33,8 @@ def contradictions(existing: Existing, manifest: Manifest, config: Config, datas
     if existing.data is None and manifest.data is not None:
         found.append(f"{folder.data.name}: missing | the record of {manifest.data.count} images")
     if existing.data:
-        # Files that are not images may come and go.
-        pairs = differing_values(asdict(replace(existing.data, skipped=())), asdict(replace(data, skipped=())))
+        # Files that are not images may come and go, and so may images that cannot be read.
+        pairs = differing_values(*(asdict(replace(record, skipped={}, bad={})) for record in (existing.data, data)))
         found += [f"{folder.data.name}: {line}" for line in pairs]
     records, problem = records_in_order(existing)
     if problem:
@@ -84,7 +84,7 @@ def _of_manifest(existing: Existing, manifest: Manifest, config: Config, data: D
         "total_steps": total,
         "config_digest": config_digest(config),
         "config": to_dict(config),
-        "data": asdict(data.summary) | {"skipped": len(existing.data.skipped if existing.data else ())},
+        "data": asdict(data.summary) | {name: len(getattr(existing.data, name, ())) for name in ("skipped", "bad")},
     }
     if manifest.status in ENDED:
         expected["images_seen"] = manifest.images_seen_after(manifest.step, plan)

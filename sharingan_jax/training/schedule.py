@@ -1,11 +1,25 @@
 """Which steps form a chunk, run in one dispatch, and after which steps something is written."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sharingan_jax.config.schema import Config
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
+
+
+def fit_batch_size(config: Config, count: int) -> Config:
+    """Return the settings with a batch of all `count` images if there are fewer than a batch and `data.small` is "ok".
+
+    Raise UserError if there is only one image.
+    """
+    if count < 2:
+        place = f"data.path={config.data.path}" if config.data.path else f"data.source={config.data.source}"
+        reason = "From one image a generator learns only to copy it"
+        raise UserError(f"{place}: expected at least 2 images to train on, got {count}. {reason}: add others.")
+    if config.data.small != "ok" or count >= config.train.batch_size:
+        return config
+    return replace(config, train=replace(config.train, batch_size=count))
 
 
 @dataclass(frozen=True)

@@ -87,10 +87,12 @@ def prepare(
     join: Callable[[], Processes] = stay_alone,
     expected_data: DataRecord | None = None,
     stream: TextIO | None = None,
+    fetch: bool = True,
 ) -> "list[list[RunSetup]]":
     """Check all that can be checked before anything is written. Return the runs in groups that share a program.
 
-    The arguments are those of `train_seeds`. This pins the environment, so it must come before JAX starts. Raise UserError.
+    The arguments are those of `train_seeds`. Without `fetch`, a set that would have to be downloaded is an error. This pins the
+    environment, so it must come before JAX starts. Raise UserError.
     """
     root, out = Path(workdir).expanduser(), lasting(stream or sys.stdout)
     seeds = range(config.seed, config.seed + config.train.seeds)
@@ -103,16 +105,22 @@ def prepare(
     keep_compiled()
 
     from sharingan_jax.data.sources.load import load_dataset_from_config  # JAX takes a second to import; so does this.
+    from sharingan_jax.training.announce import describe_files
+    from sharingan_jax.training.schedule import fit_batch_size
     from sharingan_jax.training.setup import setup_seeds
 
     processes = join()
-    dataset = load_dataset_from_config(config.data)
-    if dataset.skipped and processes.is_primary:
-        print(f"{config.data.path}: {len(dataset.skipped)} files are not images and were skipped", file=out)
-    copies = dataset.copies
-    if copies and processes.is_primary:
-        copy, of = next(iter(copies.items()))
-        print(f"images: {len(copies)} of {len(dataset.names)} are copies of others, such as {copy} of {of}", file=out)
+
+    def say(line: str) -> None:
+        if processes.is_primary:
+            print(line, file=out, flush=True)
+
+    dataset = load_dataset_from_config(config.data, fetch=fetch, say=say)
+    asked, config = config.train.batch_size, fit_batch_size(config, dataset.count)
+    for line in describe_files(dataset, place=config.data.path or "images"):
+        say(line)
+    if config.train.batch_size < asked:
+        say(f"train.batch_size={asked}: batches have all {dataset.count} images, since data.small=ok")
     changed = differing_images(expected_data, describe_data(config, dataset)) if expected_data else []
     if changed:
         raise UserError(

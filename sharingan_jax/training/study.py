@@ -23,7 +23,7 @@ from sharingan_jax.reporting.output import lasting
 from sharingan_jax.reporting.progress import duration, is_interactive
 from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.manifest import config_digest
-from sharingan_jax.training.schedule import make_schedule
+from sharingan_jax.training.schedule import fit_batch_size, make_schedule
 from sharingan_jax.training.seeds import FailedSeedsError, prepare, train_seeds
 
 LOG = "training.log"
@@ -96,7 +96,7 @@ def estimate(plan: Plan, root: Path, *, stream: TextIO | None = None) -> list[tu
         steps, seconds = 0, 0.0
         if missing:
             config = replace(variant.config, seed=missing[0])
-            ((setup,),) = prepare(config, plan.path(root, variant, missing[0]), stream=stream or sys.stdout)
+            ((setup,),) = prepare(config, plan.path(root, variant, missing[0]), stream=stream or sys.stdout, fetch=False)
 
             from sharingan_jax.devices.estimate import estimate_cost  # After `prepare`, which pins the environment.
 
@@ -170,6 +170,7 @@ def _is_settled(plan: Plan, root: Path, variant: PlannedVariant, seed: int, fail
 
 def _last_step(config: Config, count: int) -> int:
     """Return the last step of a run on `count` images."""
+    config = fit_batch_size(config, count)
     batches = BatchPlan(count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
     return make_schedule(config, batches).total_steps
 

@@ -62,7 +62,7 @@ def test_a_run_with_held_out_images_verifies_and_its_manifest_repeats_it(two_see
 
 def test_the_start_and_the_dry_run_say_how_many_images_are_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(_emblem_run(tmp_path / "run", "--dry-run")) == 0
-    assert "images       80 (20 held out) from emblems, 0 files skipped" in capsys.readouterr().out
+    assert "images       80 (20 held out) from the embedded emblems, 0 files skipped" in capsys.readouterr().out
     assert main.main(_emblem_run(tmp_path / "run", "--config.train.steps=1")) == 0
     assert "images    80 (20 held out) from the embedded emblems\n" in capsys.readouterr().out
 

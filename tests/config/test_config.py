@@ -51,13 +51,13 @@ def test_the_five_experiments_are_the_posts() -> None:
         ("optim.gen.lr", "0", "optim.gen.lr=0.0: expected above 0"),
         ("optim.gen.lr", "nan", "optim.gen.lr=nan: expected above 0"),
         ("optim.disc.b1", "1", "optim.disc.b1=1.0: expected at least 0 and below 1"),
-        ("data.size", "60", "data.size=60: expected one of 32, 64, 128. Nearest: 64."),
+        ("data.size", "60", "data.size=60: expected one of 32, 64, 128, 256. Nearest: 64."),
         ("data.source", "foldr", "data.source='foldr': expected one of emblems, folder, tfds. Did you mean folder?"),
         ("log.tensorboard", "maybe", "log.tensorboard='maybe': expected true or false."),
         (
             "data.source",
             "folder",
-            "data.path='': expected the folder of your images, since data.source=folder. Set data.path=FOLDER.",
+            "data.path='': expected your images: a folder, an archive or an array, since data.source=folder. Set data.path=PATH.",
         ),
         ("data.source", "tfds", "data.name='': expected a tensorflow-datasets image set, since data.source=tfds. Set data.name="),
         ("optim.gen.schedule", "linear", "optim.gen.decay_steps=0: expected at least 1, since optim.gen.schedule=linear."),
@@ -65,11 +65,9 @@ def test_the_five_experiments_are_the_posts() -> None:
         ("loss.penalty_every", "4", "loss.penalty_every=4: not used without a penalty. Set loss.r1, or use 1."),
         ("train.ema_ramp_up", "0.2", "train.ema_ramp_up=0.2: not used when train.ema_half_life=0. Set both, or none."),
         ("optim.gen.decay_steps", "9", "optim.gen.decay_steps=9: not used when optim.gen.schedule=constant."),
-        (
-            "data.path",
-            "mine",
-            "data.path='mine': not used when data.source=emblems. Set data.source=folder, or data.path=''.",
-        ),
+        ("data.background", "reddish", "data.background='reddish': expected a colour, such as white, black or #ffcc00."),
+        ("data.fit", "sqeeze", "data.fit='sqeeze': expected one of crop, pad, stretch."),
+        ("data.max_pixels", "0", "data.max_pixels=0: expected at least 1"),
         ("data.name", "mnist", "data.name='mnist': not used when data.source=emblems. Set data.source=tfds, or data.name=''."),
         ("train.batch_size", "1" + 400 * "0", "expected at least 1 and at most 1048576."),
         ("optim.gen.lr", "1e999", "optim.gen.lr=inf: expected above 0"),
@@ -84,6 +82,12 @@ def test_a_wrong_setting_is_one_line_that_helps(key: str, text: str, message: st
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         load_config(DEFAULT, [(key, text)])
     assert "\n" not in str(caught.value)
+
+
+def test_a_path_alone_replaces_the_emblems() -> None:
+    assert load_config(DEFAULT, [("data.path", "mine.zip")]).data.source == "folder"
+    with pytest.raises(UserError, match=r"^data\.path='mine': not used when data\.source=emblems\. Set data\.source=folder, or"):
+        load_config(DEFAULT, [("data.path", "mine"), ("data.source", "emblems")])
 
 
 def test_a_missing_setting_is_named() -> None:
@@ -140,7 +144,8 @@ def test_a_missing_file_names_its_neighbours() -> None:
 def test_settings_that_change_no_number_are_not_part_of_a_runs_identity() -> None:
     keys = set(identity(load_config(DEFAULT, [("model.ghost_batches", "5"), ("model.dtype", "bfloat16")])))
     assert set(KINDS) - keys == {
-        "data.path", "data.data_dir", "train.epochs", "train.steps", "train.steps_per_dispatch", "train.devices",
+        "data.path", "data.data_dir", "data.max_pixels", "data.on_bad", "data.small", "train.epochs",
+        "train.steps", "train.steps_per_dispatch", "train.devices",
         "train.host_threads", "train.deterministic", "train.stop_on_collapse", "train.seeds", "train.stacked_seeds",
         "sample.every", "sample.num", "sample.columns", "checkpoint.every", "checkpoint.keep", "checkpoint.best",
         "log.every", "log.tensorboard",

@@ -1,5 +1,6 @@
 """Decoding, resizing and cropping, byte for byte as the reference does it."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sharingan_jax.data.decode import fit_image, load_image
+from sharingan_jax.config.load import load_config
+from sharingan_jax.data.decode import Decoding, fit_image, load_image
 from sharingan_jax.errors import UserError
 
 
@@ -34,13 +36,13 @@ def _noise(width: int, height: int, seed: int = 0) -> Image.Image:
 @given(width=st.integers(8, 200), height=st.integers(8, 200), size=st.sampled_from([32, 64, 128]))
 def test_resizing_and_cropping_equal_the_reference_formula(width: int, height: int, size: int) -> None:
     image = _noise(width, height)
-    np.testing.assert_array_equal(fit_image(image, size=size), _reference(image, size))
+    np.testing.assert_array_equal(fit_image(image, Decoding(size=size)), _reference(image, size))
 
 
 def test_the_hundred_images_equal_the_reference_formula(sharingan_folder: Path) -> None:
     for path in sharingan_folder.iterdir():
         with Image.open(path) as image:
-            np.testing.assert_array_equal(load_image(path, size=64), _reference(image, 64))
+            np.testing.assert_array_equal(load_image(path, Decoding()), _reference(image, 64))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "CMYK", "1", "I;16"])
@@ -48,8 +50,8 @@ def test_every_mode_becomes_colour_or_grey(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "image.tiff"
     image = Image.fromarray(np.full((40, 40), 300, np.uint16)) if mode == "I;16" else _noise(40, 40).convert(mode)
     image.save(path)
-    assert load_image(path, size=32).shape == (32, 32, 3)
-    assert load_image(path, size=32, channels=1).shape == (32, 32, 1)
+    assert load_image(path, Decoding(size=32)).shape == (32, 32, 3)
+    assert load_image(path, Decoding(size=32, channels=1)).shape == (32, 32, 1)
 
 
 def test_the_error_for_a_truncated_file_names_it_with_the_reason(tmp_path: Path) -> None:
@@ -59,7 +61,7 @@ def test_the_error_for_a_truncated_file_names_it_with_the_reason(tmp_path: Path)
     with pytest.raises(
         UserError, match=r"cut\.jpg: expected an image that Pillow can read, got: .*truncated.*[^.]\. Repair the file"
     ):
-        load_image(cut, size=64)
+        load_image(cut, Decoding())
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
@@ -67,15 +69,18 @@ def test_the_error_for_a_file_that_only_looks_like_an_image_names_it(tmp_path: P
     path = tmp_path / "broken.png"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"broken\.png: expected an image that Pillow can read, got: .+[^.]\. Repair the file"):
-        load_image(path, size=64)
+        load_image(path, Decoding())
 
 
-def test_an_image_of_absurd_size_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_of_absurd_size_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     _noise(60, 60).save(path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(UserError, match=r"huge\.png: expected an image of at most 1000 pixels, got: Image size \(3600") as error:
-        load_image(path, size=32)
+    before = Image.MAX_IMAGE_PIXELS
+    for limit in (1000, 3599):  # Pillow has a warning for some pixels too many, and an error for twice as many.
+        with pytest.raises(UserError, match=rf"huge\.png: .* got: more than {limit:,} pixels; data\.max_pixels") as error:
+            load_image(path, Decoding(size=32, max_pixels=limit))
+    assert load_image(path, Decoding(size=32, max_pixels=3600)).shape == (32, 32, 3)
+    assert before == Image.MAX_IMAGE_PIXELS
     assert FAULTS["bomb"].is_shown_in(str(error.value))
 
 
@@ -83,7 +88,88 @@ def test_an_image_of_absurd_size_is_refused_before_it_is_decoded(tmp_path: Path,
 def test_an_image_that_would_become_too_large_is_refused_before_it_is_resized(tmp_path: Path, sides: tuple[int, int]) -> None:
     path = tmp_path / "thin.png"
     Image.new("L", sides).save(path)
-    message = rf"thin\.png: expected an image of at most .*{sides[0]}×{sides[1]} would become"
+    message = rf"thin\.png: .*{sides[0]}×{sides[1]} would become .* more than 250,000,000 pixels; data\.max_pixels"
     with pytest.raises(UserError, match=message) as error:
-        load_image(path, size=64)
+        load_image(path, Decoding())
     assert FAULTS["bomb"].is_shown_in(str(error.value))
+
+
+def _bar(width: int, height: int) -> Image.Image:
+    """Red, lime and blue in three equal parts along the longer side."""
+    image = Image.new("RGB", (width, height))
+    for number, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
+        along = number * max(width, height) // 3
+        image.paste(colour, (along, 0, width, height) if width > height else (0, along, width, height))
+    return image
+
+
+@pytest.mark.parametrize("is_wide", [True, False])
+def test_fit_decides_how_an_image_becomes_square(is_wide: bool) -> None:
+    image = _bar(96, 32) if is_wide else _bar(32, 96)
+
+    def middle(**changes: str) -> list[list[int]]:
+        pixels = fit_image(image, Decoding(size=32, filter="nearest", **changes))
+        line = pixels[16] if is_wide else pixels[:, 16]
+        return [line[0].tolist(), line[16].tolist(), line[-1].tolist()]
+
+    red, lime, blue = [255, 0, 0], [0, 255, 0], [0, 0, 255]
+    assert middle() == [lime, lime, lime]
+    assert middle(fit="stretch") == [red, lime, blue]
+    assert middle(fit="pad") == [red, lime, blue]
+    padded = fit_image(image, Decoding(size=32, fit="pad", background="#010203"))
+    padded = padded if is_wide else padded.transpose(1, 0, 2)
+    outside = np.flatnonzero((padded == [1, 2, 3]).all((1, 2)))
+    assert outside.tolist() == [*range(10), *range(21, 32)]  # The 11 rows of the bar are in the middle.
+
+
+@pytest.mark.parametrize("filter", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
+def test_filter_is_pillows_of_that_name(filter: str) -> None:
+    image = _noise(70, 70)
+    expected = np.asarray(image.resize((32, 32), Image.Resampling[filter.upper()]))
+    np.testing.assert_array_equal(fit_image(image, Decoding(size=32, filter=filter)), expected)
+
+
+def test_the_background_shows_through_by_the_share_of_transparency(tmp_path: Path) -> None:
+    Image.new("RGBA", (40, 40), (200, 100, 0, 51)).save(tmp_path / "a.png")  # A fifth of it is opaque.
+    for background, expected in (("white", [244, 224, 204]), ("black", [40, 20, 0]), ("#0000ff", [40, 20, 204])):
+        pixels = load_image(tmp_path / "a.png", Decoding(size=32, background=background))
+        assert np.abs(pixels.astype(int) - expected).max() <= 1
+    grey = load_image(tmp_path / "a.png", Decoding(size=32, channels=1))
+    assert abs(int(grey[0, 0, 0]) - round(0.299 * 244 + 0.587 * 224 + 0.114 * 204)) <= 1
+
+
+def test_four_channels_keep_transparency_and_hide_what_nobody_sees(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (40, 40), (200, 100, 0, 0))
+    image.paste((10, 20, 30, 255), (0, 0, 40, 20))
+    image.save(tmp_path / "a.png")
+    pixels = load_image(tmp_path / "a.png", Decoding(size=40, channels=4))
+    assert pixels.shape == (40, 40, 4)
+    assert pixels[0, 0].tolist() == [10, 20, 30, 255]
+    assert pixels[-1, 0].tolist() == [255, 255, 255, 0]
+    assert fit_image(_noise(40, 40), Decoding(size=32, channels=4))[..., 3].min() == 255
+    padded = fit_image(image.crop((0, 0, 40, 20)), Decoding(size=40, channels=4, fit="pad"))
+    assert padded[0, 0].tolist() == [255, 255, 255, 0]
+
+
+def test_exif_ignore_is_the_references_way(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = _bar(96, 96)
+    image.save(tmp_path / "a.png", exif=exif)
+    ignored = load_image(tmp_path / "a.png", Decoding(size=32, exif="ignore"))
+    np.testing.assert_array_equal(ignored, _reference(image, 32))
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png", Decoding(size=32)), np.rot90(ignored, -1))
+
+
+def test_the_defaults_are_those_of_the_configuration() -> None:
+    data = load_config("default").data
+    assert {name: getattr(data, name) for name in Decoding.__dataclass_fields__} == asdict(Decoding())
+
+
+def test_pillow_heif_is_used_if_it_is_installed(tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    _bar(96, 96).save(tmp_path / "phone.heic", quality=95)
+    (tmp_path / "phone.heic").rename(tmp_path / "phone")
+    red = load_image(tmp_path / "phone", Decoding(size=32))[16, 4].astype(int)
+    assert np.abs(red - [255, 0, 0]).max() < 16

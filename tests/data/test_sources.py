@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharingan_jax.config.schema import DataConfig
+from sharingan_jax.config.load import load_config
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.sources.load import load_dataset, load_dataset_from_config
 from sharingan_jax.errors import UserError
+from sharingan_jax.training.announce import describe_files
 
 
 def _load(source: str, **changes: Any) -> ImageDataset:
-    given: dict[str, Any] = {"path": "", "name": "", "split": "train", "data_dir": "", "size": 32, "channels": 3, "holdout": 0.0}
-    given |= {"turns": 1, "mirrors": False, "last_batch": "keep"}
-    return load_dataset_from_config(DataConfig(source=source, **{**given, **changes}))
+    return load_dataset_from_config(replace(load_config("default").data, source=source, **{"size": 32, **changes}))
 
 
 def test_a_folder_is_read_in_the_order_of_relative_names(mixed_folder: Path) -> None:
@@ -48,6 +48,17 @@ def test_the_digest_never_changes() -> None:
     assert _load("emblems", channels=1).digest == "4ddf0a87d24eb4c51cd44e95abd4d7a196b33e29bb676edbec156535f48a9cfe"
 
 
+def test_the_hundred_images_have_the_digest_they_always_had(sharingan_folder: Path) -> None:
+    # Recorded on 2026-11-27, before the settings data.fit, data.exif and the like were there.
+    for changes, digest in (
+        ({"size": 64}, "b326561e9651256915f6c46f20152c53725129cb3ef53a8bfc9299fb0e1b288e"),
+        ({"size": 32, "channels": 1}, "7db16d28d93b95903774949f58a7293d56571b468d4af6d95e0678b899a8e8e8"),
+    ):
+        dataset = _load("folder", path=str(sharingan_folder), **changes)
+        assert dataset.digest == digest
+        assert (dataset.count, dict(dataset.skipped), dict(dataset.bad), dataset.remarks) == (100, {}, {}, ())
+
+
 def test_files_that_are_not_images_are_skipped_and_listed(mixed_folder: Path) -> None:
     (mixed_folder / "notes.txt").write_text("hello")
     (mixed_folder / "no_ending").write_text("hello")
@@ -56,7 +67,8 @@ def test_files_that_are_not_images_are_skipped_and_listed(mixed_folder: Path) ->
     (mixed_folder / ".hidden.png").write_text("not looked at")
     dataset = _load("folder", path=str(mixed_folder))
     assert dataset.count == 30
-    assert dataset.skipped == ("film.mpg", "no_ending", "notes.txt", "paper.pdf")
+    assert list(dataset.skipped) == ["film.mpg", "no_ending", "notes.txt", "paper.pdf"]
+    assert dataset.skipped["notes.txt"] == "not an image"
 
 
 def test_linked_folders_are_read_once(mixed_folder: Path, tmp_path: Path) -> None:
@@ -69,17 +81,71 @@ def test_linked_folders_are_read_once(mixed_folder: Path, tmp_path: Path) -> Non
 
 def test_a_broken_image_is_an_error_with_its_name(mixed_folder: Path) -> None:
     (mixed_folder / "zz.jpg").write_bytes(b"\xff\xd8 nonsense")
-    with pytest.raises(UserError, match=r"zz\.jpg: expected an image that Pillow can read, got: "):
+    with pytest.raises(UserError, match=r"expected images that can be read, got 1 that cannot: zz\.jpg \("):
         _load("folder", path=str(mixed_folder))
 
 
+def test_bad_images_can_be_skipped_and_are_listed_with_their_reasons(mixed_folder: Path) -> None:
+    content = (mixed_folder / "03.png").read_bytes()
+    for i in range(20):
+        (mixed_folder / f"cut{i:02d}.png").write_bytes(content[:60])
+    with pytest.raises(
+        UserError, match=r"got 20 that cannot: cut00\.png \(.+\), .*cut09\.png \(.+\) and 10 more\. Repair or"
+    ) as caught:
+        _load("folder", path=str(mixed_folder))
+    assert "\n" not in str(caught.value)
+    dataset = _load("folder", path=str(mixed_folder), on_bad="skip")
+    assert dataset.count == 30
+    assert list(dataset.bad) == [f"cut{i:02d}.png" for i in range(20)]
+    assert all(dataset.bad.values())
+
+
+def test_what_was_changed_is_said_once_for_all_images(mixed_folder: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGBA", (50, 50)).save(mixed_folder / "clear.png")
+    for name in ("turned.png", "turned2.png"):
+        Image.new("RGB", (50, 50)).save(mixed_folder / name, exif=exif)
+    dataset = _load("folder", path=str(mixed_folder))
+    assert dataset.remarks == (
+        "clear.png has transparent parts, laid on data.background=white",
+        "2 images, such as turned.png, have an EXIF orientation, and were turned upright (data.exif=apply)",
+    )
+    lines = describe_files(dataset, place="mine")
+    assert lines[0] == f"mine: {dataset.remarks[0]}"
+    assert lines[-1] == "mine: 1 of 33 are copies of others, such as turned2.png of turned.png"
+
+
+def test_an_unreadable_file_is_bad_and_named(mixed_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == "03.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", refuse)  # The tests may run as root, who may read everything.
+    with pytest.raises(UserError, match=r"got 1 that cannot: 03\.png \(Permission denied\)"):
+        _load("folder", path=str(mixed_folder))
+
+
+def test_a_pipe_as_the_path_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.zip")
+    with pytest.raises(UserError, match=r"a\.zip: expected a folder or a file, got a pipe or a device\. Give a folder"):
+        load_dataset(tmp_path / "a.zip")
+
+
 def test_missing_and_empty_folders_and_files_are_errors_with_their_names(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^data\.path=.*nowhere: expected a folder, got nothing there\. Give the folder"):
+    with pytest.raises(UserError, match=r"^data\.path=.*nowhere: expected a path that exists, got nothing there\. Give a folder"):
         _load("folder", path=str(tmp_path / "nowhere"))
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(UserError, match=r"^data\.path=.*: expected a folder of images, got no images and 1 other files\. Give a"):
+    with pytest.raises(
+        UserError,
+        match=r"^data\.path=.*: expected a folder of images, got no images and 1 other files: notes\.txt \(not an image\)\.",
+    ):
         _load("folder", path=str(tmp_path))
-    with pytest.raises(UserError, match=r"^data\.path=.*notes\.txt: expected a folder, got a file\. Give the folder"):
+    with pytest.raises(
+        UserError, match=r"^data\.path=.*notes\.txt: expected a folder, an archive or an array, got another file\. Give a"
+    ):
         _load("folder", path=str(tmp_path / "notes.txt"))
 
 
@@ -110,8 +176,14 @@ def test_load_dataset_takes_a_name_a_path_or_a_text(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"source": ""}, r'^data\.path="": expected a folder, got an empty text\. Give the folder'),
-        ({"source": "emblems", "channels": 4}, r"^data\.channels=4: expected 1 \(grey\) or 3 \(colour\)\. Use 3\.$"),
+        ({"source": ""}, r'^data\.path="": expected a path, got an empty text\. Give a folder'),
+        ({"source": "emblems", "channels": 2}, r"^data\.channels=2: expected 1 \(grey\), 3 \(colour\) or 4 .*\. Use 3\.$"),
+        (
+            {"source": "emblems", "fit": "squeeze"},
+            r"^data\.fit='squeeze': expected one of crop, pad, stretch\. The default is crop",
+        ),
+        ({"source": "emblems", "background": "reddish"}, r"^data\.background='reddish': expected a colour, such as white, "),
+        ({"source": "emblems", "on_bad": "go"}, r"^data\.on_bad='go': expected one of stop, skip\. The default is stop\.$"),
         ({"source": "emblems", "size": 0}, r"^data\.size=0: expected at least 1 pixel\. Use 64"),
     ],
 )

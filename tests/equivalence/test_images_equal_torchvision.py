@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharingan_jax.data.decode import load_image
+from sharingan_jax.data.decode import Decoding, load_image
 from sharingan_jax.data.sources.folder import folder_dataset
 from sharingan_jax.gan.step import scale_images
 
@@ -23,7 +23,7 @@ def _resized_and_cropped(path: Path, size: int) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [32, 64, 128])
 def test_all_hundred_images_are_byte_equal_to_the_reference(sharingan_folder: Path, size: int) -> None:
-    dataset = folder_dataset(sharingan_folder, size=size, channels=3)
+    dataset = folder_dataset(sharingan_folder, Decoding(size=size))
     assert dataset.count == 100
     for name, image in zip(dataset.names, dataset.preview(100), strict=True):
         np.testing.assert_array_equal(image, _resized_and_cropped(sharingan_folder / name, size), err_msg=name)
@@ -36,7 +36,7 @@ def test_all_hundred_images_are_byte_equal_to_torchvisions_transforms(sharingan_
     ])  # fmt: skip
     for path in sorted(sharingan_folder.iterdir()):
         theirs = sequence(Image.open(path).convert("RGB")).numpy().transpose(1, 2, 0)
-        ours = load_image(path, size=64)
+        ours = load_image(path, Decoding())
         np.testing.assert_array_equal(ours, np.round((theirs + 1) * 127.5), err_msg=path.name)
         # (x / 255 − 0.5) / 0.5 and x / 127.5 − 1 are the same number, rounded at different places.
         np.testing.assert_allclose(scale_images(ours), theirs, atol=1.2e-7, err_msg=path.name)

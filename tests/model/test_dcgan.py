@@ -49,8 +49,8 @@ def test_at_64_the_kernels_are_the_references() -> None:
     assert {name for name in disc_buffers if name.endswith("/u")} == {f"to{side}/u" for side in (32, 16, 8, 4)}
 
 
-@pytest.mark.parametrize("size", [32, 64, 128])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 def test_both_networks_take_every_image_size(size: int, channels: int) -> None:
     gan = build_gan(
         smoke_config(data__size=str(size), data__channels=str(channels), model__gen__width="4", model__disc__width="4")

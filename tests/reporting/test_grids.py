@@ -13,6 +13,7 @@ from sharingan_jax.reporting import grids as grids_module
 from sharingan_jax.reporting.grids import (
     add_caption,
     enlarge_grid,
+    lay_on_white,
     make_grid,
     save_png,
     save_training_gif,
@@ -164,3 +165,19 @@ def test_a_caption_stands_above_an_unchanged_image_and_widens_a_narrow_one() -> 
     left = (narrow.shape[1] - 10) // 2
     np.testing.assert_array_equal(narrow[40:, left : left + 10], image[:, :10])
     assert (narrow[:40, [0, -1]] == 255).all()  # No letter is cut off.
+
+
+def test_transparent_images_lie_on_a_checkerboard() -> None:
+    images = np.full((2, 16, 16, 4), -1, np.float32)  # Clear and black.
+    images[0, :8, :8] = [1, -1, -1, 1]  # Opaque and red.
+    images[1, :8, :8, 3] = 1  # Opaque and black.
+    grid = make_grid(images, columns=2, padding=0)
+    assert grid.shape == (16, 32, 3)
+    assert grid[0, 0].tolist() == [255, 0, 0]
+    assert grid[0, 16].tolist() == [0, 0, 0]
+    assert grid[8, 8].tolist() == [255, 255, 255]
+    assert grid[0, 8].tolist() == [204, 204, 204]
+    clear = np.array([[[[10, 20, 30, 0], [10, 20, 30, 255], [0, 0, 0, 51]]]], np.uint8)
+    assert lay_on_white(clear).tolist() == [[[[255] * 3, [10, 20, 30], [204] * 3]]]
+    assert lay_on_white(clear[..., :3]) is not None
+    np.testing.assert_array_equal(lay_on_white(clear[..., :3]), clear[..., :3])

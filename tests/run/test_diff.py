@@ -6,7 +6,7 @@ from sharingan_jax.run.diff import differing_environments, differing_images, dif
 from sharingan_jax.run.manifest import DataRecord, Device, Environment
 
 SETTINGS = {"seed": 0, "train": {"batch_size": 25, "steps": 4}}
-IMAGES = DataRecord("folder", 3, "aa", (), {"a.png": "1", "b.png": "2", "c.png": "3"}, {})
+IMAGES = DataRecord("folder", 3, "aa", {}, {}, {"a.png": "1", "b.png": "2", "c.png": "3"}, {})
 ENVIRONMENT = Environment(
     device=Device("cpu", "cpu", 1, 1), stacked_seeds=1, stacked_devices=1, conv_impl="winograd", host_threads=2, xla_flags="",
     jax_variables="", versions={"jax": "0.10.2"}, git=None, platform="linux", machine="x86_64", processor={"name": "some"},

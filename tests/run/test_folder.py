@@ -27,7 +27,7 @@ RECORD = {"step": 1, "epoch": 1, "time": 0.5, **dict.fromkeys(METRIC_NAMES, 0.5)
 DEEP = "[" * 100_000
 SAMPLE = {"every": 4, "num": 9, "columns": 3}
 MANIFEST = Manifest(
-    status="complete", seed=0, step=4, total_steps=4, config={}, config_digest="cc", data=DataSummary("folder", 3, "aa", 0, 0),
+    status="complete", seed=0, step=4, total_steps=4, config={}, config_digest="cc", data=DataSummary("folder", 3, "aa", 0, 0, 0),
     starts=(Start(0, ENVIRONMENT, SAMPLE),), origin=Origin(0, "cd", {"G.pth": "ab"}), digest="dd",
     images_seen=12, wall_seconds=1.5,
 )  # fmt: skip
@@ -86,7 +86,7 @@ def test_a_manifest_without_a_key_is_refused_by_its_name(name: str, tmp_path: Pa
 @pytest.mark.parametrize("read", [read_manifest, read_data_record])
 def test_a_file_of_another_format_is_refused(read: Any, tmp_path: Path) -> None:
     (tmp_path / "file.json").write_text(json.dumps({**asdict(MANIFEST), **asdict(IMAGES), "format": 7}))
-    with pytest.raises(UserError, match=r"file\.json: format=7: expected 3\."):
+    with pytest.raises(UserError, match=r"file\.json: format=7: expected 4\."):
         read(tmp_path / "file.json")
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
-from sharingan_jax.training.schedule import Schedule, make_schedule
+from sharingan_jax.training.schedule import Schedule, fit_batch_size, make_schedule
 
 
 @given(
@@ -43,3 +43,16 @@ def test_epochs_with_too_many_steps_are_refused() -> None:
     plan = BatchPlan(100, batch_size=25, seed=0, last_batch="keep")
     with pytest.raises(UserError, match=r"train\.epochs=2000000000: expected at most 2147483647 steps in all, got 8000000000\."):
         make_schedule(smoke_config(train__steps="0", train__epochs="2000000000"), plan)
+
+
+def test_fewer_images_than_a_batch_make_a_batch_of_all_only_if_allowed() -> None:
+    config = smoke_config(train__batch_size="25")
+    assert fit_batch_size(config, 5) == config
+    small = smoke_config(train__batch_size="25", data__small="ok")
+    assert fit_batch_size(small, 5).train.batch_size == 5
+    assert fit_batch_size(small, 25) == small
+    for asked in (config, small):
+        with pytest.raises(
+            UserError, match=r"^data\.source=emblems: expected at least 2 images to train on, got 1\. From one image "
+        ):
+            fit_batch_size(asked, 1)

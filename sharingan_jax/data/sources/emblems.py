@@ -4,8 +4,10 @@ import numpy as np
 from PIL import Image
 
 from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, array_digests
-from sharingan_jax.data.decode import fit_image
+from sharingan_jax.data.decode import Decoding, fit_image
 from sharingan_jax.data.emblems.draw import CLASSES, draw_emblems
+
+KIND = "the embedded emblems"
 
 
 def emblem_dataset(*, size: int, channels: int, first: int = 0, count: int = 100) -> ImageDataset:
@@ -14,7 +16,9 @@ def emblem_dataset(*, size: int, channels: int, first: int = 0, count: int = 100
     With `first` = 100, the next hundred: new images of the same kind. `count` draws more or fewer.
     """
     images, labels = draw_emblems(count, size=size, first=first)
-    if channels == 1:
-        images = np.stack([fit_image(Image.fromarray(image), size=size, channels=1) for image in images])
+    if channels != 3:
+        decoding = Decoding(size=size, channels=channels)
+        images = np.stack([fit_image(Image.fromarray(image), decoding) for image in images])
     names = tuple(f"{i:03d}-{CLASSES[label]}" for i, label in enumerate(labels, first))
-    return ArrayDataset(images=images, names=names, digests=array_digests(images), labels=labels, classes=CLASSES)
+    digests = array_digests(images)
+    return ArrayDataset(images=images, names=names, digests=digests, labels=labels, classes=CLASSES, kind=KIND)

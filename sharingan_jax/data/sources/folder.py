@@ -1,54 +1,56 @@
 """Images from a folder."""
 
-import hashlib
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from sharingan_jax.data.dataset import ArrayDataset, ImageDataset
-from sharingan_jax.data.decode import load_image
-from sharingan_jax.errors import UserError
-
-NOT_IMAGES = frozenset({"PDF", "PALM", "BUFR", "GRIB", "HDF5", "IPTC", "MPEG"})
-"""Formats whose endings Pillow knows but whose pixels it cannot read: it only writes the first two and recognises the others."""
+from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.data.decode import Decoding
+from sharingan_jax.data.sources.files import SYSTEM, FileReader, is_hidden, system_folder
 
 
-def folder_dataset(folder: Path, *, size: int, channels: int) -> ImageDataset:
-    """Load the images below a folder (`~` expands), in the byte order of their relative names.
+def folder_dataset(folder: Path, decoding: Decoding, *, on_bad: str = "stop") -> ImageDataset:
+    """Load the images below a folder, uint8 [N, size, size, channels], in the byte order of their relative names.
 
-    A file is an image if Pillow reads the format of its ending; other files are listed in `skipped`. Hidden files and folders
-    are ignored. Raise UserError if the folder has no images, or with the name of an image that does not decode.
+    Content decides what an image is, and a broken file counts as one only under an image's ending. Hidden files and folders are
+    ignored. The folders of a system, pipes, devices and links to nothing are skipped without being opened.
+    Raise UserError if the folder has no images, or with every image that cannot be read, unless `on_bad` is "skip".
     """
-    folder = Path(os.path.expanduser(folder))
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing there"
-        raise UserError(f"data.path={folder}: expected a folder, got {found}. Give the folder that holds your images.")
-    endings = {ending for ending, kind in Image.registered_extensions().items() if kind not in NOT_IMAGES}
-    names: list[str] = []
-    skipped: list[str] = []
-    for name in _relative_names(folder):
-        (names if Path(name).suffix.lower() in endings else skipped).append(name)
-    if not names:
-        expected = f"expected a folder of images, got no images and {len(skipped)} other files"
-        raise UserError(f"data.path={folder}: {expected}. Give a folder with .png, .jpg, ... files.")
-    images = np.stack([load_image(folder / name, size=size, channels=channels) for name in names])
-    digests = tuple(hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names)
-    return ArrayDataset(images=images, names=tuple(names), digests=digests, skipped=tuple(skipped))
+    reader = FileReader(decoding)
+    for name in sorted(_relative_names(folder, reader), key=os.fsencode):
+        path = folder / name
+        try:
+            kind = path.stat().st_mode
+        except OSError:
+            reader.skip(name, "a link that leads nowhere")
+            continue
+        if not stat.S_ISREG(kind):
+            reader.skip(name, "not a regular file")  # Opening a pipe would wait for its other end.
+            continue
+        try:
+            with path.open("rb") as file:
+                reader.read(name, file, size=path.stat().st_size)
+        except OSError as error:
+            reader.refuse(name, error.strerror or type(error).__name__)
+    return reader.dataset(str(folder), kind="a folder", on_bad=on_bad)
 
 
-def _relative_names(folder: Path) -> list[str]:
+def _relative_names(folder: Path, reader: FileReader) -> Iterator[str]:
+    """Yield the names of all files that are not hidden, and let `reader` record the folders that are skipped."""
+
     def fail(error: OSError) -> None:
         raise error  # By default os.walk ignores an unreadable folder, and its images would be missing without a word.
 
-    names: list[str] = []
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, onerror=fail, followlinks=True):
         if os.path.realpath(parent) in seen:  # A link back to a folder above it, or a second link to the same folder.
             folders.clear()
             continue
         seen.add(os.path.realpath(parent))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names += [(Path(parent) / name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
-    return sorted(names, key=os.fsencode)
+        relative = Path(parent).relative_to(folder)
+        for name in folders:
+            if system := system_folder((relative / name / "any").as_posix()):
+                reader.skip(system, SYSTEM)
+        folders[:] = sorted(name for name in folders if not is_hidden(name) and not system_folder(f"{name}/any"))
+        yield from ((relative / name).as_posix() for name in files if not is_hidden(name))

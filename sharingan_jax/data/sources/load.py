@@ -1,31 +1,60 @@
-"""Load images from a folder, the embedded emblems, or tensorflow-datasets."""
+"""Load images from a folder, an archive, an array, the embedded emblems, or tensorflow-datasets."""
 
+import os
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
-from sharingan_jax.config.schema import DataConfig
+from sharingan_jax.config.schema import RULES, DataConfig
 from sharingan_jax.data.dataset import ImageDataset
-from sharingan_jax.data.decode import MODES
+from sharingan_jax.data.decode import MODES, Decoding
 from sharingan_jax.data.split import Split, split
 from sharingan_jax.data.turned import TurnedDataset
 from sharingan_jax.errors import UserError
 
+NPY_MARK = b"\x93NUMPY"
+GIVE = "Give a folder of images, a .zip or .tar of them, or a .npy or .npz array"
+
 
 def load_dataset(
-    source: str | Path, *, size: int = 64, channels: int = 3, split: str = "train", data_dir: str = ""
+    source: str | Path,
+    *,
+    size: int = 64,
+    channels: int = 3,
+    split: str = "train",
+    data_dir: str = "",
+    fit: str = "crop",
+    filter: str = "bilinear",
+    background: str = "white",
+    exif: str = "apply",
+    max_pixels: int = Decoding.max_pixels,
+    on_bad: str = "stop",
+    fetch: bool = True,
+    say: Callable[[str], object] = print,
 ) -> ImageDataset:
-    """Load images as uint8 [N, size, size, channels], resized and cropped as the reference does.
+    """Load images as uint8 [N, size, size, channels], by default resized and cropped as the reference does.
 
-    `source` is "emblems", the path of a folder (`~` expands), or "tfds:NAME" for a tensorflow-datasets set. Only the last one
-    reads `split` and `data_dir` (the folder of tensorflow-datasets; "" is its default). A folder that is called
-    "emblems" is "./emblems" or a Path. Raise UserError, one line, if the source cannot be loaded.
+    `source` is "emblems", a path (`~` expands), or "tfds:NAME" for a tensorflow-datasets set. What lies at the path decides how
+    it is read: a folder, a .zip or .tar archive of images, or a .npy or .npz array. Only a tensorflow-datasets set reads `split`
+    and `data_dir` (the folder of tensorflow-datasets; "" is its default). If it has to be downloaded, `say` gets a line that
+    says how much; without `fetch` UserError is raised instead. The other arguments are the settings of `config.data`.
+    A path that is called "emblems" is "./emblems" or a Path. Raise UserError, one line, if the source cannot be loaded.
     """
     if source == "":
-        raise UserError('data.path="": expected a folder, got an empty text. Give the folder that holds your images.')
+        raise UserError(f'data.path="": expected a path, got an empty text. {GIVE}.')
     if size < 1:
         raise UserError(f"data.size={size}: expected at least 1 pixel. Use 64, the size of the reference.")
     if channels not in MODES:
-        raise UserError(f"data.channels={channels}: expected 1 (grey) or 3 (colour). Use 3.")
+        raise UserError(f"data.channels={channels}: expected 1 (grey), 3 (colour) or 4 (colour and transparency). Use 3.")
+    given = {"fit": fit, "filter": filter, "background": background, "exif": exif, "max_pixels": max_pixels, "on_bad": on_bad}
+    for name, value in given.items():
+        rule = RULES[f"data.{name}"]
+        if not rule.allows(value):
+            raise UserError(f"data.{name}={value!r}: expected {rule}. The default is {getattr(Decoding, name, 'stop')}.")
+    decoding = Decoding(size, channels, fit=fit, filter=filter, background=background, exif=exif, max_pixels=max_pixels)
     if source == "emblems":  # Each source is imported only when it is used.
         from sharingan_jax.data.sources.emblems import emblem_dataset
 
@@ -33,36 +62,89 @@ def load_dataset(
     if isinstance(source, str) and source.startswith("tfds:"):
         from sharingan_jax.data.sources.tfds import tfds_dataset
 
-        return tfds_dataset(source.removeprefix("tfds:"), split=split, data_dir=data_dir, size=size, channels=channels)
-    from sharingan_jax.data.sources.folder import folder_dataset
+        name = source.removeprefix("tfds:")
+        return tfds_dataset(name, decoding, split=split, data_dir=data_dir, fetch=fetch, say=say)
+    return _load_path(Path(os.path.expanduser(source)), decoding, on_bad=on_bad)
 
-    return folder_dataset(Path(source), size=size, channels=channels)
+
+def _load_path(path: Path, decoding: Decoding, *, on_bad: str) -> ImageDataset:
+    """Load what lies at a path. Its content decides, not its ending."""
+    if path.is_dir():
+        from sharingan_jax.data.sources.folder import folder_dataset
+
+        return folder_dataset(path, decoding, on_bad=on_bad)
+    if not path.exists():
+        raise UserError(f"data.path={path}: expected a path that exists, got nothing there. {GIVE}.")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UserError(f"data.path={path}: expected a folder or a file, got a pipe or a device. {GIVE}.")
+    try:
+        if _is_array(path):
+            from sharingan_jax.data.sources.arrays import array_dataset
+
+            return array_dataset(path, decoding)
+        if zipfile.is_zipfile(path) or tarfile.is_tarfile(path):
+            from sharingan_jax.data.sources.archive import archive_dataset
+
+            return archive_dataset(path, decoding, on_bad=on_bad)
+    except OSError as error:
+        raise UserError(f"data.path={path}: cannot be read: {error.strerror or error}. {GIVE}.") from None
+    raise UserError(f"data.path={path}: expected a folder, an archive or an array, got another file. {GIVE}.")
 
 
-def load_dataset_from_config(data: DataConfig) -> ImageDataset:
+def _is_array(path: Path) -> bool:
+    """Return whether a file is a .npy, or a .npz: a zip archive of nothing else."""
+    with path.open("rb") as file:
+        if file.read(len(NPY_MARK)) == NPY_MARK:
+            return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def load_dataset_from_config(
+    data: DataConfig, *, fetch: bool = True, say: Callable[[str], object] = lambda line: None
+) -> ImageDataset:
     """Load the training images that `config.data` describes: all of them, or those that `data.holdout` leaves for training.
 
-    With `data.turns` or `data.mirrors` each also appears turned and mirrored. Raise UserError, one line, if the source cannot be
-    loaded or split.
+    With `data.turns` or `data.mirrors` each also appears turned and mirrored. `fetch` and `say` are those of `load_dataset`.
+    Raise UserError, one line, if the source cannot be loaded or split.
     """
-    upright = load_split_from_config(data).train
+    upright = load_split_from_config(data, fetch=fetch, say=say).train
     if data.turns == 1 and not data.mirrors:
         return upright
-    everything = _load(replace(data, size=2 * data.size))
+    everything = _load(replace(data, size=2 * data.size), fetch=fetch, say=say)
     place = {name: index for index, name in enumerate(everything.names)}
     large = everything.subset([place[name] for name in upright.names])
     described = {each.name: getattr(upright, each.name) for each in fields(ImageDataset)}
-    return TurnedDataset(upright=upright, large=large, turns=data.turns, mirrors=data.mirrors, **described)
+    settings = {"turns": data.turns, "mirrors": data.mirrors, "background": data.background}
+    return TurnedDataset(upright=upright, large=large, **described | settings)
 
 
-def load_split_from_config(data: DataConfig) -> Split:
+def load_split_from_config(data: DataConfig, *, fetch: bool = True, say: Callable[[str], object] = lambda line: None) -> Split:
     """Load the training images and the held-out images that `config.data` describes.
 
-    Raise UserError, one line, if the source cannot be loaded or split.
+    `fetch` and `say` are those of `load_dataset`. Raise UserError, one line, if the source cannot be loaded or split.
     """
-    return split(_load(data), data.holdout)
+    return split(_load(data, fetch=fetch, say=say), data.holdout)
 
 
-def _load(data: DataConfig) -> ImageDataset:
+def _load(data: DataConfig, *, fetch: bool, say: Callable[[str], object]) -> ImageDataset:
     sources: dict[str, str | Path] = {"emblems": "emblems", "folder": Path(data.path), "tfds": f"tfds:{data.name}"}
-    return load_dataset(sources[data.source], size=data.size, channels=data.channels, split=data.split, data_dir=data.data_dir)
+    return load_dataset(
+        sources[data.source],
+        size=data.size,
+        channels=data.channels,
+        split=data.split,
+        data_dir=data.data_dir,
+        fit=data.fit,
+        filter=data.filter,
+        background=data.background,
+        exif=data.exif,
+        max_pixels=data.max_pixels,
+        on_bad=data.on_bad,
+        fetch=fetch,
+        say=say,
+    )

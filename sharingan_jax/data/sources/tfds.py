@@ -2,22 +2,27 @@
 
 import difflib
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, array_digests
-from sharingan_jax.data.decode import fit_image
+from sharingan_jax.data.decode import Decoding, fit_image
 from sharingan_jax.data.pipeline import import_tensorflow
 from sharingan_jax.errors import UserError, reason_of
 
 
-def tfds_dataset(name: str, *, split: str, data_dir: str, size: int, channels: int) -> ImageDataset:
-    """Load the feature `image` of a split, resized and cropped as the reference does, in the set's stored order.
+def tfds_dataset(
+    name: str, decoding: Decoding, *, split: str, data_dir: str, fetch: bool, say: Callable[[str], object]
+) -> ImageDataset:
+    """Load the feature `image` of a split, uint8 [N, size, size, channels], in the set's stored order.
 
-    A set that is not prepared yet is first downloaded and prepared below `data_dir` ("": tensorflow-datasets' default). Class
-    labels come from the feature `label`, if there is one. Raise UserError on an unknown name or split, or a set without images.
+    A set that is not prepared yet is first downloaded and prepared below `data_dir` ("": tensorflow-datasets' default), after
+    `say` has got a line with what is fetched and how large it is. Without `fetch`, UserError with that line is raised instead,
+    and nothing is written. Class labels come from the feature `label`, if there is one.
+    Raise UserError on an unknown name or split, or a set without images.
     """
     import_tensorflow()
     with warnings.catch_warnings():
@@ -25,20 +30,66 @@ def tfds_dataset(name: str, *, split: str, data_dir: str, size: int, channels: i
         import tensorflow_datasets as tfds
 
         builder = _builder(tfds, name, data_dir=data_dir)
-        features = builder.info.features
+        features = _info(builder, name=name).features
         if not isinstance(features, tfds.features.FeaturesDict) or "image" not in features:
             raise UserError(f"data.name={name}: expected a set with a feature `image`, got one without. Use an image set.")
+        if not (builder.data_path / "dataset_info.json").exists():
+            plan = describe_download(builder, name=name)
+            if not fetch:
+                raise UserError(f"data.name={name}: {plan}. Nothing was fetched; start without --dry-run to do so.")
+            say(plan)
+            _prepare(builder, name=name)
         stream = _read(tfds, builder, name=name, split=split)
         examples = [(example["image"], example.get("label", -1)) for example in tfds.as_numpy(stream)]
     if not examples:
         raise UserError(f"data.split={split}: expected images, got an empty split of {name}. Give another split.")
     decoded = [Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array) for array, _ in examples]
-    images = np.stack([fit_image(image, size=size, channels=channels) for image in decoded])
+    images = np.stack([fit_image(image, decoding) for image in decoded])
     names = tuple(f"{name}/{split}/{i:06d}" for i in range(len(images)))
     label = dict(features).get("label")
     classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) and label.names else ()
     labels = np.array([label for _, label in examples], np.int64) if classes else None
-    return ArrayDataset(images=images, names=names, digests=array_digests(images), labels=labels, classes=classes)
+    kind = "a tensorflow-datasets set"
+    return ArrayDataset(images=images, names=names, digests=array_digests(images), labels=labels, classes=classes, kind=kind)
+
+
+def describe_download(builder: Any, *, name: str) -> str:
+    """Return what preparing a set would fetch, how large it is, and where it would be. Fetch and write nothing."""
+    try:
+        sizes = [int(link.size) for link in builder.url_infos.values()]
+    except ImportError as error:
+        raise _missing(name, error) from None
+    except (OSError, ValueError, AttributeError, AssertionError):  # A builder without a list of its files.
+        sizes = []
+    total = sum(sizes)
+    found = f"{len(sizes)} file{'s' * (len(sizes) != 1)} of {_in_units(total)} together" if total else "files of unknown size"
+    by_hand = ", some of them by hand" if getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", None) else ""
+    return (
+        f"{name} is not prepared yet: tensorflow-datasets would download {found}{by_hand}, and prepare them in {builder.data_dir}"
+    )
+
+
+def _in_units(size: int) -> str:
+    for unit, length in (("GB", 10**9), ("MB", 10**6)):
+        if size >= length:
+            return f"{size / length:.1f} {unit}"
+    return f"{size / 1000:.1f} kB"
+
+
+def _info(builder: Any, *, name: str) -> Any:
+    try:
+        return builder.info
+    except ImportError as error:
+        raise _missing(name, error) from None
+
+
+def _missing(name: str, error: ImportError) -> UserError:
+    """Return the error for a package that tensorflow-datasets needs, and that is not installed."""
+    package = error.name or "a package"
+    return UserError(
+        f"data.name={name}: expected the package {package}, which tensorflow-datasets imports, got none."
+        f" Run: pip install {package}"
+    )
 
 
 def _builder(tfds: Any, name: str, *, data_dir: str) -> Any:
@@ -49,17 +100,24 @@ def _builder(tfds: Any, name: str, *, data_dir: str) -> Any:
         hint = f"Did you mean {nearest[0]}?" if nearest else "See the list on tensorflow.org/datasets/catalog."
         where = f" (data.data_dir={data_dir})" if data_dir else ""
         raise UserError(f"data.name={name}: expected a tensorflow-datasets set{where}, got an unknown name. {hint}") from None
-    except (ValueError, TypeError, AttributeError, OSError, ImportError, AssertionError) as error:
+    except ImportError as error:
+        raise _missing(name, error) from None
+    except (ValueError, TypeError, AttributeError, OSError, AssertionError) as error:
         expected = f"expected a set that tensorflow-datasets can open, got: {reason_of(error)}"
         raise UserError(f"data.name={name}: {expected}. Check the name and data.data_dir.") from None
 
 
-def _read(tfds: Any, builder: Any, *, name: str, split: str) -> Any:
+def _prepare(builder: Any, *, name: str) -> None:
     try:
         builder.download_and_prepare()
+    except ImportError as error:
+        raise _missing(name, error) from None
     except Exception as error:  # A builder is arbitrary code, and downloads fail in many ways.
         hint = "Prepare it with tensorflow-datasets first, or use another set."
         raise UserError(f"data.name={name}: expected a set that can be prepared, got: {reason_of(error)}. {hint}") from error
+
+
+def _read(tfds: Any, builder: Any, *, name: str, split: str) -> Any:
     in_order = tfds.ReadConfig(interleave_cycle_length=1)  # One file after another: every start sees the stored order.
     try:
         return builder.as_dataset(split=split, shuffle_files=False, read_config=in_order)

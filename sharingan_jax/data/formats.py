@@ -1,0 +1,123 @@
+"""Which files are images: their content decides, and only formats of pixels are opened, never one that is a program."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from sharingan_jax.errors import reason_of
+
+MARKED = (
+    "PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "HEIF", "JPEG2000", "PSD", "ICO", "CUR", "ICNS", "QOI", "DDS",
+    "BLP", "DCX", "FITS", "FTEX", "GBR", "MCIDAS", "MSP", "PIXAR", "SUN", "XPM", "XVTHUMB",
+)  # fmt: skip
+"""Formats whose files begin with a mark of their own, by Pillow's names. A file of one of these is an image whatever its name."""
+UNMARKED = ("DIB", "FLI", "IM", "PCD", "PCX", "SGI", "TGA", "XBM")
+"""Formats with no mark, or with one that other files carry by chance: they count only under the ending of an image."""
+NO_PIXELS = ("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG")
+"""What Pillow recognises and would run, hand to another program, or cannot read. These are not opened."""
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+AVIF_BRANDS = (b"avif", b"avis")
+PREFIX = 16
+"""Bytes by which Pillow recognises a format."""
+BYTES_PER_PIXEL = 4
+"""A file may have this many bytes for each pixel that is allowed, and METADATA more."""
+METADATA = 2**24
+
+
+class NotAnImageError(Exception):
+    """The file is no image, and is skipped. The message is the reason."""
+
+
+class BrokenImageError(Exception):
+    """The file should be an image and cannot be read. The message is the reason."""
+
+
+@cache
+def image_endings() -> frozenset[str]:
+    """Return the endings of images in lower case, with their dots: those that Pillow knows for the formats above."""
+    known = Image.registered_extensions().items()
+    return frozenset(ending for ending, name in known if name in MARKED + UNMARKED) | {".heic", ".heif", ".hif", ".mpo"}
+
+
+def has_image_ending(name: str) -> bool:
+    """Return whether a name ends as an image's does, such as `a.PNG`."""
+    return PurePosixPath(name).suffix.lower() in image_endings()
+
+
+def largest_file(max_pixels: int) -> int:
+    """Return how many bytes of a file are read at most."""
+    return BYTES_PER_PIXEL * max_pixels + METADATA
+
+
+@contextmanager
+def quiet_pillow(max_pixels: int) -> Iterator[None]:
+    """Let Pillow raise DecompressionBombWarning for an image of more than `max_pixels`, and print no other warning."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Users need not repair odd metadata or unusual palettes.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def open_image(file: BinaryIO, name: str) -> Image.Image:
+    """Open, but do not decode, the image in a file; `name` gives the ending. Call it inside `quiet_pillow`.
+
+    Raise NotAnImageError or BrokenImageError with the reason. A file is broken, not "no image", if its name ends as an image's.
+    Raise Pillow's DecompressionBombWarning or DecompressionBombError if it has too many pixels.
+    """
+    prefix = file.read(PREFIX)
+    file.seek(0)
+    is_named = has_image_ending(name)
+    formats = [*MARKED, *UNMARKED] if is_named else [*MARKED]
+    _register_heif()
+    try:
+        return Image.open(file, formats=[known for known in formats if known in _openers()])
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise
+    except Exception as error:  # Pillow's readers raise many kinds of error on other files.
+        reason = _why_not(prefix)
+        if reason:
+            raise NotAnImageError(reason) from None
+        if not is_named:
+            raise NotAnImageError("not an image") from None
+        found = "not an image in spite of its ending" if isinstance(error, Image.UnidentifiedImageError) else reason_of(error)
+        raise BrokenImageError(found if prefix else "an empty file") from None
+
+
+def _why_not(prefix: bytes) -> str:
+    """Return why files that begin so are not images here, or "" if no reason is known."""
+    if prefix[4:8] == b"ftyp" and prefix[8:12] in HEIC_BRANDS:
+        return "HEIC, which needs another package: pip install pillow-heif"
+    if prefix[4:8] == b"ftyp" and prefix[8:12] in AVIF_BRANDS:
+        return "AVIF, which this Pillow cannot read; Pillow 11.3 or later can"
+    if prefix.startswith(b"%PDF"):
+        return "PDF, which is a document and has no pixels of its own"
+    for name in NO_PIXELS:
+        accepts = _openers()[name][1] if name in _openers() else None
+        if accepts and accepts(prefix):
+            return f"{name}, which is not made of pixels and is never run"
+    return ""
+
+
+@cache
+def _register_heif() -> None:
+    """Teach Pillow HEIC if the package pillow-heif is installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return
+    register_heif_opener()
+
+
+def _openers() -> dict[str, Any]:
+    Image.init()
+    return Image.OPEN

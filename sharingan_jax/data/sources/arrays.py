@@ -1,0 +1,164 @@
+"""Images from a .npy or .npz file."""
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+
+from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, array_digests
+from sharingan_jax.data.decode import Decoding, fit_image, scale_to_u8
+from sharingan_jax.data.formats import BrokenImageError
+from sharingan_jax.errors import UserError, reason_of
+
+IMAGES, LABELS, CLASSES = "images", "labels", "classes"
+"""The names of the arrays of a .npz."""
+MOST_LABEL_BYTES = 2**30
+MOST_CLASSES = 65536
+LAYOUT = "[N, H, W] or [N, H, W, C] with C = 1, 3 or 4"
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a .npy says of its array before its bytes."""
+
+    shape: tuple[int, ...]
+    is_transposed: bool
+    dtype: np.dtype[Any]
+
+
+def array_dataset(path: Path, decoding: Decoding) -> ImageDataset:
+    """Load images [N, H, W] or [N, H, W, C] from a .npy or .npz, resized to uint8 [N, size, size, channels].
+
+    The numbers are uint8, uint16 (65535 is white) or floats from 0 to 1. A .npz has the array `images`, or one array of any
+    name, and may have `labels`, whole numbers from 0, [N], and `classes`, the name of each. Images are named by their place:
+    000000, 000001, ... The file is read image by image. Raise UserError if it holds anything else, or claims more than it holds.
+    """
+    try:
+        with _open_arrays(path) as arrays:
+            name = _name_of_images(path, [*arrays])
+            images = _read_images(path, *arrays[name], decoding)
+            labels = _read_small(path, LABELS, *arrays[LABELS]) if LABELS in arrays else None
+            classes = _read_small(path, CLASSES, *arrays[CLASSES]) if CLASSES in arrays else None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"data.path={path}: expected an array of images, got: {reason_of(error)}. Save it again.") from None
+    names = tuple(f"{index:06d}" for index in range(len(images)))
+    numbers = None if labels is None else _checked_labels(path, labels, count=len(images))
+    return ArrayDataset(
+        images=images,
+        names=names,
+        digests=array_digests(images),
+        labels=numbers,
+        classes=() if numbers is None else _class_names(path, numbers, classes),
+        kind=f"a {path.suffix.lower() or 'numpy'} array",
+    )
+
+
+@contextmanager
+def _open_arrays(path: Path) -> Iterator[dict[str, tuple[IO[bytes], int]]]:
+    """Yield the arrays of a file: for each name, the open .npy and how many bytes it has."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            yield {IMAGES: (file, path.stat().st_size)}
+        return
+    with zipfile.ZipFile(path) as archive:
+        opened = {member.filename.removesuffix(".npy"): (archive.open(member), member.file_size) for member in archive.infolist()}
+        try:
+            yield {name: (member, size) for name, (member, size) in opened.items()}
+        finally:
+            for member, _ in opened.values():
+                member.close()
+
+
+def _name_of_images(path: Path, names: list[str]) -> str:
+    others = [name for name in names if name not in (LABELS, CLASSES)]
+    if IMAGES in names:
+        return IMAGES
+    if len(others) != 1:
+        raise UserError(
+            f"data.path={path}: expected an array called {IMAGES}, got {', '.join(names) or 'none'}. Save it under that name."
+        )
+    return others[0]
+
+
+def _read_header(file: IO[bytes], size: int) -> _Header:
+    """Read a .npy's header. Raise ValueError if the array would not be what is in the file."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"its format has the version {version}, expected (1, 0) or (2, 0)")
+    shape, is_transposed, dtype = readers[version](file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are never loaded")
+    claimed = math.prod(shape) * dtype.itemsize
+    if any(type(side) is not int or side < 0 for side in shape) or not 0 <= claimed <= size:
+        raise ValueError(f"it claims {claimed:,} bytes of shape {list(shape)}, and holds {size:,}")
+    return _Header(shape, is_transposed, dtype)
+
+
+def _read_images(path: Path, file: IO[bytes], size: int, decoding: Decoding) -> np.ndarray:
+    header = _read_header(file, size)
+    shape, dtype = header.shape, header.dtype
+    found = f"{dtype} {list(shape)}"
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3, 4)) or not math.prod(shape):
+        first = len(shape) == 4 and shape[1] in (1, 3, 4)
+        remedy = "Save images.transpose(0, 2, 3, 1)" if first else "Save them in that order"
+        raise UserError(f"data.path={path}: expected images {LAYOUT}, got {found}. {remedy}.")
+    if dtype not in (np.uint8, np.uint16) and dtype.kind != "f":
+        allowed = "uint8, uint16 or floats from 0 to 1"
+        raise UserError(f"data.path={path}: expected {allowed}, got {found}. Scale them to 0 to 255, and save uint8.")
+    if header.is_transposed:
+        raise UserError(f"data.path={path}: expected an array in C order, got Fortran order. Save np.ascontiguousarray(images).")
+    if shape[1] * shape[2] > decoding.max_pixels:
+        raise UserError(
+            f"data.path={path}: expected images of at most {decoding.max_pixels:,} pixels (data.max_pixels), got {found}."
+        )
+    images = []
+    for index in range(shape[0]):
+        wanted = math.prod(shape[1:]) * dtype.itemsize
+        content = file.read(wanted)
+        if len(content) < wanted:
+            raise EOFError(f"it ends in image {index} of {shape[0]:,}")
+        values = np.frombuffer(content, dtype).reshape(shape[1:])  # [H, W] or [H, W, C]
+        try:
+            pixels = values if dtype == np.uint8 else scale_to_u8(values)
+            images.append(fit_image(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels), decoding))
+        except BrokenImageError as error:
+            raise UserError(f"data.path={path}: image {index} cannot be read: {error}.") from None
+    return np.stack(images)
+
+
+def _read_small(path: Path, name: str, file: IO[bytes], size: int) -> np.ndarray:
+    """Return an array of labels or of their names, whole."""
+    if size > MOST_LABEL_BYTES:
+        raise UserError(f"data.path={path}: expected at most {MOST_LABEL_BYTES:,} bytes of {name}, got {size:,}.")
+    header = _read_header(file, size)
+    content = file.read(math.prod(header.shape) * header.dtype.itemsize)
+    return np.frombuffer(content, header.dtype).reshape(header.shape)
+
+
+def _checked_labels(path: Path, labels: np.ndarray, *, count: int) -> np.ndarray:
+    flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if flat.shape != (count,) or flat.dtype.kind not in "iu":
+        found = f"{labels.dtype} {list(labels.shape)}"
+        raise UserError(f"data.path={path}: expected {LABELS} of whole numbers [{count}], one for each image, got {found}.")
+    if flat.min() < 0 or flat.max() >= MOST_CLASSES:
+        raise UserError(f"data.path={path}: expected {LABELS} from 0 to {MOST_CLASSES - 1}, got {flat.min()} to {flat.max()}.")
+    return flat.astype(np.int64)
+
+
+def _class_names(path: Path, labels: np.ndarray, classes: np.ndarray | None) -> tuple[str, ...]:
+    """Return the name of each class: those of the file, or 0, 1, 2, ..."""
+    needed = int(labels.max()) + 1
+    if classes is None:
+        return tuple(map(str, range(needed)))
+    if classes.ndim != 1 or classes.dtype.kind != "U" or len(classes) < needed:
+        found = f"{classes.dtype} {list(classes.shape)}"
+        raise UserError(f"data.path={path}: expected {CLASSES} of at least {needed} names, one for each label, got {found}.")
+    return tuple(map(str, classes))

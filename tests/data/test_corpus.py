@@ -1,0 +1,76 @@
+"""Each file of the corpus becomes what docs/data.md says: these pixels, or skipped or bad for this reason."""
+
+import os
+from pathlib import Path
+
+import corpus
+import numpy as np
+import pytest
+from odd_files import PROOF
+from PIL import ImageColor
+
+from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.data.sources.load import load_dataset
+from sharingan_jax.errors import UserError
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    corpus.make_corpus(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(folder: Path) -> ImageDataset:
+    return load_dataset(folder, size=SIZE, on_bad="skip")
+
+
+@pytest.mark.parametrize("name", corpus.FILES, ids=ascii)
+def test_an_odd_file_becomes_what_the_table_says(name: str, dataset: ImageDataset) -> None:
+    file = corpus.FILES[name]
+    readable = os.fsencode(name).decode("utf-8", "backslashreplace")
+    kind, _, reason = file.outcome.partition(": ")
+    if kind in ("skipped", "bad"):
+        found = {"skipped": dataset.skipped, "bad": dataset.bad}[kind]
+        folder = f"{Path(name).parent.as_posix()}/"
+        assert reason in found.get(readable, found.get(folder, f"{readable} is in {dataset.names}"))
+        assert readable not in dataset.names
+    else:
+        (image,) = dataset.gather([dataset.names.index(readable)]).astype(int)
+        places = [SIZE // 4, 3 * SIZE // 4]
+        colours = [_colour(word) for word in file.outcome.replace("/", " ").split()]
+        found_colours = image[np.ix_(places, places)].reshape(4, 3)
+        assert np.abs(found_colours - colours).max() <= file.within, found_colours.tolist()
+
+
+def _colour(word: str) -> tuple[int, ...]:
+    return (int(word),) * 3 if word.isdigit() else ImageColor.getrgb(word)
+
+
+def test_the_corpus_has_at_least_80_files_and_no_others_are_found(dataset: ImageDataset) -> None:
+    assert len(corpus.FILES) >= 80
+    assert dataset.count + len(dataset.skipped) + len(dataset.bad) == len(corpus.FILES)
+
+
+def test_no_program_of_the_corpus_has_run(folder: Path, dataset: ImageDataset) -> None:
+    assert dataset.skipped
+    for place in (folder, folder / "others", Path.cwd()):
+        assert not (place / PROOF).exists()
+
+
+def test_all_bad_files_are_listed_in_one_line_with_their_reasons(folder: Path) -> None:
+    bad = [name for name, file in corpus.FILES.items() if file.outcome.startswith("bad")]
+    with pytest.raises(UserError) as caught:
+        load_dataset(folder, size=SIZE)
+    message = str(caught.value)
+    assert f"expected images that can be read, got {len(bad)} that cannot: broken/bomb-without-ending (more than" in message
+    assert f" and {len(bad) - 10} more. Repair or remove them, or use --config.data.on_bad=skip." in message
+    assert "\n" not in message
+
+
+def test_the_table_in_the_documents_is_the_one_that_is_tested() -> None:
+    document = corpus.DOCUMENT.read_text(encoding="utf-8")
+    assert document == corpus.with_table(document), "run python tests/corpus.py"
