@@ -218,7 +218,7 @@ SMOKE = ["--configs", "smoke"]
             "--vary model.nz: given twice. Write all its values after one --vary, with commas.",
         ),
         (["compare", *SMOKE, *SEEDS, *DIR, "--baseline", "quick"], "--baseline=quick: expected one of smoke."),
-        (["compare", *SMOKE, *SEEDS, *DIR, "--stacked", "x"], "argument --stacked: invalid int value: 'x'"),
+        (["compare", *SMOKE, *SEEDS, *DIR, "--stacked", "x"], "--stacked=x: expected a whole number."),
         (["compare", *SMOKE, *SEEDS, *DIR, "--stacked", "0"], "--stacked=0: expected 1 to 4096 seeds in one program."),
         (["compare", *SMOKE, *SEEDS, *DIR, "--samples", "5"], "--samples=5: expected 100 to 100000. Use 5000."),
         (
