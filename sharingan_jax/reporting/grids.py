@@ -24,8 +24,8 @@ def make_grid(images: np.ndarray, *, columns: int = 8, padding: int = 2, pad_val
     """Return images [N, H, W, C] (C 1, 3 or 4) as one grid, uint8 [H', W', 3], filled left to right.
 
     The grid is min–max normalised over all N images: black and white are the darkest and the lightest value of the batch, not
-    −1 and 1. A single image has no batch: it is returned as `to_u8` gives it, without a frame. Transparent images (C = 4) are
-    laid on a checkerboard first.
+    −1 and 1. A single image has no batch: it is returned as `to_u8` gives it, without a frame. Images with transparency (C = 4)
+    are laid on a checkerboard first.
     Torch: `torchvision.utils.make_grid(images, nrow=8, padding=2, normalize=True)` for N > 1, rounded as by `save_image`.
     Raise ValueError if a value is not finite.
     """

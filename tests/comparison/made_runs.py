@@ -67,7 +67,7 @@ def make_run(
         total_steps=12,
         config=to_dict(config),
         config_digest=config_digest(config),
-        data=DataSummary("emblems", 100, data, 0, 0),
+        data=DataSummary("emblems", 100, data, 0, 0, 0),
         starts=(Start(0, environment or make_environment(), {"every": 4, "num": 10, "columns": 4}),),
         digest=f"{seed:064x}" if ended else None,
         images_seen=300 if ended else 0,

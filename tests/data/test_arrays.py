@@ -104,6 +104,9 @@ def test_an_array_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> N
     (tmp_path / "claims.npy").write_bytes(content.replace(b"(5, 40", b"(9999999, 40").replace(b"      \n", b"\n", 1))
     with pytest.raises(UserError, match=r"it claims 57,599,994,240 bytes of shape"):
         load_dataset(tmp_path / "claims.npy")
+    (tmp_path / "header.npy").write_bytes(b"\x93NUMPY\1\0\x20\0" + b"{'descr': (,".ljust(32))
+    with pytest.raises(UserError, match=r"header\.npy: expected an array of images, got: its header is damaged: "):
+        load_dataset(tmp_path / "header.npy")
     (tmp_path / "cut.npy").write_bytes(content[:-1])
     with pytest.raises(UserError, match=r"it ends in image 4 of 5\. Save it again\.$"):
         load_dataset(tmp_path / "cut.npy")

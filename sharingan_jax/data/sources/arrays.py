@@ -93,7 +93,10 @@ def _read_header(file: IO[bytes], size: int) -> _Header:
     version = np.lib.format.read_magic(file)
     if version not in readers:
         raise ValueError(f"its format has the version {version}, expected (1, 0) or (2, 0)")
-    shape, is_transposed, dtype = readers[version](file)
+    try:
+        shape, is_transposed, dtype = readers[version](file)
+    except Exception as error:  # It is parsed as Python's literals, which raise many kinds of error.
+        raise ValueError(f"its header is damaged: {reason_of(error)}") from None
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are never loaded")
     claimed = math.prod(shape) * dtype.itemsize
