@@ -128,7 +128,7 @@ def test_a_dry_run_shows_every_setting_and_writes_nothing(tmp_path: Path, capsys
     for words in (
         "optim.disc.clip_norm = 5.0",
         "800: batches of 25, 4 per epoch, 200 epochs",
-        "100 from emblems",
+        "100 from the embedded emblems",
         "at step 1",
         "nothing was written",
     ):
@@ -155,12 +155,12 @@ def test_a_dry_run_of_an_existing_run_says_where_it_would_resume(run: Path, caps
         (["--confg=x"], "--confg=x: not an argument of sharingan-jax train. Did you mean --config?"),
         (
             ["--config", "configs/none.py"],
-            "--config=configs/none.py: expected a configuration, found none. In configs: baseline, default, ",
+            "--config=configs/none.py: expected a configuration, found none. In configs: baseline, crisp, default, ",
         ),
         (["--config.train.stesp=5"], "train.stesp: no such setting. Did you mean train.steps?"),
         (
             ["--config", "configs"],
-            "--config=configs: expected a configuration, got a folder without a run. In configs: baseline, default, ",
+            "--config=configs: expected a configuration, got a folder without a run. In configs: baseline, crisp, default, ",
         ),
         (["--config.KEY=5"], "--config.KEY: expected a setting's name for KEY"),
         (["--config.train.steps"], "--config.train.steps: expected a value. Write --config.train.steps=VALUE"),
