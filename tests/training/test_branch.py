@@ -91,7 +91,7 @@ def test_adams_moments_and_the_schedules_count_carry_over(run: Path, tmp_path: P
             ["--config.train.steps=20", "--config.model.ghost_batches=3"],
             "model.ghost_batches=3: expected a divisor of the batch of 8.",
         ),
-        (["--config.train.steps=20", "--config.data.path=/none"], "data.path=/none: expected a folder, got nothing there."),
+        (["--config.train.steps=20", "--config.data.path=/none"], "data.path=/none: expected a path that exists, got nothing"),
         (["--branch-from", "nowhere"], "--branch-from=nowhere: expected a run's folder, or DIR@STEP, found none."),
         (["--branch-from", "RUN@5", "--config.train.steps=20"], "there is no checkpoint of step 5; there are: 4, 8, 12"),
         (["--workdir", "RUN"], ": holds a run already. Give a new folder."),
