@@ -85,10 +85,13 @@ def _as_call(configs: Sequence[str | Path | Config], seeds: Sequence[int], root:
     return f"sharingan_jax.compare([{', '.join(named)}], seeds={list(seeds)!r}, workdir={str(root)!r}{more})"
 
 
-def estimate(plan: Plan, root: Path, *, stream: TextIO | None = None) -> list[tuple[PlannedVariant, int, int, float]]:
+def estimate(
+    plan: Plan, root: Path, *, fetch: bool = True, stream: TextIO | None = None
+) -> list[tuple[PlannedVariant, int, int, float]]:
     """Return, for each variant, how many runs are missing, their steps and the seconds to train them, roughly.
 
-    Everything that `train` checks is checked; nothing is written. It starts JAX.
+    Everything that `train` checks is checked; nothing is written, except that images are downloaded if they have to be. Without
+    `fetch` that is an error. It starts JAX.
     """
     found, failures = [], Failures(root)
     for variant in plan.variants:
@@ -96,7 +99,7 @@ def estimate(plan: Plan, root: Path, *, stream: TextIO | None = None) -> list[tu
         steps, seconds = 0, 0.0
         if missing:
             config = replace(variant.config, seed=missing[0])
-            ((setup,),) = prepare(config, plan.path(root, variant, missing[0]), stream=stream or sys.stdout, fetch=False)
+            ((setup,),) = prepare(config, plan.path(root, variant, missing[0]), stream=stream or sys.stdout, fetch=fetch)
 
             from sharingan_jax.devices.estimate import estimate_cost  # After `prepare`, which pins the environment.
 
@@ -292,7 +295,7 @@ def describe_plan(
 ) -> str:
     """Return what `compare` would train and how long it would take, roughly. Nothing is written. Raise UserError as it would."""
     check_options(root, stacked=stacked, features=features, samples=samples)
-    return _describe(plan, estimate(plan, root, stream=stream), root, features=features, samples=samples)
+    return _describe(plan, estimate(plan, root, fetch=False, stream=stream), root, features=features, samples=samples)
 
 
 def _describe(

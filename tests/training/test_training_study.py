@@ -21,6 +21,7 @@ from sharingan_jax.comparison import runs as comparison_runs
 from sharingan_jax.comparison import write
 from sharingan_jax.comparison.plan import make_plan
 from sharingan_jax.comparison.runs import Compared
+from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation import judge
 from sharingan_jax.evaluation.features import pixel_features
 from sharingan_jax.evaluation.measures.kid import kid
@@ -287,3 +288,19 @@ def test_stacked_seeds_are_recorded_as_such(copy: Path, compare: Call) -> None:
     }
     assert "Some seeds were stacked in one program and others were not: they round differently." in done.report.notes
     assert f"\n{NAMES[1]}, seed 1: complete at step 8" in out
+
+
+def test_only_a_dry_run_refuses_to_download_images(compare: Call, image_folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    allowed = []
+
+    def refuse(*_: Any, fetch: bool, **__: Any) -> Any:
+        allowed.append(fetch)
+        raise UserError("stop here")
+
+    monkeypatch.setattr(study_module, "prepare", refuse)
+    plan = make_plan(["smoke"], (0,), settings=_settings(image_folder))
+    for call in (lambda: compare(tmp_path / "new"), lambda: describe_plan(plan, tmp_path / "new")):
+        with pytest.raises(UserError, match="stop here"):
+            call()
+    assert allowed == [True, False]
+    assert not (tmp_path / "new").exists()
