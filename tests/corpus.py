@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from made_tables import MadeTable
 from odd_files import (
     SIDE,
     animation,
@@ -44,7 +45,7 @@ from odd_files import (
 from PIL import Image
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "data.md"
-BEGIN, END = "<!-- corpus: made by `python tests/corpus.py` -->", "<!-- end of corpus -->"
+TABLE = MadeTable(DOCUMENT, "<!-- corpus: made by `python tests/corpus.py` -->", "<!-- end of corpus -->")
 SCENE = "red lime / blue white"
 GREYS = "0 85 / 170 255"
 CLEAR_RIGHT = "red white / blue white"
@@ -295,14 +296,13 @@ def table() -> str:
         about = f" (±{file.within})" if file.within else ""
         outcome = file.outcome.removesuffix(": ") + about
         lines.append(f"| `{name}` | {file.what} | {outcome} |")
-    return "\n".join([BEGIN, *lines, END])
+    return TABLE.marked(lines)
 
 
 def with_table(document: str) -> str:
     """Return the document with the current table."""
-    before, rest = document.split(BEGIN)
-    return before + table() + rest.split(END)[1]
+    return TABLE.put(table(), document)
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(with_table(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    TABLE.write(table())

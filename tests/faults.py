@@ -6,8 +6,10 @@ python tests/faults.py     writes the table of docs/reliability.md
 from dataclasses import dataclass
 from pathlib import Path
 
+from made_tables import MadeTable
+
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
-BEGIN, END = "<!-- faults: made by `python tests/faults.py` -->", "<!-- end of faults -->"
+TABLE = MadeTable(DOCUMENT, "<!-- faults: made by `python tests/faults.py` -->", "<!-- end of faults -->")
 
 
 @dataclass(frozen=True)
@@ -326,14 +328,13 @@ def table() -> str:
         seen = f"`{row.seen}`" if row.seen else "nothing"
         file, name = row.test.split("::")
         lines.append(f"| {row.fault} | {row.made} | {seen} | {row.code} | {row.kept} | `{file}::{name}` |")
-    return "\n".join([BEGIN, *lines, END])
+    return TABLE.marked(lines)
 
 
 def with_table(document: str) -> str:
     """Return the document with the current table."""
-    before, rest = document.split(BEGIN)
-    return before + table() + rest.split(END)[1]
+    return TABLE.put(table(), document)
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(with_table(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    TABLE.write(table())
