@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
     data.on_bad = "stop"  # images that cannot be read: stop with a list of them, or skip them and record the list
     data.small = "refuse"  # fewer images than train.batch_size: refuse, or ok for batches of all images
     data.last_batch = "keep"  # an epoch's last, partial batch: keep (post), drop, or fill from the epoch's start
-    data.turns = 1  # angles at which each image is trained on, evenly spread over the circle, on white; 1 only as it is (post)
+    data.turns = 1  # angles at which each image is trained on, evenly spread over the circle; 1: only as it is (post)
     data.mirrors = False  # train on each image's mirror image as well (post: no)
     data.holdout = 0.0  # share of the images held out from training, chosen by their content; 0 trains on all of them (post)
 
@@ -57,12 +57,11 @@ def get_config() -> ConfigDict:
     # hinge, least_squares and wasserstein score each image; relativistic scores pairs of a real and a generated image
     loss.name = "bce"
     loss.beta = 0.0  # weight of the post's "modified D loss", which changes the reported loss_d and no weight (post: 0.01)
-
     loss.real_label = 1.0  # bce, least_squares: disc's target for real images, such as 0.9 for label smoothing; 1 (post)
     loss.r1 = 0.0  # γ of R1, γ/2 · ‖gradient of disc at real images‖² (post: none)
     loss.r2 = 0.0  # γ of R2, the same at generated images (post: none)
     loss.gradient_penalty = 0.0  # λ of λ · (‖gradient of disc‖ − 1)² between real and generated images (post: none)
-    loss.penalty_every = 1  # steps between penalties, which then count as many times
+    loss.penalty_every = 1  # steps between penalties, each of which then counts this many times
 
     config.augment = augment = ConfigDict()  # of all images that disc sees, with a gradient to gen; all off (post)
     augment.probability = 1.0  # of each of these changes, for each image

@@ -111,7 +111,7 @@ def fit_image(image: Image.Image, decoding: Decoding) -> np.ndarray:
         image = image.resize(resized, Image.Resampling[decoding.filter.upper()])
     left, top = (round((side - size) / 2) for side in resized)
     if decoding.fit == "pad":
-        canvas = Image.new("RGBA", (size, size), (*background, 0 if decoding.channels == 4 else 255)).convert(mode)
+        canvas = empty_canvas((size, size), background=decoding.background, channels=decoding.channels)
         canvas.paste(image, ((size - resized[0]) // 2, (size - resized[1]) // 2))
         image = canvas
     else:
@@ -120,6 +120,12 @@ def fit_image(image: Image.Image, decoding: Decoding) -> np.ndarray:
     if decoding.channels == 4:
         pixels[pixels[..., 3] == 0, :3] = background  # A colour that nobody sees is not for the network to learn.
     return pixels
+
+
+def empty_canvas(sides: tuple[int, int], *, background: str, channels: int) -> Image.Image:
+    """Return an image of nothing but the background, a colour's name. With 4 channels it is transparent."""
+    colour = (*ImageColor.getrgb(background)[:3], 0 if channels == 4 else 255)
+    return Image.new("RGBA", sides, colour).convert(MODES[channels])
 
 
 def scale_to_u8(values: np.ndarray, *, white: int = 65535) -> np.ndarray:

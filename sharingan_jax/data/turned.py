@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from PIL import Image, ImageColor
+from PIL import Image
 
 from sharingan_jax.data.dataset import ImageDataset
-from sharingan_jax.data.decode import MODES
+from sharingan_jax.data.decode import empty_canvas
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,8 +63,6 @@ def turned(large: np.ndarray, angle: float, mirrored: bool, *, background: str =
     image = Image.fromarray(large[..., 0] if channels == 1 else large)
     if mirrored:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    outside = Image.new("RGBA", (1, 1), (*ImageColor.getrgb(background)[:3], 0 if channels == 4 else 255)).convert("RGB")
-    fill = outside.getpixel((0, 0)) if channels != 1 else outside.convert(MODES[1]).getpixel((0, 0))
-    fill = (*fill, 0) if channels == 4 and isinstance(fill, tuple) else fill
+    fill = empty_canvas((1, 1), background=background, channels=channels).getpixel((0, 0))
     image = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=fill).reduce(2)
     return np.asarray(image, np.uint8).reshape(height // 2, width // 2, channels)
