@@ -1,5 +1,6 @@
 """Train what a plan asks for and is not there yet, evaluate, report: `sg.compare`. Stopped, the same call continues."""
 
+import io
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -94,12 +95,14 @@ def estimate(
     `fetch` that is an error. It starts JAX.
     """
     found, failures = [], Failures(root)
+    notices: TextIO = stream or sys.stdout
     for variant in plan.variants:
         missing = [seed for seed in plan.seeds if not _is_settled(plan, root, variant, seed, failures)]
         steps, seconds = 0, 0.0
         if missing:
             config = replace(variant.config, seed=missing[0])
-            ((setup,),) = prepare(config, plan.path(root, variant, missing[0]), stream=stream or sys.stdout, fetch=fetch)
+            ((setup,),) = prepare(config, plan.path(root, variant, missing[0]), stream=notices, fetch=fetch)
+            notices = io.StringIO()  # All variants train on the same images, so the other notices would be the same.
 
             from sharingan_jax.devices.estimate import estimate_cost  # After `prepare`, which pins the environment.
 
