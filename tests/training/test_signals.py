@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,15 @@ with StopRequest():
             process.kill()
 
 
+@pytest.fixture
+def heard_ctrl_c() -> Iterator[None]:
+    """Python's own handling of Ctrl-C. A shell that starts the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_ctrl_c")
 def test_ctrl_c_during_an_import_is_acted_on_when_the_import_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["import signal, time", "signal.raise_signal(signal.SIGINT)", "time.sleep(0.2)", "DONE = True"]
     (tmp_path / "interrupted_module.py").write_text("\n".join(lines))
