@@ -12,6 +12,7 @@ from PIL import Image
 
 import main
 from sharingan_jax.devices.environment import PINNED, describe_environment
+from sharingan_jax.run.manifest import FORMAT
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +85,7 @@ def test_settings_changed_since_the_run_are_named_and_not_verified(
         assert "config.json does not have the settings of manifest.json: loss.beta was " in capsys.readouterr().err
     (tmp_path / "manifest.json").write_text("{}")
     assert main.main(["verify", "--workdir", str(tmp_path)]) == 2
-    assert "manifest.json: format=None: expected 3" in capsys.readouterr().err
+    assert f"manifest.json: format=None: expected {FORMAT}" in capsys.readouterr().err
 
 
 def test_the_shell_does_not_change_what_a_seed_means() -> None:
