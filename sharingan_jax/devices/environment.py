@@ -22,6 +22,8 @@ MAX_THREADS = 1024  # The most that train.host_threads may be.
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"  # Also stops autotuning from choosing by timing.
 PINNED = {"JAX_ENABLE_X64": "false", "JAX_THREEFRY_PARTITIONABLE": "true", "JAX_RANDOM_SEED_OFFSET": "0"}
 """Settings of JAX that change the weights and latents of a seed. They are the same in every run, whatever the shell sets."""
+BOOLEANS = ("false", "true", "0", "1", "no", "yes", "n", "y", "f", "t", "off", "on")
+"""What JAX reads as a truth value, in any case."""
 SUPPORTED = {
     "JAX_DISABLE_JIT": ("false", "0"),
     "JAX_NO_EXECUTION": ("false", "0"),
@@ -83,6 +85,10 @@ def pin_jax() -> None:
         found = os.environ.get(name, "").lower()
         if found and found not in values:
             raise UserError(f"{name}={os.environ[name]}: expected {values[0]}. Unset the variable.")
+    for name, pinned in PINNED.items():
+        found = os.environ.get(name) or pinned
+        if not (found.isdecimal() if name == "JAX_RANDOM_SEED_OFFSET" else found.lower() in BOOLEANS):
+            raise UserError(f"{name}={found}: expected {pinned}, which every run sets. Unset the variable.")
     if wanted := os.environ.get("JAX_PLATFORMS", ""):  # Else no start would wait for the search for plugins.
         _check_platforms(wanted)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's own log: what matters in it reaches Python as an exception.

@@ -14,7 +14,7 @@ from faults import FAULTS
 import main
 from sharingan_jax import __main__ as command_line
 from sharingan_jax.config.load import load_config, with_absolute_paths
-from sharingan_jax.devices.environment import SUPPORTED, pin_jax
+from sharingan_jax.devices.environment import PINNED, SUPPORTED, pin_jax
 from sharingan_jax.devices.estimate import TRAFFIC_PER_TEMPORARY, estimate_cost
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.processes import Processes, report_lost_processes
@@ -31,6 +31,8 @@ from sharingan_jax.run.folder import RunFolder, read_config
         ("JAX_PLATFORMS", "gpuu", "expected platforms that are installed (cpu), got gpuu. Unset the variable."),
         ("JAX_DISABLE_JIT", "1", "JAX_DISABLE_JIT=1: expected false. Unset the variable."),
         ("JAX_TRANSFER_GUARD", "disallow", "JAX_TRANSFER_GUARD=disallow: expected allow. Unset the variable."),
+        ("JAX_ENABLE_X64", "abc", "JAX_ENABLE_X64=abc: expected false, which every run sets. Unset the variable."),
+        ("JAX_RANDOM_SEED_OFFSET", "x", "JAX_RANDOM_SEED_OFFSET=x: expected 0, which every run sets. Unset the variable."),
         ("JAX_NUMPY_DTYPE_PROMOTION", "strict", "JAX_NUMPY_DTYPE_PROMOTION=strict: expected standard. Unset the variable."),
     ],
 )
@@ -44,7 +46,8 @@ def test_variables_that_cannot_work_are_refused_in_one_line(
     assert message in error
     assert FAULTS["variables"].is_shown_in(error)
     assert error.count("\n") == 1
-    monkeypatch.setenv(name, "cpu" if name == "JAX_PLATFORMS" else SUPPORTED[name][0])
+    allowed = {name: values[0] for name, values in SUPPORTED.items()} | PINNED | {"JAX_PLATFORMS": "cpu"}
+    monkeypatch.setenv(name, allowed[name])
     pin_jax()
 
 
