@@ -40,7 +40,8 @@ def get_config() -> ConfigDict:
     model.nz = 100  # latent dimensions (post)
     for net in ("gen", "disc"):
         model[net] = network = ConfigDict()
-        network.arch = "dcgan"  # 4×4 kernels: dcgan (post); dcgan_up: gen upsamples and convolves 3×3, disc does so and pools
+        # 4×4 kernels: dcgan (post); dcgan_up: gen upsamples and convolves 3×3, disc convolves and pools; resnet: residual blocks
+        network.arch = "dcgan"
         network.width = 64  # channels at half the image side, doubled at each halving down to 4 pixels (post)
         network.norm = "batch"  # between the layers: batch (post), pixel, group, or none, which leaves a bias a channel
         network.norm_position = "post_activation"  # post_activation (post) or pre_activation (DCGAN)

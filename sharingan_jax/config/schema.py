@@ -73,7 +73,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    arch: str = _rule(choices=("dcgan", "dcgan_up"))
+    arch: str = _rule(choices=("dcgan", "dcgan_up", "resnet"))
     width: int = _rule(at_least=1, at_most=4096)
     norm: str = _rule(choices=("batch", "none", "pixel", "group"))
     norm_position: str = _rule(choices=("post_activation", "pre_activation"))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from flax import nnx
 
 from sharingan_jax.config.schema import Config, NetworkConfig
-from sharingan_jax.model import dcgan
+from sharingan_jax.model import dcgan, resnet
 from sharingan_jax.model.convolutions import Convolutions
 from sharingan_jax.model.functional import Net
 from sharingan_jax.model.layers import NORMS, SpectralConv, minibatch_deviation
@@ -23,6 +23,7 @@ class Architecture(NamedTuple):
 ARCHITECTURES = {
     "dcgan": Architecture(gen=dcgan.Generator, disc=dcgan.Discriminator),
     "dcgan_up": Architecture(gen=partial(dcgan.Generator, kernel_size=3), disc=partial(dcgan.Discriminator, kernel_size=3)),
+    "resnet": Architecture(gen=resnet.Generator, disc=resnet.Discriminator),
 }
 
 

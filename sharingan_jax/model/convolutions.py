@@ -18,27 +18,29 @@ y1 = d1 g0 + d2 g1 are m0 + m1 and m1 − m2 with m0 = (d0 − d1) g0, m1 = d1 (
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from sharingan_jax.model.convolutions_3x3 import direct_same, patches_same, winograd_same
+from sharingan_jax.model.linear_maps import linear_with_transpose
+
 ConvImpl = Literal["winograd", "direct", "patches"]
 Convolve = Callable[[Array, Array], Array]
-LinearMap = Callable[[Any], Any]
 
 _NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 
 class Convolutions(NamedTuple):
-    """The maps of one implementation: `down` halves the sides, `up` doubles them.
+    """The maps of one implementation: `down` halves the sides, `up` doubles them, `same`, of 3×3 kernels, keeps them.
 
     `project_down` takes 4×4 to 1×1 and `project_up` 1×1 to 4×4: plain matrix products in every implementation.
     """
 
     down: Convolve
     up: Convolve
+    same: Convolve
     project_down: Convolve
     project_up: Convolve
 
@@ -47,11 +49,11 @@ def convolutions(conv_impl: ConvImpl) -> Convolutions:
     """Return the maps of an implementation."""
     match conv_impl:
         case "winograd":
-            return Convolutions(winograd_down, winograd_up, project_down, project_up)
+            return Convolutions(winograd_down, winograd_up, winograd_same, project_down, project_up)
         case "direct":
-            return Convolutions(direct_down, direct_up, project_down, project_up)
+            return Convolutions(direct_down, direct_up, direct_same, project_down, project_up)
         case "patches":
-            return Convolutions(patches_down, patches_up, project_down, project_up)
+            return Convolutions(patches_down, patches_up, patches_same, project_down, project_up)
     raise ValueError(f"no implementation {conv_impl!r} of convolutions")
 
 
@@ -153,17 +155,6 @@ def convolve_and_pool(down: Convolve) -> Convolve:
     Torch: `avg_pool2d(conv2d(x, weight, padding=1), 2)`.
     """
     return lambda x, kernel: down(x, 0.25 * box_kernel(kernel))
-
-
-def linear_with_transpose(forward: LinearMap, transpose: LinearMap) -> tuple[LinearMap, LinearMap]:
-    """Return a linear map and its transpose, each with the other as its gradient.
-
-    JAX itself transposes slices into sums of padded arrays, one for each slice. The transposes written here are a few adds.
-    """
-    f, g = jax.custom_vjp(forward), jax.custom_vjp(transpose)
-    f.defvjp(lambda x: (forward(x), None), lambda _, y: (g(y),))
-    g.defvjp(lambda y: (transpose(y), None), lambda _, x: (f(x),))
-    return f, g
 
 
 def _pad_and_block(image: Array) -> Array:

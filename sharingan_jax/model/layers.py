@@ -54,6 +54,7 @@ class SpectralConv(nnx.Module):
 
     The kernel [4, 4, in, out], or of another `kernel_size` that `convolve` takes, is drawn from N(0, 0.02²), or with `init="he"`
     from N(0, 2 / fan_in): `fan_in` inputs make one output (Paper: He et al. 2015, "Delving Deep into Rectifiers", equation 10).
+    A kernel that `starts_at_zero` does so only without spectral normalisation, which has no value at zero.
     With `spectral_norm` the layer computes with kernel / sigma, sigma = uᵀWv. W has one row per OUTPUT channel, in transposed
     convolutions too. The gradient goes through W in sigma, and not through u and v. In mode `"train"` u and v take one power
     iteration first; in other modes they stay.
@@ -77,13 +78,15 @@ class SpectralConv(nnx.Module):
         init: Init = "dcgan",
         dtype: Dtype = "float32",
         kernel_size: int = KERNEL_SIZE,
+        starts_at_zero: bool = False,
     ) -> None:
         shape = (kernel_size, kernel_size, c_in, c_out)
         self.convolve = convolve
         self.spectral_norm = spectral_norm
         self.dtype = dtype
         std = INIT_STD if init == "dcgan" else math.sqrt(2 / fan_in)
-        self.kernel = nnx.Param(std * normals.draw("kernel", shape))
+        starts_at_zero = starts_at_zero and not spectral_norm
+        self.kernel = nnx.Param(jnp.zeros(shape) if starts_at_zero else std * normals.draw("kernel", shape))
         if spectral_norm:
             self.u = Buffer(l2_normalise(normals.draw("u", (c_out,))))
             self.v = Buffer(l2_normalise(normals.draw("v", (kernel_size * kernel_size * c_in,))))
