@@ -359,7 +359,7 @@ def _our_side() -> Callable[[Case], tuple[Run, Callable[[], str]]]:
         else:
             chunk = jit_stacked_steps(config, seeds_mesh(1, seeds=case.seeds))
             stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-            state = TrainState(jnp.asarray(states[0].step), stacked.key, stacked.gen, stacked.disc, stacked.ema)
+            state = TrainState(jnp.asarray(states[0].step), stacked.key, stacked.gen, stacked.disc, stacked.ema, stacked.memory)
             real_u8 = jnp.broadcast_to(real_u8, (case.seeds, *real_u8.shape))
         compiled = chunk.lower(state, real_u8).compile()
 

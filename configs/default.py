@@ -48,6 +48,7 @@ def get_config() -> ConfigDict:
         network.init = "dcgan"  # kernels drawn from N(0, 0.02²): dcgan (post); from N(0, 2 / inputs of an output): he
         network.spectral_norm = True  # on all layers of gen, and on all of disc but its last (post)
     model.minibatch_std = False  # show disc the batch's standard deviation before its last layer (post: no)
+    model.dropout = 0.0  # share of gen's channels set to 0, by the latents, at the sides from 8 to half the image's (post: none)
     model.ghost_batches = 1  # equal parts of a batch, each with its own batch norm statistics (post: the number of GPUs)
     model.conv_impl = "auto"  # winograd (fastest on a CPU), patches (on a GPU), direct (XLA's own, on a TPU), auto (by backend)
     model.dtype = "float32"  # of activations and convolution inputs: float32 (post) or bfloat16; everything else is float32
@@ -62,6 +63,9 @@ def get_config() -> ConfigDict:
     loss.r1 = 0.0  # γ of R1, γ/2 · ‖gradient of disc at real images‖² (post: none)
     loss.r2 = 0.0  # γ of R2, the same at generated images (post: none)
     loss.gradient_penalty = 0.0  # λ of λ · (‖gradient of disc‖ − 1)² between real and generated images (post: none)
+    loss.consistency = 0.0  # weight of the squared change of disc's logits when `augment` changes its images once more
+    loss.lecam = 0.0  # weight of the squared distance of disc's logits to the moving mean of those of the other kind
+    loss.flip = 0.0  # probability that disc's loss takes a real image for the fake one of its pair (post: none)
     loss.penalty_every = 1  # steps between penalties, each of which then counts this many times
 
     config.augment = augment = ConfigDict()  # of all images that disc sees, with a gradient to gen; all off (post)
@@ -74,6 +78,10 @@ def get_config() -> ConfigDict:
     augment.scale = 0.0  # largest relative change of size
     augment.shift = 0.0  # largest move, as a share of the side, by whole pixels
     augment.cutout = 0.0  # side of a square that is covered, as a share of the image's
+    augment.target = 0.0  # mean sign of disc's logits of real images that steers the probability, such as 0.6; 0: it is fixed
+    augment.adapt_images = 500_000.0  # images in which a steered probability can rise from 0 to 1
+    augment.noise = 0.0  # standard deviation of noise on every image, at the start
+    augment.noise_steps = 0  # steps over which the noise falls to 0; 0: it stays
     augment.fill = 1.0  # value of covered and uncovered pixels: 1 white, -1 black, 0 grey
 
     config.train = train = ConfigDict()
@@ -95,6 +103,7 @@ def get_config() -> ConfigDict:
     config.optim = optim = ConfigDict()
     for net in ("gen", "disc"):
         optim[net] = adam = ConfigDict()
+        adam.name = "adam"  # adam (post), or sgd with b1 as its momentum
         adam.lr = 2e-4  # Adam's step size (post, DCGAN)
         adam.b1 = 0.5  # decay of the first moment (post, DCGAN)
         adam.b2 = 0.999  # decay of the second moment (post)

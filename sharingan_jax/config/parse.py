@@ -159,7 +159,17 @@ def _check_objective(config: Config) -> None:
     loss, train = config.loss, config.train
     if loss.real_label < 1 and loss.name not in ("bce", "least_squares"):
         raise UserError(f"loss.real_label={loss.real_label:g}: not used when loss.name={loss.name}. Use bce or least_squares.")
-    if loss.penalty_every > 1 and not (loss.r1 or loss.r2 or loss.gradient_penalty):
+    if loss.penalty_every > 1 and not (loss.r1 or loss.r2 or loss.gradient_penalty or loss.consistency):
         raise UserError(f"loss.penalty_every={loss.penalty_every}: not used without a penalty. Set loss.r1, or use 1.")
+    augment = config.augment
+    parts = ("brightness", "saturation", "contrast", "mirror", "rotation", "scale", "shift", "cutout")
+    if not any(getattr(augment, part) for part in parts):
+        for key, value in (("loss.consistency", loss.consistency), ("augment.target", augment.target)):
+            if value:
+                raise UserError(
+                    f"{key}={value:g}: not used without an augmentation. Set one of augment.{', augment.'.join(parts)}."
+                )
+    if augment.noise_steps and not augment.noise:
+        raise UserError(f"augment.noise_steps={augment.noise_steps}: not used when augment.noise=0. Set both, or none.")
     if train.ema_ramp_up and not train.ema_half_life:
         raise UserError(f"train.ema_ramp_up={train.ema_ramp_up:g}: not used when train.ema_half_life=0. Set both, or none.")

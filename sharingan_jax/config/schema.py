@@ -87,6 +87,7 @@ class ModelConfig:
     gen: NetworkConfig
     disc: NetworkConfig
     minibatch_std: bool = _rule()
+    dropout: float = _rule(at_least=0, below=1)
     ghost_batches: int = _rule(at_least=1)
     conv_impl: str = _rule(choices=("auto", "winograd", "direct", "patches"))
     dtype: str = _rule(choices=("float32", "bfloat16"))
@@ -100,6 +101,9 @@ class LossConfig:
     r1: float = _rule(at_least=0)
     r2: float = _rule(at_least=0)
     gradient_penalty: float = _rule(at_least=0)
+    consistency: float = _rule(at_least=0)
+    lecam: float = _rule(at_least=0)
+    flip: float = _rule(at_least=0, below=0.5)
     penalty_every: int = _rule(at_least=1)
 
 
@@ -115,6 +119,10 @@ class AugmentConfig:
     shift: float = _rule(at_least=0, at_most=0.5)
     cutout: float = _rule(at_least=0, at_most=1)
     fill: float = _rule(at_least=-1, at_most=1)
+    target: float = _rule(at_least=0, below=1)
+    adapt_images: float = _rule(above=0)
+    noise: float = _rule(at_least=0, at_most=2)
+    noise_steps: int = _rule(at_least=0)
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class AdamConfig:
+    name: str = _rule(choices=("adam", "sgd"))
     lr: float = _rule(above=0, at_most=1e38)
     b1: float = _rule(at_least=0, below=1)
     b2: float = _rule(at_least=0, below=1)

@@ -17,10 +17,10 @@ from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import Metrics, scan_steps, train_step
 
 SEED = "seed"
-STACKED = TrainState(step=None, key=0, gen=0, disc=0, ema=0)  # type: ignore[arg-type]
+STACKED = TrainState(step=None, key=0, gen=0, disc=0, ema=0, memory=0)  # type: ignore[arg-type]
 """The axis along which seeds are stacked. All are at the same step, so a branch on the step stays one branch for all."""
 OWN = PartitionSpec(SEED)
-SPLIT = TrainState(step=PartitionSpec(), key=OWN, gen=OWN, disc=OWN, ema=OWN)  # type: ignore[arg-type]
+SPLIT = TrainState(step=PartitionSpec(), key=OWN, gen=OWN, disc=OWN, ema=OWN, memory=OWN)  # type: ignore[arg-type]
 """Where the stacked state lies: each device has its own seeds, and the step."""
 
 
@@ -50,7 +50,10 @@ class StackedTrainer(Trainer):
     def to_host(self, state: TrainState) -> list[TrainState]:
         """Return each run's state as numpy arrays."""
         host = jax.device_get(state)
-        own = [jax.tree.map(lambda leaf, i=i: leaf[i], (host.key, host.gen, host.disc, host.ema)) for i in range(self.seeds)]
+        own = [
+            jax.tree.map(lambda leaf, i=i: leaf[i], (host.key, host.gen, host.disc, host.ema, host.memory))
+            for i in range(self.seeds)
+        ]
         return [TrainState(host.step, *parts) for parts in own]
 
     def metrics_to_host(self, metrics: Metrics) -> list[dict[str, np.ndarray]]:

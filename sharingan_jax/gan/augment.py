@@ -19,15 +19,16 @@ from jax import Array
 
 from sharingan_jax.config.schema import AugmentConfig
 
-Augment = Callable[[Array, Array], Array]
-"""A change of all images that D sees: `augment(images [B, H, W, C], keys [B])`, with one key an image, the same for real and fake
-images of a step. G's gradient goes through it."""
+Probability = float | Array
+Augment = Callable[[Array, Array, Probability], Array]
+"""A change of all images that D sees: `augment(images [B, H, W, C], keys [B], probability)`, with one key an image, the same for
+real and fake images of a step. G's gradient goes through it."""
 
 Part = Callable[[Array, Array], Array]
 """One change of one image: `part(image [H, W, C], draws)`. The draws, float [4], are from U(−1, 1)."""
 
 
-def identity(images: Array, _: Array) -> Array:
+def identity(images: Array, _: Array, __: Probability = 0.0) -> Array:
     """Return the images unchanged."""
     return images
 
@@ -35,10 +36,10 @@ def identity(images: Array, _: Array) -> Array:
 def build_augment(config: AugmentConfig) -> Augment:
     """Return the augmentation of a configuration: `identity` if everything is off."""
     parts = [PARTS[name](config) for name in PARTS if getattr(config, name)]
-    return partial(_augment, parts=parts, probability=config.probability) if parts and config.probability else identity
+    return partial(_augment, parts=parts) if parts else identity
 
 
-def _augment(images: Array, keys: Array, *, parts: list[Part], probability: float) -> Array:
+def _augment(images: Array, keys: Array, probability: Probability, *, parts: list[Part]) -> Array:
     def augment_image(image: Array, key: Array) -> Array:
         # As float32 in float64 too, so that the same seed makes the same changes.
         drawn = jax.random.uniform(key, (len(parts), 5), "float32")
@@ -49,6 +50,21 @@ def _augment(images: Array, keys: Array, *, parts: list[Part], probability: floa
         return image
 
     return jax.vmap(augment_image)(images, keys)
+
+
+def add_noise(images: Array, keys: Array, *, std: float | Array) -> Array:
+    """Add N(0, std²) to each value of images [B, H, W, C]: instance noise, which gives real and fake images a common support.
+
+    Paper: Sønderby et al. 2017, "Amortised MAP Inference for Image Super-resolution", section 3.2; Arjovsky & Bottou 2017,
+    "Towards Principled Methods for Training Generative Adversarial Networks", section 3.
+    """
+    draw = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 2), images.shape[1:], "float32"))
+    return images + (std * draw(keys)).astype(images.dtype)
+
+
+def noise_std(step: Array, *, start: float, steps: int) -> float | Array:
+    """Return the standard deviation of the noise at a step: `start`, falling to 0 over `steps` steps; constant if they are 0."""
+    return start if steps == 0 else start * jnp.maximum(0.0, 1 - (step - 1) / steps)
 
 
 def brighten(image: Array, draws: Array, *, brightness: float) -> Array:

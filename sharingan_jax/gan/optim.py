@@ -1,4 +1,4 @@
-"""optax chains: global-norm clipping as PyTorch does it, then Adam with PyTorch's precision."""
+"""optax chains: global-norm clipping as PyTorch does it, then Adam with PyTorch's precision, or SGD."""
 
 import math
 
@@ -11,12 +11,18 @@ from sharingan_jax.config.schema import AdamConfig
 
 
 def build_optimizer(config: AdamConfig) -> optax.GradientTransformation:
-    """Return the chain of clipping (if `clip_norm` is above 0) and Adam with the configured schedule."""
-    adam = scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
+    """Return the chain of clipping (if `clip_norm` is above 0), Adam or SGD, and the configured schedule.
+
+    SGD's momentum is `b1`: m ← b1 · m + g, and the step is lr · m. Torch: `SGD(momentum=b1)`.
+    """
+    if config.name == "adam":
+        direction = scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
+    else:
+        direction = optax.trace(decay=config.b1)
     steps = optax.scale_by_learning_rate(learning_rate(config))
     if config.clip_norm == 0:
-        return optax.chain(adam, steps)
-    return optax.chain(clip_by_global_norm(config.clip_norm), adam, steps)
+        return optax.chain(direction, steps)
+    return optax.chain(clip_by_global_norm(config.clip_norm), direction, steps)
 
 
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:

@@ -1,4 +1,7 @@
-"""Penalties on D's gradient with respect to its images. A new one is a function and a line in `PENALTIES`."""
+"""Penalties on D: on its gradient with respect to its images, on what a change of an image does to its logits, and on the logits.
+
+A new penalty on the gradient is a function and a line in `PENALTIES`.
+"""
 
 from collections.abc import Callable
 
@@ -8,6 +11,9 @@ from jax import Array
 
 Score = Callable[[Array], Array]
 """D as a function of images [B, H, W, C] alone, to logits [B]: D's buffers stay as they are."""
+
+Change = Callable[[Array, Array], Array]
+"""A random change of images [B, H, W, C] with keys [B]."""
 
 Penalty = Callable[[Score, Array, Array, Array], Array]
 """A term of D's loss: `penalty(score, real, fake, keys)` is a mean over the batch, [], of images [B, H, W, C] in [−1, 1].
@@ -36,6 +42,24 @@ def gradient_penalty(score: Score, real: Array, fake: Array, keys: Array) -> Arr
     share = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1), (), "float32"))(keys).astype(real.dtype)
     between = fake + share[:, None, None, None] * (real - fake)
     return jnp.mean(jnp.square(jnp.sqrt(_squared_norms(score, between) + 1e-12) - 1))
+
+
+def consistency(score: Score, real: Array, fake: Array, keys: Array, *, change: Change) -> Array:
+    """Return mean (D(x) − D(T(x)))² over real images plus the same over fake ones, with T the random `change`.
+
+    Paper: Zhang et al. 2020, "Consistency Regularization for Generative Adversarial Networks"; with fake images too, Zhao et al.
+    2021, "Improved Consistency Regularization for GANs", algorithm 1.
+    """
+    own = jax.vmap(lambda key: jax.random.fold_in(key, 3))(keys)  # Other draws than those of the augmentation that D sees.
+    return sum((jnp.mean(jnp.square(score(x) - score(change(x, own)))) for x in (real, fake)), jnp.zeros(()))
+
+
+def lecam(real_logits: Array, fake_logits: Array, *, real_mean: Array, fake_mean: Array) -> Array:
+    """Return mean (real − α_F)² + mean (fake − α_R)², with α_R and α_F the moving means of D's logits of real and fake images.
+
+    Paper: Tseng et al. 2021, "Regularizing Generative Adversarial Networks under Limited Data", R_LC.
+    """
+    return jnp.mean(jnp.square(real_logits - fake_mean)) + jnp.mean(jnp.square(fake_logits - real_mean))
 
 
 def _squared_norms(score: Score, images: Array) -> Array:

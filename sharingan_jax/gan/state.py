@@ -26,7 +26,8 @@ class NetState:
 class TrainState:
     """All that training changes: `step` int32 [] counts the steps done, `key` uint32 [2] is the run's key.
 
-    `ema` holds the averaged parameters of `gen`; None, which has no leaves, if the run keeps no average.
+    `ema` holds the averaged parameters of `gen`, `memory` what the objective remembers (`gan.memory`). Each is None, which has no
+    leaves, if the run keeps none.
     """
 
     step: Array
@@ -34,6 +35,7 @@ class TrainState:
     gen: NetState
     disc: NetState
     ema: Arrays | None = None
+    memory: Arrays | None = None
 
 
 def named_arrays(state: TrainState) -> dict[str, Any]:

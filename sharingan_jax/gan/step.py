@@ -10,9 +10,12 @@ import optax
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
+from sharingan_jax.gan.augment import add_noise, noise_std
 from sharingan_jax.gan.ema import update_ema
 from sharingan_jax.gan.gan import Gan
+from sharingan_jax.gan.memory import Memory, signals_of, update_memory
 from sharingan_jax.gan.metrics import GEN_METRICS, METRIC_NAMES
+from sharingan_jax.gan.penalties import lecam
 from sharingan_jax.gan.state import NetState, TrainState
 from sharingan_jax.model.functional import Arrays
 from sharingan_jax.model.rng import Stream, draw_latents, stream_key
@@ -61,15 +64,26 @@ def train_step(gan: Gan, state: TrainState, real: Array, z: Array) -> tuple[Trai
     images = len(real) * (1 if gan.axis_name is None else lax.axis_size(gan.axis_name))
     keys = _augment_keys(gan, state.key, step=step, images=images, own=len(real))
 
+    objective, memory = gan.objective, state.memory
+    probability = objective.probability if objective.adaptive is None or memory is None else memory["augment_probability"]
+
     def augment(images: Array) -> Array:
-        return gan.objective.augment(images, keys)
+        images = objective.augment(images, keys, probability)
+        if objective.noise:
+            std = noise_std(step, start=objective.noise, steps=objective.noise_steps)
+            images = add_noise(images, keys, std=std)
+        return images
 
     def generate(params: Arrays) -> tuple[Array, Arrays]:
         return gan.gen.apply(params, state.gen.buffers, z, mode="train")
 
     fake, pull_gen, gen_buffers = jax.vjp(generate, state.gen.params, has_aux=True)
     real = augment(real)
-    disc, disc_metrics = _update_disc(gan, state.disc, real=real, fake=augment(fake), step=step, keys=keys)
+    disc, disc_metrics, signals = _update_disc(
+        gan, state.disc, real=real, fake=augment(fake), step=step, keys=keys, memory=memory
+    )
+    if memory is not None:
+        memory = update_memory(memory, signals, adaptive=objective.adaptive, images=images)
     gen = NetState(state.gen.params, gen_buffers, state.gen.opt)
     update_gen = partial(_update_gen, gan, real=real, fake=fake, augment=augment, pull_gen=pull_gen)
     if gan.n_critic == 1:
@@ -79,7 +93,7 @@ def train_step(gan: Gan, state: TrainState, real: Array, z: Array) -> tuple[Trai
     ema = update_ema(state.ema, gen.params, step=step, images=images, half_life=gan.ema_half_life, ramp_up=gan.ema_ramp_up)
     metrics = {**disc_metrics, **gen_metrics}
     assert set(metrics) == set(METRIC_NAMES), metrics
-    return TrainState(step, state.key, gen, disc, ema), metrics
+    return TrainState(step, state.key, gen, disc, ema, memory), metrics
 
 
 def _augment_keys(gan: Gan, key: Array, *, step: Array, images: int, own: int) -> Array:
@@ -88,8 +102,11 @@ def _augment_keys(gan: Gan, key: Array, *, step: Array, images: int, own: int) -
     return keys if gan.axis_name is None else lax.dynamic_slice_in_dim(keys, lax.axis_index(gan.axis_name) * own, own)
 
 
-def _update_disc(gan: Gan, disc: NetState, *, real: Array, fake: Array, step: Array, keys: Array) -> tuple[NetState, Metrics]:
+def _update_disc(
+    gan: Gan, disc: NetState, *, real: Array, fake: Array, step: Array, keys: Array, memory: Memory | None = None
+) -> tuple[NetState, Metrics, Memory]:
     objective = gan.objective
+    exchanged = _flips(keys, probability=objective.flip) if objective.flip else None
 
     def loss_of(params: Arrays) -> tuple[Array, tuple[Array, Array, Array, Arrays]]:
         def score(images: Array) -> Array:
@@ -97,7 +114,13 @@ def _update_disc(gan: Gan, disc: NetState, *, real: Array, fake: Array, step: Ar
 
         real_logits, buffers = gan.disc.apply(params, disc.buffers, real, mode="train")  # [B]
         fake_logits, buffers = gan.disc.apply(params, buffers, lax.stop_gradient(fake), mode="train")  # [B]
-        loss = loss_d = objective.adversarial.disc(real_logits, fake_logits)
+        taken = (real_logits, fake_logits)
+        if exchanged is not None:
+            taken = (jnp.where(exchanged, fake_logits, real_logits), jnp.where(exchanged, real_logits, fake_logits))
+        loss = loss_d = objective.adversarial.disc(*taken)
+        if objective.lecam and memory is not None:
+            means = {name: memory[name] for name in ("real_mean", "fake_mean")}
+            loss = loss + objective.lecam * lecam(real_logits, fake_logits, **means)
         for weighted in objective.penalties:
             penalty = partial(weighted.penalty, score, real, lax.stop_gradient(fake), keys)
             loss = loss + weighted.weight * _every(weighted.every, step, penalty)
@@ -111,10 +134,17 @@ def _update_disc(gan: Gan, disc: NetState, *, real: Array, fake: Array, step: Ar
         "d_real": jnp.mean(jax.nn.sigmoid(real_logits)),
         "d_fake_before": jnp.mean(jax.nn.sigmoid(fake_logits)),
     }
-    grads, metrics = _mean_over_devices(gan.axis_name, (grads, metrics))
+    pairs = objective.adversarial.gen_needs_real
+    signals = {} if memory is None else signals_of(real_logits, fake_logits, pairs=pairs)
+    grads, metrics, signals = _mean_over_devices(gan.axis_name, (grads, metrics, signals))
     updates, opt = gan.disc_optimizer.update(grads, disc.opt, disc.params)
     metrics["grad_norm_d"] = optax.tree.norm(grads)
-    return NetState(optax.apply_updates(disc.params, updates), buffers, opt), metrics
+    return NetState(optax.apply_updates(disc.params, updates), buffers, opt), metrics, signals
+
+
+def _flips(keys: Array, *, probability: float) -> Array:
+    """Draw which pairs of a real and a fake image are exchanged, bool [B], from keys [B]."""
+    return jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 4), (), "float32") < probability)(keys)
 
 
 def _every(n: int, step: Array, term: Callable[[], Array]) -> Array:

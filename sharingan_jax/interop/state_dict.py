@@ -10,9 +10,10 @@ import numpy as np
 import optax
 
 from sharingan_jax.config.schema import Config
-from sharingan_jax.errors import listed
+from sharingan_jax.errors import UserError, listed
 from sharingan_jax.gan.ema import init_ema
 from sharingan_jax.gan.gan import Gan, build_gan, init_state
+from sharingan_jax.gan.memory import init_memory
 from sharingan_jax.gan.state import NetState, TrainState
 from sharingan_jax.interop.tensor_table import Tensor, disc_table, gen_table
 from sharingan_jax.model.functional import Arrays
@@ -52,6 +53,7 @@ def to_tensors(config: Config, state: TrainState) -> Tensors:
 
 def moment_tensors(config: Config, state: TrainState) -> Tensors:
     """Return Adam's moments as `<name>.exp_avg` and `<name>.exp_avg_sq`, for each parameter's name in the original."""
+    _check_adam(config)
     tensors: Tensors = {}
     for table, net in ((gen_table(config), state.gen), (disc_table(config), state.disc)):
         for ours, theirs in (("mu", "exp_avg"), ("nu", "exp_avg_sq")):
@@ -69,10 +71,20 @@ def from_tensors(
     The step is the number of D's updates, since each step makes one. Without Adam's states the step and the moments are 0.
     `mismatches` says beforehand whether the tensors fit.
     """
+    if gen_adam or disc_adam:
+        _check_adam(config)
     gen = _net_state(gen_table(config), gan.gen_optimizer, tensors, gen_adam)
     disc = _net_state(disc_table(config), gan.disc_optimizer, tensors, disc_adam)
     ema = init_ema(gen.params, half_life=gan.ema_half_life)
-    return TrainState(jnp.int32(disc_adam.count if disc_adam else 0), seed_key(config.seed), gen, disc, ema)
+    memory = init_memory(adaptive=gan.objective.adaptive, lecam=gan.objective.lecam > 0)
+    return TrainState(jnp.int32(disc_adam.count if disc_adam else 0), seed_key(config.seed), gen, disc, ema, memory)
+
+
+def _check_adam(config: Config) -> None:
+    """Raise UserError if a network's optimizer has no moments of Adam."""
+    for net, optimizer in (("gen", config.optim.gen), ("disc", config.optim.disc)):
+        if optimizer.name != "adam":
+            raise UserError(f"optim.{net}.name={optimizer.name}: expected adam, whose moments are exchanged with PyTorch.")
 
 
 def expected_shapes(config: Config) -> dict[str, tuple[int, ...]]:

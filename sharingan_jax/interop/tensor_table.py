@@ -105,6 +105,7 @@ def _check_original(config: Config) -> None:
         ("model.gen.norm", model.gen.norm, "batch"),
         ("model.disc.norm", model.disc.norm, "batch"),
         ("model.minibatch_std", model.minibatch_std, False),
+        ("model.dropout", model.dropout, 0.0),
     ):
         if value != original:
             hint = "Export a sampler instead: --format stablehlo."

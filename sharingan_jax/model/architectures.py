@@ -45,6 +45,6 @@ def build_networks(config: Config, *, convolutions: Convolutions, axis_name: str
         }
 
     make_gen, make_disc = ARCHITECTURES[model.gen.arch].gen, ARCHITECTURES[model.disc.arch].disc
-    gen = Net(lambda normals: make_gen(nz=model.nz, normals=normals, **options(model.gen)))
+    gen = Net(lambda normals: make_gen(nz=model.nz, dropout=model.dropout, normals=normals, **options(model.gen)))
     disc = Net(lambda normals: make_disc(batch_statistic=deviation, normals=normals, **options(model.disc)))
     return gen, disc

@@ -19,7 +19,7 @@ from flax import nnx
 from jax import Array
 
 from sharingan_jax.model.convolutions import Convolutions, convolve_and_pool, upsample_and_convolve
-from sharingan_jax.model.layers import Conv, Mode, Norm, at_least_float32, leaky_relu
+from sharingan_jax.model.layers import Conv, Mode, Norm, at_least_float32, drop_channels, leaky_relu
 from sharingan_jax.model.rng import NamedNormals
 
 NormPosition = Literal["post_activation", "pre_activation"]
@@ -65,7 +65,8 @@ class Generator(nnx.Module):
     """A network from latents [B, nz] to images [B, size, size, channels] in [−1, 1].
 
     It starts at 4×4 with width·size/8 channels (8·width at 64 pixels) and halves the channels at each doubling of the side.
-    ReLU and batch norm follow every transposed convolution but the last, which ends in tanh.
+    ReLU and batch norm follow every transposed convolution but the last, which ends in tanh. A `dropout` above 0 is the share of
+    channels that are set to 0 at the sides from 8 to half the image's.
     """
 
     def __init__(
@@ -81,8 +82,9 @@ class Generator(nnx.Module):
         convolutions: Convolutions,
         normals: NamedNormals,
         kernel_size: int = 4,
+        dropout: float = 0.0,
     ) -> None:
-        self.size, self.norm_position = size, norm_position
+        self.size, self.norm_position, self.dropout = size, norm_position, dropout
         project = partial(conv, convolve=convolutions.project_up, fan_in=nz)
         c_in, c_out = nz, width * size // 8
         for side in stage_sides(size):
@@ -99,6 +101,8 @@ class Generator(nnx.Module):
         *sides, last = stage_sides(self.size)
         for side in sides:
             x = _stage(self, side, x, activation=jax.nn.relu, mode=mode)
+            if self.dropout and side > FIRST_SIDE:
+                x = drop_channels(x, z, rate=self.dropout, side=side)
         return jnp.tanh(at_least_float32(getattr(self, f"to{last}")(x, mode=mode)))
 
 

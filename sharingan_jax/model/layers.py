@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array, lax
@@ -254,6 +255,23 @@ def minibatch_deviation(x: Array, *, axis_name: str | None) -> Array:
     var = var if axis_name is None else lax.pmean(var, axis_name)
     deviation = jnp.mean(jnp.sqrt(var + 1e-8))  # []
     return jnp.concatenate([x, jnp.broadcast_to(deviation, (*x.shape[:3], 1))], 3)
+
+
+def drop_channels(x: Array, z: Array, *, rate: float, side: int) -> Array:
+    """Set a share `rate` of each image's channels to 0, and divide the others by 1 − rate: [B, H, W, C] to [B, H, W, C].
+
+    Which ones follows from the image's latents z [B, nz] and the `side`, in training and in sampling alike: the network stays a
+    function of its latents. Paper: Isola et al. 2017, "Image-to-Image Translation with Conditional Adversarial Networks", section
+    3.2.1, which drops single values.
+    """
+    bits = lax.bitcast_convert_type(z.astype(jnp.float32), jnp.uint32)  # [B, nz]
+
+    def draw(bits: Array) -> Array:
+        key = jax.random.fold_in(jax.random.key(side, impl="threefry2x32"), bits[0])
+        return jax.random.uniform(jax.random.fold_in(key, bits[-1]), (x.shape[-1],), "float32")
+
+    kept = jax.vmap(draw)(bits) >= rate  # [B, C]
+    return jnp.where(kept[:, None, None], x / jnp.asarray(1 - rate, x.dtype), jnp.zeros((), x.dtype))
 
 
 Conv = Callable[..., SpectralConv]

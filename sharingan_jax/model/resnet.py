@@ -18,7 +18,7 @@ from jax import Array
 from sharingan_jax.model.convolutions import Convolutions
 from sharingan_jax.model.convolutions_3x3 import downsample, pointwise, upsample
 from sharingan_jax.model.dcgan import NormPosition, stage_sides
-from sharingan_jax.model.layers import Conv, Mode, Norm, at_least_float32, leaky_relu
+from sharingan_jax.model.layers import Conv, Mode, Norm, at_least_float32, drop_channels, leaky_relu
 from sharingan_jax.model.rng import NamedNormals
 
 Activation = Callable[[Array], Array]
@@ -66,7 +66,7 @@ class Generator(nnx.Module):
     """A network from latents [B, nz] to images [B, size, size, channels] in [−1, 1].
 
     It starts at 4×4 with width·size/8 channels and halves the channels at each doubling of the side, so that at half the image's
-    side there are `width`. The last convolution ends in tanh.
+    side there are `width`. The last convolution ends in tanh. `dropout` is as in `dcgan`.
     """
 
     def __init__(
@@ -81,8 +81,9 @@ class Generator(nnx.Module):
         norm_position: NormPosition,
         convolutions: Convolutions,
         normals: NamedNormals,
+        dropout: float = 0.0,
     ) -> None:
-        self.size = size
+        self.size, self.dropout = size, dropout
         activated = partial(Activated, norm=norm, norm_position=norm_position, activation=jax.nn.relu)
         conv3 = partial(conv, convolve=convolutions.same, kernel_size=3)
         c_in = c_out = width * size // 8
@@ -101,6 +102,8 @@ class Generator(nnx.Module):
         x = getattr(self, f"block{first}")(x, mode=mode)
         for side in sides:
             x = getattr(self, f"block{side}")(upsample(x), mode=mode)
+            if self.dropout and side < self.size:
+                x = drop_channels(x, z, rate=self.dropout, side=side)
         return jnp.tanh(at_least_float32(self.to_image(self.activated(x, mode=mode), mode=mode)))
 
 

@@ -14,6 +14,7 @@ from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.ema import init_ema
 from sharingan_jax.gan.gan import build_gan, init_state
+from sharingan_jax.gan.memory import init_memory
 from sharingan_jax.gan.state import NetState, TrainState, digest
 from sharingan_jax.model.rng import seed_key
 from sharingan_jax.run.continuation import read_existing
@@ -95,11 +96,20 @@ def _carry_over(state: TrainState, config: Config, changes: list[str]) -> TrainS
     disc = NetState(state.disc.params, state.disc.buffers, _carry_optimizer(gan.disc_optimizer, state.disc))
     ema = init_ema(gen.params, half_life=gan.ema_half_life)
     ema = state.ema if ema is not None and state.ema is not None else ema
-    return TrainState(state.step, seed_key(config.seed), gen, disc, ema)
+    fresh = init_memory(adaptive=gan.objective.adaptive, lecam=gan.objective.lecam > 0)
+    memory = None if fresh is None else {name: (state.memory or fresh).get(name, value) for name, value in fresh.items()}
+    return TrainState(state.step, seed_key(config.seed), gen, disc, ema, memory)
 
 
 def _carry_optimizer(optimizer: optax.GradientTransformation, net: NetState) -> optax.OptState:
-    """Return the optimizer's state with Adam's moments and count of `net`; a schedule starts at that count too."""
-    parts = jax.tree.leaves(net.opt, is_leaf=lambda part: isinstance(part, optax.ScaleByAdamState))
-    (adam,) = (part for part in parts if isinstance(part, optax.ScaleByAdamState))
-    return optax.tree.set(optimizer.init(net.params), mu=adam.mu, nu=adam.nu, count=adam.count)
+    """Return the optimizer's state with Adam's moments and count of `net`; a schedule starts at that count too.
+
+    An optimizer of another kind starts with the state of its own.
+    """
+    fresh = optimizer.init(net.params)
+    carried = {name: optax.tree.get(net.opt, name, None) for name in ("mu", "nu", "count", "trace")}
+    return optax.tree.set(fresh, **{name: part for name, part in carried.items() if part is not None and _has(fresh, name)})
+
+
+def _has(state: optax.OptState, name: str) -> bool:
+    return bool(list(optax.tree.get_all_with_path(state, name)))

@@ -13,7 +13,10 @@ pytestmark = pytest.mark.slow
 PARTS = [
     *TINY, "--config.train.steps=6", "--config.sample.every=3", "--config.checkpoint.every=3", "--config.data.turns=4",
     "--config.loss.r2=0.5", "--config.loss.penalty_every=2", "--config.augment.rotation=180", "--config.augment.mirror=true",
-    "--config.augment.scale=0.1", "--config.log.tensorboard=false", "--config.train.steps_per_dispatch=3",
+    "--config.augment.scale=0.1", "--config.augment.target=0.1", "--config.augment.adapt_images=100",
+    "--config.augment.noise=0.1", "--config.augment.noise_steps=5", "--config.loss.lecam=0.1", "--config.loss.consistency=0.1",
+    "--config.loss.flip=0.1", "--config.model.dropout=0.1", "--config.model.gen.arch=resnet", "--config.optim.disc.name=sgd",
+    "--config.log.tensorboard=false", "--config.train.steps_per_dispatch=3",
 ]  # fmt: skip
 
 

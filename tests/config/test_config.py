@@ -44,7 +44,7 @@ def test_the_five_experiments_are_the_posts() -> None:
         ("batch_size", "5", "batch_size: no such setting. Did you mean train.batch_size?"),
         ("train.lr", "5", "train.lr: no such setting. Did you mean optim.gen.lr or optim.disc.lr?"),
         ("zzzzzz", "5", "zzzzzz: no such setting. `sharingan-jax train --help` lists every setting."),
-        ("optim.gen", "5", "optim.gen='5': expected a group of settings: optim.gen.lr, optim.gen.b1"),
+        ("optim.gen", "5", "optim.gen='5': expected a group of settings: optim.gen.name, optim.gen.lr"),
         ("train.steps", "many", "train.steps='many': expected a whole number."),
         ("train.steps", "1.5", "train.steps=1.5: expected a whole number."),
         ("train.steps", "-1", "train.steps=-1: expected at least 0 and at most 2147483647."),

@@ -79,7 +79,7 @@ def _mixed_batch(gan: Gan, disc: NetState, *, real: jax.Array, fake: jax.Array, 
         "loss_d": loss_d, "d_real": jnp.mean(jax.nn.sigmoid(real_logits)), "d_fake_before": jnp.mean(jax.nn.sigmoid(fake_logits)),
         "grad_norm_d": optax.tree.norm(grads),
     }  # fmt: skip
-    return NetState(optax.apply_updates(disc.params, updates), buffers, opt), metrics
+    return NetState(optax.apply_updates(disc.params, updates), buffers, opt), metrics, {}
 
 
 ERRORS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {

@@ -14,12 +14,14 @@ from conftest import smoke_config
 from sharingan_jax.config.schema import AugmentConfig
 from sharingan_jax.gan.augment import (
     PARTS,
+    add_noise,
     brighten,
     build_augment,
     change_contrast,
     cut_out,
     identity,
     mirror,
+    noise_std,
     rescale,
     rotate,
     saturate,
@@ -56,7 +58,6 @@ def _smooth(side: int = 32) -> np.ndarray:
 
 def test_off_is_the_identity() -> None:
     assert build_augment(OFF) is identity
-    assert build_augment(replace(ALL, probability=0.0)) is identity
 
 
 def test_a_part_whose_draw_is_zero_changes_no_bit() -> None:
@@ -124,18 +125,29 @@ def test_each_change_has_its_own_probability_and_an_image_keeps_its_changes() ->
     keys = jax.random.split(jax.random.key(0), 400)
     images = jnp.broadcast_to(jnp.asarray(IMAGE), (400, *IMAGE.shape))
     for name in ("brightness", "shift", "cutout"):
-        augment = jax.jit(build_augment(replace(OFF, probability=0.3, **{name: 0.3})))
-        changed = (np.asarray(augment(images, keys)) != IMAGE).any((1, 2, 3))
+        augment = jax.jit(build_augment(replace(OFF, **{name: 0.3})))
+        changed = (np.asarray(augment(images, keys, 0.3)) != IMAGE).any((1, 2, 3))
         assert 0.2 < changed.mean() < 0.4, name  # Four standard deviations are 0.09.
-        np.testing.assert_array_equal(augment(images[:7], keys[:7]), augment(images, keys)[:7])
+        np.testing.assert_array_equal(augment(images[:7], keys[:7], 0.3), augment(images, keys, 0.3)[:7])
+
+
+def test_noise_has_its_deviation_falls_and_is_the_same_for_the_same_keys() -> None:
+    images, keys = jnp.ones((4, 32, 32, 3)), jax.random.split(jax.random.key(0), 4)
+    noise = np.asarray(add_noise(images, keys, std=0.2)) - 1
+    np.testing.assert_allclose([noise.mean(), noise.std()], [0, 0.2], atol=0.005)  # 12,288 values
+    assert len(np.unique(noise)) > 12_000
+    np.testing.assert_array_equal(add_noise(images, keys, std=0.2), noise + 1)
+    stds = [float(noise_std(jnp.int32(step), start=0.2, steps=100)) for step in (1, 51, 101, 500)]
+    np.testing.assert_allclose(stds, [0.2, 0.1, 0, 0], atol=1e-7)
+    assert noise_std(jnp.int32(500), start=0.2, steps=0) == 0.2
 
 
 def test_the_gradient_is_that_of_finite_differences() -> None:
     keys, direction = jax.random.split(jax.random.key(1), 3), RNG.standard_normal((3, 16, 16, 3))
-    augment = build_augment(replace(ALL, probability=1.0))
+    augment = build_augment(ALL)
     with jax.enable_x64(True):
         images, way = (jnp.asarray(array, jnp.float64) for array in (np.stack([IMAGE] * 3), direction))
-        total = jax.jit(lambda x: jnp.sum(jnp.sin(augment(x, keys))))
+        total = jax.jit(lambda x: jnp.sum(jnp.sin(augment(x, keys, 1.0))))
         slope = float(jnp.sum(jax.grad(total)(images) * way))
         numeric = float(total(images + 1e-6 * way) - total(images - 1e-6 * way)) / 2e-6
     np.testing.assert_allclose(slope, numeric, rtol=1e-6)
@@ -143,12 +155,13 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
 
 def test_no_gather_and_no_scatter_is_in_the_program() -> None:
     augment, keys = build_augment(ALL), jax.random.split(jax.random.key(1), 2)
-    total = jax.grad(lambda x: jnp.sum(jnp.square(augment(x, keys))))
+    total = jax.grad(lambda x: jnp.sum(jnp.square(augment(x, keys, 0.5))))
     text = jax.jit(total).lower(jnp.stack([jnp.asarray(IMAGE)] * 2)).as_text()
     assert "stablehlo.scatter" not in text
     assert "stablehlo.gather" not in text
 
 
 def test_every_setting_of_a_part_is_a_choice() -> None:
-    assert set(PARTS) == set(AugmentConfig.__dataclass_fields__) - {"probability", "fill"}
+    others = {"probability", "fill", "target", "adapt_images", "noise", "noise_steps"}
+    assert set(PARTS) == set(AugmentConfig.__dataclass_fields__) - others
     assert isinstance(build_augment(ALL), partial)

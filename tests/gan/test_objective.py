@@ -36,7 +36,8 @@ Z = np.random.default_rng(1).standard_normal((BATCH, 8)).astype(np.float32)
 EVERYTHING = {
     "train__n_critic": "2", "train__ema_half_life": "20", "train__ema_ramp_up": "0.5", "model__minibatch_std": "true",
     "loss__name": "relativistic", "loss__r1": "0.7", "loss__r2": "0.3", "loss__gradient_penalty": "0.1",
-    "loss__penalty_every": "2",
+    "loss__penalty_every": "2", "loss__consistency": "0.2", "loss__lecam": "0.3", "loss__flip": "0.2", "model__dropout": "0.2",
+    "augment__target": "0.1", "augment__adapt_images": "100", "augment__noise": "0.1", "augment__noise_steps": "5",
     "augment__probability": "0.7", "augment__brightness": "0.1", "augment__contrast": "0.1", "augment__mirror": "true",
     "augment__rotation": "180", "augment__scale": "0.1", "augment__shift": "0.1", "augment__cutout": "0.3",
 }  # fmt: skip
@@ -112,9 +113,9 @@ def test_a_penalty_adds_to_ds_gradient_and_moves_no_buffer_and_no_reported_loss(
         return r1(lambda x: gan.disc.apply(params, state.disc.buffers, x, mode="train")[0], real, fake, keys)
 
     grads = jax.jit(jax.grad(penalty))(state.disc.params)
-    without, metrics = update(gan, 3)
+    without, metrics, _ = update(gan, 3)
     for step, times in ((2, 0), (3, 3 * 2.0)):
-        with_penalty, metrics_penalty = update(lazy, step)
+        with_penalty, metrics_penalty, _ = update(lazy, step)
         np.testing.assert_allclose(metrics_penalty["loss_d"], metrics["loss_d"], rtol=1e-6)
         # The first Adam step keeps half of the gradient, 1 − b1, as its first moment.
         mu, mu_plain = (optax.tree.get(disc.opt, "mu") for disc in (with_penalty, without))

@@ -6,12 +6,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import torch
 
 from sharingan_jax.config.schema import AdamConfig
 from sharingan_jax.gan.optim import build_optimizer, clip_by_global_norm, learning_rate
 
 ADAM = AdamConfig(
-    lr=2e-4, b1=0.5, b2=0.999, eps=1e-8, clip_norm=0.0, schedule="constant", warmup_steps=0, decay_steps=0, end_lr=0.0
+    name="adam",
+    lr=2e-4,
+    b1=0.5,
+    b2=0.999,
+    eps=1e-8,
+    clip_norm=0.0,
+    schedule="constant",
+    warmup_steps=0,
+    decay_steps=0,
+    end_lr=0.0,
 )
 
 
@@ -43,6 +53,20 @@ def test_the_optimizer_clips_and_then_takes_adams_step(clip: float) -> None:
         updates, state = optimizer.update(jnp.array([g]), state, x)
         x = optax.apply_updates(x, updates)
     np.testing.assert_allclose(x, [_adam_by_hand(gradients, lr=2e-4, clip=clip)], rtol=1e-5)
+
+
+def test_sgd_is_pytorchs() -> None:
+    optimizer = build_optimizer(replace(ADAM, name="sgd", lr=0.1, b1=0.9))
+    theirs = torch.tensor([1.0], requires_grad=True)
+    their_optimizer = torch.optim.SGD([theirs], lr=0.1, momentum=0.9)
+    x = jnp.ones(1)
+    state = optimizer.init(x)
+    for g in (0.3, -2.0, 0.7, 5.0):
+        updates, state = optimizer.update(jnp.array([g]), state, x)
+        x = optax.apply_updates(x, updates)
+        theirs.grad = torch.tensor([g])
+        their_optimizer.step()
+        np.testing.assert_allclose(x, theirs.detach(), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "middle"), [("linear", 0.55), ("cosine", 0.55)])

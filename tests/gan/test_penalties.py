@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sharingan_jax.config.schema import RULES
-from sharingan_jax.gan.penalties import PENALTIES
+from sharingan_jax.gan.penalties import PENALTIES, consistency, lecam
 from sharingan_jax.model.convolutions import convolutions
 
 RNG = np.random.default_rng(0)
@@ -56,3 +56,21 @@ def test_each_penalty_equals_pytorchs_with_every_implementation_of_convolutions(
 
 def test_a_setting_gives_each_penalty_its_weight() -> None:
     assert {f"loss.{name}" for name in PENALTIES} <= set(RULES)
+
+
+def test_consistency_is_the_squared_change_of_the_logits_of_real_and_fake_images() -> None:
+    real, fake = jnp.asarray(REAL), jnp.asarray(FAKE)
+    found = consistency(lambda x: jnp.sum(x, (1, 2, 3)), real, fake, KEYS, change=lambda images, _: images + 0.5)
+    np.testing.assert_allclose(found, 2 * (0.5 * real[0].size) ** 2, rtol=1e-4)
+
+    def brighten(images: Any, keys: Any) -> Any:
+        return images + jax.vmap(jax.random.uniform)(keys)[:, None, None, None]
+
+    shares = np.array([float(jax.random.uniform(jax.random.fold_in(key, 3))) for key in KEYS])
+    found = consistency(lambda x: jnp.sum(x, (1, 2, 3)), real, fake, KEYS, change=brighten)
+    np.testing.assert_allclose(found, 2 * np.mean((shares * real[0].size) ** 2), rtol=1e-4)
+
+
+def test_lecam_follows_its_formula() -> None:
+    found = lecam(jnp.array([1.0, 3.0]), jnp.array([-1.0, 0.0]), real_mean=jnp.asarray(2.0), fake_mean=jnp.asarray(-0.5))
+    np.testing.assert_allclose(found, (1.5**2 + 3.5**2) / 2 + (3.0**2 + 2.0**2) / 2, rtol=1e-6)

@@ -99,7 +99,7 @@ def test_beta_changes_no_bit_of_ds_update() -> None:
     state = _state(gan)
     real = scale_images(jnp.asarray(REAL_U8[0]))
     fake, keys = sample_images(gan, state.gen, jnp.ones((8, 8)), statistics="batch"), jax.random.split(jax.random.key(0), 8)
-    (without, metrics), (with_beta, metrics_beta) = (
+    (without, metrics, _), (with_beta, metrics_beta, _) = (
         # Without jit, operation by operation: another program might round differently.
         _update_disc(replace(gan, objective=objective), state.disc, real=real, fake=fake, step=state.step, keys=keys)
         for objective in (gan.objective, build_objective(smoke_config(loss__beta="0.01")))

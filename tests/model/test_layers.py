@@ -18,6 +18,7 @@ from sharingan_jax.model.layers import (
     GroupNorm,
     PixelNorm,
     SpectralConv,
+    drop_channels,
     leaky_relu,
     minibatch_deviation,
     power_iteration,
@@ -175,3 +176,14 @@ def test_the_deviation_of_a_minibatch_is_one_number_in_a_channel_of_its_own() ->
     np.testing.assert_array_equal(y[..., :3], x)
     np.testing.assert_allclose(y[..., 3], np.asarray(x).std(0).mean(), rtol=1e-5)
     np.testing.assert_allclose(minibatch_deviation(x[:1], axis_name=None)[..., 3], 1e-4, rtol=1e-3)  # The root of 1e-8.
+
+
+def test_dropped_channels_follow_from_the_latents_and_keep_the_mean() -> None:
+    z = jax.random.normal(jax.random.key(0), (64, 8))
+    x = jnp.ones((64, 2, 2, 50))
+    dropped = np.asarray(drop_channels(x, z, rate=0.2, side=8))
+    assert set(np.unique(dropped)) == {0.0, np.float32(1.25)}
+    assert (dropped == dropped[:, :1, :1]).all()  # Whole channels.
+    np.testing.assert_allclose((dropped == 0).mean(), 0.2, atol=0.03)  # Four standard deviations of 3200 draws.
+    np.testing.assert_array_equal(drop_channels(x[3:5], z[3:5], rate=0.2, side=8), dropped[3:5])
+    assert (np.asarray(drop_channels(x, z, rate=0.2, side=16)) != dropped).any()
