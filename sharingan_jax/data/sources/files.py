@@ -11,6 +11,7 @@ import numpy as np
 from sharingan_jax.data.dataset import ArrayDataset, ImageDataset
 from sharingan_jax.data.decode import Decoded, Decoding, decode_image
 from sharingan_jax.data.formats import BrokenImageError, NotAnImageError, has_image_ending, largest_file
+from sharingan_jax.data.labels import describe_labels, labels_from_folders
 from sharingan_jax.errors import UserError, listed
 
 T = TypeVar("T")
@@ -89,7 +90,9 @@ class FileReader:
         self.skipped.setdefault(readable(name), reason)
 
     def dataset(self, place: str, *, kind: str, on_bad: str) -> ImageDataset:
-        """Return the images in the byte order of their names. `place` and `kind` say where they were, for messages.
+        """Return the images in the byte order of their names, with labels if their folders are classes (`labels_from_folders`).
+
+        `place` and `kind` say where the images were, for messages.
 
         Raise UserError if there are none, or with all bad files and their reasons unless `on_bad` is "skip".
         """
@@ -105,14 +108,17 @@ class FileReader:
             expected = f"expected {kind} of images, got no images and {len(others):,} other files{named}"
             raise UserError(f"data.path={place}: {expected}. Give a folder with .png, .jpg, ... files.")
         images = _in_order(self._images)
+        labels, classes = labels_from_folders([*images]) or (None, ())
         return ArrayDataset(
             images=np.stack([decoded.pixels for _, decoded in images.values()]),
             names=tuple(images),
             digests=tuple(digest for digest, _ in images.values()),
+            labels=labels,
+            classes=classes,
             skipped=_in_order(self.skipped),
             bad=_in_order(self.bad),
             kind=kind,
-            remarks=self._remarks(images),
+            remarks=(*self._remarks(images), *label_remarks(labels, classes, origin="by subfolder")),
         )
 
     def _remarks(self, images: Mapping[str, tuple[str, Decoded]]) -> tuple[str, ...]:
@@ -124,6 +130,11 @@ class FileReader:
         if turned:
             lines.append(f"{_some(turned)} an EXIF orientation, and were turned upright (data.exif=apply)")
         return tuple(lines)
+
+
+def label_remarks(labels: np.ndarray | None, classes: Sequence[str], *, origin: str) -> tuple[str, ...]:
+    """Return the line on a source's labels, if it has some."""
+    return () if labels is None else (describe_labels(labels, [shown(name) for name in classes], origin=origin),)
 
 
 def _sha256(file: BinaryIO) -> str:

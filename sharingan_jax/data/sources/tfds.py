@@ -11,6 +11,7 @@ from PIL import Image
 from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, array_digests
 from sharingan_jax.data.decode import Decoding, fit_image
 from sharingan_jax.data.pipeline import import_tensorflow
+from sharingan_jax.data.sources.files import label_remarks
 from sharingan_jax.errors import UserError, reason_of
 
 
@@ -49,8 +50,15 @@ def tfds_dataset(
     label = dict(features).get("label")
     classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) and label.names else ()
     labels = np.array([label for _, label in examples], np.int64) if classes else None
-    kind = "a tensorflow-datasets set"
-    return ArrayDataset(images=images, names=names, digests=array_digests(images), labels=labels, classes=classes, kind=kind)
+    return ArrayDataset(
+        images=images,
+        names=names,
+        digests=array_digests(images),
+        labels=labels,
+        classes=classes,
+        kind="a tensorflow-datasets set",
+        remarks=label_remarks(labels, classes, origin="by the feature label"),
+    )
 
 
 def describe_download(builder: Any, *, name: str) -> str:
