@@ -81,6 +81,12 @@ class FileReader:
         except BrokenImageError as reason:
             self.bad[name] = str(reason)
 
+    def read_image(self, name: str, file: BinaryIO, *, size: int) -> None:
+        """Decode a file that has to be an image: if it is none, it counts as bad and not as skipped."""
+        self.read(name, file, size=size)
+        if reason := self.skipped.pop(readable(name), None):
+            self.bad[readable(name)] = reason
+
     def refuse(self, name: str, reason: str) -> None:
         """Record a file that cannot be read: as bad if it is called an image, else as skipped."""
         (self.bad if has_image_ending(name) else self.skipped)[readable(name)] = reason
