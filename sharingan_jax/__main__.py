@@ -14,6 +14,7 @@ from sharingan_jax.reporting.output import lasting
 from sharingan_jax.training.signals import interrupts_between_imports
 
 COMMANDS = {
+    "data": ("data", "look at images before training: duplicates, colours, advice"),
     "train": ("train", "train a configuration, or continue a run"),
     "sample": ("sample", "draw images from a trained run"),
     "evaluate": ("evaluate", "measure quality, diversity and copying, next to controls"),

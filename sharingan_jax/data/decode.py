@@ -7,6 +7,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageColor, TiffImagePlugin
 
+from sharingan_jax.data.dataset import Original
 from sharingan_jax.data.formats import BrokenImageError, NotAnImageError, open_image, quiet_pillow
 from sharingan_jax.errors import UserError, reason_of
 
@@ -42,11 +43,12 @@ class Decoding:
 
 
 class Decoded(NamedTuple):
-    """`pixels` is uint8 [size, size, channels]. The others say what had to be changed, so that it can be said once for all."""
+    """`pixels` is uint8 [size, size, channels]. The others say what the image was, and what had to be changed."""
 
     pixels: np.ndarray
     was_transparent: bool
     was_turned: bool
+    original: Original
 
 
 def load_image(path: Path, decoding: Decoding) -> np.ndarray:
@@ -66,12 +68,10 @@ def decode_image(file: BinaryIO, name: str, decoding: Decoding) -> Decoded:
     """
     try:
         with quiet_pillow(decoding.max_pixels), open_image(file, name) as image:
-            samples = _raw_mode(image)
-            image.load()
-            turned = _upright(image) if decoding.exif == "apply" else image
-            plain = _with_alpha(_to_8_bits(turned, image), samples)
+            plain, was_turned = _load_upright(image, decoding)
             transparent = plain.mode == "RGBA" and np.asarray(plain.getchannel("A")).min() < 255
-            return Decoded(fit_image(plain, decoding), bool(transparent), turned is not image)
+            original = Original(*plain.size, image.format or "")
+            return Decoded(fit_image(plain, decoding), bool(transparent), was_turned, original)
     except (NotAnImageError, BrokenImageError):
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -79,6 +79,14 @@ def decode_image(file: BinaryIO, name: str, decoding: Decoding) -> Decoded:
         raise BrokenImageError(too_large) from None
     except Exception as error:  # The bytes are a stranger's, and Pillow's decoders raise many kinds of error on them.
         raise BrokenImageError(reason_of(error)) from None
+
+
+def _load_upright(image: Image.Image, decoding: Decoding) -> tuple[Image.Image, bool]:
+    """Decode an opened image as 8 bits a channel, RGBA if it has transparency, and turn it upright. Say whether it was turned."""
+    samples = _raw_mode(image)
+    image.load()
+    turned = _upright(image) if decoding.exif == "apply" else image
+    return _with_alpha(_to_8_bits(turned, image), samples), turned is not image
 
 
 def fit_image(image: Image.Image, decoding: Decoding) -> np.ndarray:

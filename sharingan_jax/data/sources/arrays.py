@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, array_digests
+from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, Original, array_digests
 from sharingan_jax.data.decode import Decoding, fit_image, scale_to_u8
 from sharingan_jax.data.formats import BrokenImageError
 from sharingan_jax.data.sources.files import label_remarks
@@ -45,7 +45,7 @@ def array_dataset(path: Path, decoding: Decoding) -> ImageDataset:
     try:
         with _open_arrays(path) as arrays:
             name = _name_of_images(path, [*arrays])
-            images = _read_images(path, *arrays[name], decoding)
+            images, original = _read_images(path, *arrays[name], decoding)
             labelled = next((label for label in (LABELS, OTHER_LABELS) if label in arrays and label != name), None)
             labels = _read_small(path, labelled, *arrays[labelled]) if labelled else None
             classes = _read_small(path, CLASSES, *arrays[CLASSES]) if CLASSES in arrays else None
@@ -61,6 +61,7 @@ def array_dataset(path: Path, decoding: Decoding) -> ImageDataset:
         labels=numbers,
         classes=named,
         kind=f"a {path.suffix.lower() or 'numpy'} array",
+        originals=(original,) * len(images),
         remarks=label_remarks(numbers, named, origin=f"by the array {labelled}"),
     )
 
@@ -112,7 +113,8 @@ def _read_header(file: IO[bytes], size: int) -> _Header:
     return _Header(shape, is_transposed, dtype)
 
 
-def _read_images(path: Path, file: IO[bytes], size: int, decoding: Decoding) -> np.ndarray:
+def _read_images(path: Path, file: IO[bytes], size: int, decoding: Decoding) -> tuple[np.ndarray, Original]:
+    """Return the images uint8 [N, size, size, channels], and what each of them was."""
     header = _read_header(file, size)
     shape, dtype = header.shape, header.dtype
     found = f"{dtype} {list(shape)}"
@@ -141,7 +143,7 @@ def _read_images(path: Path, file: IO[bytes], size: int, decoding: Decoding) -> 
             images.append(fit_image(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels), decoding))
         except BrokenImageError as error:
             raise UserError(f"data.path={path}: image {index} cannot be read: {error}.") from None
-    return np.stack(images)
+    return np.stack(images), Original(shape[2], shape[1], "")
 
 
 def _read_small(path: Path, name: str, file: IO[bytes], size: int) -> np.ndarray:

@@ -121,6 +121,7 @@ class FileReader:
             digests=tuple(digest for digest, _ in images.values()),
             labels=labels,
             classes=classes,
+            originals=tuple(decoded.original for _, decoded in images.values()),
             skipped=_in_order(self.skipped),
             bad=_in_order(self.bad),
             kind=kind,
@@ -134,7 +135,8 @@ class FileReader:
         if clear and self.decoding.channels < 4:
             lines.append(f"{_some(clear)} transparent parts, laid on data.background={self.decoding.background}")
         if turned:
-            lines.append(f"{_some(turned)} an EXIF orientation, and were turned upright (data.exif=apply)")
+            verb = "was" if len(turned) == 1 else "were"
+            lines.append(f"{_some(turned)} an EXIF orientation, and {verb} turned upright (data.exif=apply)")
         return tuple(lines)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, array_digests
+from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, Original, array_digests
 from sharingan_jax.data.decode import Decoding, fit_image
 from sharingan_jax.data.pipeline import import_tensorflow
 from sharingan_jax.data.sources.files import label_remarks
@@ -57,6 +57,7 @@ def tfds_dataset(
         labels=labels,
         classes=classes,
         kind="a tensorflow-datasets set",
+        originals=tuple(Original(*image.size, "") for image in decoded),
         remarks=label_remarks(labels, classes, origin="by the feature label"),
     )
 
