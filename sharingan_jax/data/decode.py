@@ -81,6 +81,15 @@ def decode_image(file: BinaryIO, name: str, decoding: Decoding) -> Decoded:
         raise BrokenImageError(reason_of(error)) from None
 
 
+def load_original(path: Path, decoding: Decoding) -> Image.Image:
+    """Return the image in a file at its own size, upright, with 8 bits a channel: RGBA if it has transparency.
+
+    Raise what `decode_image` raises.
+    """
+    with path.open("rb") as file, quiet_pillow(decoding.max_pixels), open_image(file, path.name) as image:
+        return _load_upright(image, decoding)[0].copy()
+
+
 def _load_upright(image: Image.Image, decoding: Decoding) -> tuple[Image.Image, bool]:
     """Decode an opened image as 8 bits a channel, RGBA if it has transparency, and turn it upright. Say whether it was turned."""
     samples = _raw_mode(image)
@@ -104,9 +113,7 @@ def fit_image(image: Image.Image, decoding: Decoding) -> np.ndarray:
     size, mode = decoding.size, MODES[decoding.channels]
     background = ImageColor.getrgb(decoding.background)[:3]
     if image.has_transparency_data and decoding.channels < 4:
-        over = image.convert("RGBA")
-        image = Image.new("RGBA", image.size, background)
-        image.alpha_composite(over)
+        image = lay_on_background(image, decoding.background)
     image = image.convert("RGB").convert(mode) if image.mode == "RGBA" and decoding.channels < 4 else image.convert(mode)
     resized = _resized(image.size, decoding)
     if resized[0] * resized[1] > decoding.max_pixels:
@@ -128,6 +135,14 @@ def fit_image(image: Image.Image, decoding: Decoding) -> np.ndarray:
     if decoding.channels == 4:
         pixels[pixels[..., 3] == 0, :3] = background  # A colour that nobody sees is not for the network to learn.
     return pixels
+
+
+def lay_on_background(image: Image.Image, background: str) -> Image.Image:
+    """Return an image with transparency laid on a colour, given by its name: RGBA, opaque."""
+    over = image.convert("RGBA")
+    ground = Image.new("RGBA", image.size, ImageColor.getrgb(background)[:3])
+    ground.alpha_composite(over)
+    return ground
 
 
 def empty_canvas(sides: tuple[int, int], *, background: str, channels: int) -> Image.Image:

@@ -49,6 +49,7 @@ def tfds_dataset(
     names = tuple(f"{name}/{split}/{i:06d}" for i in range(len(images)))
     label = dict(features).get("label")
     classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) and label.names else ()
+    classes = classes if len(classes) > 1 else ()  # One class for all images says nothing.
     labels = np.array([label for _, label in examples], np.int64) if classes else None
     return ArrayDataset(
         images=images,
