@@ -95,8 +95,9 @@ class Directions:
 class DataReport:
     """What `inspect_images` finds. Skipped and bad files have their reasons; `copies` map a name to the first one's name.
 
-    Colours, near duplicates and directions are those of `measured` images, spread evenly over all of them. `sizes` is None if
-    the source does not know them, and `directions` if there are fewer than 3 different images. `costs` and `advice` are lines.
+    Colours, near duplicates (without copies) and directions are those of `measured` images, spread evenly over all of them.
+    `sizes` is None if the source does not know them, and `directions` if there are fewer than 3 different images. `costs` and
+    `advice` are lines.
     """
 
     place: str

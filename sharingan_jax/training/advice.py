@@ -46,10 +46,14 @@ def recipe_settings(report: DataReport, config: Config) -> dict[str, Any]:
 def advise(report: DataReport, config: Config) -> tuple[str, ...]:
     """Return advice on these images, a line for each subject, with settings that can be copied. The last line is a command.
 
+    One image is not enough: then there is nothing else to say.
+
     The rules are those of `recipe_settings`. Other lines come only if there is a reason: copies, near duplicates, images that are
     enlarged more than 1.5 times, images that lose a quarter of their longer side with `data.fit=crop`, grey images, bad files.
     Batch, steps and the weight of R1 are the recipe's own: other values were not tried here.
     """
+    if report.count < 2:
+        return ("images: one image is not enough, since a generator would learn to copy it; add others",)
     recipe, simple = load_config(RECIPE), load_config(SIMPLE)
     changes = recipe_settings(report, config)
     batch = changes.get("train.batch_size", recipe.train.batch_size)

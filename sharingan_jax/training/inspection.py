@@ -71,7 +71,6 @@ def inspect_dataset(dataset: ImageDataset, config: Config) -> DataReport:
     measured = images.subset(evenly(images.count, MOST_MEASURED).tolist())
     pixels = lay_on_white(measured.preview(measured.count))  # [N, H, W, 1 or 3]
     found = colour_statistics(pixels)
-    names = measured.names
     report = DataReport(
         place=config.data.path or config.data.name,
         kind=images.kind,
@@ -85,11 +84,17 @@ def inspect_dataset(dataset: ImageDataset, config: Config) -> DataReport:
         sizes=measure_sizes(images.originals, size=config.data.size),
         copies=images.copies,
         measured=measured.count,
-        near_duplicates=tuple(NearDuplicate(names[i], names[j], distance) for i, j, distance in near_pairs(measured)),
+        near_duplicates=_near_duplicates(measured),
         colours=Colours(found.mean, found.std, found.saturation, measure_ground(pixels)),
         directions=measure_directions(pixels),
     )
     return replace(report, advice=advise(report, config))
+
+
+def _near_duplicates(dataset: ImageDataset) -> tuple[NearDuplicate, ...]:
+    """Return the pairs that look alike, nearest first, without copies of one file."""
+    names, digests = dataset.names, dataset.digests
+    return tuple(NearDuplicate(names[i], names[j], far) for i, j, far in near_pairs(dataset) if digests[i] != digests[j])
 
 
 def measure_directions(images_u8: np.ndarray) -> Directions | None:

@@ -58,6 +58,17 @@ def test_the_prepared_set_holds_the_images_that_the_folder_gives(
     assert {example["image"].shape for example in examples} >= {(36, 44, channels), (48, 36, channels)}  # Their own sizes.
 
 
+def test_a_set_that_is_not_prepared_yet_says_how(tfds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str, **options: Any) -> Any:  # As in a process that has not imported the builder.
+        raise tfds.core.DatasetNotFoundError(name)
+
+    monkeypatch.setattr(tfds, "builder", unknown)
+    with pytest.raises(
+        UserError, match=r"got an unknown name\. Prepare it first, as sharingan_jax/data/sources/tfds_builder\.py"
+    ):
+        load_dataset("tfds:image_folder_like/rgb", data_dir=str(tmp_path))
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_folder_without_classes_has_no_labels_and_bad_files_are_listed(tfds: Any, tmp_path: Path) -> None:
     folder = tmp_path / "flat"

@@ -77,6 +77,11 @@ def test_each_rule_gives_its_settings_and_its_line(changes: dict[str, Any], sett
     assert found == load_config("crisp", recipe_settings(report, CONFIG))
 
 
+def test_one_image_is_not_enough() -> None:
+    (line,) = advise(_report(count=1), CONFIG)
+    assert line.startswith("images: one image is not enough")
+
+
 def test_the_size_and_the_fit_that_were_asked_for_stay() -> None:
     config = load_config("default", {"data.path": "a b", "data.size": 128, "data.fit": "pad", "data.holdout": 0.2})
     assert advise(_report(), config)[-1].endswith(
@@ -128,7 +133,10 @@ def test_a_report_has_every_finding(messy: Path) -> None:
     assert (report.count, report.measured, report.image_shape) == (13, 13, (32, 32, 3))
     assert report.classes == {"round": 6, "square": 7}
     assert report.copies == {"square/copy.png": "round/00.png"}
-    assert NearDuplicate("round/00.png", "square/copy.png", 0.0) in report.near_duplicates
+    near = [{pair.first, pair.second} for pair in report.near_duplicates]  # All but one have one shape, in other colours.
+    assert {"round/00.png", "square/01.png"} in near
+    assert {"round/00.png", "square/copy.png"} not in near
+    assert len(near) == len({frozenset(pair) for pair in near})
     assert (list(report.bad), list(report.skipped)) == (["square/cut.png"], ["notes.txt"])
     assert report.sizes is not None
     assert (report.sizes.width, report.sizes.formats) == (Range(40, 40, 60), {"PNG": 13})

@@ -14,6 +14,9 @@ from sharingan_jax.data.pipeline import import_tensorflow
 from sharingan_jax.data.sources.files import label_remarks
 from sharingan_jax.errors import UserError, reason_of
 
+OWN_BUILDER = "image_folder_like"
+"""The name of our own builder, in `tfds_builder`. Without being imported it is known only once a set is prepared."""
+
 
 def tfds_dataset(
     name: str, decoding: Decoding, *, split: str, data_dir: str, fetch: bool, say: Callable[[str], object]
@@ -108,6 +111,8 @@ def _builder(tfds: Any, name: str, *, data_dir: str) -> Any:
     except tfds.core.DatasetNotFoundError:
         nearest = difflib.get_close_matches(name, tfds.list_builders(), n=1)
         hint = f"Did you mean {nearest[0]}?" if nearest else "See the list on tensorflow.org/datasets/catalog."
+        if name.startswith(OWN_BUILDER):
+            hint = "Prepare it first, as sharingan_jax/data/sources/tfds_builder.py says."
         where = f" (data.data_dir={data_dir})" if data_dir else ""
         raise UserError(f"data.name={name}: expected a tensorflow-datasets set{where}, got an unknown name. {hint}") from None
     except ImportError as error:
