@@ -17,10 +17,10 @@ def get_config() -> ConfigDict:
     config.seed = 0  # initial weights, latents, data order: all follow from it
 
     config.data = data = ConfigDict()
-    data.source = "emblems"  # emblems (drawn here, nothing to download), folder (what lies at data.path), tfds
-    data.path = ""  # folder: a folder of images at any depth, a .zip, .tar or .tar.gz of them, or an array in .npz or .npy
+    data.source = "emblems"  # emblems (drawn here), folder (what lies at data.path), parquet (the same, only tables), tfds
+    data.path = ""  # a folder of images at any depth, a .zip or .tar of them, an array in .npz or .npy, or .parquet files
     data.name = ""  # tfds: the data set's name, such as "oxford_flowers102"
-    data.split = "train"  # tfds: the split, such as "train[:100]"
+    data.split = "train"  # tfds: the split, such as "train[:100]"; parquet: the name of one
     data.data_dir = ""  # tfds: the folder of its data sets; "" is tensorflow-datasets' own default
     data.size = 64  # pixels a side: 32, 64, 128 or 256 (post: 64)
     data.channels = 3  # 3 RGB, 1 grey, 4 RGB and transparency (post: 3)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # Type checkers see the names; an import loads each only when
     from sharingan_jax.run.load import load_run as load_run
     from sharingan_jax.run.sample import sample as sample
     from sharingan_jax.training.branch import branch as branch
+    from sharingan_jax.training.inspection import inspect_images as inspect_images
     from sharingan_jax.training.seeds import train as train
     from sharingan_jax.training.seeds import train_seeds as train_seeds
     from sharingan_jax.training.study import compare as compare
@@ -41,6 +42,7 @@ _MODULES = {
     "evaluate_images": "evaluation.evaluate",
     "export": "interop.export",
     "import_weights": "interop.torch_import",
+    "inspect_images": "training.inspection",
     "load_config": "config.load",
     "load_dataset": "data.sources.load",
     "load_run": "run.load",

@@ -15,6 +15,7 @@ from sharingan_jax.training.signals import interrupts_between_imports
 
 COMMANDS = {
     "train": ("train", "train a configuration, or continue a run"),
+    "data": ("data", "look at images before training: duplicates, colours, advice"),
     "sample": ("sample", "draw images from a trained run"),
     "evaluate": ("evaluate", "measure quality, diversity and copying, next to controls"),
     "compare": ("compare", "train configurations over paired seeds and report"),

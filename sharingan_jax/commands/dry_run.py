@@ -7,8 +7,9 @@ import jax
 import numpy as np
 
 from sharingan_jax.config.schema import settings_of
-from sharingan_jax.devices.estimate import estimate_cost, memory_limit
+from sharingan_jax.devices.estimate import estimate_cost, in_words, memory_limit
 from sharingan_jax.training.announce import describe_images
+from sharingan_jax.training.inspection import inspect_dataset
 from sharingan_jax.training.setup import RunSetup
 
 ABSURD_DAYS = 7  # from which on a run's time is worth a warning
@@ -36,6 +37,7 @@ def describe(groups: Sequence[Sequence[RunSetup]]) -> str:
         f" a checkpoint every {schedule.checkpoint_every}",
         f"starts       {_start(setup)}",
         *_cost(setup, stacked=stacked, seeds=len(setups), count=devices),
+        *(f"advice       {line}" for line in inspect_dataset(dataset, setup.config).advice),
     ]
     if len(setups) > 1:
         at_once = f"{stacked} in one program" if stacked > 1 else "one after another"
@@ -55,7 +57,7 @@ def _cost(setup: RunSetup, *, stacked: int, seeds: int, count: int) -> list[str]
     there = f" of {limit / 1e9:.0f} GB" if limit else ""
     lines = [
         f"memory       roughly {memory / 1e9:,.1f} GB{there}, besides a gigabyte of programs",
-        f"time         roughly {_duration(seconds)} and compiling: {cost.step_seconds:.3g} s a step",
+        f"time         roughly {in_words(seconds)} and compiling: {cost.step_seconds:.3g} s a step",
     ]
     smaller = "a smaller model.gen.width, model.disc.width or train.batch_size"
     if limit and memory > limit:
@@ -63,13 +65,6 @@ def _cost(setup: RunSetup, *, stacked: int, seeds: int, count: int) -> list[str]
     if seconds > ABSURD_DAYS * 86400:
         lines.append(f"warning      this would take {seconds / 86400:,.0f} days. Set fewer train.steps, or {smaller}.")
     return lines
-
-
-def _duration(seconds: float) -> str:
-    for length, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * length:
-            return f"{seconds / length:,.0f} {unit}"
-    return f"{seconds:.0f} seconds"
 
 
 def _count(params: Any) -> int:

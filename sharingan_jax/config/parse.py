@@ -120,15 +120,15 @@ def _nearest_choice(value: Any, rule: Rule) -> str:
 
 def _check_together(config: Config) -> None:
     data, train = config.data, config.train
-    for key, source, expected, word in (
-        ("path", "folder", "your images: a folder, an archive or an array", "PATH"),
-        ("name", "tfds", "a tensorflow-datasets image set", "NAME"),
+    for key, sources, expected, word in (
+        ("path", ("folder", "parquet"), "your images: a folder, an archive, an array or a table", "PATH"),
+        ("name", ("tfds",), "a tensorflow-datasets image set", "NAME"),
     ):
         value = getattr(data, key)
-        if data.source == source and not value:
-            raise UserError(f"data.{key}='': expected {expected}, since data.source={source}. Set data.{key}={word}.")
-        if data.source != source and value:
-            instead = f"Set data.source={source}, or data.{key}=''."
+        if data.source in sources and not value:
+            raise UserError(f"data.{key}='': expected {expected}, since data.source={data.source}. Set data.{key}={word}.")
+        if data.source not in sources and value:
+            instead = f"Set data.source={sources[0]}, or data.{key}=''."
             raise UserError(f"data.{key}={value!r}: not used when data.source={data.source}. {instead}")
     _check_objective(config)
     if config.seed + train.seeds > 2**31:

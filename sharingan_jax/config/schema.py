@@ -51,7 +51,7 @@ def _rule(**rule: Any) -> Any:
 
 @dataclass(frozen=True)
 class DataConfig:
-    source: str = _rule(choices=("emblems", "folder", "tfds"))
+    source: str = _rule(choices=("emblems", "folder", "parquet", "tfds"))
     path: str = _rule(identity=False)  # The digest of the images tells whether the data are the same.
     name: str = _rule()
     split: str = _rule()

@@ -5,12 +5,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 BLOCK = 1024
 """Images that `ImageDataset.digest` gathers at a time."""
+
+
+class Original(NamedTuple):
+    """What an image was before it was resized: pixels, upright, and the format by Pillow's name, "" for an array."""
+
+    width: int
+    height: int
+    format: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,6 +30,7 @@ class ImageDataset(ABC):
     gather the images. If these are the training images of a split, `held_out_digests` has the name and SHA-256 of each image
     that was held out. `skipped` maps the files that are not images to the reason, and `bad` the images that cannot be read.
     `kind` says where the images were ("a folder", "a .zip archive"), and `remarks` has lines for the user on all of them.
+    `originals` has the sides and the format of each image before it was resized, or is empty if the source does not know.
     """
 
     names: tuple[str, ...]
@@ -32,6 +41,7 @@ class ImageDataset(ABC):
     bad: Mapping[str, str] = field(default_factory=dict)
     kind: str = ""
     remarks: tuple[str, ...] = ()
+    originals: tuple[Original, ...] = ()
     held_out_digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -71,6 +81,7 @@ class ImageDataset(ABC):
             "bad": self.bad,
             "kind": self.kind,
             "remarks": self.remarks,
+            "originals": tuple(self.originals[i] for i in indices) if self.originals else (),
         }
 
     def preview(self, n: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageColor, TiffImagePlugin
 
+from sharingan_jax.data.dataset import Original
 from sharingan_jax.data.formats import BrokenImageError, NotAnImageError, open_image, quiet_pillow
 from sharingan_jax.errors import UserError, reason_of
 
@@ -42,11 +43,12 @@ class Decoding:
 
 
 class Decoded(NamedTuple):
-    """`pixels` is uint8 [size, size, channels]. The others say what had to be changed, so that it can be said once for all."""
+    """`pixels` is uint8 [size, size, channels]. The others say what the image was, and what had to be changed."""
 
     pixels: np.ndarray
     was_transparent: bool
     was_turned: bool
+    original: Original
 
 
 def load_image(path: Path, decoding: Decoding) -> np.ndarray:
@@ -66,12 +68,10 @@ def decode_image(file: BinaryIO, name: str, decoding: Decoding) -> Decoded:
     """
     try:
         with quiet_pillow(decoding.max_pixels), open_image(file, name) as image:
-            samples = _raw_mode(image)
-            image.load()
-            turned = _upright(image) if decoding.exif == "apply" else image
-            plain = _with_alpha(_to_8_bits(turned, image), samples)
+            plain, was_turned = _load_upright(image, decoding)
             transparent = plain.mode == "RGBA" and np.asarray(plain.getchannel("A")).min() < 255
-            return Decoded(fit_image(plain, decoding), bool(transparent), turned is not image)
+            original = Original(*plain.size, image.format or "")
+            return Decoded(fit_image(plain, decoding), bool(transparent), was_turned, original)
     except (NotAnImageError, BrokenImageError):
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -79,6 +79,23 @@ def decode_image(file: BinaryIO, name: str, decoding: Decoding) -> Decoded:
         raise BrokenImageError(too_large) from None
     except Exception as error:  # The bytes are a stranger's, and Pillow's decoders raise many kinds of error on them.
         raise BrokenImageError(reason_of(error)) from None
+
+
+def load_original(path: Path, decoding: Decoding) -> Image.Image:
+    """Return the image in a file at its own size, upright, with 8 bits a channel: RGBA if it has transparency.
+
+    Raise what `decode_image` raises.
+    """
+    with path.open("rb") as file, quiet_pillow(decoding.max_pixels), open_image(file, path.name) as image:
+        return _load_upright(image, decoding)[0].copy()
+
+
+def _load_upright(image: Image.Image, decoding: Decoding) -> tuple[Image.Image, bool]:
+    """Decode an opened image as 8 bits a channel, RGBA if it has transparency, and turn it upright. Say whether it was turned."""
+    samples = _raw_mode(image)
+    image.load()
+    turned = _upright(image) if decoding.exif == "apply" else image
+    return _with_alpha(_to_8_bits(turned, image), samples), turned is not image
 
 
 def fit_image(image: Image.Image, decoding: Decoding) -> np.ndarray:
@@ -96,9 +113,7 @@ def fit_image(image: Image.Image, decoding: Decoding) -> np.ndarray:
     size, mode = decoding.size, MODES[decoding.channels]
     background = ImageColor.getrgb(decoding.background)[:3]
     if image.has_transparency_data and decoding.channels < 4:
-        over = image.convert("RGBA")
-        image = Image.new("RGBA", image.size, background)
-        image.alpha_composite(over)
+        image = lay_on_background(image, decoding.background)
     image = image.convert("RGB").convert(mode) if image.mode == "RGBA" and decoding.channels < 4 else image.convert(mode)
     resized = _resized(image.size, decoding)
     if resized[0] * resized[1] > decoding.max_pixels:
@@ -120,6 +135,14 @@ def fit_image(image: Image.Image, decoding: Decoding) -> np.ndarray:
     if decoding.channels == 4:
         pixels[pixels[..., 3] == 0, :3] = background  # A colour that nobody sees is not for the network to learn.
     return pixels
+
+
+def lay_on_background(image: Image.Image, background: str) -> Image.Image:
+    """Return an image with transparency laid on a colour, given by its name: RGBA, opaque."""
+    over = image.convert("RGBA")
+    ground = Image.new("RGBA", image.size, ImageColor.getrgb(background)[:3])
+    ground.alpha_composite(over)
+    return ground
 
 
 def empty_canvas(sides: tuple[int, int], *, background: str, channels: int) -> Image.Image:

@@ -67,14 +67,41 @@ def near_duplicates(dataset: ImageDataset) -> list[list[int]]:
 
     Two images are near duplicates if their difference hashes are close (`NEAR`) after a mirroring or turns by 90 degrees.
     """
-    words = np.stack([_hash_words(dataset.gather([index])[0]) for index in range(dataset.count)])  # [N, 8, W]
+    words = _all_hash_words(dataset)
     group_of = np.arange(dataset.count)
     for upright in words[:, 0]:  # [W]
-        differing = np.bitwise_count(words ^ upright).sum(-1, dtype=np.int64)  # [N, 8]
-        either = np.bitwise_count(words | upright).sum(-1, dtype=np.int64)  # [N, 8]
-        joined = np.unique(group_of[(differing <= NEAR * either).any(1)])  # The groups of all its near duplicates.
+        joined = np.unique(group_of[_compare_hashes(words, upright)[0]])  # The groups of all its near duplicates.
         group_of[np.isin(group_of, joined)] = joined[0]
     return [np.flatnonzero(group_of == group).tolist() for group in np.unique(group_of)]
+
+
+def near_pairs(dataset: ImageDataset) -> list[tuple[int, int, float]]:
+    """Return each pair of near duplicates (first index, second index, distance), nearest first; the indices decide ties.
+
+    The distance is the share of differing bits that `NEAR` bounds, in the best of eight orientations; 0 for equal hashes.
+    """
+    words = _all_hash_words(dataset)
+    found: dict[tuple[int, int], float] = {}
+    for first, upright in enumerate(
+        words[:, 0]
+    ):  # Turning the other image instead rounds differently: the nearer of the two counts.
+        near, distance = _compare_hashes(words, upright)
+        for other in np.flatnonzero(near).tolist():
+            pair = (min(first, other), max(first, other))
+            found[pair] = min(found.get(pair, 1.0), float(distance[other]))
+    return sorted(((*pair, far) for pair, far in found.items() if pair[0] != pair[1]), key=lambda one: (one[2], one[:2]))
+
+
+def _all_hash_words(dataset: ImageDataset) -> np.ndarray:
+    """Return the hashes of all images, uint64 [N, 8, W]."""
+    return np.stack([_hash_words(dataset.gather([index])[0]) for index in range(dataset.count)])
+
+
+def _compare_hashes(words: np.ndarray, upright: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which images, of hashes [N, 8, W], are near duplicates of one with the hash [W], bool [N], and distances [N]."""
+    differing = np.bitwise_count(words ^ upright).sum(-1, dtype=np.int64)  # [N, 8]
+    either = np.bitwise_count(words | upright).sum(-1, dtype=np.int64)  # [N, 8]
+    return (differing <= NEAR * either).any(1), (differing / np.maximum(either, 1)).min(1)
 
 
 def _hash_words(image: np.ndarray) -> np.ndarray:

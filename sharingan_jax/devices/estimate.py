@@ -40,6 +40,14 @@ def estimate_cost(trainer: Trainer, *, batch_size: int, image_shape: tuple[int, 
     return Cost(STEP_OVERHEAD + seconds, STATE_COPIES * state_bytes + traffic / TRAFFIC_PER_TEMPORARY)
 
 
+def in_words(seconds: float) -> str:
+    """Return a rough time in words: `45 minutes`."""
+    for length, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
 def memory_limit(device: jax.Device) -> int | None:
     """Return the bytes of memory that a device has, on a CPU those of the machine; None if it does not say."""
     if device.platform != "cpu":

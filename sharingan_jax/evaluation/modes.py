@@ -1,5 +1,6 @@
 """Which kinds of images a generator makes: classes of labelled data, by a classifier; clusters of the real images otherwise."""
 
+import hashlib
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -125,7 +126,7 @@ def make_mode_counter(
     """
     if dataset.labels is None or len(dataset.classes) < 2:
         return ClusterModes(train_u8, turns)
-    path = kept_file(f"classifier {VERSION}\0{turns}\0{dataset.digest}", ending=".npz")
+    path = kept_file(f"classifier {VERSION}\0{turns}\0{dataset.digest}{_key_of_labels(dataset)}", ending=".npz")
     classifier = _kept(path)
     if classifier is None:
         say(f"training a classifier of the {len(dataset.classes)} classes, once for these images: about a minute on two cores")
@@ -135,6 +136,14 @@ def make_mode_counter(
         with suppress(OSError, UserError):  # A cache that cannot be written costs time only.
             write_atomically(path, lambda file: np.savez(file, **arrays))
     return ClassModes(classifier, dataset.classes, train_u8, dataset.labels)
+
+
+def _key_of_labels(dataset: ImageDataset) -> str:
+    """Return a digest of the labels, which the data's digest leaves out; "" for emblems, whose labels never change."""
+    if dataset.classes == CLASSES:
+        return ""
+    assert dataset.labels is not None
+    return "\0" + hashlib.sha256(repr((dataset.labels.tolist(), dataset.classes)).encode()).hexdigest()
 
 
 def _kept(path: Path) -> Classifier | None:

@@ -65,6 +65,14 @@ def lay_on_white(images_u8: np.ndarray) -> np.ndarray:
     return np.round(lay_on(images_u8.astype(np.float32) / 255, ground=1.0) * 255).astype(np.uint8)
 
 
+def lay_on_checkerboard(images_u8: np.ndarray) -> np.ndarray:
+    """Return images uint8 [..., H, W, 4] laid on a checkerboard, uint8 [..., H, W, 3], and others as they are."""
+    if images_u8.shape[-1] != 4:
+        return images_u8
+    ground = _checkerboard(*images_u8.shape[-3:-1])
+    return np.round(lay_on(images_u8.astype(np.float32) / 255, ground=ground) * 255).astype(np.uint8)
+
+
 def _checkerboard(height: int, width: int) -> np.ndarray:
     """Return white and light grey squares, as drawing programs show behind transparent parts: float32 [H, W, 1] in [0, 1]."""
     rows, columns = np.indices((height, width)) // SQUARE

@@ -82,7 +82,7 @@ def check_continuation(existing: Existing, config: Config, dataset: ImageDataset
     is past that step is refused as well.
     """
     root = existing.folder.root
-    if config.data.source == "folder" and root.resolve().is_relative_to(Path(config.data.path).resolve()):
+    if config.data.source in ("folder", "parquet") and root.resolve().is_relative_to(Path(config.data.path).resolve()):
         raise UserError(
             f"--workdir={root} lies inside data.path={config.data.path}, and its grids would be images to train on at the"
             " next start; use a --workdir outside it"

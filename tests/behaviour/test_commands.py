@@ -151,7 +151,7 @@ def test_a_dry_run_of_an_existing_run_says_where_it_would_resume(run: Path, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "trian: no such command. Did you mean train? Choose one of train, sample, evaluate, compare,"),
+        (["trian"], "trian: no such command. Did you mean train? Choose one of train, data, sample, evaluate,"),
         (["--confg=x"], "--confg=x: not an argument of sharingan-jax train. Did you mean --config?"),
         (
             ["--config", "configs/none.py"],

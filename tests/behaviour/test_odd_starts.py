@@ -144,6 +144,8 @@ def test_a_dry_run_estimates_memory_and_time_and_warns_of_absurd_ones(tmp_path: 
     assert "memory       roughly 0.0 GB" in out
     assert "time         roughly " in out
     assert "warning" not in out
+    assert "\nadvice       turning: free (" in out
+    assert "\nadvice       recipe: " in out
     assert main.main([*command, "--config.model.gen.width=4096", "--config.train.steps=2000000000"]) == 0
     out = capsys.readouterr().out
     assert "warning      this does not fit into " in out

@@ -63,6 +63,13 @@ def test_labels_and_their_names_come_along(tmp_path: Path) -> None:
     assert (dataset.labels.tolist(), dataset.labels.dtype, dataset.classes) == ([0, 2, 1, 0, 2], np.int64, ("0", "1", "2"))
     np.savez(path, images=IMAGES, labels=labels, classes=["cat", "dog", "猫"])
     assert load_dataset(path, size=32).classes == ("cat", "dog", "猫")
+    np.savez(path, x=IMAGES, y=labels)
+    dataset = load_dataset(path, size=32)
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [0, 2, 1, 0, 2]
+    assert dataset.remarks == ("3 classes, by the array y: 0 (2), 1 (1), 2 (2)",)
+    np.savez(path, y=IMAGES)
+    assert load_dataset(path, size=32).labels is None
 
 
 @pytest.mark.parametrize(
@@ -82,7 +89,7 @@ def test_labels_and_their_names_come_along(tmp_path: Path) -> None:
         ({"images": np.full((2, 8, 8), np.nan)}, r"image 0 cannot be read: floats from nan to nan"),
         ({"images": np.asfortranarray(IMAGES)}, r"expected an array in C order, got Fortran order\. Save np\.ascontiguousarray"),
         ({"images": np.array([{}, {}])}, r"it holds Python objects, which are never loaded\. Save it again\.$"),
-        ({"x": IMAGES, "y": IMAGES}, r"expected an array called images, got x, y\. Save it under that name\.$"),
+        ({"x": IMAGES, "z": IMAGES}, r"expected an array called images, got x, z\. Save it under that name\.$"),
         (
             {"images": IMAGES, "labels": np.arange(4)},
             r"expected labels of whole numbers \[5\], one for each image, got int64 \[4\]",

@@ -144,7 +144,8 @@ def test_missing_and_empty_folders_and_files_are_errors_with_their_names(tmp_pat
     ):
         _load("folder", path=str(tmp_path))
     with pytest.raises(
-        UserError, match=r"^data\.path=.*notes\.txt: expected a folder, an archive or an array, got another file\. Give a"
+        UserError,
+        match=r"^data\.path=.*notes\.txt: expected a folder, an archive, an array or a table, got another file\. Give a",
     ):
         _load("folder", path=str(tmp_path / "notes.txt"))
 

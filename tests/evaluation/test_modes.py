@@ -145,13 +145,14 @@ def test_the_classifier_is_kept_and_trained_again_if_its_file_is_damaged(
     assert len(lines) == 2
 
 
-def test_other_images_or_turns_get_another_classifier(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_images_turns_or_labels_get_another_classifier(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "STEPS", 1)
     images, labels = _shapes(40, seed=0)
     make_mode_counter(_dataset(images, labels), images, UNTURNED)
     make_mode_counter(_dataset(images, labels), images, Turns(angles=4))
     make_mode_counter(_dataset(images[::-1], labels[::-1]), images[::-1], UNTURNED)
-    assert len(list(cache.iterdir())) == 3
+    make_mode_counter(_dataset(images, (labels + 1) % len(KINDS)), images, UNTURNED)
+    assert len(list(cache.iterdir())) == 4
 
 
 @pytest.mark.parametrize("channels", [1, 3])

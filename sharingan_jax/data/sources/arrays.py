@@ -12,12 +12,13 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, array_digests
+from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, Original, array_digests
 from sharingan_jax.data.decode import Decoding, fit_image, scale_to_u8
 from sharingan_jax.data.formats import BrokenImageError
+from sharingan_jax.data.sources.files import label_remarks
 from sharingan_jax.errors import UserError, reason_of
 
-IMAGES, LABELS, CLASSES = "images", "labels", "classes"
+IMAGES, LABELS, OTHER_LABELS, CLASSES = "images", "labels", "y", "classes"
 """The names of the arrays of a .npz."""
 MOST_LABEL_BYTES = 2**30
 MOST_CLASSES = 65536
@@ -37,26 +38,31 @@ def array_dataset(path: Path, decoding: Decoding) -> ImageDataset:
     """Load images [N, H, W] or [N, H, W, C] from a .npy or .npz, resized to uint8 [N, size, size, channels].
 
     The numbers are uint8, uint16 (65535 is white) or floats from 0 to 1. A .npz has the array `images`, or one array of any
-    name, and may have `labels`, whole numbers from 0, [N], and `classes`, the name of each. Images are named by their place:
-    000000, 000001, ... The file is read image by image. Raise UserError if it holds anything else, or claims more than it holds.
+    name, and may have `labels` or `y`, whole numbers from 0, [N], and `classes`, the name of each. Images are named by their
+    place: 000000, 000001, ... The file is read image by image. Raise UserError if it holds anything else, or claims more than it
+    holds.
     """
     try:
         with _open_arrays(path) as arrays:
             name = _name_of_images(path, [*arrays])
-            images = _read_images(path, *arrays[name], decoding)
-            labels = _read_small(path, LABELS, *arrays[LABELS]) if LABELS in arrays else None
+            images, original = _read_images(path, *arrays[name], decoding)
+            labelled = next((label for label in (LABELS, OTHER_LABELS) if label in arrays and label != name), None)
+            labels = _read_small(path, labelled, *arrays[labelled]) if labelled else None
             classes = _read_small(path, CLASSES, *arrays[CLASSES]) if CLASSES in arrays else None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise UserError(f"data.path={path}: expected an array of images, got: {reason_of(error)}. Save it again.") from None
     names = tuple(f"{index:06d}" for index in range(len(images)))
     numbers = None if labels is None else _checked_labels(path, labels, count=len(images))
+    named = () if numbers is None else _class_names(path, numbers, classes)
     return ArrayDataset(
         images=images,
         names=names,
         digests=array_digests(images),
         labels=numbers,
-        classes=() if numbers is None else _class_names(path, numbers, classes),
+        classes=named,
         kind=f"a {path.suffix.lower() or 'numpy'} array",
+        originals=(original,) * len(images),
+        remarks=label_remarks(numbers, named, origin=f"by the array {labelled}"),
     )
 
 
@@ -78,6 +84,8 @@ def _open_arrays(path: Path) -> Iterator[dict[str, tuple[IO[bytes], int]]]:
 
 def _name_of_images(path: Path, names: list[str]) -> str:
     others = [name for name in names if name not in (LABELS, CLASSES)]
+    if len(others) > 1 and OTHER_LABELS in others:
+        others.remove(OTHER_LABELS)
     if IMAGES in names:
         return IMAGES
     if len(others) != 1:
@@ -105,7 +113,8 @@ def _read_header(file: IO[bytes], size: int) -> _Header:
     return _Header(shape, is_transposed, dtype)
 
 
-def _read_images(path: Path, file: IO[bytes], size: int, decoding: Decoding) -> np.ndarray:
+def _read_images(path: Path, file: IO[bytes], size: int, decoding: Decoding) -> tuple[np.ndarray, Original]:
+    """Return the images uint8 [N, size, size, channels], and what each of them was."""
     header = _read_header(file, size)
     shape, dtype = header.shape, header.dtype
     found = f"{dtype} {list(shape)}"
@@ -134,7 +143,7 @@ def _read_images(path: Path, file: IO[bytes], size: int, decoding: Decoding) -> 
             images.append(fit_image(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels), decoding))
         except BrokenImageError as error:
             raise UserError(f"data.path={path}: image {index} cannot be read: {error}.") from None
-    return np.stack(images)
+    return np.stack(images), Original(shape[2], shape[1], "")
 
 
 def _read_small(path: Path, name: str, file: IO[bytes], size: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from sharingan_jax.data.dataset import ArrayDataset, ImageDataset
 from sharingan_jax.data.decode import Decoded, Decoding, decode_image
 from sharingan_jax.data.formats import BrokenImageError, NotAnImageError, has_image_ending, largest_file
+from sharingan_jax.data.labels import describe_labels, labels_from_folders
 from sharingan_jax.errors import UserError, listed
 
 T = TypeVar("T")
@@ -80,6 +81,12 @@ class FileReader:
         except BrokenImageError as reason:
             self.bad[name] = str(reason)
 
+    def read_image(self, name: str, file: BinaryIO, *, size: int) -> None:
+        """Decode a file that has to be an image: if it is none, it counts as bad and not as skipped."""
+        self.read(name, file, size=size)
+        if reason := self.skipped.pop(readable(name), None):
+            self.bad[readable(name)] = reason
+
     def refuse(self, name: str, reason: str) -> None:
         """Record a file that cannot be read: as bad if it is called an image, else as skipped."""
         (self.bad if has_image_ending(name) else self.skipped)[readable(name)] = reason
@@ -89,7 +96,9 @@ class FileReader:
         self.skipped.setdefault(readable(name), reason)
 
     def dataset(self, place: str, *, kind: str, on_bad: str) -> ImageDataset:
-        """Return the images in the byte order of their names. `place` and `kind` say where they were, for messages.
+        """Return the images in the byte order of their names, with labels if their folders are classes (`labels_from_folders`).
+
+        `place` and `kind` say where the images were, for messages.
 
         Raise UserError if there are none, or with all bad files and their reasons unless `on_bad` is "skip".
         """
@@ -105,14 +114,18 @@ class FileReader:
             expected = f"expected {kind} of images, got no images and {len(others):,} other files{named}"
             raise UserError(f"data.path={place}: {expected}. Give a folder with .png, .jpg, ... files.")
         images = _in_order(self._images)
+        labels, classes = labels_from_folders([*images]) or (None, ())
         return ArrayDataset(
             images=np.stack([decoded.pixels for _, decoded in images.values()]),
             names=tuple(images),
             digests=tuple(digest for digest, _ in images.values()),
+            labels=labels,
+            classes=classes,
+            originals=tuple(decoded.original for _, decoded in images.values()),
             skipped=_in_order(self.skipped),
             bad=_in_order(self.bad),
             kind=kind,
-            remarks=self._remarks(images),
+            remarks=(*self._remarks(images), *label_remarks(labels, classes, origin="by subfolder")),
         )
 
     def _remarks(self, images: Mapping[str, tuple[str, Decoded]]) -> tuple[str, ...]:
@@ -122,8 +135,14 @@ class FileReader:
         if clear and self.decoding.channels < 4:
             lines.append(f"{_some(clear)} transparent parts, laid on data.background={self.decoding.background}")
         if turned:
-            lines.append(f"{_some(turned)} an EXIF orientation, and were turned upright (data.exif=apply)")
+            verb = "was" if len(turned) == 1 else "were"
+            lines.append(f"{_some(turned)} an EXIF orientation, and {verb} turned upright (data.exif=apply)")
         return tuple(lines)
+
+
+def label_remarks(labels: np.ndarray | None, classes: Sequence[str], *, origin: str) -> tuple[str, ...]:
+    """Return the line on a source's labels, if it has some."""
+    return () if labels is None else (describe_labels(labels, [shown(name) for name in classes], origin=origin),)
 
 
 def _sha256(file: BinaryIO) -> str:

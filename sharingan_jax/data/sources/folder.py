@@ -18,7 +18,7 @@ def folder_dataset(folder: Path, decoding: Decoding, *, on_bad: str = "stop") ->
     Raise UserError if the folder has no images, or with every image that cannot be read, unless `on_bad` is "skip".
     """
     reader = FileReader(decoding)
-    for name in sorted(_relative_names(folder, reader), key=os.fsencode):
+    for name in sorted(relative_names(folder, reader), key=os.fsencode):
         path = folder / name
         try:
             kind = path.stat().st_mode
@@ -36,7 +36,7 @@ def folder_dataset(folder: Path, decoding: Decoding, *, on_bad: str = "stop") ->
     return reader.dataset(str(folder), kind="a folder", on_bad=on_bad)
 
 
-def _relative_names(folder: Path, reader: FileReader) -> Iterator[str]:
+def relative_names(folder: Path, reader: FileReader) -> Iterator[str]:
     """Yield the names of all files that are not hidden, and let `reader` record the folders that are skipped."""
 
     def fail(error: OSError) -> None:

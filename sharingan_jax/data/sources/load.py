@@ -1,4 +1,4 @@
-"""Load images from a folder, an archive, an array, the embedded emblems, or tensorflow-datasets."""
+"""Load images from a folder, an archive, an array, a table, the embedded emblems, or tensorflow-datasets."""
 
 import os
 import stat
@@ -16,7 +16,7 @@ from sharingan_jax.data.turned import TurnedDataset
 from sharingan_jax.errors import UserError
 
 NPY_MARK = b"\x93NUMPY"
-GIVE = "Give a folder of images, a .zip or .tar of them, or a .npy or .npz array"
+GIVE = "Give a folder of images, a .zip or .tar of them, a .npy or .npz array, or .parquet files"
 
 
 def load_dataset(
@@ -38,9 +38,10 @@ def load_dataset(
     """Load images as uint8 [N, size, size, channels], by default resized and cropped as the reference does.
 
     `source` is "emblems", a path (`~` expands), or "tfds:NAME" for a tensorflow-datasets set. What lies at the path decides how
-    it is read: a folder, a .zip or .tar archive of images, or a .npy or .npz array. Only a tensorflow-datasets set reads `split`
-    and `data_dir` (the folder of tensorflow-datasets; "" is its default). If it has to be downloaded, `say` gets a line that
-    says how much; without `fetch` UserError is raised instead. The other arguments are the settings of `config.data`.
+    it is read: a folder, a .zip or .tar archive of images, a .npy or .npz array, .parquet files, or a folder that `save_to_disk`
+    of the package datasets wrote. The last two read `split`, and so do tensorflow-datasets sets. Only these read `data_dir` (the
+    folder of tensorflow-datasets; "" is its default). If a set has to be downloaded, `say` gets a line that says how much;
+    without `fetch` UserError is raised instead. The other arguments are the settings of `config.data`.
     A path that is called "emblems" is "./emblems" or a Path. Raise UserError, one line, if the source cannot be loaded.
     """
     if source == "":
@@ -64,11 +65,16 @@ def load_dataset(
 
         name = source.removeprefix("tfds:")
         return tfds_dataset(name, decoding, split=split, data_dir=data_dir, fetch=fetch, say=say)
-    return _load_path(Path(os.path.expanduser(source)), decoding, on_bad=on_bad)
+    return _load_path(Path(os.path.expanduser(source)), decoding, split=split, on_bad=on_bad)
 
 
-def _load_path(path: Path, decoding: Decoding, *, on_bad: str) -> ImageDataset:
+def _load_path(path: Path, decoding: Decoding, *, split: str, on_bad: str) -> ImageDataset:
     """Load what lies at a path. Its content decides, not its ending."""
+    if _is_table(path):
+        from sharingan_jax.data.sources.parquet import is_saved_dataset, parquet_dataset, saved_dataset
+
+        load = saved_dataset if path.is_dir() and is_saved_dataset(path) else parquet_dataset
+        return load(path, decoding, split=split, on_bad=on_bad)
     if path.is_dir():
         from sharingan_jax.data.sources.folder import folder_dataset
 
@@ -88,7 +94,19 @@ def _load_path(path: Path, decoding: Decoding, *, on_bad: str) -> ImageDataset:
             return archive_dataset(path, decoding, on_bad=on_bad)
     except OSError as error:
         raise UserError(f"data.path={path}: cannot be read: {error.strerror or error}. {GIVE}.") from None
-    raise UserError(f"data.path={path}: expected a folder, an archive or an array, got another file. {GIVE}.")
+    raise UserError(f"data.path={path}: expected a folder, an archive, an array or a table, got another file. {GIVE}.")
+
+
+def _is_table(path: Path) -> bool:
+    """Return whether there is a .parquet file, a folder of them without images, or a saved folder of the package datasets."""
+    from sharingan_jax.data.sources.parquet import is_parquet, is_saved_dataset, parquet_files
+
+    try:
+        if path.is_dir():
+            return is_saved_dataset(path) or bool(parquet_files(path))
+        return path.is_file() and is_parquet(path)
+    except OSError:
+        return False  # The error is raised where the path is read.
 
 
 def _is_array(path: Path) -> bool:
@@ -132,9 +150,14 @@ def load_split_from_config(data: DataConfig, *, fetch: bool = True, say: Callabl
 
 
 def _load(data: DataConfig, *, fetch: bool, say: Callable[[str], object]) -> ImageDataset:
-    sources: dict[str, str | Path] = {"emblems": "emblems", "folder": Path(data.path), "tfds": f"tfds:{data.name}"}
+    if data.source == "parquet" and not _is_table(Path(data.path)):
+        raise UserError(
+            f"data.path={data.path}: expected .parquet files or a saved datasets folder, since data.source=parquet, got none."
+            " Use --config.data.source=folder for images."
+        )
+    sources: dict[str, str | Path] = {"emblems": "emblems", "tfds": f"tfds:{data.name}"}
     return load_dataset(
-        sources[data.source],
+        sources.get(data.source, Path(data.path)),
         size=data.size,
         channels=data.channels,
         split=data.split,

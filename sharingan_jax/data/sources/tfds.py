@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, array_digests
+from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, Original, array_digests
 from sharingan_jax.data.decode import Decoding, fit_image
 from sharingan_jax.data.pipeline import import_tensorflow
+from sharingan_jax.data.sources.files import label_remarks
 from sharingan_jax.errors import UserError, reason_of
+
+OWN_BUILDER = "image_folder_like"
+"""The name of our own builder, in `tfds_builder`. Without being imported it is known only once a set is prepared."""
 
 
 def tfds_dataset(
@@ -48,9 +52,18 @@ def tfds_dataset(
     names = tuple(f"{name}/{split}/{i:06d}" for i in range(len(images)))
     label = dict(features).get("label")
     classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) and label.names else ()
+    classes = classes if len(classes) > 1 else ()  # One class for all images says nothing.
     labels = np.array([label for _, label in examples], np.int64) if classes else None
-    kind = "a tensorflow-datasets set"
-    return ArrayDataset(images=images, names=names, digests=array_digests(images), labels=labels, classes=classes, kind=kind)
+    return ArrayDataset(
+        images=images,
+        names=names,
+        digests=array_digests(images),
+        labels=labels,
+        classes=classes,
+        kind="a tensorflow-datasets set",
+        originals=tuple(Original(*image.size, "") for image in decoded),
+        remarks=label_remarks(labels, classes, origin="by the feature label"),
+    )
 
 
 def describe_download(builder: Any, *, name: str) -> str:
@@ -98,6 +111,8 @@ def _builder(tfds: Any, name: str, *, data_dir: str) -> Any:
     except tfds.core.DatasetNotFoundError:
         nearest = difflib.get_close_matches(name, tfds.list_builders(), n=1)
         hint = f"Did you mean {nearest[0]}?" if nearest else "See the list on tensorflow.org/datasets/catalog."
+        if name.startswith(OWN_BUILDER):
+            hint = "Prepare it first, as sharingan_jax/data/sources/tfds_builder.py says."
         where = f" (data.data_dir={data_dir})" if data_dir else ""
         raise UserError(f"data.name={name}: expected a tensorflow-datasets set{where}, got an unknown name. {hint}") from None
     except ImportError as error:
