@@ -67,5 +67,5 @@ def test_a_sampler_is_exported_and_pytorchs_names_are_refused_with_the_setting(
     np.testing.assert_allclose(np.load(tmp_path / "theirs.npy"), np.load(tmp_path / "ours.npy"), atol=1e-4)
     capsys.readouterr()
     assert main.main(["export", "--workdir", str(run), "--format", "pytorch", "--out", str(tmp_path / "gen.safetensors")]) == 2
-    assert "model.disc.norm=none: expected batch for PyTorch's names" in capsys.readouterr().err
+    assert "model.gen.arch=resnet: expected dcgan for PyTorch's names" in capsys.readouterr().err
     assert not (tmp_path / "gen.safetensors").exists()
