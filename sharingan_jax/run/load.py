@@ -19,9 +19,10 @@ from sharingan_jax.gan.state import TrainState
 from sharingan_jax.reporting.grids import as_image, make_grid, to_u8
 from sharingan_jax.run.checkpoints import CheckpointManager
 from sharingan_jax.run.folder import RunFolder, read_config
+from sharingan_jax.run.latents import draw_run_latents
 from sharingan_jax.run.manifest import Manifest, read_manifest
 from sharingan_jax.run.metrics import read_metrics
-from sharingan_jax.run.sampling import Sampler, draw_run_latents
+from sharingan_jax.run.sampling import Sampler
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -112,23 +113,36 @@ class Run:
         origin = f"step {int(state.step)}" + (", averaged weights" if weights == "averaged" else "")
         return Sampler(origin, config.model.nz, lambda z: sample(gen, z), shape, config.sample.columns)
 
-    def generator(self, step: int | None = None, *, statistics: Statistics = "batch") -> Callable[[Any], np.ndarray]:
+    def generator(
+        self, step: int | None = None, *, statistics: Statistics = "batch", weights: Weights | None = None
+    ) -> Callable[[Any], np.ndarray]:
         """Return the generator of a checkpoint as a function: float32 [N, nz] -> float32 [N, H, W, C] in [−1, 1].
 
         With `statistics="batch"` batch norm uses the statistics of the latents passed together, as in training, so each image
-        depends slightly on the others. With `"running"` it uses those kept in training. Raise UserError as `state` does.
+        depends slightly on the others. With `"running"` it uses those kept in training. `weights` are those of `sampler`.
+        Raise UserError as `sampler` does.
         """
-        sampler = self.sampler(step, statistics=statistics)
+        sampler = self.sampler(step, statistics=statistics, weights=weights)
         return lambda z: np.asarray(sampler.generate(np.asarray(z, np.float32)))
 
-    def sample(self, num: int = 25, *, seed: int = 0, step: int | None = None, statistics: Statistics = "batch") -> np.ndarray:
+    def sample(
+        self,
+        num: int = 25,
+        *,
+        seed: int = 0,
+        step: int | None = None,
+        statistics: Statistics = "batch",
+        weights: Weights | None = None,
+        truncation: float | None = None,
+    ) -> np.ndarray:
         """Return `num` images from latents drawn with `seed`, uint8 [num, H, W, C].
 
         With the run's own seed and `num` = sample.num, these are the latents of its sample grids. More than 500 images are drawn
-        in groups of nearly equal size, each with its own batch statistics. Raise UserError as `state` does.
+        in groups of nearly equal size, each with its own batch statistics. `truncation` restricts the latents to
+        [−truncation, truncation] (`latents.truncate`), and `weights` are those of `sampler`. Raise UserError as `sampler` does.
         """
-        z = draw_run_latents(seed, count=num, nz=self.config.model.nz)
-        return to_u8(self.sampler(step, statistics=statistics).draw(z))
+        z = draw_run_latents(seed, count=num, nz=self.config.model.nz, truncation=truncation)
+        return to_u8(self.sampler(step, statistics=statistics, weights=weights).draw(z))
 
     def show(self, num: int = 25, *, seed: int = 0, step: int | None = None) -> "Image.Image":
         """Return a grid of `num` samples as a Pillow image; a notebook displays it."""
