@@ -104,14 +104,21 @@ class Run:
     def sampler_of(self, state: TrainState, *, statistics: Statistics = "batch", weights: Weights | None = None) -> Sampler:
         """Return the generator of a state of this run. Raise UserError if it has no averaged weights and they are asked for."""
         config, mesh = self.config, make_mesh(1, batch_sizes={1})
-        if weights == "averaged" and state.ema is None:
-            raise UserError(f"{self.path}: keeps no averaged weights. Set train.ema_half_life=10000 in a new run.")
-        weights = weights or kept_weights(state)
+        weights = self.chosen_weights(state, weights)
         gen = generator_of(state, weights=weights)
         sample = jit_sample(self.gan, statistics=statistics, precision=config.train.precision, mesh=mesh)
         shape = (config.data.size, config.data.size, config.data.channels)
         origin = f"step {int(state.step)}" + (", averaged weights" if weights == "averaged" else "")
         return Sampler(origin, config.model.nz, lambda z: sample(gen, z), shape, config.sample.columns)
+
+    def chosen_weights(self, state: TrainState, weights: Weights | None) -> Weights:
+        """Return the weights asked for; by default averaged if the run keeps an average.
+
+        Raise UserError if averaged weights are asked for and the state has none.
+        """
+        if weights == "averaged" and state.ema is None:
+            raise UserError(f"{self.path}: keeps no averaged weights. Set train.ema_half_life=10000 in a new run.")
+        return weights or kept_weights(state)
 
     def generator(
         self, step: int | None = None, *, statistics: Statistics = "batch", weights: Weights | None = None
