@@ -46,9 +46,9 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.files import read_json, write_atomically, write_json, write_text
 from sharingan_jax.reporting.progress import Progress
 from sharingan_jax.run.folder import RunFolder, read_config, write_config
+from sharingan_jax.run.latents import draw_run_latents
 from sharingan_jax.run.manifest import describe_data, read_data_record, write_data_record
 from sharingan_jax.run.metrics import read_metrics
-from sharingan_jax.run.sampling import draw_run_latents
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ("baseline", "stabilised")

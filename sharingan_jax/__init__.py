@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # Type checkers see the names; an import loads each only when
     from sharingan_jax.evaluation.evaluate import evaluate as evaluate
     from sharingan_jax.evaluation.evaluate import evaluate_images as evaluate_images
     from sharingan_jax.evaluation.judge import Evaluation as Evaluation
+    from sharingan_jax.evaluation.project import project as project
     from sharingan_jax.interop.export import export as export
     from sharingan_jax.interop.torch_import import import_weights as import_weights
     from sharingan_jax.run.diff import diff as diff
@@ -46,6 +47,7 @@ _MODULES = {
     "load_config": "config.load",
     "load_dataset": "data.sources.load",
     "load_run": "run.load",
+    "project": "evaluation.project",
     "report": "comparison.runs",
     "sample": "run.sample",
     "train": "training.seeds",

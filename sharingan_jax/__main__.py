@@ -17,6 +17,7 @@ COMMANDS = {
     "train": ("train", "train a configuration, or continue a run"),
     "data": ("data", "look at images before training: duplicates, colours, advice"),
     "sample": ("sample", "draw images from a trained run"),
+    "project": ("project", "find the latents of real images, and how near they come"),
     "evaluate": ("evaluate", "measure quality, diversity and copying, next to controls"),
     "compare": ("compare", "train configurations over paired seeds and report"),
     "report": ("report", "make the report of runs that exist"),

@@ -28,6 +28,8 @@ def make_parser() -> Parser:
     parser.add_argument("--step", type=int, metavar="N", help="pytorch, stablehlo: the checkpoint; default: the last")
     parser.add_argument("--steps", type=int, metavar="K", help="trace: number of steps; default: 10")
     parser.add_argument("--statistics", choices=("batch", "running"), help="stablehlo: of batch norm; default: batch")
+    weights = "pytorch, stablehlo: of G; default: averaged, if the run keeps an average"
+    parser.add_argument("--weights", choices=("raw", "averaged"), help=weights)
     names = ("original", "parametrizations")
     parser.add_argument("--names", choices=names, help="pytorch: of spectral norm's tensors; default: original")
     return parser

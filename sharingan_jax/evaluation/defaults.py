@@ -5,6 +5,8 @@ from collections.abc import Sequence
 ALWAYS = ("pixels", "aligned", "random")
 """The feature spaces that need no weights."""
 SAMPLES = 5000
+PROJECTION_STARTS, PROJECTION_STEPS, PROJECTION_SAMPLES = 4, 300, 1000
+"""Of a projection: latents to descend from, steps from each, and random samples that they are chosen from."""
 
 CONTROLS, CONTROL_IMAGES = 5, 1000
 """Rows of controls, and how many images each has."""

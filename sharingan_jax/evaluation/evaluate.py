@@ -231,7 +231,7 @@ def evaluate_step(run: "Run", step: int, judge: "Judge", note: str, folder: Path
     from sharingan_jax.evaluation.judge import AVERAGED, RAW
     from sharingan_jax.gan.state import digest
     from sharingan_jax.reporting.grids import to_u8
-    from sharingan_jax.run.sampling import draw_run_latents
+    from sharingan_jax.run.latents import draw_run_latents
 
     state = run.state(step)
     z = draw_run_latents(LATENTS_SEED, count=judge.samples, nz=run.config.model.nz)

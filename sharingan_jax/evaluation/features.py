@@ -105,7 +105,7 @@ def random_features(images_u8: np.ndarray) -> np.ndarray:
     objects. Paper: Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics", section 4.1.2, uses a random network
     in the same way. Images are uint8 [N, H, W, C]; grey ones are repeated to three channels.
     """
-    kernels = _random_kernels()
+    kernels = random_kernels()
     if images_u8.shape[-1] == 1:
         images_u8 = images_u8.repeat(3, axis=-1)
     found = []
@@ -116,7 +116,8 @@ def random_features(images_u8: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _random_kernels() -> list[np.ndarray]:
+def random_kernels() -> list[np.ndarray]:
+    """Return the He-normal kernels of the fixed random network, float32 [3, 3, C, C'] for C' in RANDOM_WIDTHS."""
     rng, inputs, kernels = np.random.default_rng(RANDOM_SEED), 3, []
     for width in RANDOM_WIDTHS:
         kernels.append((rng.standard_normal((3, 3, inputs, width)) * np.sqrt(2 / (9 * inputs))).astype(np.float32))
@@ -124,16 +125,26 @@ def _random_kernels() -> list[np.ndarray]:
     return kernels
 
 
-@jax.jit
-def _random_network(images_u8: jax.Array, kernels: Sequence[jax.Array]) -> jax.Array:
-    x = images_u8.astype(jnp.float32) / 127.5 - 1.0  # [B, H, W, 3]
-    pooled = []
+def random_maps(x: jax.Array, kernels: Sequence[jax.Array]) -> list[jax.Array]:
+    """Return the layers of the fixed random network, float32 [B, H/2, W/2, 32], [B, H/4, W/4, 64] and [B, H/8, W/8, 128].
+
+    Images x are float32 [B, H, W, 3] in [−1, 1]; `kernels` are those of `random_kernels`.
+    """
+    maps = []
     for kernel in kernels:
         convolved = lax.conv_general_dilated(
             x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=lax.Precision.HIGHEST
         )
         x = jax.nn.relu(convolved)
-        pooled += [x.mean((1, 2)), x.std((1, 2))]
+        maps.append(x)
+    return maps
+
+
+@jax.jit
+def _random_network(images_u8: jax.Array, kernels: Sequence[jax.Array]) -> jax.Array:
+    maps = random_maps(images_u8.astype(jnp.float32) / 127.5 - 1.0, kernels)
+    pooled = [pool for x in maps for pool in (x.mean((1, 2)), x.std((1, 2)))]
+    x = maps[-1]
     top, left = x.shape[1] // 2, x.shape[2] // 2
     pooled += [x[:, rows, columns].mean((1, 2)) for rows in _halves(top) for columns in _halves(left)]
     return jnp.concatenate(pooled, axis=-1)

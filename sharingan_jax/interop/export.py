@@ -1,7 +1,7 @@
 """Write a run's networks, its first steps or its sampler for other programs."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +10,13 @@ from sharingan_jax.errors import UserError
 Names = Literal["original", "parametrizations"]
 Format = Literal["pytorch", "trace", "stablehlo"]
 ENDINGS: dict[str, tuple[str, ...]] = {"pytorch": (".safetensors", ".pth"), "trace": (".npz",), "stablehlo": (".stablehlo",)}
-OPTIONS = {"step": ("pytorch", "stablehlo"), "steps": ("trace",), "statistics": ("stablehlo",), "names": ("pytorch",)}
+OPTIONS = {
+    "step": ("pytorch", "stablehlo"),
+    "steps": ("trace",),
+    "statistics": ("stablehlo",),
+    "weights": ("pytorch", "stablehlo"),
+    "names": ("pytorch",),
+}
 """The formats that each option belongs to."""
 
 
@@ -31,6 +37,7 @@ def export(
     step: int | None = None,
     steps: int | None = None,
     statistics: Literal["batch", "running"] | None = None,
+    weights: Literal["raw", "averaged"] | None = None,
     names: Names | None = None,
 ) -> Export:
     """Write the run in `workdir` to the file `out`. The run does not change.
@@ -40,11 +47,12 @@ def export(
     - `trace`: the first `steps` (default 10) run again: weights before and after, every image, latent and metric, .npz;
     - `stablehlo`: the sampler for any number of latents, with the weights inside, with batch norm's `statistics`.
 
-    `step` chooses the checkpoint of `pytorch` and `stablehlo`, by default the last. Raise UserError if an option does not
-    belong to the format, or if the run lacks what the format needs.
+    `step` chooses the checkpoint of `pytorch` and `stablehlo`, by default the last, and `weights` those of G: as trained or
+    averaged, by default averaged if the run keeps an average. D is as trained. Raise UserError if an option does not belong to
+    the format, or if the run lacks what the format needs.
     """
     out, workdir = Path(os.path.expanduser(out)), Path(os.path.expanduser(workdir))
-    given = {"step": step, "steps": steps, "statistics": statistics, "names": names}
+    given = {"step": step, "steps": steps, "statistics": statistics, "weights": weights, "names": names}
     if format not in ENDINGS:
         raise UserError(f"--format={format}: expected one of {', '.join(ENDINGS)}")
     if out.suffix not in ENDINGS[format]:
@@ -58,6 +66,7 @@ def export(
         return _trace(workdir, out, steps=steps or 10)
 
     from sharingan_jax.files import write_atomically
+    from sharingan_jax.gan.ema import generator_of
     from sharingan_jax.gan.state import digest
     from sharingan_jax.interop.stablehlo import export_sampler
     from sharingan_jax.interop.state_dict import to_tensors
@@ -66,19 +75,20 @@ def export(
 
     run = load_run(workdir)
     state = run.state(step)
-    chosen = int(state.step)
+    chosen, kind = int(state.step), run.chosen_weights(state, weights)
+    which = f"step {chosen}" + (", averaged weights," if kind == "averaged" else "")
     if format == "stablehlo":
-        content = export_sampler(run.config, state, statistics=statistics or "batch")
+        content = export_sampler(run.config, state, statistics=statistics or "batch", weights=kind)
         write_atomically(out, lambda file: file.write(content))
-        return Export(out, (chosen, chosen), f"the sampler of step {chosen} in {out}, {len(content) / 1e6:.1f} MB")
-    tensors = to_tensors(run.config, state)
+        return Export(out, (chosen, chosen), f"the sampler of {which} in {out}, {len(content) / 1e6:.1f} MB")
+    tensors = to_tensors(run.config, replace(state, gen=generator_of(state, weights=kind)))
     if names == "parametrizations":
         tensors = {parametrized_name(name): array for name, array in tensors.items()}
     if out.suffix == ".pth":
         write_pth(out, tensors)
     else:
-        write_safetensors(out, tensors, {"step": str(chosen), "digest": digest(state)})
-    return Export(out, (chosen, chosen), f"{len(tensors)} tensors of step {chosen} in {out}")
+        write_safetensors(out, tensors, {"step": str(chosen), "digest": digest(state), "weights": kind})
+    return Export(out, (chosen, chosen), f"{len(tensors)} tensors of {which} in {out}")
 
 
 def _trace(workdir: Path, out: Path, *, steps: int) -> Export:

@@ -11,7 +11,7 @@ from jax import Array, export
 
 from sharingan_jax.config.schema import Config
 from sharingan_jax.errors import UserError
-from sharingan_jax.gan.ema import generator_of
+from sharingan_jax.gan.ema import Weights, generator_of
 from sharingan_jax.gan.gan import build_gan
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import sample_images
@@ -22,14 +22,16 @@ MARK = b" sha256 of all bytes before: "
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
-def export_sampler(config: Config, state: TrainState, *, statistics: Literal["batch", "running"]) -> bytes:
+def export_sampler(
+    config: Config, state: TrainState, *, statistics: Literal["batch", "running"], weights: Weights | None = None
+) -> bytes:
     """Return the function `z [b, nz] -> images [b, H, W, C]`, float32, for any b, serialised by `jax.export` for PLATFORMS.
 
-    The weights inside are averaged if the run keeps an average. It uses XLA's own convolutions, since it may run on any platform.
-    So its images differ from those of `sample` by rounding.
+    The weights inside are by default averaged if the run keeps an average (`generator_of`). The function uses XLA's own
+    convolutions, since it may run on any platform. So its images differ from those of `sample` by rounding.
     """
     gan = build_gan(replace(config, model=replace(config.model, conv_impl="direct")))
-    gen = jax.device_get(generator_of(state))
+    gen = jax.device_get(generator_of(state, weights=weights))
 
     def sample(z: Array) -> Array:
         with jax.default_matmul_precision(config.train.precision):

@@ -14,6 +14,7 @@ GRID_SIDE = 400  # pixels of a grid's longer side in a plot or a GIF, at least
 SQUARE = 8  # pixels a side of the checkerboard behind transparent images
 WALK_SIDE = 256  # pixels a side of a walk's images, at most
 WALK_FPS = 12  # images a second
+SIDE_GAP = 8  # pixels between pictures side by side
 TRAINING_FRAME_MS = 500
 TRAINING_LAST_MS = 2000
 PALETTE_FRAMES = 8
@@ -104,6 +105,13 @@ def add_caption(image_u8: np.ndarray, text: str) -> np.ndarray:
     return np.asarray(canvas)
 
 
+def side_by_side(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return pictures uint8 [H, W, 1 or 3] of one height next to each other, each under its name: uint8 [H', W', 3]."""
+    captioned = [add_caption(_as_rgb(picture), name) for name, picture in pictures.items()]
+    gap = np.full((len(captioned[0]), SIDE_GAP, 3), 255, np.uint8)
+    return np.concatenate([part for picture in captioned for part in (gap, picture)][1:], axis=1)
+
+
 def save_png(path: Path, image_u8: np.ndarray) -> None:
     """Write uint8 [H, W, C], C 1, 3 or 4, as a PNG."""
     write_atomically(path, lambda file: as_image(image_u8).save(file, "PNG"))
@@ -142,17 +150,22 @@ def save_training_gif(path: Path, grids: Mapping[int, Path]) -> None:
     save_gif(path, [_widen(frame, width) for frame in shown], [TRAINING_FRAME_MS] * (len(shown) - 1) + [TRAINING_LAST_MS])
 
 
-def save_walk_gif(path: Path, images_u8: np.ndarray) -> None:
-    """Write images uint8 [N, H, W, C] as a GIF of WALK_FPS images a second, enlarged to at most WALK_SIDE pixels a side.
+def walk_frame(image_u8: np.ndarray) -> np.ndarray:
+    """Return an image uint8 [H, W, C] as a frame of a walk, uint8 [H', W', 1 or 3]: enlarged to at most WALK_SIDE pixels a side.
 
-    Transparent images are laid on white: a GIF knows no half-transparent pixels.
-
-    A GIF counts time in hundredths of a second, so images are shown for 80 or 90 ms: 12 of them take one second exactly.
+    Transparent images are laid on white: a GIF or MP4 knows no half-transparent pixels.
     """
-    images_u8 = lay_on_white(images_u8)
-    factor = max(1, WALK_SIDE // max(images_u8.shape[1:3]))
-    hundredths = np.arange(len(images_u8) + 1) * 100 // WALK_FPS
-    save_gif(path, [enlarge(image, factor) for image in images_u8], (np.diff(hundredths) * 10).tolist())
+    image_u8 = lay_on_white(image_u8)
+    return enlarge(image_u8, max(1, WALK_SIDE // max(image_u8.shape[:2])))
+
+
+def save_walk_gif(path: Path, frames: Sequence[np.ndarray]) -> None:
+    """Write frames, each uint8 [H, W, 1 or 3] and of one size, as a GIF of WALK_FPS frames a second.
+
+    A GIF counts time in hundredths of a second, so frames are shown for 80 or 90 ms: 12 of them take one second exactly.
+    """
+    hundredths = np.arange(len(frames) + 1) * 100 // WALK_FPS
+    save_gif(path, frames, (np.diff(hundredths) * 10).tolist())
 
 
 def save_gif(path: Path, frames: Sequence[np.ndarray], durations_ms: Sequence[int]) -> None:

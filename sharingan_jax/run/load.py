@@ -19,9 +19,10 @@ from sharingan_jax.gan.state import TrainState
 from sharingan_jax.reporting.grids import as_image, make_grid, to_u8
 from sharingan_jax.run.checkpoints import CheckpointManager
 from sharingan_jax.run.folder import RunFolder, read_config
+from sharingan_jax.run.latents import draw_run_latents
 from sharingan_jax.run.manifest import Manifest, read_manifest
 from sharingan_jax.run.metrics import read_metrics
-from sharingan_jax.run.sampling import Sampler, draw_run_latents
+from sharingan_jax.run.sampling import Sampler
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -103,32 +104,52 @@ class Run:
     def sampler_of(self, state: TrainState, *, statistics: Statistics = "batch", weights: Weights | None = None) -> Sampler:
         """Return the generator of a state of this run. Raise UserError if it has no averaged weights and they are asked for."""
         config, mesh = self.config, make_mesh(1, batch_sizes={1})
-        if weights == "averaged" and state.ema is None:
-            raise UserError(f"{self.path}: keeps no averaged weights. Set train.ema_half_life=10000 in a new run.")
-        weights = weights or kept_weights(state)
+        weights = self.chosen_weights(state, weights)
         gen = generator_of(state, weights=weights)
         sample = jit_sample(self.gan, statistics=statistics, precision=config.train.precision, mesh=mesh)
         shape = (config.data.size, config.data.size, config.data.channels)
         origin = f"step {int(state.step)}" + (", averaged weights" if weights == "averaged" else "")
         return Sampler(origin, config.model.nz, lambda z: sample(gen, z), shape, config.sample.columns)
 
-    def generator(self, step: int | None = None, *, statistics: Statistics = "batch") -> Callable[[Any], np.ndarray]:
+    def chosen_weights(self, state: TrainState, weights: Weights | None) -> Weights:
+        """Return the weights asked for; by default averaged if the run keeps an average.
+
+        Raise UserError if averaged weights are asked for and the state has none.
+        """
+        if weights == "averaged" and state.ema is None:
+            raise UserError(f"{self.path}: keeps no averaged weights. Set train.ema_half_life=10000 in a new run.")
+        return weights or kept_weights(state)
+
+    def generator(
+        self, step: int | None = None, *, statistics: Statistics = "batch", weights: Weights | None = None
+    ) -> Callable[[Any], np.ndarray]:
         """Return the generator of a checkpoint as a function: float32 [N, nz] -> float32 [N, H, W, C] in [−1, 1].
 
         With `statistics="batch"` batch norm uses the statistics of the latents passed together, as in training, so each image
-        depends slightly on the others. With `"running"` it uses those kept in training. Raise UserError as `state` does.
+        depends slightly on the others. With `"running"` it uses those kept in training. `weights` are those of `sampler`.
+        Raise UserError as `sampler` does.
         """
-        sampler = self.sampler(step, statistics=statistics)
+        sampler = self.sampler(step, statistics=statistics, weights=weights)
         return lambda z: np.asarray(sampler.generate(np.asarray(z, np.float32)))
 
-    def sample(self, num: int = 25, *, seed: int = 0, step: int | None = None, statistics: Statistics = "batch") -> np.ndarray:
+    def sample(
+        self,
+        num: int = 25,
+        *,
+        seed: int = 0,
+        step: int | None = None,
+        statistics: Statistics = "batch",
+        weights: Weights | None = None,
+        truncation: float | None = None,
+    ) -> np.ndarray:
         """Return `num` images from latents drawn with `seed`, uint8 [num, H, W, C].
 
         With the run's own seed and `num` = sample.num, these are the latents of its sample grids. More than 500 images are drawn
-        in groups of nearly equal size, each with its own batch statistics. Raise UserError as `state` does.
+        in groups of nearly equal size, each with its own batch statistics. `truncation` restricts the latents to
+        [−truncation, truncation] (`latents.truncate`), and `weights` are those of `sampler`. Raise UserError as `sampler` does.
         """
-        z = draw_run_latents(seed, count=num, nz=self.config.model.nz)
-        return to_u8(self.sampler(step, statistics=statistics).draw(z))
+        z = draw_run_latents(seed, count=num, nz=self.config.model.nz, truncation=truncation)
+        return to_u8(self.sampler(step, statistics=statistics, weights=weights).draw(z))
 
     def show(self, num: int = 25, *, seed: int = 0, step: int | None = None) -> "Image.Image":
         """Return a grid of `num` samples as a Pillow image; a notebook displays it."""

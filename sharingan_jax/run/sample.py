@@ -1,34 +1,38 @@
-"""Draw images from a trained run and write them: a grid, a folder, an array or a walk between latents."""
+"""Draw images from a trained run and write them: a grid, a folder, an array, or a walk between latents as a GIF or MP4."""
 
-import itertools
 import os
-import re
-import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from sharingan_jax.errors import UserError
+from sharingan_jax.run.sample_files import (
+    GRIDS,
+    MOVIES,
+    SCALES,
+    WALK_FRAMES,
+    check_size,
+    read_target,
+    save_array,
+    save_folder,
+    show_progress,
+)
 
 if TYPE_CHECKING:
     from sharingan_jax.run.sampling import Sampler
 
-GRIDS = (".png", ".jpg", ".jpeg")
-FORMATS = (*GRIDS, ".npy", ".gif", "")
-WALK_FRAMES = 12  # Images from one latent to the next: one second of GIF.
-SMALLEST_PNG = 10  # A PNG of a photo-like image takes at least a tenth of its pixels' bytes.
-MOST_FRAMES = 2400  # of a walk's GIF, which is made in memory: 200 latents
+BETWEEN_COLUMNS = 7
 
 
 @dataclass(frozen=True)
 class Samples:
     """`count` images that were written to `path`, drawn by the generator `origin` from latents float32 [count, nz].
 
-    With batch statistics each of the `groups` has statistics of its own.
+    With batch statistics each of the `groups` has statistics of its own. With both kinds of weights there are `count` images of
+    each.
     """
 
     path: Path
@@ -38,6 +42,29 @@ class Samples:
     groups: int
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """How latents become images: `latents` of them are needed, and `images` are drawn, `columns` in a row of a grid.
+
+    They are walked through if `walks`, or stand at the `corners` of a grid of latents, by index.
+    """
+
+    latents: int
+    images: int
+    columns: int | None
+    walks: bool = False
+    corners: tuple[int, ...] = ()
+
+    def apply(self, z: np.ndarray) -> np.ndarray:
+        """Return the latents to draw from, float32 [images, nz], for the given ones [latents, nz]."""
+        from sharingan_jax.run.latents import between, walk
+
+        if self.corners:
+            assert self.columns is not None
+            return between(z[list(self.corners)], rows=self.images // self.columns, columns=self.columns)
+        return walk(z, frames=WALK_FRAMES) if self.walks else z
+
+
 def sample(
     run: "str | Path | Sampler",
     out: str | Path,
@@ -45,155 +72,171 @@ def sample(
     num: int | None = None,
     seed: int | None = None,
     latents: str | Path | None = None,
+    truncation: float | None = None,
     columns: int | None = None,
+    scale: int | None = None,
     interpolate: bool = False,
+    between: Sequence[int] | None = None,
     step: int | None = None,
     statistics: Literal["batch", "running"] = "batch",
-    weights: Literal["raw", "averaged"] | None = None,
+    weights: Literal["raw", "averaged", "both"] | None = None,
     overwrite: bool = False,
 ) -> Samples:
     """Draw images from a run's folder, or from a loaded sampler, and write them to `out`. The run does not change.
 
     The name of `out` decides the format: a grid (.png, .jpg), one file per image (a folder, or a name ending in /), float32
-    [N, H, W, C] in [−1, 1] (.npy) or a walk from latent to latent (.gif); with `interpolate` every format is such a walk. Arrays
-    and folders are written as the images are drawn. Draw `num` images (default 25), or walk between `num` latents (default 6),
-    of `seed` (default 0), or take the latents [N, nz] of the file `latents`. `columns` are the images in a row of a grid, by
-    default those of the run's grids. `step` chooses a checkpoint, by default the last; `weights` its weights as trained, or
-    averaged, by default averaged if the run keeps an average. With `overwrite` the numbered images in a folder are replaced.
-    Raise UserError, before anything is drawn, if these contradict each other, if a folder holds files already, or if the result
-    would not fit.
+    [N, H, W, C] in [−1, 1] (.npy) or a walk from latent to latent and back to the first (.gif, .mp4); with `interpolate` every
+    format is such a walk. Arrays, folders and MP4 files are written as the images are drawn.
+
+    - Draw `num` images (default 25), or walk between `num` latents (default 6), of `seed` (default 0), or take the latents
+      [N, nz] of the file `latents`. `truncation` restricts drawn latents to [−truncation, truncation]: see `latents.truncate`.
+    - `between` are the indices of four such latents, at the corners of a grid of `num` images in `columns` columns (default 7
+      columns, as many rows), with latents between them: see `latents.between`.
+    - `columns` are the images in a row of a grid, by default those of the run's grids. `scale` (1, 2 or 4) repeats each pixel of
+      a grid or of a folder's images so many times in both directions; walks are enlarged to 256 pixels in any case.
+    - `step` chooses a checkpoint, by default the last; `weights` its weights as trained, or averaged, by default averaged if the
+      run keeps an average. With "both" a grid or a walk shows them side by side.
+    - With `overwrite` the numbered images in a folder are replaced.
+
+    Raise UserError, before anything is drawn, if these contradict each other, if a folder holds files already, if the result
+    would not fit, or if an MP4 is asked for without the package that writes it.
     """
-    is_folder = str(out).endswith(("/", os.sep))
-    out = Path(os.path.expanduser(out))
-    ending = "" if is_folder or out.is_dir() else out.suffix.lower()
-    if ending not in FORMATS:
-        raise UserError(f"--out={out}: expected .png, .jpg, .npy, .gif or a folder's name with / at its end.")
-    if ending == "" and out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise UserError(f"--out={out}: holds files already. Give a new folder, or --overwrite to replace its numbered images.")
-    if ending == "" and (out / "config.json").is_file():
-        raise UserError(f"--out={out}: is a run's folder. Give a new folder.")
-    walks = interpolate or ending == ".gif"
-    for name, value in (("num", num), ("seed", seed)):
+    path, ending = read_target(out, overwrite=overwrite)
+    layout = _layout(ending, num=num, columns=columns, interpolate=interpolate, between=between)
+    for name, value in (("num", None if between else num), ("seed", seed), ("truncation", truncation)):
         if latents is not None and value is not None:
             raise UserError(f"--{name} with --latents: expected only one of them. Remove --{name} to use the file's latents.")
-    if columns is not None and columns < 1:
-        raise UserError(f"--columns={columns}: expected at least 1")
-    if columns is not None and ending not in GRIDS:
+    if columns is not None and ending not in GRIDS and not between:
         raise UserError(f"--columns={columns}: expected --out=grid.png, got --out={out}. Leave out --columns.")
-    count = num if num is not None else (6 if walks else 25)
-    if count < 1 + walks:
-        raise UserError(f"--num={count}: expected at least {1 + walks}{', since a walk needs two ends' if walks else ''}")
+    if scale is not None and scale not in SCALES:
+        raise UserError(f"--scale={scale}: expected 1, 2 or 4. Use {min(SCALES, key=lambda known: abs(known - scale))}.")
+    if scale is not None and ending in (*MOVIES, ".npy"):
+        raise UserError(f"--scale={scale}: expected --out=grid.png or a folder/, got --out={out}. Leave out --scale.")
+    if weights == "both" and ending not in (*GRIDS, *MOVIES):
+        expected = "expected --out=grid.png, walk.gif or walk.mp4, which show both side by side"
+        raise UserError(f"--weights=both: {expected}, got --out={out}. Use raw or averaged.")
+    if ending == ".mp4":
+        from sharingan_jax.reporting.video import find_ffmpeg
+
+        find_ffmpeg(path)  # Raises now, and not after the images are drawn.
 
     from sharingan_jax.devices.compile_cache import keep_compiled
 
     keep_compiled()
 
     from sharingan_jax.files import ABANDONED_AFTER, remove_hidden_siblings
-    from sharingan_jax.reporting.grids import make_grid, save_image, save_walk_gif, to_u8
-    from sharingan_jax.run.load import load_run
-    from sharingan_jax.run.sampling import GROUP, Sampler, draw_run_latents, read_latents, walk
+    from sharingan_jax.run.latents import check_truncation, draw_run_latents
+    from sharingan_jax.run.sampling import GROUP, read_latents
 
-    sampler = run if isinstance(run, Sampler) else load_run(run).sampler(step, statistics=statistics, weights=weights)
+    if truncation is not None:
+        check_truncation(truncation)
+    samplers = _samplers(run, step=step, statistics=statistics, weights=weights)
+    first = samplers[0]
     if latents is not None:
-        given = read_latents(Path(os.path.expanduser(latents)), nz=sampler.nz)
-        count = len(given)
-    if walks and count < 2:
-        raise UserError(f"--latents={latents}: expected at least 2 latents, since a walk needs two ends, got 1")
-    _check_size(out, ending, count=count * (WALK_FRAMES if walks else 1), nz=sampler.nz, image_shape=sampler.image_shape)
-    z = draw_run_latents(seed or 0, count=count, nz=sampler.nz) if latents is None else given
+        given = read_latents(Path(os.path.expanduser(latents)), nz=first.nz)
+        layout = _layout_of_file(layout, Path(latents), found=len(given))
+    height, width, channels = first.image_shape
+    factor = scale or 1
+    shape = (height * factor, width * factor * len(samplers), channels)
+    check_size(path, ending, count=layout.images, latents=layout.latents, nz=first.nz, image_shape=shape)
+    if latents is None:
+        given = draw_run_latents(seed or 0, count=layout.latents, nz=first.nz, truncation=truncation)
+    z = layout.apply(given)
+    remove_hidden_siblings(path.absolute().parent, of=path.name, older_than=ABANDONED_AFTER)
+    _write(path, ending, samplers, z, columns=layout.columns or first.columns, scale=factor)
+    origin = first.origin if len(samplers) == 1 else f"{first.origin}, raw and averaged weights side by side"
+    return Samples(path, len(z), z, origin, groups=-(-len(z) // GROUP))
+
+
+def _layout(ending: str, *, num: int | None, columns: int | None, interpolate: bool, between: Sequence[int] | None) -> _Layout:
+    """Return how many latents and images are asked for. Raise UserError if that is impossible."""
+    if columns is not None and columns < 1:
+        raise UserError(f"--columns={columns}: expected at least 1")
+    walks = interpolate or ending in MOVIES
+    if between is not None:
+        if walks:
+            raise UserError("--between: makes a grid, and a walk is asked for too. Use --out=grid.png without --interpolate.")
+        return _layout_between(tuple(between), num=num, columns=columns)
+    count = num if num is not None else (6 if walks else 25)
+    if count < 1 + walks:
+        raise UserError(f"--num={count}: expected at least {1 + walks}{', since a walk needs two ends' if walks else ''}")
     if walks:
-        z = walk(z, frames=WALK_FRAMES)
-    remove_hidden_siblings(out.absolute().parent, of=out.name, older_than=ABANDONED_AFTER)
-    groups = _show_progress(sampler.draw_groups(z), count=len(z))
+        return _Layout(count, count * WALK_FRAMES, columns or WALK_FRAMES, walks=True)
+    return _Layout(count, count, columns)
+
+
+def _layout_between(corners: tuple[int, ...], *, num: int | None, columns: int | None) -> _Layout:
+    shown = ",".join(map(str, corners))
+    if len(corners) != 4 or min(corners) < 0:
+        raise UserError(f"--between={shown}: expected four indices of latents, counted from 0. Use --between=0,1,2,3.")
+    columns = columns if columns is not None else BETWEEN_COLUMNS
+    count = num if num is not None else columns**2
+    if columns < 2:
+        raise UserError(f"--columns={columns}: expected at least 2 with --between, which needs four corners")
+    if count % columns or count < 2 * columns:
+        nearest = max(2, round(count / columns)) * columns
+        raise UserError(f"--num={count}: expected whole rows of {columns}, at least 2, with --between. Use --num={nearest}.")
+    return _Layout(max(corners) + 1, count, columns, corners=corners)
+
+
+def _layout_of_file(layout: _Layout, path: Path, *, found: int) -> _Layout:
+    """Return the layout for the `found` latents of a file. Raise UserError if there are too few."""
+    if layout.corners and layout.latents > found:
+        shown = ",".join(map(str, layout.corners))
+        raise UserError(f"--between={shown}: expected indices from 0 to {found - 1}, as --latents={path} holds {found} latents")
+    if layout.corners:
+        return _Layout(found, layout.images, layout.columns, corners=layout.corners)
+    if layout.walks and found < 2:
+        raise UserError(f"--latents={path}: expected at least 2 latents, since a walk needs two ends, got 1")
+    return _Layout(found, found * (WALK_FRAMES if layout.walks else 1), layout.columns, walks=layout.walks)
+
+
+def _samplers(
+    run: "str | Path | Sampler",
+    *,
+    step: int | None,
+    statistics: Literal["batch", "running"],
+    weights: Literal["raw", "averaged", "both"] | None,
+) -> "list[Sampler]":
+    """Return the generator, or those with raw and with averaged weights."""
+    from sharingan_jax.run.load import load_run
+    from sharingan_jax.run.sampling import Sampler
+
+    if isinstance(run, Sampler):
+        return [run]
+    loaded = load_run(run)
+    state = loaded.state(step)
+    if weights != "both":
+        return [loaded.sampler_of(state, statistics=statistics, weights=weights)]
+    averaged = loaded.sampler_of(state, statistics=statistics, weights="averaged")  # First: a run may keep none.
+    return [loaded.sampler_of(state, statistics=statistics, weights="raw"), averaged]
+
+
+def _write(path: Path, ending: str, samplers: "list[Sampler]", z: np.ndarray, *, columns: int, scale: int) -> None:
+    """Write the images of latents [N, nz] in the format of `ending`: side by side, if there are two samplers."""
+    from sharingan_jax.reporting.grids import enlarge, make_grid, save_image, save_walk_gif, side_by_side, to_u8, walk_frame
+
+    def drawn(sampler: "Sampler") -> Iterator[np.ndarray]:
+        return show_progress(sampler.draw_groups(z), count=len(z))
+
+    def frames() -> Iterator[np.ndarray]:
+        walks = [(walk_frame(image) for images in drawn(sampler) for image in to_u8(images)) for sampler in samplers]
+        return (_labelled(list(of_latent)) for of_latent in zip(*walks, strict=True))
+
+    def _labelled(pictures: list[np.ndarray]) -> np.ndarray:
+        return pictures[0] if len(pictures) == 1 else side_by_side(dict(zip(("raw", "averaged"), pictures, strict=True)))
+
     match ending:
         case ".npy":
-            _save_array(out, groups, shape=(len(z), *sampler.image_shape))
+            save_array(path, drawn(samplers[0]), shape=(len(z), *samplers[0].image_shape))
         case "":
-            _save_folder(out, groups, count=len(z))
+            save_folder(path, drawn(samplers[0]), count=len(z), scale=scale)
         case ".gif":
-            save_walk_gif(out, to_u8(np.concatenate(list(groups))))
+            save_walk_gif(path, list(frames()))
+        case ".mp4":
+            from sharingan_jax.reporting.video import save_walk_mp4
+
+            save_walk_mp4(path, frames())
         case _:
-            images = np.concatenate(list(groups))
-            save_image(out, make_grid(images, columns=columns or (WALK_FRAMES if walks else sampler.columns)))
-    return Samples(out, len(z), z, sampler.origin, groups=-(-len(z) // GROUP))
-
-
-def _check_size(out: Path, ending: str, *, count: int, nz: int, image_shape: tuple[int, ...]) -> None:
-    """Raise UserError, with an estimate, if what is asked for cannot be written or opened again."""
-    from PIL import Image
-
-    from sharingan_jax.run.sampling import MOST_BYTES
-
-    height, width, channels = image_shape
-    pixels, most = count * height * width, Image.MAX_IMAGE_PIXELS
-    if ending in GRIDS and most is not None and pixels > most:
-        limit = f"the grid would have {pixels:,} pixels, and Pillow opens at most {most:,}"
-        raise UserError(f"--num: {limit}. Draw at most {most // (height * width)}, or write a folder or .npy.")
-    if ending == ".gif" and count > MOST_FRAMES:
-        latents = f"Walk between at most {MOST_FRAMES // WALK_FRAMES} latents, or write a folder with --interpolate."
-        raise UserError(f"--num: the GIF would have {count} frames, expected at most {MOST_FRAMES}. {latents}")
-    if 4 * count * nz > MOST_BYTES:
-        latents = f"the latents would take {4 * count * nz / 1e9:,.1f} GB, expected at most {MOST_BYTES / 1e9:.1f}"
-        raise UserError(f"--num: {latents}. Draw several times, with other seeds.")
-    parent = next(folder for folder in (out.absolute().parent, *out.absolute().parents) if folder.exists())
-    size, free = 4 * pixels * channels, shutil.disk_usage(parent).free
-    if ending == ".npy" and size > free:
-        room = f"the array would take {size / 1e9:,.1f} GB, and the disk has {free / 1e9:,.1f} GB left"
-        raise UserError(f"--out={out}: {room}. Draw fewer images.")
-    if ending == "" and size / 4 / SMALLEST_PNG > free:
-        room = f"the images would take more than {size / 4e9 / SMALLEST_PNG:,.1f} GB, and the disk has {free / 1e9:,.1f} GB left"
-        raise UserError(f"--out={out}: {room}. Draw fewer images.")
-
-
-def _show_progress(groups: Iterator[np.ndarray], *, count: int) -> Iterator[np.ndarray]:
-    """Yield the groups, with a bar on a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(total=count, unit="image", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False) as bar:
-        for images in groups:
-            yield images
-            bar.update(len(images))
-
-
-def _numbered(folder: Path) -> Iterator[Path]:
-    """Yield the images that an earlier sampling wrote: 00000.png, 00001.png and so on, up to the first that is missing."""
-    digits = max((len(path.stem) for path in folder.glob("*0.png") if re.fullmatch("0{5,}", path.stem)), default=5)
-    for i in itertools.count():
-        path = folder / f"{i:0{digits}d}.png"
-        if not path.is_file():
-            return
-        yield path
-
-
-def _save_array(path: Path, groups: Iterator[np.ndarray], *, shape: tuple[int, ...]) -> None:
-    """Write float32 images as one .npy file, as `numpy.save` would, one group after another."""
-    from sharingan_jax.files import write_atomically
-
-    def write(file: IO[bytes]) -> None:
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        for images in groups:
-            file.write(images.astype("<f4").tobytes())
-
-    write_atomically(path, write)
-
-
-def _save_folder(folder: Path, groups: Iterator[np.ndarray], *, count: int) -> None:
-    """Write one PNG per image into a hidden folder, and then put them in place of the numbered images in `folder`."""
-    from sharingan_jax.files import hidden_sibling, make_folder, name_in_errors
-    from sharingan_jax.reporting.grids import as_image, to_u8
-
-    folder = folder.absolute()
-    hidden, digits = hidden_sibling(folder), max(5, len(str(count - 1)))
-    try:
-        make_folder(hidden)
-        for i, image in enumerate(image for images in groups for image in to_u8(images)):
-            path = hidden / f"{i:0{digits}d}.png"
-            with name_in_errors(path):
-                as_image(image).save(path)
-        make_folder(folder)
-        for path in _numbered(folder):
-            path.unlink()
-        for path in hidden.iterdir():
-            path.rename(folder / path.name)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+            grids = [make_grid(np.concatenate(list(drawn(sampler))), columns=columns) for sampler in samplers]
+            save_image(path, _labelled([enlarge(grid, scale) for grid in grids]))

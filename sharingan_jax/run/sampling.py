@@ -1,4 +1,4 @@
-"""Latents for a trained generator, and images drawn from them."""
+"""A trained generator, images drawn from it, and files of latents for it."""
 
 import math
 import zipfile
@@ -11,7 +11,6 @@ from typing import IO, Any
 import numpy as np
 
 from sharingan_jax.errors import UserError, reason_of
-from sharingan_jax.model.rng import fixed_latents, seed_key
 
 MOST_BYTES = 2**31  # of a file of latents
 GROUP = 500  # Images drawn at once: at 64 pixels about a gigabyte of activations.
@@ -38,18 +37,6 @@ class Sampler:
         """Yield the images of latents [N, nz], float32 [B, H, W, C] in [−1, 1], in about equal groups of at most `group`."""
         for part in np.array_split(z, -(-len(z) // group)):
             yield np.asarray(self.generate(part))
-
-
-def draw_run_latents(seed: int, *, count: int, nz: int) -> np.ndarray:
-    """Draw latents N(0, 1), float32 [count, nz]: with a run's own seed and `count` = sample.num, those of its sample grids.
-
-    Raise UserError if `seed` is not in 0 to 2³¹ − 1, or `count` below 1.
-    """
-    if not 0 <= seed < 2**31:
-        raise UserError(f"--seed={seed}: expected 0 to {2**31 - 1}")
-    if count < 1:
-        raise UserError(f"--num={count}: expected at least 1")
-    return np.asarray(fixed_latents(seed_key(seed), count=count, nz=nz))
 
 
 def read_latents(path: Path, *, nz: int) -> np.ndarray:
@@ -128,22 +115,3 @@ def _read_pt(path: Path) -> Any:
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {".npy": _read_npy, ".npz": _read_npz, ".pt": _read_pt, ".pth": _read_pt}
-
-
-def walk(z: np.ndarray, *, frames: int) -> np.ndarray:
-    """Return a closed walk through latents [N, nz], `frames` steps from each to the next: [N * frames, nz].
-
-    Along great circles, since a normal latent's length is nearly constant and a straight line would pass through shorter
-    ones, which G never saw. Source: White 2016, "Sampling Generative Networks", section 2.1.
-    """
-    ends = np.roll(z, -1, axis=0)
-    points = [_great_circle(a, b, t) for a, b in zip(z, ends, strict=True) for t in np.arange(frames) / frames]
-    return np.stack(points).astype(np.float32)
-
-
-def _great_circle(a: np.ndarray, b: np.ndarray, t: float) -> np.ndarray:
-    cosine = np.dot(a, b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12)
-    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
-    if np.sin(angle) < 1e-6:  # The same direction, or opposite ones: no great circle is determined.
-        return (1 - t) * a + t * b
-    return (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)

@@ -71,7 +71,8 @@ def describe_end(runs: Sequence[OpenRun], *, seconds: float) -> str:
             f" after {duration(seconds)}, digest {(digest or '')[:12]}"
         )
     folder = runs[0].setup.folder.root
-    written = [name for name in ("report.html", "real_vs_fake.png", "training.gif", "losses.png") if (folder / name).is_file()]
+    names = ("report.html", "real_vs_fake.png", "raw_vs_averaged.png", "training.gif", "losses.png")
+    written = [name for name in names if (folder / name).is_file()]
     lines.append(f"look at   {folder}{os.sep}{', '.join(written)}")
     lines.append(f"sample    {command_line()} sample --workdir {folder} --out grid.png")
     return "\n".join(lines)

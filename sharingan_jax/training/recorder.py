@@ -15,11 +15,11 @@ from sharingan_jax.config.schema import to_dict
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.measures.collapse import MOST_REAL, SIGN_NAMES, CollapseWatch, SignReference, best_step
 from sharingan_jax.files import write_atomically
-from sharingan_jax.gan.ema import generator_of
+from sharingan_jax.gan.ema import Weights, generator_of
 from sharingan_jax.gan.metrics import GEN_METRICS
 from sharingan_jax.gan.state import TrainState, digest, first_non_finite
 from sharingan_jax.model.rng import fixed_latents
-from sharingan_jax.reporting.grids import make_grid, save_png, save_training_gif, to_u8
+from sharingan_jax.reporting.grids import enlarge_grid, make_grid, save_png, save_training_gif, side_by_side, to_u8
 from sharingan_jax.reporting.plots import loss_figure, real_vs_fake_figure
 from sharingan_jax.reporting.progress import Progress
 from sharingan_jax.reporting.tensorboard import EventWriter
@@ -139,7 +139,7 @@ class OpenRun:
         assert self.manifest is not None
         setup = self.setup
         setup.processes.on_primary(self.check_folder)
-        images = self.sample()
+        images, raw = self.sample(), self.sample("raw") if self.state.ema is not None else None
         ended = replace(
             self.manifest,
             status="complete" if self.is_complete else "collapsed" if self.stops_on_collapse else "stopped",
@@ -151,7 +151,7 @@ class OpenRun:
 
         def write() -> None:
             write_manifest(setup.folder.manifest, ended)
-            save_summaries(setup, images, step=self.step)
+            save_summaries(setup, images, raw, step=self.step)
 
         setup.processes.on_primary(write)
         self.manifest = ended
@@ -167,11 +167,14 @@ class OpenRun:
             with contextlib.suppress(OSError):  # A full disk may be what has ended it.
                 write_manifest(self.setup.folder.manifest, replace(self.manifest, status="failed"))
 
-    def sample(self) -> np.ndarray:
-        """Return images of the run's fixed latents, float32 [N, H, W, C] in [−1, 1]. Raise NonFiniteError."""
+    def sample(self, weights: Weights | None = None) -> np.ndarray:
+        """Return images of the run's fixed latents, float32 [N, H, W, C] in [−1, 1], by default with averaged weights if kept.
+
+        Raise NonFiniteError.
+        """
         config = self.setup.config
         z = np.asarray(fixed_latents(self.state.key, count=config.sample.num, nz=config.model.nz))
-        images = np.asarray(self.setup.trainer.sample(generator_of(self.state), z))
+        images = np.asarray(self.setup.trainer.sample(generator_of(self.state, weights=weights), z))
         if not np.isfinite(images).all():
             raise NonFiniteError(f"step {self.step}: G's images are not finite after it, so the run has stopped; {ADVICE}")
         return images
@@ -337,14 +340,21 @@ def save_sample(setup: RunSetup, step: int, images: np.ndarray, events: EventWri
         events.image("samples", grid, step)
 
 
-def save_summaries(setup: RunSetup, images: np.ndarray, *, step: int) -> None:
-    """Write `losses.png`, `real_vs_fake.png` and `training.gif` as of `step`; images [N, H, W, C] in [−1, 1]."""
+def save_summaries(setup: RunSetup, images: np.ndarray, raw: np.ndarray | None, *, step: int) -> None:
+    """Write `losses.png`, `real_vs_fake.png` and `training.gif` as of `step`; images [N, H, W, C] in [−1, 1].
+
+    If the run keeps averaged weights, which `images` are drawn with, `raw` are those of the others, for `raw_vs_averaged.png`.
+    """
     folder, columns = setup.folder, setup.config.sample.columns
     records = read_metrics(folder)
     if records:
         loss_figure(folder.root / "losses.png", records, title=f"{folder.root.absolute().parent.name}/{folder.root.name}")
     real_u8 = setup.dataset.preview(len(images))
     real_vs_fake_figure(folder.root / "real_vs_fake.png", real_u8, images, columns=columns)
+    if raw is not None:
+        pair = {"raw weights": raw, "averaged weights": images}
+        grids_of = {name: enlarge_grid(make_grid(each, columns=columns)) for name, each in pair.items()}
+        save_png(folder.root / "raw_vs_averaged.png", side_by_side(grids_of))
     grids = folder.sample_files(step)
     if grids:
         save_training_gif(folder.root / "training.gif", grids)

@@ -29,7 +29,7 @@ NEVER = 2**31 - 1
 SCRATCH = "sharingan-jax-verify-"
 NOT_DERIVED = (
     "times, recorded environments and branches, Orbax's own metadata, damaged/, evaluation/, events/, losses.png,"
-    " real_vs_fake.png, report.html and training.gif"
+    " raw_vs_averaged.png, real_vs_fake.png, report.html and training.gif"
 )
 """What no rerun can give again, or what is drawn from the rest."""
 

@@ -15,8 +15,8 @@ import sharingan_jax
 from sharingan_jax.__main__ import COMMANDS
 from sharingan_jax.config.load import config_files
 from sharingan_jax.reporting.grids import to_u8
+from sharingan_jax.run.latents import draw_run_latents
 from sharingan_jax.run.sample import sample
-from sharingan_jax.run.sampling import draw_run_latents
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_a_dry_run_of_an_existing_run_says_where_it_would_resume(run: Path, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "trian: no such command. Did you mean train? Choose one of train, data, sample, evaluate,"),
+        (["trian"], "trian: no such command. Did you mean train? Choose one of train, data, sample, project,"),
         (["--confg=x"], "--confg=x: not an argument of sharingan-jax train. Did you mean --config?"),
         (
             ["--config", "configs/none.py"],
@@ -266,7 +266,7 @@ def test_sampling_changes_nothing_in_the_run(run: Path, tmp_path: Path) -> None:
         (["--step", "3", "--out", "x.png"], "there is no checkpoint of step 3; there are: 2, 4"),
         (["--num", "0", "--out", "x.png"], "--num=0: expected at least 1"),
         (["--num", "1", "--out", "x.gif"], "--num=1: expected at least 2, since a walk needs two ends"),
-        (["--out", "x.bmp"], "--out=x.bmp: expected .png, .jpg, .npy, .gif or a folder's name with / at its end"),
+        (["--out", "x.bmp"], "--out=x.bmp: expected .png, .jpg, .npy, .gif, .mp4 or a folder's name with / at its end"),
         (["--seed", "-1", "--out", "x.png"], "--seed=-1: expected 0 to 2147483647"),
         (["--latents", "none.npy", "--out", "x.png"], "--latents=none.npy: not readable as an array"),
         (["--latents", "wrong.npy", "--out", "x.png"], "expected numbers of shape [N, 8] or [N, 8, 1, 1], got float64 [2, 3]"),
@@ -289,6 +289,8 @@ def test_sampling_changes_nothing_in_the_run(run: Path, tmp_path: Path) -> None:
         ),
         (["--columns", "0", "--out", "x.png"], "--columns=0: expected at least 1"),
         (["--columns", "5", "--out", "x.gif"], "--columns=5: expected --out=grid.png, got --out=x.gif. Leave out --columns."),
+        (["--between", "0,1,two,3", "--out", "x.png"], "--between=0,1,two,3: expected four indices of latents with commas"),
+        (["--weights", "both", "--out", "x.png"], "keeps no averaged weights. Set train.ema_half_life=10000 in a new run."),
         (["--config.seed=1", "--out", "x.png"], "--config.seed: sharingan-jax sample takes its settings from the run"),
     ],
 )

@@ -332,3 +332,15 @@ def test_samples_come_from_averaged_weights_if_the_run_keeps_them(
     assert "--weights" in _error(capsys)
     assert main.main(["sample", "--model", "m.bin", "--weights", "averaged", "--out", str(tmp_path / "x.png")]) == 2
     assert "--weights: goes with --workdir." in _error(capsys)
+
+
+def test_a_run_with_averaged_weights_ends_with_both_grids_side_by_side(run: Path, plain_run: Path, tmp_path: Path) -> None:
+    with Image.open(run / "raw_vs_averaged.png") as image:
+        sheet = np.asarray(image)
+    for weights, first in (("raw", 0), ("averaged", (sheet.shape[1] - 8) // 2 + 8)):
+        out = tmp_path / f"{weights}.png"
+        sample(run, out, num=9, weights=weights)  # type: ignore[arg-type]
+        grid = np.asarray(Image.open(out))
+        factor = (sheet.shape[0] - 40) // grid.shape[0]
+        np.testing.assert_array_equal(sheet[40::factor, first::factor][: grid.shape[0], : grid.shape[1]], grid)
+    assert not (plain_run / "raw_vs_averaged.png").exists()

@@ -15,7 +15,7 @@ import main
 from pytorch_reference.replay import NZ, PRE_ACTIVATION, batch, make_oracle, relative_differences, small_config
 from sharingan_jax.interop.tensor_table import disc_table, gen_table
 from sharingan_jax.run import first_state
-from sharingan_jax.run.sampling import draw_run_latents
+from sharingan_jax.run.latents import draw_run_latents
 
 SMALL = [
     f"--config.model.nz={NZ}", "--config.model.gen.width=2", "--config.model.disc.width=2", "--config.model.conv_impl=direct",

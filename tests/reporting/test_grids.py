@@ -18,7 +18,9 @@ from sharingan_jax.reporting.grids import (
     save_png,
     save_training_gif,
     save_walk_gif,
+    side_by_side,
     to_u8,
+    walk_frame,
 )  # fmt: skip
 
 
@@ -130,7 +132,7 @@ def test_a_training_gif_names_a_grid_that_cannot_be_read(tmp_path: Path) -> None
 @pytest.mark.parametrize(("side", "shown"), [(32, 256), (64, 256), (128, 256)])
 def test_a_walk_shows_twelve_images_a_second_without_a_pause_at_256_pixels(tmp_path: Path, side: int, shown: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (24, side, side, 3), np.uint8)
-    save_walk_gif(tmp_path / "walk.gif", images)
+    save_walk_gif(tmp_path / "walk.gif", [walk_frame(image) for image in images])
     frames = _frames(tmp_path / "walk.gif")
     durations = [duration for _, duration in frames]
     assert len(durations) == 24
@@ -142,7 +144,7 @@ def test_a_walk_shows_twelve_images_a_second_without_a_pause_at_256_pixels(tmp_p
 def test_a_gif_of_grey_images_keeps_their_values(tmp_path: Path) -> None:
     images = np.zeros((2, 32, 32, 1), np.uint8)
     images[0, :16], images[1, 16:] = 255, 255
-    save_walk_gif(tmp_path / "walk.gif", images)
+    save_walk_gif(tmp_path / "walk.gif", [walk_frame(image) for image in images])
     for (frame, _), image in zip(_frames(tmp_path / "walk.gif"), images, strict=True):
         np.testing.assert_array_equal(frame[::8, ::8], np.broadcast_to(image, (32, 32, 3)))
 
@@ -181,3 +183,13 @@ def test_transparent_images_lie_on_a_checkerboard() -> None:
     assert lay_on_white(clear).tolist() == [[[[255] * 3, [10, 20, 30], [204] * 3]]]
     assert lay_on_white(clear[..., :3]) is not None
     np.testing.assert_array_equal(lay_on_white(clear[..., :3]), clear[..., :3])
+
+
+def test_pictures_side_by_side_keep_their_pixels_under_their_names() -> None:
+    left, right = np.random.default_rng(0).integers(0, 256, (2, 50, 200, 3), np.uint8)
+    sheet = side_by_side({"raw": left, "averaged": right[..., :1]})
+    assert sheet.shape == (90, 408, 3)
+    np.testing.assert_array_equal(sheet[40:, :200], left)
+    np.testing.assert_array_equal(sheet[40:, 208:], np.broadcast_to(right[..., :1], (50, 200, 3)))
+    assert (sheet[:, 200:208] == 255).all()
+    assert (sheet[:40, :200] < 128).any()

@@ -4,6 +4,7 @@ import struct
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ from faults import FAULTS
 from PIL import Image
 
 from sharingan_jax.errors import UserError
-from sharingan_jax.run import sample as module
+from sharingan_jax.reporting import video
+from sharingan_jax.reporting.grids import to_u8
+from sharingan_jax.run import sample_files as module
+from sharingan_jax.run.latents import draw_run_latents
 from sharingan_jax.run.sample import sample
-from sharingan_jax.run.sampling import Sampler, draw_run_latents, read_latents
+from sharingan_jax.run.sampling import Sampler, read_latents
 
 NZ = 4
 
@@ -63,6 +67,82 @@ def test_a_grid_can_be_a_jpeg(tmp_path: Path) -> None:
         assert (image.format, image.size) == ("JPEG", (3 * 10 + 2, 2 * 10 + 2))
 
 
+def test_a_grid_between_four_latents_has_them_at_its_corners(tmp_path: Path) -> None:
+    drawn = sample(SAMPLER, tmp_path / "grid.png", seed=3, between=(4, 0, 2, 6), columns=5, num=15)
+    corners = draw_run_latents(3, count=7, nz=NZ)[[4, 0, 2, 6]]
+    np.testing.assert_allclose(drawn.latents[[0, 4, 10, 14]], corners, atol=1e-6)
+    with Image.open(tmp_path / "grid.png") as image:
+        assert image.size == (5 * 10 + 2, 3 * 10 + 2)
+    assert sample(SAMPLER, tmp_path / "default.png", between=(0, 1, 2, 3)).count == 49
+    np.save(tmp_path / "z.npy", corners)
+    again = sample(SAMPLER, tmp_path / "a.npy", latents=tmp_path / "z.npy", between=(0, 1, 2, 3), columns=5, num=15)
+    np.testing.assert_allclose(again.latents, drawn.latents, atol=1e-6)
+
+
+def test_a_scale_repeats_the_pixels_of_a_grid_a_single_image_and_a_folders_images(tmp_path: Path) -> None:
+    for num in (1, 6):
+        for scale in (1, 2, 4):
+            sample(SAMPLER, tmp_path / f"{scale}.png", num=num, scale=scale)
+        plain, twice, four = (np.asarray(Image.open(tmp_path / f"{scale}.png")) for scale in (1, 2, 4))
+        np.testing.assert_array_equal(twice, plain.repeat(2, axis=0).repeat(2, axis=1))
+        np.testing.assert_array_equal(four, twice.repeat(2, axis=0).repeat(2, axis=1))
+    for scale in (1, 4):
+        sample(SAMPLER, f"{tmp_path}/x{scale}/", num=2, scale=scale)
+    plain, four = (np.asarray(Image.open(tmp_path / f"x{scale}" / "00001.png")) for scale in (1, 4))
+    np.testing.assert_array_equal(four, plain.repeat(4, axis=0).repeat(4, axis=1))
+
+
+def test_truncation_restricts_the_latents_that_are_drawn(tmp_path: Path) -> None:
+    drawn = sample(SAMPLER, tmp_path / "a.npy", num=30, seed=2, truncation=0.5)
+    np.testing.assert_array_equal(drawn.latents, draw_run_latents(2, count=30, nz=NZ, truncation=0.5))
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), SAMPLER.draw(drawn.latents))
+
+
+def test_an_mp4_has_the_frames_of_the_gif(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[np.ndarray] = []
+    monkeypatch.setattr(video, "find_ffmpeg", lambda path: "ffmpeg")
+    monkeypatch.setattr(video, "save_walk_mp4", lambda path, frames: written.extend(frames))
+    drawn = sample(SAMPLER, tmp_path / "walk.mp4", num=3)
+    assert (drawn.count, len(written), written[0].shape) == (36, 36, (256, 256, 3))
+    np.testing.assert_allclose(drawn.latents[::12], draw_run_latents(0, count=3, nz=NZ), atol=1e-6)
+    np.testing.assert_array_equal(written[5][::32, ::32], to_u8(SAMPLER.draw(drawn.latents))[5])
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "message"),
+    [
+        ("x.png", {"scale": 3}, "--scale=3: expected 1, 2 or 4. Use 2."),
+        ("x.gif", {"scale": 2}, "--scale=2: expected --out=grid.png or a folder/, got --out=x.gif. Leave out --scale."),
+        ("x.npy", {"weights": "both"}, "--weights=both: expected --out=grid.png, walk.gif or walk.mp4, which show both side"),
+        ("x.png", {"truncation": 0}, "--truncation=0: expected a number above 0, at most 5. Use 0.5."),
+        ("x.png", {"truncation": 1, "latents": "z.npy"}, "--truncation with --latents: expected only one of them."),
+        ("x.png", {"between": (0, 1, 2)}, "--between=0,1,2: expected four indices of latents, counted from 0."),
+        (
+            "x.png",
+            {"between": (0, 1, 2, 9), "latents": "z.npy"},
+            "--between=0,1,2,9: expected indices from 0 to 4, as --latents=",
+        ),
+        ("x.gif", {"between": (0, 1, 2, 3)}, "--between: makes a grid, and a walk is asked for too. Use --out=grid.png without"),
+        (
+            "x.png",
+            {"between": (0, 1, 2, 3), "num": 20},
+            "--num=20: expected whole rows of 7, at least 2, with --between. Use --num=21.",
+        ),
+        ("x.png", {"between": (0, 1, 2, 3), "columns": 1}, "--columns=1: expected at least 2 with --between"),
+        ("x.png", {"between": (0, 1, 2, 10**9)}, "the latents would take 16.0 GB, expected at most 2.1"),
+    ],
+)
+def test_choices_that_contradict_each_other_are_refused_in_one_line(
+    out: str, options: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("z.npy", np.zeros((5, NZ)))
+    with pytest.raises(UserError) as refusal:
+        sample(Sampler("a test", NZ, lambda z: pytest.fail("it was drawn"), (8, 8, 3)), out, **options)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize(
     ("out", "num", "message"),
     [
@@ -75,7 +155,7 @@ def test_a_grid_can_be_a_jpeg(tmp_path: Path) -> None:
         ("a.npy", 2_000_000, "the array would take 1.5 GB, and the disk has 1.0 GB left. Draw fewer images."),
         ("folder", 60_000_000, "the images would take more than 1.2 GB, and the disk has 1.0 GB left. Draw fewer images."),
         ("folder", 10**11, "the latents would take 1,600.0 GB, expected at most 2.1. Draw several times, with other seeds."),
-        ("samples.v2", 3, "expected .png, .jpg, .npy, .gif or a folder's name with / at its end"),
+        ("samples.v2", 3, "expected .png, .jpg, .npy, .gif, .mp4 or a folder's name with / at its end"),
     ],
 )
 def test_what_would_not_fit_is_refused_before_anything_is_drawn(
@@ -94,7 +174,7 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().err == ""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stderr.isatty", lambda: True)
-        list(module._show_progress(SAMPLER.draw_groups(np.zeros((1000, NZ), np.float32)), count=1000))
+        list(module.show_progress(SAMPLER.draw_groups(np.zeros((1000, NZ), np.float32)), count=1000))
     assert "/1000 [" in capsys.readouterr().err
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from sharingan_jax.config.schema import RULES, DataConfig
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import MODES, Decoding
+from sharingan_jax.data.formats import has_image_ending
 from sharingan_jax.data.split import Split, split
 from sharingan_jax.data.turned import TurnedDataset
 from sharingan_jax.errors import UserError
@@ -139,6 +140,29 @@ def load_dataset_from_config(
     described = {each.name: getattr(upright, each.name) for each in fields(ImageDataset)}
     settings = {"turns": data.turns, "mirrors": data.mirrors, "background": data.background}
     return TurnedDataset(upright=upright, large=large, **described | settings)
+
+
+def load_given_images(source: Path | str, data: DataConfig, *, flag: str) -> ImageDataset:
+    """Load other images as `config.data` says the run's own are prepared: from one image file, or from what `load_dataset` reads.
+
+    Raise UserError, one line that names the `flag`, if they cannot be loaded.
+    """
+    path = Path(os.path.expanduser(source))
+    try:
+        if path.is_file() and has_image_ending(path.name):
+            from sharingan_jax.data.sources.files import FileReader
+
+            reader = FileReader(_decoding(data))
+            with path.open("rb") as file:
+                reader.read(path.name, file, size=path.stat().st_size)
+            return reader.dataset(str(path), kind="a file", on_bad=data.on_bad)
+        return _load_path(path, _decoding(data), split=data.split, on_bad=data.on_bad)
+    except UserError as error:
+        raise UserError(str(error).replace("data.path", flag)) from None
+
+
+def _decoding(data: DataConfig) -> Decoding:
+    return Decoding(**{each.name: getattr(data, each.name) for each in fields(Decoding)})
 
 
 def load_split_from_config(data: DataConfig, *, fetch: bool = True, say: Callable[[str], object] = lambda line: None) -> Split:
