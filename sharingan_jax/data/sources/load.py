@@ -12,6 +12,7 @@ from sharingan_jax.config.schema import RULES, DataConfig
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import MODES, Decoding
 from sharingan_jax.data.split import Split, split
+from sharingan_jax.data.storage import Storage
 from sharingan_jax.data.turned import TurnedDataset
 from sharingan_jax.errors import UserError
 
@@ -32,6 +33,8 @@ def load_dataset(
     exif: str = "apply",
     max_pixels: int = Decoding.max_pixels,
     on_bad: str = "stop",
+    memory_mb: int = Storage.memory_mb,
+    cache: str = "",
     fetch: bool = True,
     say: Callable[[str], object] = print,
 ) -> ImageDataset:
@@ -40,7 +43,8 @@ def load_dataset(
     `source` is "emblems", a path (`~` expands), or "tfds:NAME" for a tensorflow-datasets set. What lies at the path decides how
     it is read: a folder, a .zip or .tar archive of images, or a .npy or .npz array. Only a tensorflow-datasets set reads `split`
     and `data_dir` (the folder of tensorflow-datasets; "" is its default). If it has to be downloaded, `say` gets a line that
-    says how much; without `fetch` UserError is raised instead. The other arguments are the settings of `config.data`.
+    says how much; without `fetch` UserError is raised instead. `say` also gets lines while a large folder is decoded. The other
+    arguments are the settings of `config.data`.
     A path that is called "emblems" is "./emblems" or a Path. Raise UserError, one line, if the source cannot be loaded.
     """
     if source == "":
@@ -64,15 +68,15 @@ def load_dataset(
 
         name = source.removeprefix("tfds:")
         return tfds_dataset(name, decoding, split=split, data_dir=data_dir, fetch=fetch, say=say)
-    return _load_path(Path(os.path.expanduser(source)), decoding, on_bad=on_bad)
+    return _load_path(Path(os.path.expanduser(source)), decoding, on_bad=on_bad, storage=Storage(memory_mb, cache, say))
 
 
-def _load_path(path: Path, decoding: Decoding, *, on_bad: str) -> ImageDataset:
+def _load_path(path: Path, decoding: Decoding, *, on_bad: str, storage: Storage) -> ImageDataset:
     """Load what lies at a path. Its content decides, not its ending."""
     if path.is_dir():
         from sharingan_jax.data.sources.folder import folder_dataset
 
-        return folder_dataset(path, decoding, on_bad=on_bad)
+        return folder_dataset(path, decoding, on_bad=on_bad, storage=storage)
     if not path.exists():
         raise UserError(f"data.path={path}: expected a path that exists, got nothing there. {GIVE}.")
     if not stat.S_ISREG(path.stat().st_mode):
@@ -145,6 +149,8 @@ def _load(data: DataConfig, *, fetch: bool, say: Callable[[str], object]) -> Ima
         exif=data.exif,
         max_pixels=data.max_pixels,
         on_bad=data.on_bad,
+        memory_mb=data.memory_mb,
+        cache=data.cache,
         fetch=fetch,
         say=say,
     )
