@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from faults import FAULTS
 from PIL import Image
 
 from sharingan_jax.data import storage
@@ -65,8 +66,8 @@ def blocks_read(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     return found
 
 
-def _load(images: Path, cache: Path | None) -> ImageDataset:
-    held = Storage(memory_mb=2**31) if cache is None else Storage(memory_mb=1, cache=str(cache))
+def _load(images: Path, cache: Path | None, say: Callable[[str], object] = lambda line: None) -> ImageDataset:
+    held = Storage(memory_mb=2**31) if cache is None else Storage(1, str(cache), say)
     return folder_dataset(images, DECODING, on_bad="skip", storage=held)
 
 
@@ -98,11 +99,14 @@ def test_a_start_after_a_kill_decodes_only_the_other_blocks(
     images: Path, tmp_path: Path, blocks_read: list[Sequence[str]]
 ) -> None:
     command = [sys.executable, "-c", KILLED, str(images), str(tmp_path / "cache")]
-    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
+    fault = FAULTS["decoding-killed"]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 128 - int(fault.code)
     (journal,) = (tmp_path / "cache").glob(f"*/{storage.BLOCKS}")
     with journal.open("a") as lines:
         lines.write('{"block": 2, "sha')  # As if it had been writing.
-    found = _load(images, tmp_path / "cache")
+    lines: list[str] = []
+    found = _load(images, tmp_path / "cache", lines.append)
+    assert fault.is_shown_in(lines[0])
     assert [names[0] for names in blocks_read] == ["07-broken.png", "10.png", "14.png"]
     assert _is_same(found, _load(images, None))
 
@@ -114,7 +118,9 @@ def test_a_damaged_block_is_decoded_again(images: Path, tmp_path: Path, blocks_r
     content[-1] ^= 1
     pixels.write_bytes(content)
     blocks_read.clear()
-    found = _load(images, tmp_path / "cache")
+    lines: list[str] = []
+    found = _load(images, tmp_path / "cache", lines.append)
+    assert FAULTS["decoded-damaged"].is_shown_in(lines[0])
     assert [names[0] for names in blocks_read] == ["14.png"]
     assert _is_same(found, _load(images, None))
 
@@ -146,7 +152,7 @@ def test_files_are_read_in_other_processes_if_they_are_many(
 def test_decoding_says_how_far_it_is(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "SAY_EVERY", 0.0)
     lines: list[str] = []
-    folder_dataset(images, DECODING, on_bad="skip", storage=Storage(1, str(tmp_path / "cache"), lines.append))
+    _load(images, tmp_path / "cache", lines.append)
     assert lines[0].startswith(f"decoding 20 of 20 images into {tmp_path / 'cache'}")
     assert [line.split(" images")[0] for line in lines[1:]] == [f"decoded {n} of 20" for n in (4, 8, 12, 16)]
     assert all(line.endswith("0:00 left") for line in lines[1:])
