@@ -29,13 +29,13 @@ def seconds_to_help() -> float:
     return time.perf_counter() - start
 
 
-def seconds_to_first_step(cache: Path) -> float:
+def seconds_to_first_step(cache: Path, *settings: str) -> float:
     """Return the seconds until the first step's metrics are on disk, with `cache` as the user's cache folder."""
     environment = {**{name: value for name, value in os.environ.items() if name not in OWN}, "XDG_CACHE_HOME": str(cache)}
     with tempfile.TemporaryDirectory(prefix="sharingan-jax-startup-") as folder:
         metrics = Path(folder) / "run" / "metrics.jsonl"
         command = [sys.executable, str(ROOT / "main.py"), "--config", str(ROOT / "configs" / "default.py")]
-        command += ["--workdir", str(metrics.parent), "--config.train.steps=1"]
+        command += ["--workdir", str(metrics.parent), "--config.train.steps=1", *settings]
         start = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as process:
             while not (metrics.is_file() and metrics.stat().st_size):

@@ -34,6 +34,9 @@ def get_config() -> ConfigDict:
     data.last_batch = "keep"  # an epoch's last, partial batch: keep (post), drop, or fill from the epoch's start
     data.turns = 1  # angles at which each image is trained on, evenly spread over the circle; 1: only as it is (post)
     data.mirrors = False  # train on each image's mirror image as well (post: no)
+    data.feed = "auto"  # device keeps all images on the device, tfdata gathers batches on the host: the same bits; auto: by size
+    data.memory_mb = 1024  # decoded images of a folder up to so many megabytes (2**20 bytes) are held in memory, others in a file
+    data.cache = ""  # the folder for such files of decoded images; "" is sharingan_jax/images in the user's cache folder
     data.holdout = 0.0  # share of the images held out from training, chosen by their content; 0 trains on all of them (post)
 
     config.model = model = ConfigDict()

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import time
 import types
 import typing
@@ -20,6 +21,14 @@ T = TypeVar("T")
 ABANDONED_AFTER = 3 * 3600
 """Seconds after which nobody still writes what has not changed since."""
 PUT_BACK = "put the file back as it was, or use another --workdir"
+
+
+def cache_folder() -> Path:
+    """Return this system's folder for files that can be rebuilt: `$XDG_CACHE_HOME`, `~/.cache` or their equivalent."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    named = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
+    return Path(named) if named else Path.home() / ".cache"
 
 
 def make_folder(folder: Path) -> None:

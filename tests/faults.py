@@ -270,6 +270,22 @@ FAULTS = {
         "everything; the next start removes them and compiles again",
         "tests/devices/test_compile_cache.py::test_entries_that_were_exchanged_or_changed_are_deleted",
     ),
+    "decoding-killed": Fault(
+        "kill -9 while a large folder is decoded",
+        "SIGKILL during the third of five blocks, and a journal whose last line is cut off",
+        "decoding … later starts read them from there",
+        "137",
+        "every block that was decoded; the next start decodes the others",
+        "tests/data/test_storage.py::test_a_start_after_a_kill_decodes_only_the_other_blocks",
+    ),
+    "decoded-damaged": Fault(
+        "decoded images changed in the user's cache",
+        "one bit of the file of pixels changed",
+        "decoding … later starts read them from there",
+        "0",
+        "everything; the next start decodes the damaged block again",
+        "tests/data/test_storage.py::test_a_damaged_block_is_decoded_again",
+    ),
     "mixed-samples": Fault(
         "a second sampling into a folder that holds files",
         "`sample --out samples/` twice",

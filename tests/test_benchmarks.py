@@ -1,6 +1,7 @@
-"""The benchmarks' count of operations agrees with XLA's."""
+"""The benchmarks' count of operations agrees with XLA's, and the parts of the input benchmark do what its table says."""
 
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 from conftest import smoke_config
 
 from benchmarks.flops import step_operations
+from benchmarks.input import count_decoded, decode, make_files, memory_of, print_rates, take_turns, warm_ways
+from sharingan_jax.data.dataset import MappedDataset
+from sharingan_jax.data.sources.load import load_dataset
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import jit_steps
 from sharingan_jax.gan.gan import build_gan, init_state
@@ -25,3 +29,33 @@ def test_the_counted_operations_are_nearly_all_that_xla_counts(size: int, channe
     # XLA also counts norms and Adam, which grow more slowly with the width and the image size than the convolutions.
     assert operations.direct < counted < 1.15 * operations.direct
     assert 9 / 16 < operations.winograd / operations.direct < 0.75
+
+
+@pytest.mark.slow
+def test_the_ways_of_the_input_benchmark_bring_the_images_of_the_files(tmp_path: Path) -> None:
+    paths = make_files(tmp_path / "images", 30)
+    mapped = load_dataset(tmp_path / "images", size=192, memory_mb=1, cache=str(tmp_path / "cache"), say=lambda line: None)
+    assert isinstance(mapped, MappedDataset)
+    np.testing.assert_array_equal(mapped.gather([7])[0], decode(paths[7], 192))
+    ways = warm_ways(paths, mapped, batch=5)
+    ours = [np.asarray(next(way())) for name, way in ways.items() if name.startswith("ours")]
+    assert [chunk.shape for chunk in ours] == 3 * [(10, 5, 192, 192, 3)]
+    for chunk in ours[1:]:
+        np.testing.assert_array_equal(chunk, ours[0])
+    assert sorted(np.unique(ours[0][:6].reshape(30, -1), axis=0).tolist()) == sorted(mapped.preview(30).reshape(30, -1).tolist())
+    assert count_decoded(32, paths) == 30
+
+
+def test_the_input_benchmark_takes_turns_and_shows_ratios_of_each_round(capsys: pytest.CaptureFixture[str]) -> None:
+    values = iter([2.0, 1.0, 9.0, 3.0])
+    found = take_turns({"ours": lambda: next(values), "theirs": lambda: next(values)}, rounds=2)
+    assert found == {"ours": [2.0, 9.0], "theirs": [1.0, 3.0]}
+    print_rates("warm", found, against="theirs")
+    assert "| ours | 6 (2–9) | 2.50 (2.00–3.00) |" in capsys.readouterr().out
+
+
+def test_the_input_benchmark_sees_memory_at_four_moments(tmp_path: Path) -> None:
+    make_files(tmp_path / "images", 3)
+    moments = memory_of(tmp_path / "images", tmp_path / "cache", size=32, memory_mb=1)
+    assert len(moments) == 4
+    assert all(int(own) > 1 and int(mapped) > 1 for own, mapped in (moment.split("/") for moment in moments))

@@ -39,8 +39,9 @@ def load_config(source: str | Path | Mapping[str, Any] | Config, overrides: Over
 def with_absolute_paths(config: Config) -> Config:
     """Return `config` with its paths as they are from any folder, so that a run's record says where its images were."""
     data = config.data
-    path, data_dir = (str(Path(place).absolute()) if place else "" for place in (data.path, data.data_dir))
-    return replace(config, data=replace(data, path=path, data_dir=data_dir))
+    places = (data.path, data.data_dir, data.cache)
+    path, data_dir, cache = (str(Path(place).absolute()) if place else "" for place in places)
+    return replace(config, data=replace(data, path=path, data_dir=data_dir, cache=cache))
 
 
 def base_config(source: str | Path) -> "ConfigDict":

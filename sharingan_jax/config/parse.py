@@ -12,7 +12,7 @@ from sharingan_jax.errors import UserError, command_line
 
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 """The words that a text may use for a boolean setting."""
-PATHS = ("data.path", "data.data_dir")
+PATHS = ("data.path", "data.data_dir", "data.cache")
 """Settings in which `~` is the user's home folder."""
 _KIND_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 

@@ -69,6 +69,9 @@ class DataConfig:
     holdout: float = _rule(at_least=0, at_most=0.5)
     turns: int = _rule(at_least=1, at_most=360)
     mirrors: bool = _rule()
+    feed: str = _rule(choices=("auto", "tfdata", "device"), identity=False)
+    memory_mb: int = _rule(at_least=1, at_most=2**31 - 1, identity=False)
+    cache: str = _rule(identity=False)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""What every source of images provides: `ImageDataset`, `ArrayDataset` for images held in memory, and `Subset`."""
+"""What every source of images provides: `ImageDataset`, with images in memory, in a mapped file, or in another data set."""
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -129,6 +129,31 @@ class ArrayDataset(ImageDataset):
 
     def subset(self, indices: Sequence[int]) -> ImageDataset:
         return ArrayDataset(images=self.gather(indices), **self._described(indices))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MappedDataset(ImageDataset):
+    """Images in a file that is mapped into memory: image i is `mapped`[`places`[i]], of uint8 [M, H, W, C].
+
+    The system reads pages of the file when they are asked for, and drops them when it needs the memory.
+    """
+
+    mapped: np.ndarray
+    places: np.ndarray
+
+    def with_digest(self, digest: str) -> "MappedDataset":
+        """Return the same images with a digest that was taken before, so that they need not be read for it."""
+        known = replace(self)
+        known.__dict__["digest"] = digest  # Where `cached_property` looks first.
+        return known
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.mapped.shape[1:]
+        return height, width, channels
+
+    def gather(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        return np.asarray(self.mapped[self.places[np.asarray(indices, np.int64)]])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

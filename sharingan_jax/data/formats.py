@@ -77,10 +77,8 @@ def open_image(file: BinaryIO, name: str) -> Image.Image:
     prefix = file.read(PREFIX)
     file.seek(0)
     is_named = has_image_ending(name)
-    formats = [*MARKED, *UNMARKED] if is_named else [*MARKED]
-    _register_heif()
     try:
-        return Image.open(file, formats=[known for known in formats if known in _openers()])
+        return Image.open(file, formats=_formats(is_named))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise
     except Exception as error:  # Pillow's readers raise many kinds of error on other files.
@@ -106,6 +104,13 @@ def _why_not(prefix: bytes) -> str:
         if accepts and accepts(prefix):
             return f"{name}, which is not made of pixels and is never run"
     return ""
+
+
+@cache
+def _formats(is_named: bool) -> tuple[str, ...]:
+    """Return the formats, of those that Pillow can read here, that a file with or without an image's ending may have."""
+    _register_heif()
+    return tuple(known for known in (*MARKED, *(UNMARKED if is_named else ())) if known in _openers())
 
 
 @cache

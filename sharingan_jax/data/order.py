@@ -1,14 +1,13 @@
 """Which images step k sees, as a pure function of (number of images, seed, k)."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
 
 from sharingan_jax.errors import UserError
 
 
-@lru_cache(maxsize=4)
 def epoch_permutation(count: int, *, seed: int, epoch: int) -> np.ndarray:
     """Return the order of an epoch (from 0), int64 [count], read-only: the same on every platform and numpy version.
 
@@ -74,6 +73,17 @@ class BatchPlan:
 
     def indices(self, step: int) -> np.ndarray:
         """Return the indices of the images in the batch of step k, int64 [B]."""
-        order = epoch_permutation(self.count, seed=self.seed, epoch=self.epoch_of(step) - 1)
+        order = self._order(self.epoch_of(step) - 1)
         first = (step - 1) % self.batches_per_epoch * self.batch_size
         return np.take(order, np.arange(first, first + self.size_of(step)), mode="wrap")
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """Return the order of an epoch (from 0), int64 [count]. The last one asked for is kept: a million images take 0.2 s."""
+        if epoch not in self._kept:
+            self._kept.clear()
+            self._kept[epoch] = epoch_permutation(self.count, seed=self.seed, epoch=epoch)
+        return self._kept[epoch]
+
+    @cached_property
+    def _kept(self) -> dict[int, np.ndarray]:
+        return {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sharingan_jax.devices.environment import describe_processor, host_threads
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import read_json, write_json
+from sharingan_jax.files import cache_folder, read_json, write_json
 
 LARGEST = 2**30  # Bytes that the kept programs may take; those unused for longest are removed first.
 WHOLE = "whole.json"
@@ -42,14 +42,6 @@ def keep_compiled() -> None:
     if jax:  # It has read the environment already.
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", float(seconds))
-
-
-def cache_folder() -> Path:
-    """Return this system's folder for files that can be rebuilt: `$XDG_CACHE_HOME`, `~/.cache` or their equivalent."""
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    named = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
-    return Path(named) if named else Path.home() / ".cache"
 
 
 def tidy(folder: Path, *, largest: int = LARGEST) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sharingan_jax.devices.trainer import Trainer
 
@@ -32,8 +31,7 @@ class Cost:
 def estimate_cost(trainer: Trainer, *, batch_size: int, image_shape: tuple[int, int, int]) -> Cost:
     """Return what a step of one run costs. It is traced and not compiled; one product is timed on the device."""
     state = jax.eval_shape(lambda: trainer.init(0))
-    images_u8 = jax.ShapeDtypeStruct((1, batch_size, *image_shape), np.uint8)
-    work = trainer.program.lower(state, images_u8).cost_analysis() or {}
+    work = trainer.lower(state, steps=1, batch_size=batch_size, image_shape=image_shape).cost_analysis() or {}
     operations, traffic = (float(work.get(name, 0.0)) for name in ("flops", "bytes accessed"))
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     seconds = operations / trainer.mesh.size / (SHARE_OF_PEAK * _product_rate(trainer.config.train.precision))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sharingan_jax.config.schema import Config
+from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.gan import build_gan
@@ -30,10 +32,10 @@ class StackedTrainer(Trainer):
     `mesh` is the mesh of one such run, for what is done one run at a time: `init` and `sample`.
     """
 
-    def __init__(self, config: Config, mesh: Mesh, *, seeds_mesh: Mesh, seeds: int) -> None:
-        super().__init__(config, mesh)
+    def __init__(self, config: Config, mesh: Mesh, *, seeds_mesh: Mesh, seeds: int, dataset: ImageDataset | None = None) -> None:
+        super().__init__(config, mesh, dataset=dataset)
         self.seeds, self.seeds_mesh = seeds, seeds_mesh
-        self.program = jit_stacked_steps(config, seeds_mesh)
+        self.program = jit_stacked_steps(config, seeds_mesh, gathers=dataset is not None)
 
     def to_device(self, states: Sequence[TrainState]) -> TrainState:
         """Stack the runs' states, which are all at the same step: leaves [S, ...], and the step []."""
@@ -43,9 +45,12 @@ class StackedTrainer(Trainer):
         shardings = jax.tree.map(partial(NamedSharding, self.seeds_mesh), SPLIT)
         return jax.device_put(replace(stacked, step=first.step), shardings)
 
-    def run_steps(self, state: TrainState, images_u8: Sequence[np.ndarray]) -> tuple[TrainState, Metrics]:
-        """Run K steps of each run on its own images, uint8 [K, B, H, W, C] a run. Return (state, metrics [S, K])."""
-        return self._call(state, np.stack(images_u8))
+    def run_steps(self, state: TrainState, batches: Sequence[np.ndarray]) -> tuple[TrainState, Metrics]:
+        """Run K steps of each run on its own batches: uint8 [K, B, H, W, C] a run, or with a `dataset` int [K, B].
+
+        Return (state, metrics [S, K]).
+        """
+        return self._call(state, np.stack(batches).astype(self._batch_dtype, copy=False))
 
     def to_host(self, state: TrainState) -> list[TrainState]:
         """Return each run's state as numpy arrays."""
@@ -61,22 +66,30 @@ class StackedTrainer(Trainer):
         host = {name: np.asarray(values) for name, values in jax.device_get(metrics).items()}
         return [{name: values[i] for name, values in host.items()} for i in range(self.seeds)]
 
-    def precompile(self, state: TrainState, images_shape: tuple[int, ...]) -> None:
-        """Start compiling `run_steps` in a thread, for one run's state and images [K, B, H, W, C]."""
-        stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.seeds, *leaf.shape), leaf.dtype), state)
-        super().precompile(replace(stacked, step=state.step), (self.seeds, *images_shape))
+    @property
+    def _program_mesh(self) -> Mesh:
+        return self.seeds_mesh
+
+    def _abstract(self, state: TrainState, *, steps: int, batch_size: int, image_shape: tuple[int, int, int]) -> tuple[Any, ...]:
+        one_run = super()._abstract(state, steps=steps, batch_size=batch_size, image_shape=image_shape)
+        of_seeds = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.seeds, *leaf.shape), leaf.dtype), one_run[:2])
+        return (replace(of_seeds[0], step=one_run[0].step), of_seeds[1], *one_run[2:])
 
 
-def jit_stacked_steps(config: Config, mesh: Mesh) -> jax.stages.Wrapped:
-    """Jit `scan_steps` over seeds: states stacked (and donated) except for the step, uint8 [S, K, B, H, W, C], metrics [S, K]."""
-    step = partial(train_step, build_gan(config))
-    over_seeds = jax.vmap(partial(scan_steps, step, nz=config.model.nz), in_axes=(STACKED, 0), out_axes=(STACKED, 0))
+def jit_stacked_steps(config: Config, mesh: Mesh, *, gathers: bool = False) -> jax.stages.Wrapped:
+    """Jit `scan_steps` over seeds: states stacked (and donated) except for the step, uint8 [S, K, B, H, W, C], metrics [S, K].
+
+    If it `gathers`, the batches are indices [S, K, B] into a third argument, the images [N, H, W, C] of all seeds.
+    """
+    step, resident = partial(train_step, build_gan(config)), [None] if gathers else []
+    over_seeds = jax.vmap(partial(scan_steps, step, nz=config.model.nz), in_axes=(STACKED, 0, *resident), out_axes=(STACKED, 0))
     # Each device on its own: a vmapped convolution is one with groups, which the partitioner would gather.
-    on_each = jax.shard_map(over_seeds, mesh=mesh, in_specs=(SPLIT, OWN), out_specs=(SPLIT, OWN), check_vma=False)
+    whole = [PartitionSpec()] if gathers else []
+    on_each = jax.shard_map(over_seeds, mesh=mesh, in_specs=(SPLIT, OWN, *whole), out_specs=(SPLIT, OWN), check_vma=False)
 
-    def run_steps(state: TrainState, images_u8: Array) -> tuple[TrainState, Metrics]:
+    def run_steps(state: TrainState, batches: Array, *images_u8: Array) -> tuple[TrainState, Metrics]:
         with jax.default_matmul_precision(config.train.precision):
-            return on_each(state, images_u8)
+            return on_each(state, batches, *images_u8)
 
     return jax.jit(run_steps, donate_argnums=0)
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import Literal
+from functools import cached_property, partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sharingan_jax.config.schema import Config
+from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.devices.memory import trim_malloc
 from sharingan_jax.devices.mesh import BATCH, replicated
 from sharingan_jax.gan.gan import Gan, build_gan, init_state
@@ -24,16 +25,19 @@ class Trainer:
 
     In a run of several processes, each process calls every method, in the same order. States outside are numpy arrays or
     arrays on one device; a state from `to_device` is for `run_steps` alone, which takes it over (donates it).
+
+    A batch is given as its images, uint8 [B, H, W, C]. With a `dataset`, all images lie on every device instead, from the first
+    step on, and a batch is given as its indices, int [B].
     """
 
     seeds = 1
 
-    def __init__(self, config: Config, mesh: Mesh) -> None:
-        self.config, self.mesh = config, mesh
+    def __init__(self, config: Config, mesh: Mesh, *, dataset: ImageDataset | None = None) -> None:
+        self.config, self.mesh, self.dataset = config, mesh, dataset
         self.gan = build_gan(config)
-        self.program = jit_steps(config, mesh)
+        self.program = jit_steps(config, mesh, gathers=dataset is not None)
         self._ahead: dict[tuple[int, ...], Future[jax.stages.Compiled]] = {}
-        self._images = NamedSharding(mesh, PartitionSpec(None, BATCH))
+        self._batches = NamedSharding(mesh, PartitionSpec(None, BATCH))
         self._init = jax.jit(partial(init_state, self.gan), static_argnames="seed", out_shardings=replicated(mesh))
         self._sample = jit_sample(self.gan, statistics="batch", precision=config.train.precision, mesh=mesh)
         self._one_each = NamedSharding(mesh, PartitionSpec(BATCH))
@@ -49,13 +53,13 @@ class Trainer:
         (state,) = states
         return self.replicate(state)
 
-    def run_steps(self, state: TrainState, images_u8: Sequence[np.ndarray]) -> tuple[TrainState, Metrics]:
-        """Run K steps on the one run's images: this process's part of each batch, uint8 [K, B / processes, H, W, C].
+    def run_steps(self, state: TrainState, batches: Sequence[np.ndarray]) -> tuple[TrainState, Metrics]:
+        """Run K steps on the one run's batches: this process's part of each, uint8 [K, B / processes, H, W, C].
 
-        Return (state, metrics [K]).
+        With a `dataset`, int [K, B / processes]. Return (state, metrics [K]).
         """
-        (own,) = images_u8
-        return self._call(state, jax.make_array_from_process_local_data(self._images, own))
+        (own,) = batches
+        return self._call(state, jax.make_array_from_process_local_data(self._batches, own.astype(self._batch_dtype, copy=False)))
 
     def to_host(self, state: TrainState) -> list[TrainState]:
         """Return the run's state as numpy arrays."""
@@ -80,33 +84,66 @@ class Trainer:
         largest: Array = self._max(jax.make_array_from_process_local_data(self._one_each, own))
         return largest
 
-    def precompile(self, state: TrainState, images_shape: tuple[int, ...]) -> None:
-        """Start compiling `run_steps` in a thread, for one run's state and its images [K, B, H, W, C] of all processes."""
-        if images_shape in self._ahead:
+    def precompile(self, state: TrainState, *, steps: int, batch_size: int, image_shape: tuple[int, int, int]) -> None:
+        """Start compiling `run_steps` in a thread, for one run's state and batches of all processes together."""
+        arguments = self._abstract(state, steps=steps, batch_size=batch_size, image_shape=image_shape)
+        shape = arguments[1].shape
+        if shape in self._ahead:
             return
-        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-        images_u8 = jax.ShapeDtypeStruct(images_shape, np.uint8)
         pool = ThreadPoolExecutor(1, "compiler")
-        self._ahead[images_shape] = pool.submit(lambda: self.program.lower(abstract, images_u8).compile())
-        self._ahead[images_shape].add_done_callback(lambda _: trim_malloc())
+        self._ahead[shape] = pool.submit(lambda: self.program.lower(*arguments).compile())
+        self._ahead[shape].add_done_callback(lambda _: trim_malloc())
         pool.shutdown(wait=False)
 
-    def _call(self, state: TrainState, images_u8: Array | np.ndarray) -> tuple[TrainState, Metrics]:
-        ahead = self._ahead.get(images_u8.shape)
+    def lower(self, state: TrainState, *, steps: int, batch_size: int, image_shape: tuple[int, int, int]) -> jax.stages.Lowered:
+        """Trace `run_steps` for one run's state and batches of all processes together. Nothing is compiled."""
+        return self.program.lower(*self._abstract(state, steps=steps, batch_size=batch_size, image_shape=image_shape))
+
+    @property
+    def _batch_dtype(self) -> type[np.generic]:
+        return np.uint8 if self.dataset is None else np.int32
+
+    @property
+    def _program_mesh(self) -> Mesh:
+        """The devices that run the steps."""
+        return self.mesh
+
+    @cached_property
+    def _resident(self) -> tuple[Array, ...]:
+        """The images [N, H, W, C], whole on every device that runs steps. Nothing without a `dataset`."""
+        if self.dataset is None:
+            return ()
+        images_u8 = self.dataset.preview(self.dataset.count)
+        return (jax.make_array_from_process_local_data(replicated(self._program_mesh), images_u8),)
+
+    def _abstract(self, state: TrainState, *, steps: int, batch_size: int, image_shape: tuple[int, int, int]) -> tuple[Any, ...]:
+        """Return the shapes and dtypes of the program's arguments."""
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        of_batch = (steps, batch_size, *image_shape) if self.dataset is None else (steps, batch_size)
+        resident = [jax.ShapeDtypeStruct((self.dataset.count, *image_shape), np.uint8)] if self.dataset is not None else []
+        return (abstract, jax.ShapeDtypeStruct(of_batch, self._batch_dtype), *resident)
+
+    def _call(self, state: TrainState, batches: Array | np.ndarray) -> tuple[TrainState, Metrics]:
+        ahead = self._ahead.get(batches.shape)
         program: Callable[..., tuple[TrainState, Metrics]] = self.program if ahead is None else ahead.result()
-        return program(state, images_u8)
+        return program(state, batches, *self._resident)
 
 
-def jit_steps(config: Config, mesh: Mesh) -> jax.stages.Wrapped:
-    """Jit `scan_steps` for global arrays: the state whole on every device and donated, images [K, B, H, W, C] split along B."""
+def jit_steps(config: Config, mesh: Mesh, *, gathers: bool = False) -> jax.stages.Wrapped:
+    """Jit `scan_steps` for global arrays: the state whole on every device and donated, images [K, B, H, W, C] split along B.
+
+    If it `gathers`, the batches are indices [K, B], split along B, and a third argument are the images [N, H, W, C], whole on
+    every device.
+    """
     everywhere, step, nz = replicated(mesh), sharded_step(config, mesh), config.model.nz
 
-    def run_steps(state: TrainState, images_u8: Array) -> tuple[TrainState, Metrics]:
+    def run_steps(state: TrainState, batches: Array, *images_u8: Array) -> tuple[TrainState, Metrics]:
         with jax.default_matmul_precision(config.train.precision):
-            return scan_steps(step, state, images_u8, nz=nz)
+            return scan_steps(step, state, batches, *images_u8, nz=nz)
 
-    images = NamedSharding(mesh, PartitionSpec(None, BATCH))
-    return jax.jit(run_steps, in_shardings=(everywhere, images), out_shardings=everywhere, donate_argnums=0)
+    batches = NamedSharding(mesh, PartitionSpec(None, BATCH))
+    places = (everywhere, batches, *([everywhere] if gathers else []))
+    return jax.jit(run_steps, in_shardings=places, out_shardings=everywhere, donate_argnums=0)
 
 
 def sharded_step(config: Config, mesh: Mesh) -> TrainStep:

@@ -15,11 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from sharingan_jax.devices.compile_cache import cache_folder
 from sharingan_jax.errors import UserError, reason_of
 from sharingan_jax.evaluation.inception import RESIZE, inception_features, load_weights
 from sharingan_jax.evaluation.turns import Turns, align, find_template, shrink, soften
-from sharingan_jax.files import write_atomically
+from sharingan_jax.files import cache_folder, write_atomically
 
 Features = Callable[[np.ndarray], np.ndarray]
 

@@ -25,9 +25,8 @@ import safetensors.numpy
 from flax import nnx
 from jax import Array, lax
 
-from sharingan_jax.devices.compile_cache import cache_folder
 from sharingan_jax.errors import UserError, reason_of
-from sharingan_jax.files import ABANDONED_AFTER, remove_hidden_siblings, write_atomically
+from sharingan_jax.files import ABANDONED_AFTER, cache_folder, remove_hidden_siblings, write_atomically
 
 Weights = dict[str, np.ndarray]
 """The arrays by PyTorch's names. Kernels are transposed from PyTorch's [out, in, h, w] to [h, w, in, out]."""

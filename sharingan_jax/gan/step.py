@@ -32,19 +32,30 @@ def scale_images(images_u8: Array) -> Array:
     return images_u8.astype(jnp.float32) / 127.5 - 1.0
 
 
-def scan_steps(step: TrainStep, state: TrainState, images_u8: Array, *, nz: int) -> tuple[TrainState, Metrics]:
-    """Run K steps on uint8 [K, B, H, W, C], one after another; return (state, metrics [K]).
+def scan_steps(
+    step: TrainStep, state: TrainState, batches: Array, images_u8: Array | None = None, *, nz: int
+) -> tuple[TrainState, Metrics]:
+    """Run K steps, one after another; return (state, metrics [K]).
+
+    `batches` are the images, uint8 [K, B, H, W, C]. With `images_u8` [N, H, W, C] they are indices into it, int32 [K, B], and
+    each step gathers its own batch. The bits are the same: XLA fuses the gathered batch with nothing, as one from the host.
 
     Each step draws its latents for the whole batch at once from (the run's key, the step's number), so they are the same
     numbers on any number of devices. Every step is compiled inside a scan, even a single one: chunks of 4, 2 + 2 and
     1 + 1 + 1 + 1 steps then give the same bits on a CPU.
     """
 
-    def body(state: TrainState, batch_u8: Array) -> tuple[TrainState, Metrics]:
+    def body(state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
+        batch_u8 = batch if images_u8 is None else lax.optimization_barrier(gather_images(images_u8, batch))  # [B, H, W, C]
         z = draw_latents(state.key, step=state.step + 1, count=batch_u8.shape[0], nz=nz)  # [B, nz]
         return step(state, scale_images(batch_u8), z)
 
-    return lax.scan(body, state, images_u8)
+    return lax.scan(body, state, batches)
+
+
+def gather_images(images_u8: Array, indices: Array) -> Array:
+    """Return the images at `indices` [B] of uint8 [N, H, W, C], as uint8 [B, H, W, C]."""
+    return images_u8.at[indices].get(mode="promise_in_bounds")
 
 
 def train_step(gan: Gan, state: TrainState, real: Array, z: Array) -> tuple[TrainState, Metrics]:

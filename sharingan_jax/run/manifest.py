@@ -15,6 +15,8 @@ from sharingan_jax.files import read_as, read_json, write_json
 
 STATUSES = ("imported", "branched", "running", "complete", "stopped", "collapsed", "failed")
 """`imported` and `branched` are runs with a first state from elsewhere that have not started yet."""
+MOST_FILES = 100_000
+"""The most images that `data.json` names one by one."""
 FORMAT = 4
 """The layout of both files. Raise it when a key changes its meaning: runs of another format are then refused."""
 
@@ -81,6 +83,7 @@ class DataSummary:
 class DataRecord:
     """`data.json`: the summary with each skipped file and each bad one (an image that cannot be read) and the reason, and the
     name and SHA-256 of each image's source: `files` are the training images, `held_out` the images held out from training.
+    More than MOST_FILES training images have one entry: their number, and the SHA-256 over all names and digests.
     """
 
     source: str
@@ -192,8 +195,11 @@ def write_data_record(path: Path, record: DataRecord) -> None:
 
 
 def describe_data(config: Config, dataset: ImageDataset) -> DataRecord:
-    """Return what `data.json` holds for the training images `dataset`."""
+    """Return what `data.json` holds for the training images `dataset`. More than MOST_FILES have one entry together."""
     files = dict(zip(dataset.names, dataset.digests, strict=True))
+    if len(files) > MOST_FILES:
+        lines = (f"{name}\0{digest}\n".encode() for name, digest in files.items())
+        files = {f"{len(files):,} images": sha256(b"".join(lines)).hexdigest()}
     return DataRecord(
         source=config.data.source,
         count=dataset.count,

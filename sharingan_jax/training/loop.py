@@ -67,17 +67,19 @@ def train_runs(
         for run in runs:
             if 1 < first_step <= until and verb == "training":
                 progress.say(f"continuing {run.setup.folder.root} after step {first_step - 1}{_other_devices(run, trainer)}")
-        # The first chunk compiles in a thread, while TensorFlow is imported and images are read.
+        # The first chunk compiles in a thread, while images are read, and TensorFlow is imported if it feeds them.
         for step, length in islice(schedule.chunks(first_step, until=until), 1):
-            trainer.precompile(runs[0].state, (length, plan.size_of(step), *setup.dataset.image_shape))
+            shape = setup.dataset.image_shape
+            trainer.precompile(runs[0].state, steps=length, batch_size=plan.size_of(step), image_shape=shape)
         recorder = Recorder(runs, progress, to_host=trainer.metrics_to_host)
-        batches = zip(*(_batches(run.setup, first_step, until=until) for run in runs), strict=True)
+        by_index = trainer.dataset is not None
+        batches = zip(*(_batches(run.setup, first_step, until=until, by_index=by_index) for run in runs), strict=True)
         state = trainer.to_device([run.state for run in runs])
-        for (first, length), images_u8 in zip(schedule.chunks(first_step, until=until), batches, strict=True):
+        for (first, length), of_chunk in zip(schedule.chunks(first_step, until=until), batches, strict=True):
             # Ask before the chunk and read the answer after it, when the previous chunk is done: nothing waits. All processes
             # stop at the same step, whichever of them got the signal.
             signal = trainer.max_over_processes(stop.signal or 0)
-            state, metrics = trainer.run_steps(state, images_u8)
+            state, metrics = trainer.run_steps(state, of_chunk)
             last = first + length - 1
             recorder.queue(first, metrics)
             stop.agreed = int(signal)
@@ -104,6 +106,7 @@ def train_runs(
                     marks.callback(run.fail)
         if out_of_memory:
             lower = "Set a smaller train.batch_size, model.gen.width and model.disc.width, or fewer train.stacked_seeds"
+            lower += ", or data.feed=tfdata" if trainer.dataset is not None else ""
             size = setup.config.train.batch_size
             raise UserError(f"train.batch_size={size}: expected a step that fits into the device's memory. {lower}.") from error
         raise
@@ -111,10 +114,13 @@ def train_runs(
         stack.close()
 
 
-def _batches(setup: RunSetup, first_step: int, *, until: int) -> Iterator[np.ndarray]:
-    """Return this process's part of each chunk's batches, uint8 [K, B / processes, H, W, C]."""
+def _batches(setup: RunSetup, first_step: int, *, until: int, by_index: bool) -> Iterator[np.ndarray]:
+    """Return this process's part of each chunk's batches: uint8 [K, B / processes, H, W, C], or indices [K, B / processes]."""
     chunks = setup.schedule.chunks(first_step, until=until)
-    return pipeline.batches(setup.dataset, setup.plan, chunks, part=setup.processes.index, parts=setup.processes.count)
+    part, parts = setup.processes.index, setup.processes.count
+    if by_index:
+        return pipeline.index_batches(setup.plan, chunks, part=part, parts=parts)
+    return pipeline.batches(setup.dataset, setup.plan, chunks, part=part, parts=parts)
 
 
 def train_group(

@@ -12,6 +12,7 @@ from sharingan_jax.config.schema import Config, to_dict
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.devices.environment import describe_environment
+from sharingan_jax.devices.feed import choose_feed
 from sharingan_jax.devices.mesh import check_ghost_batches, make_mesh
 from sharingan_jax.devices.processes import ALONE, Processes
 from sharingan_jax.devices.stacked_seeds import StackedTrainer, seeds_mesh
@@ -70,7 +71,9 @@ def setup_run(
     initial_devices = int(processes.on_primary(check))  # The primary process alone reads the folder.
     mesh = make_mesh(config.train.devices, batch_sizes=batch_sizes, initial_devices=initial_devices)
     settled = replace(config, train=replace(config.train, devices=mesh.size))  # Its manifest alone then gives the same bits.
-    trainer = like.trainer if like is not None and like.trainer.mesh == mesh else Trainer(settled, mesh)
+    on_device = choose_feed(config.data, dataset, mesh) == "device"
+    same = like is not None and like.trainer.mesh == mesh
+    trainer = like.trainer if like is not None and same else Trainer(settled, mesh, dataset=dataset if on_device else None)
     setup = RunSetup(settled, dataset, existing, trainer, schedule, processes, initial_devices or mesh.size)
     processes.check_alike(lambda: _describe(setup), _differences)
     return setup
@@ -118,7 +121,7 @@ def make_trainer(setups: Sequence[RunSetup], *, group_size: int) -> Trainer:
         return first.trainer
     assert first.stacked_mesh is not None
     mesh = first.stacked_mesh if seeds == group_size else seeds_mesh(0, seeds=seeds, at_most=first.stacked_mesh.size)
-    return StackedTrainer(first.config, first.trainer.mesh, seeds_mesh=mesh, seeds=seeds)
+    return StackedTrainer(first.config, first.trainer.mesh, seeds_mesh=mesh, seeds=seeds, dataset=first.trainer.dataset)
 
 
 def environment_of(setup: RunSetup, trainer: Trainer) -> Environment:
@@ -136,8 +139,9 @@ def environment_of(setup: RunSetup, trainer: Trainer) -> Environment:
 
 def _describe(setup: RunSetup) -> dict[str, Any]:
     """Return what the processes of one run must have in common, as plain values."""
+    feed = "tfdata" if setup.trainer.dataset is None else "device"  # Their devices may have chosen it, and may differ.
     return {
-        "config": to_dict(setup.config),
+        "config": to_dict(replace(setup.config, data=replace(setup.config.data, feed=feed))),
         "data": asdict(describe_data(setup.config, setup.dataset)),
         "environment": asdict(environment_of(setup, setup.trainer)),
     }

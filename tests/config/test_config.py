@@ -144,8 +144,8 @@ def test_a_missing_file_names_its_neighbours() -> None:
 def test_settings_that_change_no_number_are_not_part_of_a_runs_identity() -> None:
     keys = set(identity(load_config(DEFAULT, [("model.ghost_batches", "5"), ("model.dtype", "bfloat16")])))
     assert set(KINDS) - keys == {
-        "data.path", "data.data_dir", "data.max_pixels", "data.on_bad", "data.small", "train.epochs",
-        "train.steps", "train.steps_per_dispatch", "train.devices",
+        "data.path", "data.data_dir", "data.max_pixels", "data.on_bad", "data.small",
+        "data.feed", "data.memory_mb", "data.cache", "train.epochs", "train.steps", "train.steps_per_dispatch", "train.devices",
         "train.host_threads", "train.deterministic", "train.stop_on_collapse", "train.seeds", "train.stacked_seeds",
         "sample.every", "sample.num", "sample.columns", "checkpoint.every", "checkpoint.keep", "checkpoint.best",
         "log.every", "log.tensorboard",

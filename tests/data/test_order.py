@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharingan_jax.data.order import BatchPlan, epoch_permutation
+from sharingan_jax.data.pipeline import index_batches
 from sharingan_jax.errors import UserError
 
 COUNTS = st.integers(1, 60)
@@ -46,6 +47,26 @@ def test_an_epoch_shows_each_image_as_often_as_its_rule_says(count: int, batch: 
             assert shown.min() == 1
             assert shown.sum() == -(-count // batch) * batch
             assert {len(indices) for indices in batches} == {batch}
+
+
+@given(count=st.integers(1, 80), per_process=st.integers(1, 6), parts=st.integers(1, 5), epoch=st.integers(0, 3))
+def test_processes_share_an_epoch_without_overlap_or_loss(count: int, per_process: int, parts: int, epoch: int) -> None:
+    count, batch = count * parts, per_process * parts  # Every batch divides over the processes, also the last.
+    plan = BatchPlan(count, batch_size=min(batch, count), seed=5, last_batch="keep")
+    steps = range(epoch * plan.batches_per_epoch + 1, (epoch + 1) * plan.batches_per_epoch + 1)
+    own = [
+        np.concatenate([batch[0] for batch in index_batches(plan, [(step, 1) for step in steps], part=part, parts=parts)])
+        for part in range(parts)
+    ]
+    assert {len(indices) for indices in own} == {count // parts}
+    np.testing.assert_array_equal(np.sort(np.concatenate(own)), np.arange(count))
+
+
+def test_a_step_far_into_a_million_images_is_found_without_the_steps_before() -> None:
+    plan = BatchPlan(1_000_000, batch_size=25, seed=1, last_batch="keep")
+    late = plan.indices(2**31 - 1)
+    epoch, first = divmod(2**31 - 2, 40_000)
+    np.testing.assert_array_equal(late, epoch_permutation(1_000_000, seed=1, epoch=epoch)[25 * first : 25 * first + 25])
 
 
 def test_a_batch_depends_only_on_seed_and_step() -> None:

@@ -2,8 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
+import pytest
+from conftest import smoke_config
+
+from sharingan_jax.data.dataset import ArrayDataset
+from sharingan_jax.run import manifest
 from sharingan_jax.run.diff import differing_environments, differing_images, differing_values, first_difference
-from sharingan_jax.run.manifest import DataRecord, Device, Environment
+from sharingan_jax.run.manifest import DataRecord, Device, Environment, describe_data
 
 SETTINGS = {"seed": 0, "train": {"batch_size": 25, "steps": 4}}
 IMAGES = DataRecord("folder", 3, "aa", {}, {}, {"a.png": "1", "b.png": "2", "c.png": "3"}, {})
@@ -49,3 +55,15 @@ def test_metrics_differ_from_the_first_step_with_different_floats() -> None:
     assert step == 2
     assert [line.split(":")[0] for line in found] == ["loss_d", "loss_g"]
     assert first_difference(one, other[2:]) is None
+
+
+def test_a_large_set_has_one_entry_that_any_other_image_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "MOST_FILES", 2)
+    images = np.zeros((3, 4, 4, 3), np.uint8)
+    three = [ArrayDataset(images=images, names=("a", "b", "c"), digests=("1", "2", last)) for last in ("3", "4")]
+    few, many, other = (describe_data(smoke_config(), dataset) for dataset in (three[0].subset([0, 1]), *three))
+    assert few.files == {"a": "1", "b": "2"}
+    assert [*many.files] == [*other.files] == ["3 images"]
+    assert many.files != other.files
+    assert differing_images(many, other) == ["3 images: other contents"]
+    assert many.count == 3

@@ -4,22 +4,41 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
-from sharingan_jax.data.dataset import ArrayDataset, ImageDataset
-from sharingan_jax.data.decode import Decoded, Decoding, decode_image
+from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, MappedDataset, Original
+from sharingan_jax.data.decode import Decoding, decode_image
 from sharingan_jax.data.formats import BrokenImageError, NotAnImageError, has_image_ending, largest_file
 from sharingan_jax.data.labels import describe_labels, labels_from_folders
 from sharingan_jax.errors import UserError, listed
 
 T = TypeVar("T")
+
+
+class ReadFile(NamedTuple):
+    """A file that was read: an image with its SHA-256 and what had to be changed, or the `reason` why it is none.
+
+    An image's pixels are `pixels` uint8 [size, size, channels]; or they are at `place` in an array of all images.
+    """
+
+    digest: str = ""
+    was_transparent: bool = False
+    was_turned: bool = False
+    original: Original = Original(0, 0, "")
+    reason: str = ""
+    is_bad: bool = False
+    pixels: np.ndarray | None = None
+    place: int = -1
+
+
 SYSTEM_FOLDERS = frozenset(
     {"@eadir", "__macosx", "lost+found", "#recycle", "@recycle", "$recycle.bin", "system volume information", "found.000"}
 )
 """Folders that systems and storage devices make for themselves, in lower case: thumbnails, recovered and deleted files."""
 SYSTEM = "a folder that a system made for itself"
+SECOND = "a second file of this name"
 FEW = 3
 """Files that a line at the start names; the others are in data.json."""
 
@@ -61,25 +80,24 @@ class FileReader:
         self.decoding = decoding
         self.skipped: dict[str, str] = {}
         self.bad: dict[str, str] = {}
-        self._images: dict[str, tuple[str, Decoded]] = {}
+        self._images: dict[str, ReadFile] = {}
 
     def read(self, name: str, file: BinaryIO, *, size: int) -> None:
         """Decode a seekable file of `size` bytes if it is an image; otherwise record why not."""
+        if readable(name) in self._images:
+            self.skipped.setdefault(readable(name), SECOND)
+        else:
+            self.add(name, read_file(name, file, size=size, decoding=self.decoding))
+
+    def add(self, name: str, found: ReadFile) -> None:
+        """Record what reading a file has found."""
         name = readable(name)
-        most = largest_file(self.decoding.max_pixels)
-        try:
-            if name in self._images:
-                raise NotAnImageError("a second file of this name")
-            if size > most and has_image_ending(name):
-                raise BrokenImageError(f"{size:,} bytes, of at most {most:,}; data.max_pixels allows more")
-            if size > most:
-                raise NotAnImageError(f"{size:,} bytes, more than an image may have")
-            decoded = decode_image(file, name, self.decoding)
-            self._images[name] = _sha256(file), decoded
-        except NotAnImageError as reason:
-            self.skipped.setdefault(name, str(reason))
-        except BrokenImageError as reason:
-            self.bad[name] = str(reason)
+        if found.is_bad:
+            self.bad[name] = found.reason
+        elif found.reason or name in self._images:
+            self.skipped.setdefault(name, found.reason or SECOND)
+        else:
+            self._images[name] = found
 
     def read_image(self, name: str, file: BinaryIO, *, size: int) -> None:
         """Decode a file that has to be an image: if it is none, it counts as bad and not as skipped."""
@@ -89,7 +107,7 @@ class FileReader:
 
     def refuse(self, name: str, reason: str) -> None:
         """Record a file that cannot be read: as bad if it is called an image, else as skipped."""
-        (self.bad if has_image_ending(name) else self.skipped)[readable(name)] = reason
+        self.add(name, refused(name, reason))
 
     def skip(self, name: str, reason: str) -> None:
         """Record a file that is not to be read."""
@@ -102,6 +120,17 @@ class FileReader:
 
         Raise UserError if there are none, or with all bad files and their reasons unless `on_bad` is "skip".
         """
+        images = self._checked_images(place, kind=kind, on_bad=on_bad)
+        pixels = np.stack([image.pixels for image in images.values() if image.pixels is not None])
+        return ArrayDataset(images=pixels, **self._described(images, kind=kind))
+
+    def mapped_dataset(self, place: str, *, kind: str, on_bad: str, mapped: np.ndarray) -> MappedDataset:
+        """Return what `dataset` does, for images whose pixels are at their places in `mapped`, uint8 [M, H, W, C]."""
+        images = self._checked_images(place, kind=kind, on_bad=on_bad)
+        places = np.array([image.place for image in images.values()], np.int64)
+        return MappedDataset(mapped=mapped, places=places, **self._described(images, kind=kind))
+
+    def _checked_images(self, place: str, *, kind: str, on_bad: str) -> dict[str, ReadFile]:
         if self.bad and on_bad != "skip":
             bad = with_reasons(_in_order(self.bad), most=10)
             raise UserError(
@@ -113,24 +142,25 @@ class FileReader:
             named = f": {with_reasons(others, most=FEW)}" if others else ""
             expected = f"expected {kind} of images, got no images and {len(others):,} other files{named}"
             raise UserError(f"data.path={place}: {expected}. Give a folder with .png, .jpg, ... files.")
-        images = _in_order(self._images)
-        labels, classes = labels_from_folders([*images]) or (None, ())
-        return ArrayDataset(
-            images=np.stack([decoded.pixels for _, decoded in images.values()]),
-            names=tuple(images),
-            digests=tuple(digest for digest, _ in images.values()),
-            labels=labels,
-            classes=classes,
-            originals=tuple(decoded.original for _, decoded in images.values()),
-            skipped=_in_order(self.skipped),
-            bad=_in_order(self.bad),
-            kind=kind,
-            remarks=(*self._remarks(images), *label_remarks(labels, classes, origin="by subfolder")),
-        )
+        return _in_order(self._images)
 
-    def _remarks(self, images: Mapping[str, tuple[str, Decoded]]) -> tuple[str, ...]:
-        clear = [name for name, (_, decoded) in images.items() if decoded.was_transparent]
-        turned = [name for name, (_, decoded) in images.items() if decoded.was_turned]
+    def _described(self, images: Mapping[str, ReadFile], *, kind: str) -> dict[str, Any]:
+        labels, classes = labels_from_folders([*images]) or (None, ())
+        return {
+            "names": tuple(images),
+            "digests": tuple(image.digest for image in images.values()),
+            "labels": labels,
+            "classes": classes,
+            "originals": tuple(image.original for image in images.values()),
+            "skipped": _in_order(self.skipped),
+            "bad": _in_order(self.bad),
+            "kind": kind,
+            "remarks": (*self._remarks(images), *label_remarks(labels, classes, origin="by subfolder")),
+        }
+
+    def _remarks(self, images: Mapping[str, ReadFile]) -> tuple[str, ...]:
+        clear = [name for name, image in images.items() if image.was_transparent]
+        turned = [name for name, image in images.items() if image.was_turned]
         lines = []
         if clear and self.decoding.channels < 4:
             lines.append(f"{_some(clear)} transparent parts, laid on data.background={self.decoding.background}")
@@ -143,6 +173,25 @@ class FileReader:
 def label_remarks(labels: np.ndarray | None, classes: Sequence[str], *, origin: str) -> tuple[str, ...]:
     """Return the line on a source's labels, if it has some."""
     return () if labels is None else (describe_labels(labels, [shown(name) for name in classes], origin=origin),)
+
+
+def read_file(name: str, file: BinaryIO, *, size: int, decoding: Decoding) -> ReadFile:
+    """Decode a seekable file of `size` bytes if it is an image; otherwise say why not."""
+    name, most = readable(name), largest_file(decoding.max_pixels)
+    try:
+        if size > most and has_image_ending(name):
+            raise BrokenImageError(f"{size:,} bytes, of at most {most:,}; data.max_pixels allows more")
+        if size > most:
+            raise NotAnImageError(f"{size:,} bytes, more than an image may have")
+        decoded = decode_image(file, name, decoding)
+        return ReadFile(_sha256(file), decoded.was_transparent, decoded.was_turned, decoded.original, pixels=decoded.pixels)
+    except (NotAnImageError, BrokenImageError) as reason:
+        return ReadFile(reason=str(reason), is_bad=isinstance(reason, BrokenImageError))
+
+
+def refused(name: str, reason: str) -> ReadFile:
+    """Return a file that cannot be read: it is bad if it is called an image."""
+    return ReadFile(reason=reason, is_bad=has_image_ending(name))
 
 
 def _sha256(file: BinaryIO) -> str:

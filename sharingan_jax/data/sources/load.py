@@ -13,6 +13,7 @@ from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import MODES, Decoding
 from sharingan_jax.data.formats import has_image_ending
 from sharingan_jax.data.split import Split, split
+from sharingan_jax.data.storage import Storage
 from sharingan_jax.data.turned import TurnedDataset
 from sharingan_jax.errors import UserError
 
@@ -33,6 +34,8 @@ def load_dataset(
     exif: str = "apply",
     max_pixels: int = Decoding.max_pixels,
     on_bad: str = "stop",
+    memory_mb: int = Storage.memory_mb,
+    cache: str = "",
     fetch: bool = True,
     say: Callable[[str], object] = print,
 ) -> ImageDataset:
@@ -42,7 +45,8 @@ def load_dataset(
     it is read: a folder, a .zip or .tar archive of images, a .npy or .npz array, .parquet files, or a folder that `save_to_disk`
     of the package datasets wrote. The last two read `split`, and so do tensorflow-datasets sets. Only these read `data_dir` (the
     folder of tensorflow-datasets; "" is its default). If a set has to be downloaded, `say` gets a line that says how much;
-    without `fetch` UserError is raised instead. The other arguments are the settings of `config.data`.
+    without `fetch` UserError is raised instead. `say` also gets lines while a large folder is decoded. The other arguments are
+    the settings of `config.data`.
     A path that is called "emblems" is "./emblems" or a Path. Raise UserError, one line, if the source cannot be loaded.
     """
     if source == "":
@@ -66,10 +70,12 @@ def load_dataset(
 
         name = source.removeprefix("tfds:")
         return tfds_dataset(name, decoding, split=split, data_dir=data_dir, fetch=fetch, say=say)
-    return _load_path(Path(os.path.expanduser(source)), decoding, split=split, on_bad=on_bad)
+    return _load_path(
+        Path(os.path.expanduser(source)), decoding, split=split, on_bad=on_bad, storage=Storage(memory_mb, cache, say)
+    )
 
 
-def _load_path(path: Path, decoding: Decoding, *, split: str, on_bad: str) -> ImageDataset:
+def _load_path(path: Path, decoding: Decoding, *, split: str, on_bad: str, storage: Storage) -> ImageDataset:
     """Load what lies at a path. Its content decides, not its ending."""
     if _is_table(path):
         from sharingan_jax.data.sources.parquet import is_saved_dataset, parquet_dataset, saved_dataset
@@ -79,7 +85,7 @@ def _load_path(path: Path, decoding: Decoding, *, split: str, on_bad: str) -> Im
     if path.is_dir():
         from sharingan_jax.data.sources.folder import folder_dataset
 
-        return folder_dataset(path, decoding, on_bad=on_bad)
+        return folder_dataset(path, decoding, on_bad=on_bad, storage=storage)
     if not path.exists():
         raise UserError(f"data.path={path}: expected a path that exists, got nothing there. {GIVE}.")
     if not stat.S_ISREG(path.stat().st_mode):
@@ -156,7 +162,8 @@ def load_given_images(source: Path | str, data: DataConfig, *, flag: str) -> Ima
             with path.open("rb") as file:
                 reader.read(path.name, file, size=path.stat().st_size)
             return reader.dataset(str(path), kind="a file", on_bad=data.on_bad)
-        return _load_path(path, _decoding(data), split=data.split, on_bad=data.on_bad)
+        storage = Storage(data.memory_mb, data.cache)
+        return _load_path(path, _decoding(data), split=data.split, on_bad=data.on_bad, storage=storage)
     except UserError as error:
         raise UserError(str(error).replace("data.path", flag)) from None
 
@@ -192,6 +199,8 @@ def _load(data: DataConfig, *, fetch: bool, say: Callable[[str], object]) -> Ima
         exif=data.exif,
         max_pixels=data.max_pixels,
         on_bad=data.on_bad,
+        memory_mb=data.memory_mb,
+        cache=data.cache,
         fetch=fetch,
         say=say,
     )

@@ -28,7 +28,7 @@ def tfds_dataset(
     and nothing is written. Class labels come from the feature `label`, if there is one.
     Raise UserError on an unknown name or split, or a set without images.
     """
-    import_tensorflow()
+    import_tensorflow(needed_by="data.source=tfds", instead="give a folder, an archive or an array as data.path")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Users cannot act on the deprecations of its dependencies.
         import tensorflow_datasets as tfds
