@@ -210,7 +210,7 @@ def test_clipping_below_and_above_the_limit(size: float) -> None:
 
 @pytest.mark.parametrize("clip_norm", [0.0, 5.0])
 def test_adam_over_several_updates(clip_norm: float) -> None:
-    adam = AdamConfig(2e-4, 0.5, 0.999, 1e-8, clip_norm, "constant", 0, 0, 0.0)
+    adam = AdamConfig("adam", 2e-4, 0.5, 0.999, 1e-8, clip_norm, "constant", 0, 0, 0.0)
     optimizer = build_optimizer(adam)
     params = {"a": jnp.asarray(_random(3, 4)), "b": jnp.asarray(_random(5, seed=1))}
     parameters = {name: torch.nn.Parameter(torch.tensor(np.asarray(array))) for name, array in params.items()}
