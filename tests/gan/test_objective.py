@@ -149,10 +149,6 @@ def test_with_everything_on_eight_devices_are_one_in_float64() -> None:
             for _ in range(2):
                 state, metrics = step(state, jnp.asarray(REAL) / 127.5 - 1, jnp.asarray(Z, jnp.float64))
             results.append(jax.device_get((state, metrics)))
-        for state, _ in results:
-            # It adds one constant to all logits, which cancels in a relativistic loss: what moves it is rounding alone.
-            bias = state.disc.params["bn4"].pop("bias")
-            np.testing.assert_allclose(bias, 0, atol=1e-11)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), *results)
         assert set(results[0][1]) == set(METRIC_NAMES)
         assert all(np.isfinite(results[0][1][name]) for name in GEN_METRICS)
