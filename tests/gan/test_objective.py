@@ -127,7 +127,7 @@ def test_a_penalty_adds_to_ds_gradient_and_moves_no_buffer_and_no_reported_loss(
 @pytest.mark.slow
 def test_augmentation_changes_every_image_that_d_sees_and_passes_gs_gradient(plain: Any) -> None:
     _, state, _, metrics = plain
-    inverted = _gan(Objective(LOSSES["bce"], augment=lambda images, keys: -images))
+    inverted = _gan(Objective(LOSSES["bce"], augment=lambda images, keys, __: -images))
     # A D with the opposite sign in its first layer scores inverted images as the given D scores images.
     other = {**state.disc.params, "to16": {"kernel": -state.disc.params["to16"]["kernel"]}}
     kernels = {"u": -state.disc.buffers["to16"]["u"], "v": state.disc.buffers["to16"]["v"]}
