@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from sharingan_jax.config.schema import KINDS, RULES, Config, Rule
+from sharingan_jax.config.schema import AUGMENTATIONS, KINDS, RULES, Config, Rule
 from sharingan_jax.errors import UserError, command_line
 
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -162,12 +162,11 @@ def _check_objective(config: Config) -> None:
     if loss.penalty_every > 1 and not (loss.r1 or loss.r2 or loss.gradient_penalty or loss.consistency):
         raise UserError(f"loss.penalty_every={loss.penalty_every}: not used without a penalty. Set loss.r1, or use 1.")
     augment = config.augment
-    parts = ("brightness", "saturation", "contrast", "mirror", "rotation", "scale", "shift", "cutout")
-    if not any(getattr(augment, part) for part in parts):
+    if not any(getattr(augment, name) for name in AUGMENTATIONS):
         for key, value in (("loss.consistency", loss.consistency), ("augment.target", augment.target)):
             if value:
                 raise UserError(
-                    f"{key}={value:g}: not used without an augmentation. Set one of augment.{', augment.'.join(parts)}."
+                    f"{key}={value:g}: not used without an augmentation. Set one of augment.{', augment.'.join(AUGMENTATIONS)}."
                 )
     if augment.noise_steps and not augment.noise:
         raise UserError(f"augment.noise_steps={augment.noise_steps}: not used when augment.noise=0. Set both, or none.")

@@ -110,6 +110,10 @@ class LossConfig:
     penalty_every: int = _rule(at_least=1)
 
 
+AUGMENTATIONS = ("mirror", "rotation", "scale", "shift", "brightness", "saturation", "contrast", "cutout")
+"""The settings of `augment` that each switch a change of images on."""
+
+
 @dataclass(frozen=True)
 class AugmentConfig:
     probability: float = _rule(at_least=0, at_most=1)

@@ -1,7 +1,7 @@
 """Project real images into a run's latents, and write the reconstructions with their distances next to references."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -105,6 +105,7 @@ def project(
     keep_compiled()
 
     from sharingan_jax.gan.ema import generator_of
+    from sharingan_jax.reporting.grids import to_u8
     from sharingan_jax.run.latents import draw_run_latents
     from sharingan_jax.run.load import load_run
 
@@ -125,7 +126,7 @@ def project(
         loaded, generator_of(state, weights=kind), z, everything, [*names, *training], starts=starts, steps=steps
     )
     sampler = loaded.sampler_of(state, statistics="running", weights=kind)
-    drawn = np.clip(np.round((sampler.draw(latents) + 1) * 127.5), 0, 255).astype(np.uint8)
+    drawn = to_u8(sampler.draw(latents))
     count = len(given)
     projection = Projection(
         run=str(loaded.path),
@@ -171,6 +172,7 @@ def _project(
 
     from sharingan_jax.evaluation.projection import descend_from_all, distances_to_samples, nearest_starts
     from sharingan_jax.gan.step import sample_images
+    from sharingan_jax.run.sample_files import show_progress
 
     def with_generator(function, gen: "NetState", *arrays: jax.Array, **options: int):  # type: ignore[no-untyped-def]
         with jax.default_matmul_precision(run.config.train.precision):
@@ -183,7 +185,7 @@ def _project(
     to_samples = np.concatenate([np.asarray(part.total) for part in parts], axis=1)  # [T, N]
     first_latents = nearest_starts(to_samples, z, count=starts)
     latents, pixels, features = np.empty((len(targets), z.shape[1]), np.float32), np.empty(len(targets)), np.empty(len(targets))
-    for chosen in _show_progress(_groups(len(targets)), count=len(targets)):
+    for chosen in show_progress(_groups(len(targets)), count=len(targets)):
         lowered, near = lower(gen, first_latents[chosen], targets[chosen])
         latents[chosen], pixels[chosen], features[chosen] = lowered, near.pixels, near.features
     found = [
@@ -205,16 +207,6 @@ def _groups(count: int) -> list[np.ndarray]:
     """Return the indices of each group of images, all groups of one size: the last one is filled with the last image."""
     size = min(GROUP, count)
     return [np.minimum(np.arange(first, first + size), count - 1) for first in range(0, count, size)]
-
-
-def _show_progress(groups: Sequence[np.ndarray], *, count: int) -> Iterator[np.ndarray]:
-    """Yield the groups, with a bar on a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(total=count, unit="image", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False) as bar:
-        for group in groups:
-            yield group
-            bar.update(len(group))
 
 
 def _load_images(images: Path | str | np.ndarray, data: "DataConfig") -> tuple[list[str], np.ndarray]:

@@ -8,7 +8,6 @@ import optax
 
 from sharingan_jax.config.schema import Config
 from sharingan_jax.gan.ema import init_ema
-from sharingan_jax.gan.memory import init_memory
 from sharingan_jax.gan.objective import Objective, build_objective
 from sharingan_jax.gan.optim import build_optimizer
 from sharingan_jax.gan.state import NetState, TrainState
@@ -71,5 +70,5 @@ def init_state(gan: Gan, *, seed: int) -> TrainState:
         gen=NetState(gen_params, gen_buffers, gan.gen_optimizer.init(gen_params)),
         disc=NetState(disc_params, disc_buffers, gan.disc_optimizer.init(disc_params)),
         ema=init_ema(gen_params, half_life=gan.ema_half_life),
-        memory=init_memory(adaptive=gan.objective.adaptive, lecam=gan.objective.lecam > 0),
+        memory=gan.objective.init_memory(),
     )

@@ -9,7 +9,7 @@ from jax import Array
 from sharingan_jax.config.schema import Config, LossConfig
 from sharingan_jax.gan.augment import Augment, build_augment, identity
 from sharingan_jax.gan.losses import LOSSES, SMOOTHED, AdversarialLoss, modified_d_term
-from sharingan_jax.gan.memory import AdaptiveProbability
+from sharingan_jax.gan.memory import AdaptiveProbability, Memory, init_memory
 from sharingan_jax.gan.penalties import PENALTIES, Penalty, consistency
 
 Term = Callable[[Array, Array], Array]
@@ -47,6 +47,10 @@ class Objective:
     noise_steps: int = 0
     flip: float = 0.0
     lecam: float = 0.0
+
+    def init_memory(self) -> Memory | None:
+        """Return what is remembered before step 1; None if nothing is."""
+        return init_memory(adaptive=self.adaptive, lecam=self.lecam > 0)
 
 
 def build_objective(config: Config) -> Objective:

@@ -13,7 +13,6 @@ from sharingan_jax.config.schema import Config
 from sharingan_jax.errors import UserError, listed
 from sharingan_jax.gan.ema import init_ema
 from sharingan_jax.gan.gan import Gan, build_gan, init_state
-from sharingan_jax.gan.memory import init_memory
 from sharingan_jax.gan.state import NetState, TrainState
 from sharingan_jax.interop.tensor_table import Tensor, disc_table, gen_table
 from sharingan_jax.model.functional import Arrays
@@ -76,7 +75,7 @@ def from_tensors(
     gen = _net_state(gen_table(config), gan.gen_optimizer, tensors, gen_adam)
     disc = _net_state(disc_table(config), gan.disc_optimizer, tensors, disc_adam)
     ema = init_ema(gen.params, half_life=gan.ema_half_life)
-    memory = init_memory(adaptive=gan.objective.adaptive, lecam=gan.objective.lecam > 0)
+    memory = gan.objective.init_memory()
     return TrainState(jnp.int32(disc_adam.count if disc_adam else 0), seed_key(config.seed), gen, disc, ema, memory)
 
 

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -67,7 +67,7 @@ def check_size(out: Path, ending: str, *, count: int, latents: int, nz: int, ima
         raise UserError(f"--out={out}: {room}. Draw fewer images.")
 
 
-def show_progress(groups: Iterator[np.ndarray], *, count: int) -> Iterator[np.ndarray]:
+def show_progress(groups: Iterable[np.ndarray], *, count: int) -> Iterator[np.ndarray]:
     """Yield the groups, with a bar on a terminal."""
     from tqdm import tqdm
 

@@ -14,7 +14,6 @@ from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.ema import init_ema
 from sharingan_jax.gan.gan import build_gan, init_state
-from sharingan_jax.gan.memory import init_memory
 from sharingan_jax.gan.state import NetState, TrainState, digest
 from sharingan_jax.model.rng import seed_key
 from sharingan_jax.run.continuation import read_existing
@@ -96,7 +95,7 @@ def _carry_over(state: TrainState, config: Config, changes: list[str]) -> TrainS
     disc = NetState(state.disc.params, state.disc.buffers, _carry_optimizer(gan.disc_optimizer, state.disc))
     ema = init_ema(gen.params, half_life=gan.ema_half_life)
     ema = state.ema if ema is not None and state.ema is not None else ema
-    fresh = init_memory(adaptive=gan.objective.adaptive, lecam=gan.objective.lecam > 0)
+    fresh = gan.objective.init_memory()
     memory = None if fresh is None else {name: (state.memory or fresh).get(name, value) for name, value in fresh.items()}
     return TrainState(state.step, seed_key(config.seed), gen, disc, ema, memory)
 

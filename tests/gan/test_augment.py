@@ -11,7 +11,7 @@ import pytest
 import scipy.ndimage
 from conftest import smoke_config
 
-from sharingan_jax.config.schema import AugmentConfig
+from sharingan_jax.config.schema import AUGMENTATIONS, AugmentConfig
 from sharingan_jax.gan.augment import (
     PARTS,
     add_noise,
@@ -164,4 +164,5 @@ def test_no_gather_and_no_scatter_is_in_the_program() -> None:
 def test_every_setting_of_a_part_is_a_choice() -> None:
     others = {"probability", "fill", "target", "adapt_images", "noise", "noise_steps"}
     assert set(PARTS) == set(AugmentConfig.__dataclass_fields__) - others
+    assert tuple(PARTS) == AUGMENTATIONS
     assert isinstance(build_augment(ALL), partial)
