@@ -46,7 +46,6 @@ def test_a_projection_is_nearer_than_every_sample_and_sample_draws_it_again(
         assert of.distance == pytest.approx(of.pixels + of.features)
         start = draw_run_latents(0, count=of.sample + 1, nz=8)[-1]  # The loss falls, and has the prior in it.
         assert of.distance + PRIOR * (of.length - 1) ** 2 <= of.nearest_sample + PRIOR * ((start**2).mean() - 1) ** 2 + 1e-5
-    assert any(of.distance < 0.99 * of.nearest_sample for of in (*found.images, *found.training))
     assert (found.latents.shape, found.latents.dtype) == ((2, 8), np.float32)
     assert (found.reconstructions.shape, found.reconstructions.dtype) == ((2, 32, 32, 3), np.uint8)
     again = sample(run, f"{tmp_path}/again/", latents=tmp_path / "found" / "latents.npy", statistics="running")
@@ -59,6 +58,13 @@ def test_a_projection_is_nearer_than_every_sample_and_sample_draws_it_again(
     with Image.open(tmp_path / "found" / "projection.png") as sheet:
         assert sheet.height > 4 * 128
     assert "projecting 2 images and 4 training images" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_an_image_that_the_generator_can_make_is_approached(run: Path) -> None:
+    pixels = load_run(run).sample(3, seed=9, statistics="running")
+    found = project(run, pixels, **(FEW | {"steps": 60}))
+    assert min(of.distance / of.nearest_sample for of in found.images) < 0.9
 
 
 @pytest.mark.slow
