@@ -63,6 +63,18 @@ def with_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "write_run_report", WRITE_RUN_REPORT)
 
 
+@pytest.fixture(scope="module")
+def compiled_quickly() -> Iterator[None]:
+    """Compile programs without LLVM's optimisation: tests that mostly compile take two thirds of the time.
+
+    It is for tests of values, not of bits that are recorded: the last bits differ from those of optimised programs. Programs that
+    run for long become slow, up to tenfold.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture
 def mixed_folder(tmp_path: Path) -> Path:
     """A folder with 30 small images of different sizes, smooth enough to resize."""

@@ -207,8 +207,13 @@ class Judge:
 
 
 def primary_measure(spaces: Sequence[str], *, held_out: bool) -> str:
-    """Return the key of the figure that ranks: KID against held-out images if there are any, in the best space that is there."""
-    space = next((name for name in ("inception", "random") if name in spaces), spaces[0])
+    """Return the key of the figure that ranks: KID against held-out images if there are any, in the best space that is there.
+
+    That is `inception`, else the first feature function of the user's own (their names have a dot), else `random`. The random
+    network comes last because a generator can satisfy it with speckle (docs/recipe.md, "What the measures do not see").
+    """
+    own = (name for name in spaces if "." in name)
+    space = next((name for name in ("inception", *own, "random") if name in spaces), spaces[0])
     return f"{space}/{'kid_held_out' if held_out else 'kid_train'}"
 
 

