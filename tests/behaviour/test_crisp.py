@@ -8,7 +8,7 @@ from conftest import TINY, manifest_of, metrics_of
 
 import main
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_quickly")]
 
 PARTS = [
     *TINY, "--config.train.steps=6", "--config.sample.every=3", "--config.checkpoint.every=3", "--config.data.turns=4",

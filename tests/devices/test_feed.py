@@ -28,6 +28,8 @@ from sharingan_jax.gan.gan import Gan
 from sharingan_jax.gan.state import NetState, TrainState, digest
 from sharingan_jax.gan.step import Metrics
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 CONFIG = smoke_config(model__gen__width="4", model__disc__width="4", model__conv_impl="direct")
 NAMES = tuple(f"{i}.png" for i in range(20))
 DATASET = ArrayDataset(images=draw_emblems(20, size=32)[0], names=NAMES, digests=NAMES)

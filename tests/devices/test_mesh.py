@@ -15,6 +15,8 @@ from sharingan_jax.devices.trainer import jit_steps
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.gan import build_gan, init_state
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 COLLECTIVE = re.compile(
     r" (all-reduce|all-gather|all-to-all|collective-permute|collective-broadcast|reduce-scatter)(?:-start)?\("
 )

@@ -15,6 +15,8 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState, digest
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @pytest.mark.parametrize(("seeds", "expected"), [(8, 8), (16, 8), (6, 6), (12, 6), (9, 3), (11, 1), (2, 2)])
 def test_by_default_stacked_seeds_use_as_many_of_eight_devices_as_divide_them(seeds: int, expected: int) -> None:

@@ -24,6 +24,8 @@ from sharingan_jax.gan.penalties import r1
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import _update_disc, scale_images, train_step
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 TINY = {
     "model__gen__width": "4", "model__disc__width": "4", "model__nz": "8", "model__conv_impl": "direct",
     "optim__disc__clip_norm": "0",

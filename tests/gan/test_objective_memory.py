@@ -13,6 +13,8 @@ from sharingan_jax.gan.memory import AdaptiveProbability, init_memory, signals_o
 from sharingan_jax.gan.state import TrainState, named_arrays
 from sharingan_jax.gan.step import _flips, scale_images, train_step
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 REAL = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
 TINY = {"model__gen__width": "4", "model__disc__width": "4", "model__nz": "8", "model__conv_impl": "direct"}
 

@@ -21,7 +21,7 @@ from sharingan_jax.gan.state import TrainState, digest
 from sharingan_jax.gan.step import _update_disc, sample_images, scale_images, train_step
 from sharingan_jax.model.rng import draw_latents
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_quickly")]
 
 REAL_U8 = np.random.default_rng(0).integers(0, 256, (4, 8, 32, 32, 3), np.uint8)
 
