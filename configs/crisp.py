@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     config.data.mirrors = True
     config.model.gen.width = 32
     config.model.disc.width = 32
+    config.model.gen.norm = "pixel"
     config.model.gen.spectral_norm = False
     config.model.disc.spectral_norm = False
     config.model.disc.norm = "none"
