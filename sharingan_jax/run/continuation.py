@@ -1,5 +1,6 @@
 """Decide whether a start may continue the run in a folder, from what the folder says. Every such refusal is raised here."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,9 +118,8 @@ def check_continuation(existing: Existing, config: Config, dataset: ImageDataset
 
 def _branch_hint(existing: Existing) -> str:
     """Return how to continue a run with other settings or images, if it has a checkpoint."""
-    return (
-        f"; to continue its state so, add --branch-from {existing.folder.root} and give a new --workdir" if existing.steps else ""
-    )
+    folder = shlex.quote(str(existing.folder.root))
+    return f"; to continue its state so, add --branch-from {folder} and give a new --workdir" if existing.steps else ""
 
 
 def common_host_threads(several: Sequence[Existing]) -> int:

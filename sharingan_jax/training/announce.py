@@ -1,6 +1,7 @@
 """Text that training prints at its start and at its end."""
 
 import os
+import shlex
 from collections.abc import Sequence
 
 from sharingan_jax.data.dataset import ImageDataset
@@ -74,5 +75,5 @@ def describe_end(runs: Sequence[OpenRun], *, seconds: float) -> str:
     names = ("report.html", "real_vs_fake.png", "raw_vs_averaged.png", "training.gif", "losses.png")
     written = [name for name in names if (folder / name).is_file()]
     lines.append(f"look at   {folder}{os.sep}{', '.join(written)}")
-    lines.append(f"sample    {command_line()} sample --workdir {folder} --out grid.png")
+    lines.append(f"sample    {command_line()} sample --workdir {shlex.quote(str(folder))} --out grid.png")
     return "\n".join(lines)

@@ -4,6 +4,8 @@ import gc
 import json
 import os
 import pickle
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -144,9 +146,12 @@ def test_deleted_metrics_are_written_again(
 
     monkeypatch.setattr(MetricsFile, "append", append_and_delete)
     assert str(main.main(train_arguments(image_folder, workdir))) == FAULTS["lost-records"].code
-    assert FAULTS["lost-records"].is_shown_in(capsys.readouterr().out)
+    out = capsys.readouterr().out
+    assert FAULTS["lost-records"].is_shown_in(out)
     assert metrics_of(workdir) == metrics_of(whole_run)
     assert main.main(["verify", "--workdir", str(workdir)]) == 0
+    (suggested,) = re.findall(r"^sample    .* (sample --workdir .*) --out grid\.png$", out, re.MULTILINE)
+    assert main.main([*shlex.split(suggested), "--out", str(tmp_path / "grid.png")]) == 0
 
 
 def test_a_checkpoint_of_other_shapes_is_refused_and_left_unchanged(
