@@ -2,7 +2,7 @@
 
     python main.py --config crisp --config.data.path=my_images
 
-Time: 12000 steps, 25 to 45 minutes on one or two CPU cores.
+Time: 12000 steps, 25 to 45 minutes on a CPU, by the processor.
 """
 
 from ml_collections import ConfigDict

@@ -1,5 +1,6 @@
 """Exceptions that a user is meant to read, and the words by which they name the program."""
 
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,11 @@ def command_line() -> str:
     if script.name == "main.py":
         return "python main.py"
     return "python -m sharingan_jax" if script.parts[-2:] == ("sharingan_jax", "__main__.py") else "sharingan-jax"
+
+
+def as_command(program: str, arguments: Sequence[str]) -> str:
+    """Return a command line as it would be typed: arguments with spaces or brackets are quoted."""
+    return " ".join([program, *map(shlex.quote, arguments)])
 
 
 def listed(names: Sequence[str], *, most: int = 10) -> str:

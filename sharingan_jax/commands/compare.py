@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sharingan_jax.commands.arguments import Parser
-from sharingan_jax.errors import UserError, command_line, counted
+from sharingan_jax.errors import UserError, as_command, command_line, counted
 
 DESCRIPTION = """\
 Train several configurations with the same seeds, evaluate every run, and write
@@ -64,7 +64,6 @@ def run(arguments: list[str]) -> int:
         raise UserError(f"--configs={flags.configs}: expected names with commas between them, such as baseline,stabilised.")
 
     from sharingan_jax.comparison.plan import make_plan, parse_seeds
-    from sharingan_jax.comparison.runs import as_command
     from sharingan_jax.training.study import compare, describe_plan
 
     seeds = parse_seeds(flags.seeds)

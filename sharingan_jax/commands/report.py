@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.commands.compare import add_evaluation_flags, evaluation_options
-from sharingan_jax.errors import UserError, command_line
+from sharingan_jax.errors import UserError, as_command, command_line
 
 DESCRIPTION = """\
 Make report.html from runs that exist: one run, or several configurations and
@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> int:
     if not single and (Path(out) / "config.json").is_file():
         raise UserError(f"--out={out}: is a run's folder. Give a new folder for the report of several runs.")
 
-    from sharingan_jax.comparison.runs import as_command, report
+    from sharingan_jax.comparison.runs import report
 
     report(
         flags.folders,

@@ -1,6 +1,5 @@
 """Report on runs that exist: group them into variants, evaluate them, and write the report. `sg.report` is here."""
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from sharingan_jax.comparison.plan import StudyRun
 from sharingan_jax.config.schema import DataConfig
 from sharingan_jax.devices.compile_cache import keep_compiled
-from sharingan_jax.errors import UserError, command_line
+from sharingan_jax.errors import UserError, as_command, command_line
 from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
 from sharingan_jax.evaluation.evaluate import (
     check_images,
@@ -179,8 +178,3 @@ def write_comparison(
     write_report(made, root)
     print(f"look at   {root / 'report.html'}", file=stream or sys.stdout, flush=True)
     return Compared(made, root)
-
-
-def as_command(program: str, arguments: Sequence[str]) -> str:
-    """Return a command line as it would be typed."""
-    return " ".join([program, *map(shlex.quote, arguments)])

@@ -1,12 +1,12 @@
 """Write a report: the page, its figures as JSON and CSV, plots for a paper, and a model card for the best run."""
 
 import json
-import shlex
 from pathlib import Path
 
 from sharingan_jax.comparison.report import render_report
 from sharingan_jax.comparison.report_plots import save_paper_plots
 from sharingan_jax.comparison.results import Report, RunRow, runs_csv, to_json
+from sharingan_jax.errors import as_command
 from sharingan_jax.files import write_json, write_text
 
 CARD = """\
@@ -31,7 +31,7 @@ A DCGAN for small images, trained by sharingan_jax: `{variant}`, seed {seed}, st
 - Remake it: `{command}`
 - All runs, and what they are compared with: `report.html` in this folder.
 
-Sample from it with `sharingan-jax sample --workdir {quoted} --out grid.png`.
+Sample from it with `{sample}`.
 """
 
 
@@ -111,7 +111,7 @@ def model_card(report: Report, run: RunRow) -> str:
         rows="\n".join(rows),
         warning=warning,
         path=run.path,
-        quoted=shlex.quote(run.path),
+        sample=as_command("sharingan-jax sample", ["--workdir", run.path, "--out", "grid.png"]),
         digest=run.digest,
         images=environment.get("images", "not recorded"),
         command=report.command,

@@ -1,13 +1,12 @@
 """Decide whether a start may continue the run in a folder, from what the folder says. Every such refusal is raised here."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sharingan_jax.config.schema import Config, identity_changes
 from sharingan_jax.data.dataset import ImageDataset
-from sharingan_jax.errors import UserError
+from sharingan_jax.errors import UserError, as_command
 from sharingan_jax.run.diff import differing_images
 from sharingan_jax.run.folder import RunFolder, read_config
 from sharingan_jax.run.manifest import (
@@ -118,8 +117,8 @@ def check_continuation(existing: Existing, config: Config, dataset: ImageDataset
 
 def _branch_hint(existing: Existing) -> str:
     """Return how to continue a run with other settings or images, if it has a checkpoint."""
-    folder = shlex.quote(str(existing.folder.root))
-    return f"; to continue its state so, add --branch-from {folder} and give a new --workdir" if existing.steps else ""
+    flag = as_command("--branch-from", [str(existing.folder.root)])
+    return f"; to continue its state so, add {flag} and give a new --workdir" if existing.steps else ""
 
 
 def common_host_threads(several: Sequence[Existing]) -> int:

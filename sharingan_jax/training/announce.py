@@ -1,12 +1,11 @@
 """Text that training prints at its start and at its end."""
 
 import os
-import shlex
 from collections.abc import Sequence
 
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.sources.files import FEW, shown, with_reasons
-from sharingan_jax.errors import command_line
+from sharingan_jax.errors import as_command, command_line
 from sharingan_jax.reporting.progress import duration
 from sharingan_jax.training.recorder import OpenRun
 from sharingan_jax.training.setup import RunSetup
@@ -75,5 +74,6 @@ def describe_end(runs: Sequence[OpenRun], *, seconds: float) -> str:
     names = ("report.html", "real_vs_fake.png", "raw_vs_averaged.png", "training.gif", "losses.png")
     written = [name for name in names if (folder / name).is_file()]
     lines.append(f"look at   {folder}{os.sep}{', '.join(written)}")
-    lines.append(f"sample    {command_line()} sample --workdir {shlex.quote(str(folder))} --out grid.png")
+    sample = as_command(f"{command_line()} sample", ["--workdir", str(folder), "--out", "grid.png"])
+    lines.append(f"sample    {sample}")
     return "\n".join(lines)
