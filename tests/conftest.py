@@ -68,11 +68,14 @@ def compiled_quickly() -> Iterator[None]:
     """Compile programs without LLVM's optimisation: tests that mostly compile take two thirds of the time.
 
     It is for tests of values, not of bits that are recorded: the last bits differ from those of optimised programs. Programs that
-    run for long become slow, up to tenfold.
+    run for long become slow, up to tenfold. JAX keeps compiled programs without regard to this setting, so they are forgotten at
+    both ends: the tests of the next file must not run a program from here.
     """
+    jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
 
 
 @pytest.fixture
