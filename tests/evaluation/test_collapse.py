@@ -160,6 +160,13 @@ def test_collapse_begins_too_if_varied_grids_leave_the_real_images(ratios: list[
     assert find_collapse([{**record, "diversity": None} for record in records]) is None
 
 
+def test_a_blob_of_the_first_grids_does_not_count_as_the_nearest_that_a_run_came() -> None:
+    blob, later = {"step": 10, "diversity": 0.46, "nearest_ratio": 1.3}, {"diversity": 0.9, "nearest_ratio": 1.7}
+    records = [blob, *({"step": step, **later} for step in (20, 30, 40))]
+    assert find_collapse(records) is None
+    assert find_collapse([{**blob, "diversity": 0.5}, *records[1:]]) == 20
+
+
 diversities_of_grids = st.lists(st.one_of(st.none(), st.sampled_from([0.0, 0.29, 0.3, 0.4, 0.5, 1.2])), max_size=12)
 
 
