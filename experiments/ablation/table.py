@@ -12,10 +12,11 @@ from sharingan_jax.__main__ import exit_code
 from sharingan_jax.files import read_json
 
 SHOWN = (
+    "gradients/kid_held_out",
     "random/kid_held_out",
-    "random/precision",
-    "random/coverage",
-    "random/diversity",
+    "gradients/precision",
+    "gradients/coverage",
+    "gradients/diversity",
     "flat_noise",
     "edge_sharpness",
     "authentic",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-ALWAYS = ("pixels", "aligned", "random")
+ALWAYS = ("pixels", "aligned", "random", "gradients")
 """The feature spaces that need no weights."""
 SAMPLES = 5000
 PROJECTION_STARTS, PROJECTION_STEPS, PROJECTION_SAMPLES = 4, 300, 1000

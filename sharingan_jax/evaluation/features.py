@@ -16,6 +16,8 @@ import numpy as np
 from jax import lax
 
 from sharingan_jax.errors import UserError, reason_of
+from sharingan_jax.evaluation.defaults import ALWAYS
+from sharingan_jax.evaluation.gradients import gradient_features
 from sharingan_jax.evaluation.inception import RESIZE, inception_features, load_weights
 from sharingan_jax.evaluation.turns import Turns, align, find_template, shrink, soften
 from sharingan_jax.files import cache_folder, write_atomically
@@ -154,7 +156,7 @@ def _halves(middle: int) -> tuple[slice, slice]:
 
 
 def make_spaces(names: Sequence[str], *, train_u8: np.ndarray, turns: Turns) -> list[FeatureSpace]:
-    """Return the feature spaces called `names`: pixels, aligned, random, inception, inception:WEIGHTS or FILE.py:function.
+    """Return the feature spaces called `names`: those of `ALWAYS`, inception, inception:WEIGHTS or FILE.py:function.
 
     "aligned" is made for the training images uint8 [N, H, W, C] and `turns`. A user's function gets grey images with three equal
     channels. Raise UserError, one line, for an unknown name, for a file without the function, and if Inception's weights cannot
@@ -170,12 +172,14 @@ def make_spaces(names: Sequence[str], *, train_u8: np.ndarray, turns: Turns) -> 
                 spaces.append(FeatureSpace(name, described, make_aligned_features(train_u8, turns)))
             case ("random", "", _):
                 spaces.append(FeatureSpace(name, "a fixed random convolutional network", random_features))
+            case ("gradients", "", _):
+                spaces.append(FeatureSpace(name, "quantiles of gradients at every scale", gradient_features))
             case ("inception", _, path):
                 spaces.append(_inception_space(Path(path).expanduser() if path else None))
             case (python, ":", called) if python.endswith(".py") and called:
                 spaces.append(_user_space(Path(python).expanduser(), called))
             case _:
-                expected = "expected pixels, aligned, random, inception, inception:WEIGHTS or FILE.py:function"
+                expected = f"expected {', '.join(ALWAYS)}, inception, inception:WEIGHTS or FILE.py:function"
                 raise UserError(f"--features={name}: {expected}.")
     return spaces
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from sharingan_jax.data.split import Split
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.controls import COPIES, MEAN, NOISE, REAL_HALF, make_controls
-from sharingan_jax.evaluation.defaults import CONTROL_IMAGES, CONTROLS, evaluation_seconds
+from sharingan_jax.evaluation.defaults import ALWAYS, CONTROL_IMAGES, CONTROLS, evaluation_seconds
 from sharingan_jax.evaluation.features import make_spaces
 from sharingan_jax.evaluation.measures.memorisation import distinct
 from sharingan_jax.evaluation.modes import make_mode_counter
@@ -97,7 +97,7 @@ class Judge:
                 self._skipped[name] = str(error)
                 self._say(f"{name} is left out: {error}")
         if not spaces:
-            raise UserError("--features: none of the feature spaces can be used. Add pixels, aligned or random.")
+            raise UserError(f"--features: none of the feature spaces can be used. Add {', '.join(ALWAYS[:-1])} or {ALWAYS[-1]}.")
         found = [space.name for space in spaces]
         if twice := next((name for name in found if found.count(name) > 1), None):
             raise UserError(f"--features={','.join(names)}: two of them are called {twice}. Remove or rename one.")
@@ -209,11 +209,11 @@ class Judge:
 def primary_measure(spaces: Sequence[str], *, held_out: bool) -> str:
     """Return the key of the figure that ranks: KID against held-out images if there are any, in the best space that is there.
 
-    That is `inception`, else the first feature function of the user's own (their names have a dot), else `random`. The random
-    network comes last because a generator can satisfy it with speckle (docs/recipe.md, "What the measures do not see").
+    That is `inception`, else the first feature function of the user's own (their names have a dot), else `gradients`. The random
+    network comes last because a generator can satisfy it with speckle (docs/evaluation.md, "Which space without weights?").
     """
     own = (name for name in spaces if "." in name)
-    space = next((name for name in ("inception", *own, "random") if name in spaces), spaces[0])
+    space = next((name for name in ("inception", *own, "gradients", "random") if name in spaces), spaces[0])
     return f"{space}/{'kid_held_out' if held_out else 'kid_train'}"
 
 

@@ -227,7 +227,7 @@ SMOKE = ["--configs", "smoke"]
         ),
         (
             ["compare", *SMOKE, *SEEDS, *DIR, "--features", "pixel"],
-            "--features=pixel: expected pixels, aligned, random, inception",
+            "--features=pixel: expected pixels, aligned, random, gradients, inception",
         ),
         (["compare", *SMOKE, *SEEDS, *DIR, "--dry-run", "--stacked", "0"], "--stacked=0: expected 1 to 4096 seeds"),
         (["compare", *SMOKE, *SEEDS, *DIR, "--dry-run", "--samples", "1e1"], "--samples=10: expected 100 to 100000."),

@@ -224,7 +224,7 @@ def test_without_a_network_inception_is_one_plain_line_and_the_other_spaces_cont
     assert list(record["spaces"]) == ["pixels"]
     assert "no such host" in record["skipped_spaces"]["inception"]
     assert main.main(["evaluate", *options, "--features", "inception"]) == 2
-    assert "--features: none of the feature spaces can be used. Add pixels, aligned or random." in _error(capsys)
+    assert "--features: none of the feature spaces can be used. Add pixels, aligned, random or gradients." in _error(capsys)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_without_a_network_inception_is_one_plain_line_and_the_other_spaces_cont
         (["--samples", "150.5"], "--samples=150.5: expected a whole number."),
         (["--features", ""], "--features=: expected names with commas between them, such as pixels,aligned,random."),
         (["--features", "pixels,,random"], "--features=pixels,,random: expected names with commas between them"),
-        (["--features", "pixles"], "--features=pixles: expected pixels, aligned, random, inception, "),
+        (["--features", "pixles"], "--features=pixles: expected pixels, aligned, random, gradients, inception, "),
         (["--features", "none.py:f"], "--features=none.py:f: expected a Python file, found none."),
         (["--features", "inception:none.txt"], "none of the feature spaces can be used"),
         (["--size", "32"], "--size: goes with --images. Remove it."),

@@ -185,8 +185,9 @@ def test_measures_against_held_out_images_are_missing_without_them(reference: Re
     # Training images stand for unseen ones, each with the others as neighbours.
     assert found["c_t"] != rows["perfect"]["c_t"]
     assert primary_measure(["pixels", "random"], held_out=True) == "random/kid_held_out"
+    assert primary_measure(["pixels", "random", "gradients"], held_out=True) == "gradients/kid_held_out"
     assert primary_measure(["pixels", "random", "inception"], held_out=False) == "inception/kid_train"
-    assert primary_measure(["random", "mine.f", "mine.g"], held_out=True) == "mine.f/kid_held_out"
+    assert primary_measure(["random", "gradients", "mine.f", "mine.g"], held_out=True) == "mine.f/kid_held_out"
     assert primary_measure(["mine.f", "inception"], held_out=True) == "inception/kid_held_out"
     assert primary_measure(["pixels", "aligned"], held_out=True) == "pixels/kid_held_out"
 

@@ -52,7 +52,7 @@ def test_each_space_has_its_shape_and_range(
     found = space(_noise(5, size=size))
     assert (space.name, found.shape, found.dtype) == (name, (5, dimensions), np.float32)
     assert low <= found.min() < found.max() <= high
-    assert set(ALWAYS) == {"pixels", "aligned", "random"}
+    assert set(ALWAYS) == {"pixels", "aligned", "random", "gradients"}
 
 
 def test_pixels_are_the_shrunken_images_and_aligned_pixels_without_turns_are_softened_ones(emblems: np.ndarray) -> None:
@@ -218,7 +218,7 @@ def test_a_users_file_without_the_function_is_one_line(tmp_path: Path, source: s
         ("none.py:f", "--features=none.py:f: expected a Python file, found none."),
         (
             "evaluation.py:",
-            "--features=evaluation.py:: expected pixels, aligned, random, inception, inception:WEIGHTS or FILE.py",
+            "--features=evaluation.py:: expected pixels, aligned, random, gradients, inception, inception:WEIGHTS or FILE.py",
         ),
         ("pixel", "--features=pixel: expected pixels, "),
         ("pixels:f", "--features=pixels:f: expected pixels, "),
@@ -340,7 +340,7 @@ def test_without_network_or_weights_inception_is_left_out_in_one_line(
     assert line.startswith("inception is left out: ")
     assert "<urlopen error no such host>" in line
     with pytest.raises(
-        UserError, match=r"^--features: none of the feature spaces can be used\. Add pixels, aligned or random\.$"
+        UserError, match=r"^--features: none of the feature spaces can be used\. Add pixels, aligned, random or gradients\.$"
     ):
         _judge(["inception"], emblems, tmp_path)
 

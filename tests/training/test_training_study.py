@@ -249,7 +249,7 @@ def test_a_collapsed_run_is_settled_until_the_limit_changes(copy: Path, image_fo
 def test_mistakes_are_found_before_anything_is_trained(compare: Call, study: tuple[Compared, str], tmp_path: Path) -> None:
     workdir = tmp_path / "study"
     for options, message in (
-        ({"features": ("pixel",)}, "--features=pixel: expected pixels, aligned, random"),
+        ({"features": ("pixel",)}, "--features=pixel: expected pixels, aligned, random, gradients"),
         ({"features": ("none.py:f",)}, "--features=none.py:f: expected a Python file, found none."),
         ({"samples": 99}, "--samples=99: expected 100 to 100000. Use 5000."),
         ({"stacked": 0}, "--stacked=0: expected 1 to 4096 seeds in one program."),

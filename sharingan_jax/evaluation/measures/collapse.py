@@ -22,14 +22,14 @@ ALIVE = 0.5
 COLLAPSED = 0.3
 AWAY = 1.15
 FAR = 1.2
-"""Measured on 70 runs of docs/experiments.md at 32 pixels. Five runs on emblems fell apart while their grids stayed varied: in two
-grids in a row their nearest ratio is above 3, and 1.19 to 1.47 times its lowest. In those that did not fall apart it is at most
-1.14 times. `FAR` keeps out grids that are as near to real images as these are to each other, or nearer."""
+"""Measured on 70 runs of docs/experiments.md at 32 pixels. Five runs on emblems fell apart while their grids stayed varied: in
+two grids in a row their nearest ratio is above 3, and 1.19 to 1.47 times its lowest. In those that did not fall apart it is at
+most 1.14 times. `FAR` keeps out grids that are as near to real images as these are to each other, or nearer."""
 IN_A_ROW = 2
 RULE = (
-    f"{IN_A_ROW} sample grids in a row have lost their variety or their likeness. Grids count from the first with a diversity of"
-    f" {ALIVE} on. A grid has lost its variety if its diversity is below {COLLAPSED}. It has lost its likeness if its nearest ratio"
-    f" is at least {FAR:g}, and at least {AWAY} times the lowest of the grids before. Collapse begins at the first of the two"
+    f"{IN_A_ROW} sample grids in a row have lost their variety or their likeness. Grids count from the first with a diversity"
+    f" of {ALIVE} on. A grid has lost its variety if its diversity is below {COLLAPSED}, and its likeness if its nearest ratio is"
+    f" at least {FAR:g} and at least {AWAY} times the lowest of the grids before. Collapse begins at the first of the two"
 )
 """The rule of `find_collapse` in words, for readers of a report."""
 
@@ -119,9 +119,9 @@ def best_step(records: Iterable[Mapping[str, Any]], steps: Sequence[int], *, by:
 def find_collapse(records: Iterable[Mapping[str, Any]]) -> int | None:
     """Return the step at which collapse begins by `RULE`, or None. `records` are lines of metrics.jsonl, in order.
 
-    Before the diversity has once been at least 0.5, G has not learnt to draw different images yet, and a single blob can be nearer
-    to all real images than any later grid. A run that falls apart draws images that differ and resemble nothing: only the nearest
-    ratio shows it.
+    Before the diversity has once been at least 0.5, G has not learnt to draw different images yet. Its one kind of blob can be
+    nearer to the real images than any later grid. A run that falls apart draws images that differ and resemble nothing: only the
+    nearest ratio shows it.
     """
     return CollapseWatch().feed(records)
 
