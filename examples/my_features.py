@@ -1,7 +1,7 @@
 """Feature functions of your own for `sharingan-jax evaluate`: a network that was trained elsewhere, and one without dependencies.
 
-    sharingan-jax evaluate --workdir RUN --features random,examples/my_features.py:gradient_histogram
-    sharingan-jax evaluate --workdir RUN --features random,examples/my_features.py:dinov2
+    sharingan-jax evaluate --workdir RUN --features gradients,examples/my_features.py:gradient_histogram
+    sharingan-jax evaluate --workdir RUN --features gradients,examples/my_features.py:dinov2
 
 A feature function takes images, uint8 [N, H, W, 3], and returns numbers [N, D], one row for each image. It is called with the
 training images, the held-out images, the samples and the controls, so it must treat each image alike, whatever else is in the

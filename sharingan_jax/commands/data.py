@@ -17,7 +17,7 @@ whether they may be turned and mirrored, the digest, and what to set for them.
   {prog} data photos.zip --out look
   {prog} data --config crisp --config.data.path=my_images
 
-A path alone is read with the settings of my_images. --out writes the whole
+A path alone is read with the settings of default. --out writes the whole
 report, inspection.json, and contact_sheet.png: what the network will see.
 Without it nothing is written.
 """
@@ -28,7 +28,7 @@ def make_parser() -> Parser:
     """Return the parser."""
     parser = Parser("data", description=DESCRIPTION)
     parser.add_path("path", nargs="?", metavar="PATH", help="the images: a folder, an archive, an array or a table")
-    parser.add_argument("--config", metavar="NAME", help="a configuration; default: my_images with PATH, else default")
+    parser.add_argument("--config", metavar="NAME", help="a configuration; default: default")
     parser.add_path("--out", metavar="DIR", help="folder of the report and the contact sheet")
     parser.add_argument("--config.KEY", dest="unused", metavar="VALUE", help="change a setting, as in train")
     return parser
@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> int:
 
     from sharingan_jax.config.load import load_config
 
-    config = load_config(flags.config or ("default" if flags.path is None else "my_images"), overrides)
+    config = load_config(flags.config or "default", overrides)
 
     from sharingan_jax.training.inspection import REPORT, SHEET, inspect_images
 

@@ -8,7 +8,7 @@ from sharingan_jax.config.schema import Config, settings_of
 from sharingan_jax.data.inspect import CUT_SHARE, ENLARGED, DataReport
 from sharingan_jax.errors import command_line
 
-RECIPE, SIMPLE = "crisp", "my_images"
+RECIPE, FIRST_LOOK = "crisp", "quick"
 """The configuration that advice changes, and a shorter one to begin with."""
 GREY_BELOW = 0.02
 """Images with a mean saturation below this have no colours to learn. Chosen, not measured."""
@@ -54,7 +54,7 @@ def advise(report: DataReport, config: Config) -> tuple[str, ...]:
     """
     if report.count < 2:
         return ("images: one image is not enough, since a generator would learn to copy it; add others",)
-    recipe, simple = load_config(RECIPE), load_config(SIMPLE)
+    recipe, first = load_config(RECIPE), load_config(FIRST_LOOK)
     changes = recipe_settings(report, config)
     batch = changes.get("train.batch_size", recipe.train.batch_size)
     each_epoch = -(-report.count // batch)
@@ -62,7 +62,7 @@ def advise(report: DataReport, config: Config) -> tuple[str, ...]:
     steps = f"{recipe.train.steps:,} with {RECIPE} ({recipe.train.steps / each_epoch:,.0f} epochs of these images)"
     lines = [
         f"batch: train.batch_size={batch}{few}",
-        f"steps: {steps}, or {simple.train.epochs * each_epoch:,} with {SIMPLE} ({simple.train.epochs} epochs)",
+        f"steps: {steps}; for a first look {first.train.steps:,} with {FIRST_LOOK}, at {first.data.size} pixels",
         f"penalty: loss.r1={recipe.loss.r1:g}, as {RECIPE} has it; other values, and other sizes than 64 pixels, were not tried",
         _on_directions(report, turns=changes.get("data.turns", recipe.data.turns)),
         _on_ground(report, config),

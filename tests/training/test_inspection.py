@@ -16,7 +16,7 @@ from sharingan_jax.data.sources.load import load_dataset
 from sharingan_jax.training.advice import advise, colour_name, fill_value, recipe_settings
 from sharingan_jax.training.inspection import inspect_dataset, measure_directions
 
-CONFIG = load_config("my_images", {"data.path": "here"})
+CONFIG = load_config("default", {"data.path": "here"})
 
 
 def _report(**changes: Any) -> DataReport:
@@ -44,7 +44,7 @@ UPRIGHT = Directions(3.0, 1.1, turns_are_free=False, mirrors_are_free=True)
     [
         ({}, {}, "ground: plain (97% of the border pixels); data.background=white, augment.fill=1"),
         ({"count": 7}, {"train.batch_size": 7}, "batch: train.batch_size=7, all images, since there are few"),
-        ({"count": 1000}, {}, "steps: 12,000 with crisp (300 epochs of these images), or 12,000 with my_images (300 epochs)"),
+        ({"count": 1000}, {}, "steps: 12,000 with crisp (300 epochs of these images); for a first look 2,400 with quick, at 32"),
         ({"directions": UPRIGHT}, {"data.turns": 1}, "turning: the images have an up and a down and no left and right"),
         ({"directions": None}, {"data.turns": 1, "data.mirrors": False}, "turning: too few different images to measure"),
         (
@@ -179,5 +179,5 @@ def test_a_path_is_given_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_costs_name_the_steps_of_both_configurations(messy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["data", str(messy), "--config.data.size=32"]) == 0
     out = capsys.readouterr().out
-    assert "time         these settings: 300 steps of 13 images, roughly " in out
+    assert "time         these settings: 200 steps of 13 images, roughly " in out
     assert "time         the recipe, crisp: 12,000 steps of 13 images, roughly " in out
