@@ -1,0 +1,15 @@
+"""`crisp` without augmentation.
+
+python main.py compare --configs crisp,experiments/crisp_parts/no_augment.py --seeds 0:3 --workdir DIR
+"""
+
+from ml_collections import ConfigDict
+
+from sharingan_jax.config import base_config
+
+
+def get_config() -> ConfigDict:
+    """Return the settings of a run."""
+    config = base_config("crisp")
+    config.augment.probability = 0.0
+    return config
