@@ -35,6 +35,8 @@ from sharingan_jax.run.metrics import Record
 STRIP_STEPS = 6
 STRIP_IMAGES = 8
 CURVE_POINTS = 400
+OFF_BY = "_off_by"
+"""The end of the name of a measure that is |value / real images' own − 1| here. In evaluation.json the same key is the value."""
 COMPARED = (
     "kid_held_out",
     "kid_train",
@@ -125,14 +127,12 @@ def _measures(evaluation: Evaluation) -> tuple[Measure, ...]:
                 continue
             label = f"{each.label} ({space})" if space else each.label
             better: Literal["lower", "higher", ""] = "lower" if each.better in ("real", "lower") else "higher"
+            name, unit, note = key, each.unit, each.note
             if each.better == "real":
-                label, note = f"{label}: off by", f"|value / real images' own − 1|. {each.note}"
-            else:
-                note = each.note
-            unit = "" if each.better == "real" else each.unit
+                name, label, unit, note = f"{key}{OFF_BY}", f"{label}: off by", "", f"|value / real images' own − 1|. {each.note}"
             copies = key in evaluation.copies_win
             main = each.key in MAIN and space in ("", evaluation.primary.partition("/")[0])
-            found.append(Measure(key, label, better, unit, note, key == evaluation.primary, copies, main))
+            found.append(Measure(name, label, better, unit, note, key == evaluation.primary, copies, main))
     if evaluation.modes:
         kind = evaluation.modes["kind"]  # classes or clusters
         share, far = f"share of the real images' {kind} that samples show", f"of the samples' shares of {kind} from the real ones"
@@ -150,7 +150,8 @@ def _figures(evaluation: Evaluation) -> dict[str, float]:
     return evaluation.figures | of_modes
 
 
-def _value(evaluation: Evaluation, row: Mapping[str, float], key: str) -> float | None:
+def _value(evaluation: Evaluation, row: Mapping[str, float], name: str) -> float | None:
+    key = name.removesuffix(OFF_BY)
     value, real = row.get(key), evaluation.real.get(key)
     if value is None or not np.isfinite(value):
         return None
@@ -330,7 +331,14 @@ def _controls(evaluation: Evaluation, measures: Sequence[Measure]) -> tuple[Cont
     names = [name for name in evaluation.rows if name not in (RAW, AVERAGED, GIVEN)]
     rows = evaluation.rows
     return tuple(
-        Control(name, {each.name: _value(evaluation, rows[name], each.name) for each in measures if each.name in rows[name]})
+        Control(
+            name,
+            {
+                each.name: _value(evaluation, rows[name], each.name)
+                for each in measures
+                if each.name.removesuffix(OFF_BY) in rows[name]
+            },
+        )
         for name in names
     )
 

@@ -58,17 +58,22 @@ def test_a_measure_whose_best_value_is_the_real_images_becomes_its_distance_from
     path = make_run(tmp_path / "seed-0")
     report = make_report([(StudyRun("a", 0, path), make_evaluation(9.0, diversity=0.8, flat=3.0))], tmp_path)
     measures = {measure.name: measure for measure in report.measures}
-    assert set(measures) == {HELD_OUT, "random/diversity", "flat_noise", "close_share"}  # One without a direction is left out.
+    assert set(measures) == {
+        HELD_OUT,
+        "random/diversity_off_by",
+        "flat_noise_off_by",
+        "close_share",
+    }  # One without a direction is left out.
     own = report.runs[0].measures
-    assert own == {HELD_OUT: 9.0, "random/diversity": pytest.approx(0.2), "flat_noise": 0.5, "close_share": 0.25}
-    assert measures["flat_noise"].label == "noise in flat areas: off by"
-    assert (measures["flat_noise"].better, measures["flat_noise"].unit) == ("lower", "")
-    assert measures["flat_noise"].copier_wins
+    assert own == {HELD_OUT: 9.0, "random/diversity_off_by": pytest.approx(0.2), "flat_noise_off_by": 0.5, "close_share": 0.25}
+    assert measures["flat_noise_off_by"].label == "noise in flat areas: off by"
+    assert (measures["flat_noise_off_by"].better, measures["flat_noise_off_by"].unit) == ("lower", "")
+    assert measures["flat_noise_off_by"].copier_wins
     assert [measure.name for measure in report.measures if measure.is_primary] == [HELD_OUT]
     controls = {control.name: control.measures for control in report.controls}
     assert list(controls) == [REAL_HALF, COPIES]
-    assert (controls[COPIES]["flat_noise"], controls[COPIES][HELD_OUT]) == (0.0, 0.125)
-    assert controls[REAL_HALF]["flat_noise"] == 0.5
+    assert (controls[COPIES]["flat_noise_off_by"], controls[COPIES][HELD_OUT]) == (0.0, 0.125)
+    assert controls[REAL_HALF]["flat_noise_off_by"] == 0.5
 
 
 def test_averaged_weights_rank_a_run_that_keeps_them_and_nan_is_no_value(tmp_path: Path) -> None:
