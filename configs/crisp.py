@@ -37,6 +37,7 @@ def get_config() -> ConfigDict:
     config.train.ema_half_life = 10_000
     config.train.ema_ramp_up = 0.2
     for adam in (config.optim.gen, config.optim.disc):
+        adam.lr = 1.6e-3  # eight times the post's; without spectral and batch norm, lower rates learn as much in more steps
         adam.b2 = 0.99
     config.optim.disc.clip_norm = 0.0
     config.sample.every = 500
