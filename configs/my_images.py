@@ -1,4 +1,4 @@
-"""Your own images with the recipe of crisp: copy this file, set the path, and change what suits them.
+"""Your own images with the recipe of crisp: copy this file, and change what suits them.
 
     python main.py --config my_images --config.data.path=my_images
 

@@ -17,15 +17,15 @@ turned copies with light noise, the mean image, noise.
   {prog} evaluate --workdir RUN
   {prog} evaluate --workdir RUN --step all
   {prog} evaluate --workdir RUN --features gradients,inception
-  {prog} evaluate --workdir RUN --features gradients,my.py:embed
+  {prog} evaluate --workdir RUN --features gradients,my.py:f
   {prog} evaluate --images FOLDER --reference FOLDER
 
 The last one takes images from any other tool; --reference are the images that
 they were made from. Results go to RUN/evaluation/step_NNNNNN: evaluation.json,
 neighbours.png and distances.png.
 
-Feature spaces: pixels, aligned, random and gradients need nothing. inception is
-FID's network; its weights (96 MB) are fetched once, or read with
+Feature spaces: pixels, aligned, random and gradients need nothing. inception
+is FID's network; its weights (96 MB) are fetched once, or read with
 inception:WEIGHTS.pth. FILE.py:FUNCTION is your own: it takes uint8 [N, H, W, 3]
 and returns numbers [N, D].
 """

@@ -28,7 +28,14 @@ WHOLE_BATCHES = "--config.train.batch_size=10"  # A partial batch is one more pr
 SHORT = ["--config.train.steps=4", "--config.sample.every=2"]
 NEEDS_DEFAULT = ("docs/equivalence.md",)
 """Pages whose commands read `runs/default/seed-0`. The others read the run of the README's first command, or train their own."""
-LONG = ("benchmarks.", "experiments.study train", "experiments.study collect", "experiments.drift", "experiments.post train")
+LONG = (
+    "benchmarks.",
+    "experiments.study train",
+    "experiments.study collect",
+    "experiments.drift",
+    "experiments.post train",
+    "experiments.feature_spaces",
+)
 """Modules whose commands take minutes or hours. tests/test_benchmarks.py and tests/experiments/ run their parts."""
 OTHER_PROGRAMS = ("pip install ", "python -m pytest ", "python tests/", "mkdocs ", "python3 -m venv ")
 """Beginnings of commands that install, test or write into the repository: the files that they name must exist."""
@@ -232,7 +239,7 @@ def test_the_first_command_leaves_what_the_table_promises(checkout: Path) -> Non
         names = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
         assert sorted(name.split("/")[0] for name in names) == sorted(left), page
         for name in names:
-            path = run / name.replace("000100", "000004")
+            path = run / name.replace("000200", "000004")
             assert path.exists(), name
             assert path.is_dir() == name.endswith("/"), name
     keys = re.search(r"has the keys `([^`]+)`", (ROOT / "docs" / "runs.md").read_text(encoding="utf-8"))
