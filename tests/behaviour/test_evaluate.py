@@ -238,7 +238,7 @@ def test_without_a_network_inception_is_one_plain_line_and_the_other_spaces_cont
         (["--samples", "1e1"], "--samples=10: expected 100 to 100000. Use 5000."),  # Written as a setting may be.
         (["--samples", "many"], "--samples=many: expected a whole number."),
         (["--samples", "150.5"], "--samples=150.5: expected a whole number."),
-        (["--features", ""], "--features=: expected names with commas between them, such as pixels,aligned,random."),
+        (["--features", ""], "--features=: expected names with commas between them, such as pixels,aligned,random,gradients."),
         (["--features", "pixels,,random"], "--features=pixels,,random: expected names with commas between them"),
         (["--features", "pixles"], "--features=pixles: expected pixels, aligned, random, gradients, inception, "),
         (["--features", "none.py:f"], "--features=none.py:f: expected a Python file, found none."),
