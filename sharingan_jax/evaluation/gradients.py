@@ -5,14 +5,16 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.ndimage import correlate1d
 
+from sharingan_jax.evaluation.measures.appearance import LUMA
+
 SEEN = 4.0
 """Grey levels. Differences up to about this size count in proportion, larger ones by their logarithm."""
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 COARSEST = 4
 """Pixels a side, at most, of the level that is kept as colours."""
 SMOOTHING = np.array([1, 4, 6, 4, 1], np.float32) / 16
-COLOURS = np.array([[0.299, 0.587, 0.114], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]], np.float32).T
-"""From red, green and blue to lightness (ITU-R BT.601), red against green, and both against blue: how an eye separates them."""
+COLOURS = np.array([LUMA, [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]], np.float32).T
+"""From red, green and blue to luma, red against green, and both against blue: how an eye separates them."""
 GRADIENT_UNIT, COLOUR_UNIT = 4.0, 128.0
 """What a gradient's logarithm and a colour are divided by, so that most features lie between −1 and 2."""
 BLOCK_BYTES = 2**26  # of the float32 images that are in work at once

@@ -7,12 +7,12 @@ from sharingan_jax.config.load import load_config
 from sharingan_jax.config.schema import Config, settings_of
 from sharingan_jax.data.inspect import CUT_SHARE, ENLARGED, DataReport
 from sharingan_jax.errors import command_line
+from sharingan_jax.evaluation.measures.appearance import LUMA
 
 RECIPE, FIRST_LOOK = "crisp", "quick"
 """The configuration that advice changes, and a shorter one to begin with."""
 GREY_BELOW = 0.02
 """Images with a mean saturation below this have no colours to learn. Chosen, not measured."""
-LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 
 
 def recipe_settings(report: DataReport, config: Config) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def advise(report: DataReport, config: Config) -> tuple[str, ...]:
 
     The rules are those of `recipe_settings`. Other lines come only if there is a reason: copies, near duplicates, images that are
     enlarged more than 1.5 times, images that lose a quarter of their longer side with `data.fit=crop`, grey images, bad files.
-    Batch, steps and the weight of R1 are the recipe's own: other values were not tried here.
+    Batch and steps are the recipe's own. So is the weight of R1: docs/recipe.md says what another one did.
     """
     if report.count < 2:
         return ("images: one image is not enough, since a generator would learn to copy it; add others",)
@@ -63,7 +63,7 @@ def advise(report: DataReport, config: Config) -> tuple[str, ...]:
     lines = [
         f"batch: train.batch_size={batch}{few}",
         f"steps: {steps}; for a first look {first.train.steps:,} with {FIRST_LOOK}, at {first.data.size} pixels",
-        f"penalty: loss.r1={recipe.loss.r1:g}, as {RECIPE} has it; other values, and other sizes than 64 pixels, were not tried",
+        f"penalty: loss.r1={recipe.loss.r1:g}, as {RECIPE} has it; 0.2 did about as well on emblems",
         _on_directions(report, turns=changes.get("data.turns", recipe.data.turns)),
         _on_ground(report, config),
         *_on_files(report, config),

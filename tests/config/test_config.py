@@ -13,7 +13,8 @@ from sharingan_jax.config.schema import KINDS, identity, to_dict
 from sharingan_jax.errors import UserError
 
 DEFAULT = ROOT / "configs" / "default.py"
-FILES = sorted(path for path in (ROOT / "configs").glob("*.py") if path.name != "__init__.py")
+PLACES = ("configs", "experiments/crisp_parts")
+FILES = sorted(path for place in PLACES for path in (ROOT / place).glob("*.py") if path.name != "__init__.py")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
