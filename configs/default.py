@@ -41,6 +41,7 @@ def get_config() -> ConfigDict:
 
     config.model = model = ConfigDict()
     model.nz = 100  # latent dimensions (post)
+    model.classes = 0  # classes that gen is asked for and disc judges by: the number that the images have; 0: none (post)
     for net in ("gen", "disc"):
         model[net] = network = ConfigDict()
         # 4×4 kernels: dcgan (post); dcgan_up: gen upsamples and convolves 3×3, disc convolves and pools; resnet: residual blocks

@@ -18,11 +18,14 @@ Draw images from a trained run. The name in --out decides the format: a grid
   {prog} sample --workdir RUN --num 6 --out walk.gif
   {prog} sample --workdir RUN --between 0,1,2,3 --out grid.png
   {prog} sample --workdir RUN --weights both --out grid.png
+  {prog} sample --workdir RUN --class star --out grid.png
+
+A run with model.classes makes images of each class in turn, or of one --class.
 
 Batch norm uses the statistics of the images drawn together, as the original
 does, so each sample depends slightly on the others in its batch. With
 --statistics running it uses the averages kept in training, and each sample
-stands alone. The run does not change.
+stands alone; this is the default with --class. The run does not change.
 
 --truncation takes latents from a normal distribution that ends at -PSI and PSI:
 less variety, and in some networks clearer images. Where G has batch norm, its
@@ -48,12 +51,14 @@ def make_parser() -> Parser:
     parser.add_path("--latents", metavar="FILE", help="use the latents [N, nz] in this .npy, .npz or .pt file")
     parser.add_argument("--truncation", type=float, metavar="PSI", help="keep each number of the latents in [-PSI, PSI]")
     between = "a grid of latents between four, by index from 0, at its corners; default: 7 rows and columns"
+    of_class = "the class of all images, by name or number; default: each in turn"
+    parser.add_argument("--class", dest="label", metavar="CLASS", help=of_class)
     parser.add_argument("--between", type=read_corners, metavar="A,B,C,D", help=between)
     parser.add_argument("--columns", type=int, metavar="N", help="images in a row of grid.png; default: as the run's grids")
     parser.add_argument("--scale", type=int, metavar="N", help="enlarge a grid or a folder's images 2 or 4 times, pixel by pixel")
     parser.add_argument("--overwrite", action="store_true", help="replace the numbered images in a folder")
     parser.add_argument("--interpolate", action="store_true", help="walk from latent to latent in any format")
-    parser.add_argument("--statistics", choices=("batch", "running"), help="of batch norm; default: batch")
+    parser.add_argument("--statistics", choices=("batch", "running"), help="of batch norm; default: batch; with --class running")
     parser.add_argument(
         "--weights",
         choices=("raw", "averaged", "both"),
@@ -82,7 +87,7 @@ def run(arguments: list[str]) -> int:
 
     from sharingan_jax.run.sampling import GROUP  # This imports JAX, so it comes after `sample` has found it a cache.
 
-    if drawn.groups > 1 and flags.statistics != "running":
+    if drawn.groups > 1 and flags.statistics != "running" and flags.label is None:
         print(f"{drawn.count} images, drawn in groups of at most {GROUP}: each group has batch statistics of its own")
     print(f"{drawn.count} images of {drawn.origin} in {drawn.path}")
     return 0

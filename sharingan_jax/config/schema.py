@@ -87,6 +87,7 @@ class NetworkConfig:
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     nz: int = _rule(at_least=1, at_most=65536)
+    classes: int = _rule(at_least=0, at_most=4096)
     gen: NetworkConfig
     disc: NetworkConfig
     minibatch_std: bool = _rule()

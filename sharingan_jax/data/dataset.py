@@ -58,6 +58,11 @@ class ImageDataset(ABC):
     def gather(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """Return the images at `indices` [...], uint8 [..., H, W, C]."""
 
+    def gather_labels(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Return the classes of the images at `indices` [...], int64 [...]. The images must have classes."""
+        assert self.labels is not None
+        return self.labels[np.asarray(indices, np.int64)]
+
     def tensorflow_gather(self, tf: Any) -> Callable[[Any], Any]:
         """Return `gather` as a function of TensorFlow tensors, int64 [K, B] to uint8 [K, B, H, W, C], for `pipeline.batches`."""
 

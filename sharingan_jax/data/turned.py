@@ -42,6 +42,9 @@ class TurnedDataset(ImageDataset):
     def gather(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         return self._images[np.asarray(indices, np.int64)]
 
+    def gather_labels(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        return self.upright.gather_labels(np.asarray(indices, np.int64) % self.upright.count)
+
     @cached_property
     def _images(self) -> np.ndarray:
         upright, large = (each.preview(each.count) for each in (self.upright, self.large))

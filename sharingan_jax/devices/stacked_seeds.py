@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sharingan_jax.config.schema import Config
 from sharingan_jax.data.dataset import ImageDataset
-from sharingan_jax.devices.trainer import Trainer
+from sharingan_jax.devices.trainer import Trainer, labels_and_images
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.gan import build_gan
 from sharingan_jax.gan.state import TrainState
@@ -45,12 +45,15 @@ class StackedTrainer(Trainer):
         shardings = jax.tree.map(partial(NamedSharding, self.seeds_mesh), SPLIT)
         return jax.device_put(replace(stacked, step=first.step), shardings)
 
-    def run_steps(self, state: TrainState, batches: Sequence[np.ndarray]) -> tuple[TrainState, Metrics]:
+    def run_steps(
+        self, state: TrainState, batches: Sequence[np.ndarray], labels: Sequence[np.ndarray] = ()
+    ) -> tuple[TrainState, Metrics]:
         """Run K steps of each run on its own batches: uint8 [K, B, H, W, C] a run, or with a `dataset` int [K, B].
 
-        Return (state, metrics [S, K]).
+        With `model.classes` > 0, `labels` are their classes, int [K, B] a run. Return (state, metrics [S, K]).
         """
-        return self._call(state, np.stack(batches).astype(self._batch_dtype, copy=False))
+        stacked_labels = [np.stack(labels).astype(np.int32, copy=False)] if labels else []
+        return self._call(state, np.stack(batches).astype(self._batch_dtype, copy=False), *stacked_labels)
 
     def to_host(self, state: TrainState) -> list[TrainState]:
         """Return each run's state as numpy arrays."""
@@ -72,24 +75,32 @@ class StackedTrainer(Trainer):
 
     def _abstract(self, state: TrainState, *, steps: int, batch_size: int, image_shape: tuple[int, int, int]) -> tuple[Any, ...]:
         one_run = super()._abstract(state, steps=steps, batch_size=batch_size, image_shape=image_shape)
-        of_seeds = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.seeds, *leaf.shape), leaf.dtype), one_run[:2])
-        return (replace(of_seeds[0], step=one_run[0].step), of_seeds[1], *one_run[2:])
+        own = 3 if self.gan.classes else 2  # State, batches, and labels if there are any; then come the images of all seeds.
+        of_seeds = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.seeds, *leaf.shape), leaf.dtype), one_run[:own])
+        return (replace(of_seeds[0], step=one_run[0].step), *of_seeds[1:], *one_run[own:])
 
 
 def jit_stacked_steps(config: Config, mesh: Mesh, *, gathers: bool = False) -> jax.stages.Wrapped:
     """Jit `scan_steps` over seeds: states stacked (and donated) except for the step, uint8 [S, K, B, H, W, C], metrics [S, K].
 
-    If it `gathers`, the batches are indices [S, K, B] into a third argument, the images [N, H, W, C] of all seeds.
+    If it `gathers`, the batches are indices [S, K, B] into the last argument, the images [N, H, W, C] of all seeds. With
+    `model.classes` > 0 the third argument are the labels [S, K, B].
     """
-    step, resident = partial(train_step, build_gan(config)), [None] if gathers else []
-    over_seeds = jax.vmap(partial(scan_steps, step, nz=config.model.nz), in_axes=(STACKED, 0, *resident), out_axes=(STACKED, 0))
-    # Each device on its own: a vmapped convolution is one with groups, which the partitioner would gather.
-    whole = [PartitionSpec()] if gathers else []
-    on_each = jax.shard_map(over_seeds, mesh=mesh, in_specs=(SPLIT, OWN, *whole), out_specs=(SPLIT, OWN), check_vma=False)
+    step, classes = partial(train_step, build_gan(config)), config.model.classes
 
-    def run_steps(state: TrainState, batches: Array, *images_u8: Array) -> tuple[TrainState, Metrics]:
+    def scan_one(state: TrainState, batches: Array, *others: Array) -> tuple[TrainState, Metrics]:
+        labels, images_u8 = labels_and_images(others, classes=classes)
+        return scan_steps(step, state, batches, images_u8, labels, nz=config.model.nz)
+
+    axes = (STACKED, 0, *([0] if classes else []), *([None] if gathers else []))
+    over_seeds = jax.vmap(scan_one, in_axes=axes, out_axes=(STACKED, 0))
+    # Each device on its own: a vmapped convolution is one with groups, which the partitioner would gather.
+    places = (SPLIT, OWN, *([OWN] if classes else []), *([PartitionSpec()] if gathers else []))
+    on_each = jax.shard_map(over_seeds, mesh=mesh, in_specs=places, out_specs=(SPLIT, OWN), check_vma=False)
+
+    def run_steps(state: TrainState, batches: Array, *others: Array) -> tuple[TrainState, Metrics]:
         with jax.default_matmul_precision(config.train.precision):
-            return on_each(state, batches, *images_u8)
+            return on_each(state, batches, *others)
 
     return jax.jit(run_steps, donate_argnums=0)
 

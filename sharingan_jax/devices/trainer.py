@@ -53,13 +53,21 @@ class Trainer:
         (state,) = states
         return self.replicate(state)
 
-    def run_steps(self, state: TrainState, batches: Sequence[np.ndarray]) -> tuple[TrainState, Metrics]:
+    def run_steps(
+        self, state: TrainState, batches: Sequence[np.ndarray], labels: Sequence[np.ndarray] = ()
+    ) -> tuple[TrainState, Metrics]:
         """Run K steps on the one run's batches: this process's part of each, uint8 [K, B / processes, H, W, C].
 
-        With a `dataset`, int [K, B / processes]. Return (state, metrics [K]).
+        With a `dataset`, int [K, B / processes]. With `model.classes` > 0, `labels` are their classes, int [K, B / processes].
+        Return (state, metrics [K]).
         """
-        (own,) = batches
-        return self._call(state, jax.make_array_from_process_local_data(self._batches, own.astype(self._batch_dtype, copy=False)))
+        parts = ((own, self._batch_dtype) for own in batches), ((own, np.int32) for own in labels)
+        placed = [
+            jax.make_array_from_process_local_data(self._batches, own.astype(dtype, copy=False))
+            for part in parts
+            for own, dtype in part
+        ]
+        return self._call(state, *placed)
 
     def to_host(self, state: TrainState) -> list[TrainState]:
         """Return the run's state as numpy arrays."""
@@ -120,30 +128,38 @@ class Trainer:
         """Return the shapes and dtypes of the program's arguments."""
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
         of_batch = (steps, batch_size, *image_shape) if self.dataset is None else (steps, batch_size)
+        labels = [jax.ShapeDtypeStruct((steps, batch_size), np.int32)] if self.gan.classes else []
         resident = [jax.ShapeDtypeStruct((self.dataset.count, *image_shape), np.uint8)] if self.dataset is not None else []
-        return (abstract, jax.ShapeDtypeStruct(of_batch, self._batch_dtype), *resident)
+        return (abstract, jax.ShapeDtypeStruct(of_batch, self._batch_dtype), *labels, *resident)
 
-    def _call(self, state: TrainState, batches: Array | np.ndarray) -> tuple[TrainState, Metrics]:
+    def _call(self, state: TrainState, batches: Array | np.ndarray, *labels: Array | np.ndarray) -> tuple[TrainState, Metrics]:
         ahead = self._ahead.get(batches.shape)
         program: Callable[..., tuple[TrainState, Metrics]] = self.program if ahead is None else ahead.result()
-        return program(state, batches, *self._resident)
+        return program(state, batches, *labels, *self._resident)
 
 
 def jit_steps(config: Config, mesh: Mesh, *, gathers: bool = False) -> jax.stages.Wrapped:
     """Jit `scan_steps` for global arrays: the state whole on every device and donated, images [K, B, H, W, C] split along B.
 
-    If it `gathers`, the batches are indices [K, B], split along B, and a third argument are the images [N, H, W, C], whole on
-    every device.
+    If it `gathers`, the batches are indices [K, B], split along B, and the last argument are the images [N, H, W, C], whole on
+    every device. With `model.classes` > 0 the third argument are the labels [K, B], split along B.
     """
-    everywhere, step, nz = replicated(mesh), sharded_step(config, mesh), config.model.nz
+    everywhere, step, classes = replicated(mesh), sharded_step(config, mesh), config.model.classes
 
-    def run_steps(state: TrainState, batches: Array, *images_u8: Array) -> tuple[TrainState, Metrics]:
+    def run_steps(state: TrainState, batches: Array, *others: Array) -> tuple[TrainState, Metrics]:
+        labels, images_u8 = labels_and_images(others, classes=classes)
         with jax.default_matmul_precision(config.train.precision):
-            return scan_steps(step, state, batches, *images_u8, nz=nz)
+            return scan_steps(step, state, batches, images_u8, labels, nz=config.model.nz)
 
     batches = NamedSharding(mesh, PartitionSpec(None, BATCH))
-    places = (everywhere, batches, *([everywhere] if gathers else []))
+    places = (everywhere, batches, *([batches] if classes else []), *([everywhere] if gathers else []))
     return jax.jit(run_steps, in_shardings=places, out_shardings=everywhere, donate_argnums=0)
+
+
+def labels_and_images(others: Sequence[Array], *, classes: int) -> tuple[Array | None, Array | None]:
+    """Return the labels and the images among the arguments of a program that may have both, in this order, one or none."""
+    labels, images = others[: bool(classes)], others[bool(classes) :]
+    return (labels[0] if labels else None), (images[0] if images else None)
 
 
 def sharded_step(config: Config, mesh: Mesh) -> TrainStep:
@@ -156,21 +172,22 @@ def sharded_step(config: Config, mesh: Mesh) -> TrainStep:
     if mesh.size == 1 or config.model.ghost_batches > 1:
         gan = build_gan(config)
 
-        def step(state: TrainState, real: Array, z: Array) -> tuple[TrainState, Metrics]:
+        def step(state: TrainState, real: Array, z: Array, labels: Array | None = None) -> tuple[TrainState, Metrics]:
             # Split z here: otherwise every device makes all fake images.
             z = jax.lax.with_sharding_constraint(z, NamedSharding(mesh, split))
-            return train_step(gan, state, real, z)
+            return train_step(gan, state, real, z, labels)
 
         return step
     # JAX's tracking of what varies over the devices (check_vma) would sum each parameter's gradient where it arises, in an
     # exchange of its own: 56 arrays for 28 at 64 pixels. Without it the backward pass gives a device's own, and the step sums.
-    return jax.shard_map(
+    on_each = jax.shard_map(
         partial(train_step, build_gan(config, axis_name=BATCH)),
         mesh=mesh,
-        in_specs=(whole, split, split),
+        in_specs=(whole, split, split, split),
         out_specs=whole,
         check_vma=False,
     )
+    return lambda state, real, z, labels=None: on_each(state, real, z, labels)
 
 
 def jit_sample(

@@ -13,6 +13,7 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
 from sharingan_jax.evaluation.measures.collapse import best_step
 from sharingan_jax.files import make_folder
+from sharingan_jax.run.manifest import data_digest
 from sharingan_jax.run.metrics import read_metrics
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def load_reference(data: "DataConfig") -> "tuple[Split, str]":
 def check_images(run: "Run", split: "Split") -> None:
     """Raise UserError if the training images are not those that the run recorded."""
     recorded, data = run.manifest.data, run.config.data
-    if recorded is not None and split.train.digest != recorded.digest:
+    if recorded is not None and data_digest(run.config, split.train) != recorded.digest:
         raise UserError(f"{place_of(data)}: these are not the images that {run.path} was trained on. Put those back.")
 
 
@@ -234,7 +235,11 @@ def evaluate_step(run: "Run", step: int, judge: "Judge", note: str, folder: Path
     from sharingan_jax.run.latents import draw_run_latents
 
     state = run.state(step)
-    z = draw_run_latents(LATENTS_SEED, count=judge.samples, nz=run.config.model.nz)
+    model, labels = run.config.model, None
+    if model.classes:
+        assert judge.labels is not None
+        labels = np.resize(judge.labels, judge.samples)  # The classes of the training images, again and again.
+    z = draw_run_latents(LATENTS_SEED, count=judge.samples, nz=model.nz, classes=model.classes, labels=labels)
     kinds: tuple[tuple[str, Weights], ...] = ((RAW, "raw"), (AVERAGED, "averaged"))
     rows = {}
     for name, weights in kinds[: row_count(run)]:

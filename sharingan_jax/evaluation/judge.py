@@ -73,8 +73,9 @@ class Judge:
     """Measures sets of images against one reference. The controls are measured once. Use as a context manager.
 
     `names` are feature spaces, `samples` the number of images of each of the `sets` sets. `place` says where the training images
-    are from, as FLAG=VALUE or KEY=VALUE, for errors. Raise UserError if there are fewer than `FEWEST` of them or if all are
-    alike, or for a wrong feature space. The split holds out no image, or at least `FEWEST_HELD_OUT`.
+    are from, as FLAG=VALUE or KEY=VALUE, for errors. `labels` int [N] are the classes of the training images, or None. The
+    split holds out no image, or at least `FEWEST_HELD_OUT`.
+    Raise UserError if there are fewer than `FEWEST` training images or if all are alike, or for a wrong feature space.
     """
 
     def __init__(self, split: Split, names: Sequence[str], *, samples: int, sets: int, stream: TextIO, place: str) -> None:
@@ -82,7 +83,7 @@ class Judge:
         if len(train) < FEWEST:
             raise UserError(f"{place}: expected at least {FEWEST} images, got {len(train)}. Fewer measure nothing.")
         held_out = lay_on_white(split.held_out.preview(split.held_out.count)) if split.held_out.count else None
-        self.samples = samples
+        self.samples, self.labels = samples, split.train.labels
         self._asked = tuple(names)
         self._stream = stream
         self._orientation = measure_orientation(soften(train))

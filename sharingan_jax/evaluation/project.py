@@ -90,6 +90,8 @@ def project(
     the latent (`projection.descend`). G uses the running statistics of batch norm, so that an image depends on its own latent
     alone. The same call gives the same bits.
 
+    If the run knows classes, the samples are of each class in turn, and a latent keeps the class of its start.
+
     Four training images of the run are projected too: a small distance to an image means little if training images are not
     nearer. With `out`, a new or empty folder, write latents.npy [N, nz], which `sample` reads, projection.json and
     projection.png. Progress goes to `stream` (default: standard output). Raise UserError.
@@ -112,7 +114,8 @@ def project(
     loaded = load_run(run) if isinstance(run, str | Path) else run
     names, given = _load_images(images, loaded.config.data)
     state = loaded.state(step)
-    z = draw_run_latents(seed, count=samples, nz=loaded.config.model.nz)
+    model = loaded.config.model
+    z = draw_run_latents(seed, count=samples, nz=model.nz, classes=model.classes)
     training, note = _training_images(loaded)
     kind = loaded.chosen_weights(state, weights)
     everything = np.concatenate([given, *training.values()]) if training else given
@@ -178,8 +181,9 @@ def _project(
         with jax.default_matmul_precision(run.config.train.precision):
             return function(lambda z: sample_images(run.gan, gen, z, statistics="running"), *arrays, **options)
 
+    classes = run.config.model.classes
     compare = jax.jit(partial(with_generator, distances_to_samples))
-    lower = jax.jit(partial(with_generator, partial(descend_from_all, steps=steps)))
+    lower = jax.jit(partial(with_generator, partial(descend_from_all, steps=steps, classes=classes)))
     targets = images_u8.astype(np.float32) / np.float32(127.5) - np.float32(1)
     parts = [compare(gen, z[first : first + DRAWN], targets) for first in range(0, len(z), DRAWN)]
     to_samples = np.concatenate([np.asarray(part.total) for part in parts], axis=1)  # [T, N]
@@ -196,7 +200,7 @@ def _project(
             features=float(features[i]),
             nearest_sample=float(to_samples[i].min()),
             sample=int(to_samples[i].argmin()),
-            length=float(np.mean(latents[i].astype(np.float64) ** 2)),
+            length=float(np.mean(latents[i, : run.config.model.nz].astype(np.float64) ** 2)),
         )
         for i, name in enumerate(names)
     ]

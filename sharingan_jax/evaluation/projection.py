@@ -61,39 +61,46 @@ def prior(z: Array) -> Array:
     return (jnp.mean(z**2, axis=-1) - 1) ** 2
 
 
-def loss(generate: Generate, z: Array, targets: list[Array]) -> Array:
-    """Return distance(G(z), target) + PRIOR · prior(z), float32 [B], for latents [B, nz] and `describe`d targets."""
-    return distance(describe(generate(z)), targets).total + PRIOR * prior(z)
+def loss(generate: Generate, z: Array, targets: list[Array], *, classes: int = 0) -> Array:
+    """Return distance(G(z), target) + PRIOR · prior(z), float32 [B], for latents [B, nz] and `describe`d targets.
+
+    The last `classes` numbers of a latent are its class, which is no part of the prior.
+    """
+    return distance(describe(generate(z)), targets).total + PRIOR * prior(z[:, : z.shape[1] - classes])
 
 
-def descend(generate: Generate, z: Array, targets: Array, *, steps: int) -> tuple[Array, Array]:
+def descend(generate: Generate, z: Array, targets: Array, *, steps: int, classes: int = 0) -> tuple[Array, Array]:
     """Lower the `loss` of each latent by `steps` steps of Adam: latents [B, nz] for images [B, H, W, C] -> (latents, losses [B]).
 
     The latents have nothing to do with each other: the gradient of a sum holds each one's own. A latent whose loss did not fall
-    is returned as it was.
+    is returned as it was. So is the class of each, its last `classes` numbers.
     """
+    free = jnp.arange(z.shape[1]) < z.shape[1] - classes
     wanted = describe(targets)
     optimizer = optax.adam(optax.cosine_decay_schedule(RATE, steps))
 
     def step(carry: tuple[Array, optax.OptState], _: None) -> tuple[tuple[Array, optax.OptState], None]:
         z, opt = carry
-        grads = jax.grad(lambda z: jnp.sum(loss(generate, z, wanted)))(z)
+        grads = jax.grad(lambda z: jnp.sum(loss(generate, z, wanted, classes=classes)))(z)
         updates, opt = optimizer.update(grads, opt, z)
-        return (z + updates, opt), None
+        return (jnp.where(free, z + updates, z), opt), None
 
     (found, _), _ = lax.scan(step, (z, optimizer.init(z)), length=steps)
-    before, after = loss(generate, z, wanted), loss(generate, found, wanted)
+    before, after = (loss(generate, latents, wanted, classes=classes) for latents in (z, found))
     better = after < before
     return jnp.where(better[:, None], found, z), jnp.where(better, after, before)
 
 
-def descend_from_all(generate: Generate, starts: Array, targets: Array, *, steps: int) -> tuple[Array, Distance]:
+def descend_from_all(
+    generate: Generate, starts: Array, targets: Array, *, steps: int, classes: int = 0
+) -> tuple[Array, Distance]:
     """Descend from every start in one program, and return the best latent [T, nz] of each target with its distance [T].
 
     `starts` are latents [T, R, nz], R for each of the targets [T, H, W, C]. Best is the lowest loss.
     """
     count, restarts, nz = starts.shape
-    z, losses = descend(generate, starts.reshape(-1, nz), jnp.repeat(targets, restarts, axis=0), steps=steps)
+    each = jnp.repeat(targets, restarts, axis=0)
+    z, losses = descend(generate, starts.reshape(-1, nz), each, steps=steps, classes=classes)
     best = jnp.argmin(losses.reshape(count, restarts), axis=1)  # [T]
     chosen = z.reshape(count, restarts, nz)[jnp.arange(count), best]
     return chosen, distance(describe(generate(chosen)), describe(targets))

@@ -24,6 +24,9 @@ class Gan:
     `conv_impl` is the implementation in use, which `model.conv_impl=auto` may have chosen. `ema_half_life` is in images; 0 keeps
     no averaged weights. `ema_ramp_up` limits it to this share of the images seen; 0 does not. `axis_name` names the devices of
     the `shard_map` that the training step runs in, if any.
+
+    With `classes` > 0 both networks are conditional: the class of each image, one-hot, follows the `nz` normal numbers of its
+    latent, and D judges the image as one of its class.
     """
 
     gen: Net
@@ -34,6 +37,7 @@ class Gan:
     n_critic: int
     nz: int
     conv_impl: str
+    classes: int = 0
     ema_half_life: float = 0.0
     ema_ramp_up: float = 0.0
     axis_name: str | None = None
@@ -53,6 +57,7 @@ def build_gan(config: Config, *, axis_name: str | None = None) -> Gan:
         n_critic=config.train.n_critic,
         nz=model.nz,
         conv_impl=conv_impl,
+        classes=model.classes,
         ema_half_life=config.train.ema_half_life,
         ema_ramp_up=config.train.ema_ramp_up,
         axis_name=axis_name,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,18 @@ from sharingan_jax.model.functional import Arrays
 from sharingan_jax.model.rng import Stream, draw_latents, stream_key
 
 Metrics = dict[str, Array]
-TrainStep = Callable[[TrainState, Array, Array], tuple[TrainState, Metrics]]
-"""The training step of one `Gan`: (state, real [B, H, W, C], z [B, nz]) -> (state, metrics [])."""
-
 Tree = TypeVar("Tree")
+
+
+class TrainStep(Protocol):
+    """The training step of one `Gan`: (state, real [B, H, W, C], z [B, nz], labels int [B]) -> (state, metrics []).
+
+    `labels` are for a game with classes.
+    """
+
+    def __call__(
+        self, state: TrainState, real: Array, z: Array, labels: Array | None = None, /
+    ) -> tuple[TrainState, Metrics]: ...
 
 
 def scale_images(images_u8: Array) -> Array:
@@ -33,24 +41,26 @@ def scale_images(images_u8: Array) -> Array:
 
 
 def scan_steps(
-    step: TrainStep, state: TrainState, batches: Array, images_u8: Array | None = None, *, nz: int
+    step: TrainStep, state: TrainState, batches: Array, images_u8: Array | None = None, labels: Array | None = None, *, nz: int
 ) -> tuple[TrainState, Metrics]:
     """Run K steps, one after another; return (state, metrics [K]).
 
     `batches` are the images, uint8 [K, B, H, W, C]. With `images_u8` [N, H, W, C] they are indices into it, int32 [K, B], and
     each step gathers its own batch. The bits are the same: XLA fuses the gathered batch with nothing, as one from the host.
+    `labels` are the classes of the images of each batch, int32 [K, B], if the networks are conditional.
 
     Each step draws its latents for the whole batch at once from (the run's key, the step's number), so they are the same
     numbers on any number of devices. Every step is compiled inside a scan, even a single one: chunks of 4, 2 + 2 and
     1 + 1 + 1 + 1 steps then give the same bits on a CPU.
     """
 
-    def body(state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
+    def body(state: TrainState, inputs: tuple[Array, Array | None]) -> tuple[TrainState, Metrics]:
+        batch, labels = inputs
         batch_u8 = batch if images_u8 is None else lax.optimization_barrier(gather_images(images_u8, batch))  # [B, H, W, C]
         z = draw_latents(state.key, step=state.step + 1, count=batch_u8.shape[0], nz=nz)  # [B, nz]
-        return step(state, scale_images(batch_u8), z)
+        return step(state, scale_images(batch_u8), z, labels)
 
-    return lax.scan(body, state, batches)
+    return lax.scan(body, state, (batches, labels))
 
 
 def gather_images(images_u8: Array, indices: Array) -> Array:
@@ -58,12 +68,15 @@ def gather_images(images_u8: Array, indices: Array) -> Array:
     return images_u8.at[indices].get(mode="promise_in_bounds")
 
 
-def train_step(gan: Gan, state: TrainState, real: Array, z: Array) -> tuple[TrainState, Metrics]:
+def train_step(gan: Gan, state: TrainState, real: Array, z: Array, labels: Array | None = None) -> tuple[TrainState, Metrics]:
     """Run the reference's step on images [B, H, W, C] in [−1, 1] and latents [B, nz]: D's update, then G's.
 
     D scores the real and the fake batch in two separate passes, so that their batch statistics are never mixed. Both gradients
     are summed for one update. G is scored by the UPDATED D on the same fake images, from the one forward pass. G is updated at
     every n_critic-th step; at the other steps G's metrics are NaN, for "not taken". The averaged weights follow at every step.
+
+    If the game has classes, `labels` int [B] are those of the real images. G is asked for the same classes, so each pair of a
+    real and a fake image has one class, and the fake images have the classes in the data's shares.
 
     If the game has an `axis_name`, this runs on each device of a `shard_map`: `real` and `z` are the device's equal part of
     the batch, the state is whole, and the result is the whole batch's and the same on every device. The devices exchange each
@@ -85,18 +98,21 @@ def train_step(gan: Gan, state: TrainState, real: Array, z: Array) -> tuple[Trai
             images = add_noise(images, keys, std=std)
         return images
 
+    condition = None if labels is None else jax.nn.one_hot(labels, gan.classes, dtype=z.dtype)  # [B, classes]
+    latents = z if condition is None else jnp.concatenate([z, condition], axis=1)
+
     def generate(params: Arrays) -> tuple[Array, Arrays]:
-        return gan.gen.apply(params, state.gen.buffers, z, mode="train")
+        return gan.gen.apply(params, state.gen.buffers, latents, mode="train")
 
     fake, pull_gen, gen_buffers = jax.vjp(generate, state.gen.params, has_aux=True)
     real = augment(real)
     disc, disc_metrics, signals = _update_disc(
-        gan, state.disc, real=real, fake=augment(fake), step=step, keys=keys, memory=memory
+        gan, state.disc, real=real, fake=augment(fake), condition=condition, step=step, keys=keys, memory=memory
     )
     if memory is not None:
         memory = update_memory(memory, signals, adaptive=objective.adaptive, images=images)
     gen = NetState(state.gen.params, gen_buffers, state.gen.opt)
-    update_gen = partial(_update_gen, gan, real=real, fake=fake, augment=augment, pull_gen=pull_gen)
+    update_gen = partial(_update_gen, gan, real=real, fake=fake, condition=condition, augment=augment, pull_gen=pull_gen)
     if gan.n_critic == 1:
         gen, disc, gen_metrics = update_gen(gen, disc)
     else:
@@ -114,17 +130,26 @@ def _augment_keys(gan: Gan, key: Array, *, step: Array, images: int, own: int) -
 
 
 def _update_disc(
-    gan: Gan, disc: NetState, *, real: Array, fake: Array, step: Array, keys: Array, memory: Memory | None = None
+    gan: Gan,
+    disc: NetState,
+    *,
+    real: Array,
+    fake: Array,
+    condition: Array | None,
+    step: Array,
+    keys: Array,
+    memory: Memory | None = None,
 ) -> tuple[NetState, Metrics, Memory]:
     objective = gan.objective
+    judge = partial(gan.disc.apply, mode="train", condition=condition)
     exchanged = _flips(keys, probability=objective.flip) if objective.flip else None
 
     def loss_of(params: Arrays) -> tuple[Array, tuple[Array, Array, Array, Arrays]]:
         def score(images: Array) -> Array:
-            return gan.disc.apply(params, disc.buffers, images, mode="train")[0]
+            return judge(params, disc.buffers, images)[0]
 
-        real_logits, buffers = gan.disc.apply(params, disc.buffers, real, mode="train")  # [B]
-        fake_logits, buffers = gan.disc.apply(params, buffers, lax.stop_gradient(fake), mode="train")  # [B]
+        real_logits, buffers = judge(params, disc.buffers, real)  # [B]
+        fake_logits, buffers = judge(params, buffers, lax.stop_gradient(fake))  # [B]
         taken = (real_logits, fake_logits)
         if exchanged is not None:
             taken = (jnp.where(exchanged, fake_logits, real_logits), jnp.where(exchanged, real_logits, fake_logits))
@@ -170,17 +195,19 @@ def _update_gen(
     *,
     real: Array,
     fake: Array,
+    condition: Array | None,
     augment: Callable[[Array], Array],
     pull_gen: Callable[[Array], tuple[Arrays]],
 ) -> tuple[NetState, NetState, Metrics]:
     adversarial = gan.objective.adversarial
+    judge = partial(gan.disc.apply, mode="train", condition=condition)
     # D has been updated, as in the reference: G answers the new D, and these passes, too, move D's u and running statistics.
     real_logits, real_buffers = None, disc.buffers
     if adversarial.gen_needs_real:
-        real_logits, real_buffers = gan.disc.apply(disc.params, disc.buffers, real, mode="train")  # [B]
+        real_logits, real_buffers = judge(disc.params, disc.buffers, real)  # [B]
 
     def loss_of(fake: Array) -> tuple[Array, tuple[Array, Arrays]]:
-        fake_logits, buffers = gan.disc.apply(disc.params, real_buffers, augment(fake), mode="train")  # [B]
+        fake_logits, buffers = judge(disc.params, real_buffers, augment(fake))  # [B]
         return adversarial.gen(fake_logits, real_logits), (fake_logits, buffers)
 
     (loss_g, (fake_logits, disc_buffers)), grad_fake = jax.value_and_grad(loss_of, has_aux=True)(fake)
@@ -209,6 +236,8 @@ def _mean_over_devices(axis_name: str | None, tree: Tree) -> Tree:
 
 def sample_images(gan: Gan, gen: NetState, z: Array, *, statistics: Literal["batch", "running"]) -> Array:
     """Return images [B, H, W, C] in [−1, 1] for latents [B, nz], with the stored u and v and the chosen batch norm statistics.
+
+    With classes the latents are [B, nz + classes] and end in each image's class, one-hot.
 
     `gen` is the generator as trained, `state.gen`, or with averaged weights, `generator_of(state, weights="averaged")`.
 

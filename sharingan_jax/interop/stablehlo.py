@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array, export
 
@@ -27,18 +28,21 @@ def export_sampler(
 ) -> bytes:
     """Return the function `z [b, nz] -> images [b, H, W, C]`, float32, for any b, serialised by `jax.export` for PLATFORMS.
 
+    With `model.classes` it has a second argument, the class of each image, one-hot [b, classes].
+
     The weights inside are by default averaged if the run keeps an average (`generator_of`). The function uses XLA's own
     convolutions, since it may run on any platform. So its images differ from those of `sample` by rounding.
     """
     gan = build_gan(replace(config, model=replace(config.model, conv_impl="direct")))
     gen = jax.device_get(generator_of(state, weights=weights))
 
-    def sample(z: Array) -> Array:
+    def sample(*parts: Array) -> Array:
         with jax.default_matmul_precision(config.train.precision):
-            return sample_images(gan, gen, z, statistics=statistics)
+            return sample_images(gan, gen, jnp.concatenate(parts, axis=1) if len(parts) > 1 else parts[0], statistics=statistics)
 
-    z = jax.ShapeDtypeStruct(export.symbolic_shape(f"b, {gan.nz}"), np.float32)
-    content = bytes(export.export(jax.jit(sample), platforms=PLATFORMS)(z).serialize())
+    count = export.symbolic_shape("b")
+    parts = [jax.ShapeDtypeStruct((*count, width), np.float32) for width in (gan.nz, gan.classes) if width]
+    content = bytes(export.export(jax.jit(sample), platforms=PLATFORMS)(*parts).serialize())
     return content + MARK + sha256(content).digest()
 
 
@@ -58,7 +62,14 @@ def load_sampler(path: Path) -> Sampler:
     except Exception as error:  # On other bytes the deserialiser raises whatever its parser raises.
         expected = "expected a file written by `export --format stablehlo`, got one that does not parse"
         raise UserError(f"--model={path}: {expected} ({type(error).__name__}). {hint}") from None
-    if len(exported.in_avals) != 1 or exported.in_avals[0].ndim != 2:
+    if len(exported.in_avals) not in (1, 2) or any(part.ndim != 2 for part in exported.in_avals):
         raise UserError(f"--model={path}: expected a function of latents [b, nz], got one of {exported.in_avals}. {hint}")
-    nz, image_shape = int(exported.in_avals[0].shape[1]), tuple(map(int, exported.out_avals[0].shape[1:]))
-    return Sampler(path.name, nz=nz, generate=jax.jit(exported.call), image_shape=image_shape)
+    nz, *classes = (int(part.shape[1]) for part in exported.in_avals)
+    image_shape = tuple(map(int, exported.out_avals[0].shape[1:]))
+
+    @jax.jit
+    def generate(z: Array) -> Array:
+        parts = [z[:, :nz], z[:, nz:]] if classes else [z]
+        return exported.call(*parts)
+
+    return Sampler(path.name, nz=nz, generate=generate, image_shape=image_shape, classes=sum(classes))

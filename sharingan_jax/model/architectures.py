@@ -14,7 +14,10 @@ from sharingan_jax.model.layers import NORMS, SpectralConv, minibatch_deviation
 
 
 class Architecture(NamedTuple):
-    """A pair of modules: `gen` maps latents [B, nz] to images [B, H, W, C], `disc` maps images to logits [B]."""
+    """A pair of modules: `gen` maps latents [B, nz] to images [B, H, W, C], `disc` maps images to logits [B].
+
+    With classes, the latents end in the class of each image, one-hot, and `disc` takes these numbers as its `condition`.
+    """
 
     gen: Callable[..., nnx.Module]
     disc: Callable[..., nnx.Module]
@@ -45,6 +48,8 @@ def build_networks(config: Config, *, convolutions: Convolutions, axis_name: str
         }
 
     make_gen, make_disc = ARCHITECTURES[model.gen.arch].gen, ARCHITECTURES[model.disc.arch].disc
-    gen = Net(lambda normals: make_gen(nz=model.nz, dropout=model.dropout, normals=normals, **options(model.gen)))
-    disc = Net(lambda normals: make_disc(batch_statistic=deviation, normals=normals, **options(model.disc)))
+    of_gen = {"nz": model.nz + model.classes, "dropout": model.dropout, **options(model.gen)}
+    of_disc = {"classes": model.classes, "batch_statistic": deviation, **options(model.disc)}
+    gen = Net(lambda normals: make_gen(normals=normals, **of_gen))
+    disc = Net(lambda normals: make_disc(normals=normals, **of_disc))
     return gen, disc

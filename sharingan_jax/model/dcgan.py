@@ -19,7 +19,7 @@ from flax import nnx
 from jax import Array
 
 from sharingan_jax.model.convolutions import Convolutions, convolve_and_pool, upsample_and_convolve
-from sharingan_jax.model.layers import Conv, Mode, Norm, at_least_float32, drop_channels, leaky_relu
+from sharingan_jax.model.layers import Conv, Mode, Norm, at_least_float32, drop_channels, leaky_relu, logits_of_classes
 from sharingan_jax.model.rng import NamedNormals
 
 NormPosition = Literal["post_activation", "pre_activation"]
@@ -128,6 +128,7 @@ class Discriminator(nnx.Module):
         normals: NamedNormals,
         kernel_size: int = 4,
         batch_statistic: Callable[[Array], Array] | None = None,
+        classes: int = 0,
     ) -> None:
         self.size, self.norm_position, self.batch_statistic = size, norm_position, batch_statistic
         c_in, c_out = channels, width
@@ -140,13 +141,13 @@ class Discriminator(nnx.Module):
         # Always float32: this is one number an image, and a bfloat16 logit would have two decimal digits.
         c_in += batch_statistic is not None
         project = partial(conv, convolve=convolutions.project_down, fan_in=16 * c_in)
-        self.to1 = project(c_in, 1, spectral_norm=False, dtype="float32", normals=normals.inside("to1"))
+        self.to1 = project(c_in, 1 + classes, spectral_norm=False, dtype="float32", normals=normals.inside("to1"))
 
-    def __call__(self, x: Array, *, mode: Mode) -> Array:
+    def __call__(self, x: Array, *, mode: Mode, condition: Array | None = None) -> Array:
         first, *sides = stage_sides(self.size)[-2::-1]
         x = leaky_relu(getattr(self, f"to{first}")(x, mode=mode))
         for side in sides:
             x = _stage(self, side, x, activation=leaky_relu, mode=mode)
         if self.batch_statistic is not None:
             x = self.batch_statistic(x)
-        return self.to1(x, mode=mode)[:, 0, 0, 0]
+        return logits_of_classes(self.to1(x, mode=mode)[:, 0, 0, :], condition)

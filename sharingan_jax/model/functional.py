@@ -35,10 +35,15 @@ class Net:
         module = self.make(NamedNormals(lambda path, _: arrays[path]))
         return nnx.to_pure_dict(nnx.state(module, nnx.Param)), nnx.to_pure_dict(nnx.state(module, Buffer))
 
-    def apply(self, params: Arrays, buffers: Arrays, x: Array, *, mode: Mode) -> tuple[Array, Arrays]:
-        """Return (output, buffers after the pass). In modes other than `"train"` the buffers are returned unchanged."""
+    def apply(
+        self, params: Arrays, buffers: Arrays, x: Array, *, mode: Mode, condition: Array | None = None
+    ) -> tuple[Array, Arrays]:
+        """Return (output, buffers after the pass). In modes other than `"train"` the buffers are returned unchanged.
+
+        A `condition` is what D judges images by: the class of each, one-hot [B, classes].
+        """
         module = nnx.merge(self._graphdef, params, buffers)
-        y = module(x, mode=mode)
+        y = module(x, mode=mode) if condition is None else module(x, mode=mode, condition=condition)
         if mode != "train":
             return y, buffers
         return y, nnx.to_pure_dict(nnx.state(module, Buffer))

@@ -113,6 +113,17 @@ def at_least_float32(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
+def logits_of_classes(scores: Array, condition: Array | None) -> Array:
+    """Return D's logits [B] from its last layer's scores [B, 1 + classes] and the images' classes, one-hot [B, classes].
+
+    The first score is for every image, ψ(φ(x)), and one of the others is for its class, yᵀV φ(x). Paper: Miyato and Koyama
+    2018, "cGANs with Projection Discriminator", equation 3, with all positions of the last layer's input as φ(x). Without
+    classes the first score is the logit.
+    """
+    logits = scores[:, 0]
+    return logits if condition is None else logits + jnp.sum(condition * scores[:, 1:], axis=1)
+
+
 class BatchNorm(nnx.Module):
     """Batch normalisation over [B, H, W], eps 1e-5, scale drawn from N(1, 0.02²), bias 0.
 

@@ -18,7 +18,7 @@ from jax import Array
 from sharingan_jax.model.convolutions import Convolutions
 from sharingan_jax.model.convolutions_3x3 import downsample, pointwise, upsample
 from sharingan_jax.model.dcgan import NormPosition, stage_sides
-from sharingan_jax.model.layers import Conv, Mode, Norm, at_least_float32, drop_channels, leaky_relu
+from sharingan_jax.model.layers import Conv, Mode, Norm, at_least_float32, drop_channels, leaky_relu, logits_of_classes
 from sharingan_jax.model.rng import NamedNormals
 
 Activation = Callable[[Array], Array]
@@ -127,6 +127,7 @@ class Discriminator(nnx.Module):
         convolutions: Convolutions,
         normals: NamedNormals,
         batch_statistic: Callable[[Array], Array] | None = None,
+        classes: int = 0,
     ) -> None:
         self.size, self.batch_statistic = size, batch_statistic
         activated = partial(Activated, norm=norm, norm_position=norm_position, activation=leaky_relu)
@@ -140,9 +141,9 @@ class Discriminator(nnx.Module):
         self.activated = activated(c_in, normals=normals.inside("activated"))
         c_in += batch_statistic is not None
         project = partial(conv, convolve=convolutions.project_down, fan_in=16 * c_in)
-        self.to_logit = project(c_in, 1, spectral_norm=False, dtype="float32", normals=normals.inside("to_logit"))
+        self.to_logit = project(c_in, 1 + classes, spectral_norm=False, dtype="float32", normals=normals.inside("to_logit"))
 
-    def __call__(self, x: Array, *, mode: Mode) -> Array:
+    def __call__(self, x: Array, *, mode: Mode, condition: Array | None = None) -> Array:
         x = self.from_image(x, mode=mode)
         *sides, last = stage_sides(self.size)[::-1]
         for side in sides:
@@ -150,4 +151,4 @@ class Discriminator(nnx.Module):
         x = self.activated(getattr(self, f"block{last}")(x, mode=mode), mode=mode)
         if self.batch_statistic is not None:
             x = self.batch_statistic(x)
-        return self.to_logit(x, mode=mode)[:, 0, 0, 0]
+        return logits_of_classes(self.to_logit(x, mode=mode)[:, 0, 0, :], condition)

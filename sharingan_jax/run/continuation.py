@@ -14,6 +14,7 @@ from sharingan_jax.run.manifest import (
     Manifest,
     Origin,
     config_digest,
+    data_digest,
     describe_data,
     read_data_record,
     read_manifest,
@@ -136,7 +137,7 @@ def common_host_threads(several: Sequence[Existing]) -> int:
 
 def checkpoint_metadata(config: Config, dataset: ImageDataset) -> dict[str, str]:
     """Return what a checkpoint records of the run it belongs to: the digests of settings and images."""
-    return {"config": config_digest(config), "data": dataset.digest}
+    return {"config": config_digest(config), "data": data_digest(config, dataset)}
 
 
 def check_checkpoint(folder: RunFolder, step: int, found: Mapping[str, str], expected: Mapping[str, str]) -> None:

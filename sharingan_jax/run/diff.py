@@ -97,7 +97,7 @@ def differing_images(one: DataRecord | None, other: DataRecord | None) -> list[s
     found += [f"{name}: held out only in the first" for name in one.held_out if name in other.files]
     found += [f"{name}: held out only in the second" for name in other.held_out if name in one.files]
     if not found:
-        found = ["the same files, made into other pixels (data.size, data.channels, or Pillow's version)"]
+        found = ["the same files, made into other pixels (data.size, data.channels, or Pillow's version), or with other classes"]
     more = len(found) - MOST_NAMED
     return found[:MOST_NAMED] + ([f"and {more} more"] if more > 0 else [])
 

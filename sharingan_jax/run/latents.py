@@ -11,10 +11,19 @@ WIDEST = 5.0
 OPPOSITE = 1e-6
 
 
-def draw_run_latents(seed: int, *, count: int, nz: int, truncation: float | None = None) -> np.ndarray:
+def draw_run_latents(
+    seed: int,
+    *,
+    count: int,
+    nz: int,
+    classes: int = 0,
+    labels: np.ndarray | None = None,
+    truncation: float | None = None,
+) -> np.ndarray:
     """Draw latents N(0, 1), float32 [count, nz]: with a run's own seed and `count` = sample.num, those of its sample grids.
 
-    The latent at an index is the same for every `count`. With `truncation` they are truncated: see `truncate`.
+    The latent at an index is the same for every `count`. With `truncation` they are truncated: see `truncate`. With `classes`
+    they are [count, nz + classes]: see `with_classes`, also for `labels`.
     Raise UserError if `seed` is not in 0 to 2³¹ − 1, `count` is below 1, or `truncation` is not in (0, WIDEST].
     """
     if not 0 <= seed < 2**31:
@@ -22,7 +31,18 @@ def draw_run_latents(seed: int, *, count: int, nz: int, truncation: float | None
     if count < 1:
         raise UserError(f"--num={count}: expected at least 1")
     z = np.asarray(fixed_latents(seed_key(seed), count=count, nz=nz))
-    return z if truncation is None else truncate(z, truncation)
+    return with_classes(z if truncation is None else truncate(z, truncation), classes=classes, labels=labels)
+
+
+def with_classes(z: np.ndarray, *, classes: int, labels: np.ndarray | None = None) -> np.ndarray:
+    """Return latents [N, nz] followed by the class of each, one-hot: float32 [N, nz + classes]; `z` itself without classes.
+
+    `labels` int [N] are the classes, by default 0, 1, 2 and so on in turn.
+    """
+    if not classes:
+        return z
+    labels = np.arange(len(z)) % classes if labels is None else labels
+    return np.concatenate([z, np.eye(classes, dtype=np.float32)[labels]], axis=1)
 
 
 def truncate(z: np.ndarray, bound: float) -> np.ndarray:
@@ -46,29 +66,37 @@ def check_truncation(bound: float) -> None:
         raise UserError(f"--truncation={bound:g}: expected a number above 0, at most {WIDEST:g}. Use {nearest}.")
 
 
-def walk(z: np.ndarray, *, frames: int) -> np.ndarray:
+def walk(z: np.ndarray, *, frames: int, classes: int = 0) -> np.ndarray:
     """Return a closed walk through latents [N, nz], `frames` steps from each to the next: float32 [N * frames, nz].
 
-    The last frames lead back to the first latent. The steps lie on great circles: see `great_circle`.
+    The last frames lead back to the first latent. The steps are those of `interpolate`, also for `classes`.
     """
     ends = np.roll(z, -1, axis=0)
-    points = [great_circle(a, b, t) for a, b in zip(z, ends, strict=True) for t in np.arange(frames) / frames]
+    points = [interpolate(a, b, t, classes=classes) for a, b in zip(z, ends, strict=True) for t in np.arange(frames) / frames]
     return np.stack(points).astype(np.float32)
 
 
-def between(corners: np.ndarray, *, rows: int, columns: int) -> np.ndarray:
+def between(corners: np.ndarray, *, rows: int, columns: int, classes: int = 0) -> np.ndarray:
     """Return rows × columns latents between four `corners` [4, nz], row by row: float32 [rows * columns, nz].
 
     The corners are top left, top right, bottom left and bottom right, and are among the latents if rows and columns are at least
-    2. The left and right columns are great circles between their corners, and each row is one between its two ends. Source:
-    White 2016, "Sampling Generative Networks", section 2.1, for the circles.
+    2. The left and right columns lead from corner to corner as `interpolate` does, and each row from its left to its right end.
     """
     top_left, top_right, bottom_left, bottom_right = corners
     points = []
     for down in np.linspace(0, 1, rows):
-        left, right = great_circle(top_left, bottom_left, down), great_circle(top_right, bottom_right, down)
-        points += [great_circle(left, right, across) for across in np.linspace(0, 1, columns)]
+        left, right = (interpolate(*ends, down, classes=classes) for ends in ((top_left, bottom_left), (top_right, bottom_right)))
+        points += [interpolate(left, right, across, classes=classes) for across in np.linspace(0, 1, columns)]
     return np.stack(points).astype(np.float32)
+
+
+def interpolate(a: np.ndarray, b: np.ndarray, t: float, *, classes: int = 0) -> np.ndarray:
+    """Return the point at t in [0, 1] between latents a and b [nz + classes]: normal numbers on the great circle, classes mixed.
+
+    Between two classes lie their shares, (1 − t) of a's and t of b's. Networks saw whole classes only.
+    """
+    end = len(a) - classes
+    return np.concatenate([great_circle(a[:end], b[:end], t), (1 - t) * a[end:] + t * b[end:]])
 
 
 def great_circle(a: np.ndarray, b: np.ndarray, t: float) -> np.ndarray:

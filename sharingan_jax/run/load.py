@@ -20,9 +20,9 @@ from sharingan_jax.reporting.grids import as_image, make_grid, to_u8
 from sharingan_jax.run.checkpoints import CheckpointManager
 from sharingan_jax.run.folder import RunFolder, read_config
 from sharingan_jax.run.latents import draw_run_latents
-from sharingan_jax.run.manifest import Manifest, read_manifest
+from sharingan_jax.run.manifest import Manifest, read_data_record, read_manifest
 from sharingan_jax.run.metrics import read_metrics
-from sharingan_jax.run.sampling import Sampler
+from sharingan_jax.run.sampling import Sampler, default_statistics
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -109,7 +109,11 @@ class Run:
         sample = jit_sample(self.gan, statistics=statistics, precision=config.train.precision, mesh=mesh)
         shape = (config.data.size, config.data.size, config.data.channels)
         origin = f"step {int(state.step)}" + (", averaged weights" if weights == "averaged" else "")
-        return Sampler(origin, config.model.nz, lambda z: sample(gen, z), shape, config.sample.columns)
+        classes, names = config.model.classes, self._class_names() if config.model.classes else ()
+        return Sampler(origin, config.model.nz, lambda z: sample(gen, z), shape, config.sample.columns, classes, names)
+
+    def _class_names(self) -> tuple[str, ...]:
+        return read_data_record(self.folder.data).classes if self.folder.data.exists() else ()
 
     def chosen_weights(self, state: TrainState, weights: Weights | None) -> Weights:
         """Return the weights asked for; by default averaged if the run keeps an average.
@@ -138,18 +142,25 @@ class Run:
         *,
         seed: int = 0,
         step: int | None = None,
-        statistics: Statistics = "batch",
+        statistics: Statistics | None = None,
         weights: Weights | None = None,
         truncation: float | None = None,
+        label: int | str | None = None,
     ) -> np.ndarray:
         """Return `num` images from latents drawn with `seed`, uint8 [num, H, W, C].
 
         With the run's own seed and `num` = sample.num, these are the latents of its sample grids. More than 500 images are drawn
         in groups of nearly equal size, each with its own batch statistics. `truncation` restricts the latents to
-        [−truncation, truncation] (`latents.truncate`), and `weights` are those of `sampler`. Raise UserError as `sampler` does.
+        [−truncation, truncation] (`latents.truncate`), and `weights` are those of `sampler`. If the run knows classes, all images
+        are of the class `label`, a name or a number, by default of each class in turn.
+
+        `statistics` are by default those of the batch. With a `label` they are the running ones: batch statistics of images of one
+        class would remove what the class changes. Raise UserError as `sampler` does, and if there is no such class.
         """
-        z = draw_run_latents(seed, count=num, nz=self.config.model.nz, truncation=truncation)
-        return to_u8(self.sampler(step, statistics=statistics, weights=weights).draw(z))
+        sampler = self.sampler(step, statistics=statistics or default_statistics(label), weights=weights)
+        labels = None if label is None else np.full(num, sampler.label_of(label))
+        z = draw_run_latents(seed, count=num, nz=sampler.nz, classes=sampler.classes, labels=labels, truncation=truncation)
+        return to_u8(sampler.draw(z))
 
     def show(self, num: int = 25, *, seed: int = 0, step: int | None = None) -> "Image.Image":
         """Return a grid of `num` samples as a Pillow image; a notebook displays it."""

@@ -84,6 +84,7 @@ class DataRecord:
     """`data.json`: the summary with each skipped file and each bad one (an image that cannot be read) and the reason, and the
     name and SHA-256 of each image's source: `files` are the training images, `held_out` the images held out from training.
     More than MOST_FILES training images have one entry: their number, and the SHA-256 over all names and digests.
+    `classes` are the names of the classes, in the order of the labels, if the images have labels.
     """
 
     source: str
@@ -93,6 +94,7 @@ class DataRecord:
     bad: dict[str, str]
     files: dict[str, str]
     held_out: dict[str, str]
+    classes: tuple[str, ...] = ()
     format: int = FORMAT
 
     @property
@@ -203,12 +205,21 @@ def describe_data(config: Config, dataset: ImageDataset) -> DataRecord:
     return DataRecord(
         source=config.data.source,
         count=dataset.count,
-        digest=dataset.digest,
+        digest=data_digest(config, dataset),
         skipped=dict(dataset.skipped),
         bad=dict(dataset.bad),
         files=files,
         held_out=dict(dataset.held_out_digests),
+        classes=dataset.classes,
     )
+
+
+def data_digest(config: Config, dataset: ImageDataset) -> str:
+    """Return the SHA-256 of what a run learns from: the images' `digest`, and if its networks know classes, the labels too."""
+    if not config.model.classes or dataset.labels is None:
+        return dataset.digest
+    labels = json.dumps([dataset.labels.tolist(), dataset.classes])
+    return sha256(f"{dataset.digest}\n{labels}".encode()).hexdigest()
 
 
 def config_digest(config: Config) -> str:

@@ -55,14 +55,14 @@ class _Layout:
     walks: bool = False
     corners: tuple[int, ...] = ()
 
-    def apply(self, z: np.ndarray) -> np.ndarray:
-        """Return the latents to draw from, float32 [images, nz], for the given ones [latents, nz]."""
+    def apply(self, z: np.ndarray, *, classes: int) -> np.ndarray:
+        """Return the latents to draw from, float32 [images, nz], for the given ones [latents, nz], which end in `classes`."""
         from sharingan_jax.run.latents import between, walk
 
         if self.corners:
             assert self.columns is not None
-            return between(z[list(self.corners)], rows=self.images // self.columns, columns=self.columns)
-        return walk(z, frames=WALK_FRAMES) if self.walks else z
+            return between(z[list(self.corners)], rows=self.images // self.columns, columns=self.columns, classes=classes)
+        return walk(z, frames=WALK_FRAMES, classes=classes) if self.walks else z
 
 
 def sample(
@@ -73,12 +73,13 @@ def sample(
     seed: int | None = None,
     latents: str | Path | None = None,
     truncation: float | None = None,
+    label: int | str | None = None,
     columns: int | None = None,
     scale: int | None = None,
     interpolate: bool = False,
     between: Sequence[int] | None = None,
     step: int | None = None,
-    statistics: Literal["batch", "running"] = "batch",
+    statistics: Literal["batch", "running"] | None = None,
     weights: Literal["raw", "averaged", "both"] | None = None,
     overwrite: bool = False,
 ) -> Samples:
@@ -90,6 +91,9 @@ def sample(
 
     - Draw `num` images (default 25), or walk between `num` latents (default 6), of `seed` (default 0), or take the latents
       [N, nz] of the file `latents`. `truncation` restricts drawn latents to [−truncation, truncation]: see `latents.truncate`.
+    - `label` is the class of all images, by name or number, if the run knows classes. By default latents have each class in turn.
+    - `statistics` are those of batch norm, by default "batch", and with a `label` "running": among images of one class alone,
+      batch statistics would remove what the class changes.
     - `between` are the indices of four such latents, at the corners of a grid of `num` images in `columns` columns (default 7
       columns, as many rows), with latents between them: see `latents.between`.
     - `columns` are the images in a row of a grid, by default those of the run's grids. `scale` (1, 2 or 4) repeats each pixel of
@@ -125,23 +129,28 @@ def sample(
     keep_compiled()
 
     from sharingan_jax.files import ABANDONED_AFTER, remove_hidden_siblings
-    from sharingan_jax.run.latents import check_truncation, draw_run_latents
-    from sharingan_jax.run.sampling import GROUP, read_latents
+    from sharingan_jax.run.latents import check_truncation, draw_run_latents, with_classes
+    from sharingan_jax.run.sampling import GROUP, default_statistics, read_latents
 
     if truncation is not None:
         check_truncation(truncation)
+    statistics = statistics or default_statistics(label)
     samplers = _samplers(run, step=step, statistics=statistics, weights=weights)
     first = samplers[0]
     if latents is not None:
-        given = read_latents(Path(os.path.expanduser(latents)), nz=first.nz)
+        given = read_latents(Path(os.path.expanduser(latents)), nz=first.nz, classes=first.classes)
         layout = _layout_of_file(layout, Path(latents), found=len(given))
     height, width, channels = first.image_shape
     factor = scale or 1
     shape = (height * factor, width * factor * len(samplers), channels)
-    check_size(path, ending, count=layout.images, latents=layout.latents, nz=first.nz, image_shape=shape)
+    size = first.nz + first.classes
+    check_size(path, ending, count=layout.images, latents=layout.latents, nz=size, image_shape=shape)
     if latents is None:
         given = draw_run_latents(seed or 0, count=layout.latents, nz=first.nz, truncation=truncation)
-    z = layout.apply(given)
+    if given.shape[1] < size or label is not None:  # A file may hold the classes too, and `label` replaces them.
+        labels = None if label is None else np.full(len(given), first.label_of(label))
+        given = with_classes(given[:, : first.nz], classes=first.classes, labels=labels)
+    z = layout.apply(given, classes=first.classes)
     remove_hidden_siblings(path.absolute().parent, of=path.name, older_than=ABANDONED_AFTER)
     _write(path, ending, samplers, z, columns=layout.columns or first.columns, scale=factor)
     origin = first.origin if len(samplers) == 1 else f"{first.origin}, raw and averaged weights side by side"

@@ -1,18 +1,20 @@
 """A trained generator, images drawn from it, and files of latents for it."""
 
+import difflib
 import math
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
-from sharingan_jax.errors import UserError, reason_of
+from sharingan_jax.errors import UserError, listed, reason_of
 
 MOST_BYTES = 2**31  # of a file of latents
+CLASSES_NAMED = 10  # in an error
 GROUP = 500  # Images drawn at once: at 64 pixels about a gigabyte of activations.
 
 
@@ -21,6 +23,8 @@ class Sampler:
     """A trained generator; `origin` says which one it is. `generate` takes float32 [B, nz] to [B, H, W, C] in [−1, 1].
 
     `image_shape` is (H, W, C). `columns` is the number of images in a row of a grid: the run's sample.columns, if it is known.
+    A generator of `classes` takes latents [B, nz + classes] that end in the class of each, one-hot (`latents.with_classes`).
+    `class_names` are those of the images, if they are known.
     """
 
     origin: str
@@ -28,6 +32,21 @@ class Sampler:
     generate: Callable[[np.ndarray], Any]
     image_shape: tuple[int, ...]
     columns: int = 5
+    classes: int = 0
+    class_names: tuple[str, ...] = ()
+
+    def label_of(self, name: int | str) -> int:
+        """Return the number of a class, given by its name or its number. Raise UserError if there is no such class."""
+        if not self.classes:
+            raise UserError(f"--class={name}: {self.origin} knows no classes. Train with model.classes, or leave out --class.")
+        if str(name) in self.class_names:
+            return self.class_names.index(str(name))
+        if str(name).isdecimal() and int(name) < self.classes:
+            return int(name)
+        names = f", or {listed(self.class_names, most=CLASSES_NAMED)}" if self.class_names else ""
+        nearest = difflib.get_close_matches(str(name), self.class_names, n=1, cutoff=0.6)
+        hint = f" Use {nearest[0]}." if nearest else ""
+        raise UserError(f"--class={name}: expected 0 to {self.classes - 1}{names}.{hint}")
 
     def draw(self, z: np.ndarray, *, group: int = GROUP) -> np.ndarray:
         """Return images float32 [N, H, W, C] in [−1, 1] for latents [N, nz], drawn in groups of at most `group`."""
@@ -39,8 +58,15 @@ class Sampler:
             yield np.asarray(self.generate(part))
 
 
-def read_latents(path: Path, *, nz: int) -> np.ndarray:
+def default_statistics(label: int | str | None) -> Literal["batch", "running"]:
+    """Return the statistics of batch norm to draw with: of the batch, and if all images are of one class, the running ones."""
+    return "batch" if label is None else "running"
+
+
+def read_latents(path: Path, *, nz: int, classes: int = 0) -> np.ndarray:
     """Return latents [N, nz] as float32 from a .npy, .npz or .pt file that holds one array [N, nz] or [N, nz, 1, 1].
+
+    With `classes` the file may hold [N, nz + classes] as well.
 
     Raise UserError naming the file if it holds anything else, and before anything is allocated if it claims more than it holds.
     """
@@ -53,8 +79,10 @@ def read_latents(path: Path, *, nz: int) -> np.ndarray:
     found = f"{z.dtype} {list(z.shape)}" if isinstance(z, np.ndarray) else type(z).__name__
     if isinstance(z, np.ndarray) and z.shape[2:] == (1, 1):
         z = z[:, :, 0, 0]  # PyTorch's form of latents.
-    if not isinstance(z, np.ndarray) or z.ndim != 2 or z.shape[1] != nz or not len(z) or z.dtype.kind not in "fiu":
-        raise UserError(f"--latents={path}: expected numbers of shape [N, {nz}] or [N, {nz}, 1, 1], got {found}")
+    widths = sorted({nz, nz + classes})
+    if not isinstance(z, np.ndarray) or z.ndim != 2 or z.shape[1] not in widths or not len(z) or z.dtype.kind not in "fiu":
+        shapes = " or ".join([f"[N, {width}]" for width in widths] + [f"[N, {nz}, 1, 1]"])
+        raise UserError(f"--latents={path}: expected numbers of shape {shapes}, got {found}")
     with np.errstate(over="ignore"):
         z = z.astype(np.float32)
     if not np.isfinite(z).all():

@@ -25,7 +25,7 @@ from sharingan_jax.run.manifest import Branch, Manifest, Origin, read_manifest, 
 from sharingan_jax.training.schedule import fit_batch_size
 from sharingan_jax.training.setup import setup_run
 
-SHAPES = ("model.nz", "model.gen.", "model.disc.", "data.size", "data.channels")
+SHAPES = ("model.nz", "model.classes", "model.gen.", "model.disc.", "data.size", "data.channels")
 """The settings that decide the networks' shapes, or begin their names."""
 
 

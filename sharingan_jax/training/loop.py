@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TextIO
@@ -74,12 +75,14 @@ def train_runs(
         recorder = Recorder(runs, progress, to_host=trainer.metrics_to_host)
         by_index = trainer.dataset is not None
         batches = zip(*(_batches(run.setup, first_step, until=until, by_index=by_index) for run in runs), strict=True)
+        labels = _labels([run.setup for run in runs], first_step, until=until)
         state = trainer.to_device([run.state for run in runs])
-        for (first, length), of_chunk in zip(schedule.chunks(first_step, until=until), batches, strict=True):
+        chunks = schedule.chunks(first_step, until=until)
+        for (first, length), of_chunk, labels_of_chunk in zip(chunks, batches, labels, strict=True):
             # Ask before the chunk and read the answer after it, when the previous chunk is done: nothing waits. All processes
             # stop at the same step, whichever of them got the signal.
             signal = trainer.max_over_processes(stop.signal or 0)
-            state, metrics = trainer.run_steps(state, of_chunk)
+            state, metrics = trainer.run_steps(state, of_chunk, labels_of_chunk)
             last = first + length - 1
             recorder.queue(first, metrics)
             stop.agreed = int(signal)
@@ -121,6 +124,19 @@ def _batches(setup: RunSetup, first_step: int, *, until: int, by_index: bool) ->
     if by_index:
         return pipeline.index_batches(setup.plan, chunks, part=part, parts=parts)
     return pipeline.batches(setup.dataset, setup.plan, chunks, part=part, parts=parts)
+
+
+def _labels(setups: Sequence[RunSetup], first_step: int, *, until: int) -> Iterator[list[np.ndarray]]:
+    """Yield for each chunk the classes of each run's images, int64 [K, B / processes]; no arrays without `model.classes`."""
+    chunks = list(setups[0].schedule.chunks(first_step, until=until))
+    if not setups[0].config.model.classes:
+        yield from ([] for _ in chunks)
+        return
+    part, parts = setups[0].processes.index, setups[0].processes.count
+    # Plans of their own: a plan keeps one epoch's order, and tf.data asks `setup.plan` from another thread, some chunks ahead.
+    each = [pipeline.index_batches(replace(setup.plan), chunks, part=part, parts=parts) for setup in setups]
+    for indices in zip(*each, strict=True):
+        yield [setup.dataset.gather_labels(places) for setup, places in zip(setups, indices, strict=True)]
 
 
 def train_group(

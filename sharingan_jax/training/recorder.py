@@ -26,6 +26,7 @@ from sharingan_jax.reporting.tensorboard import EventWriter
 from sharingan_jax.run.checkpoints import SharedCheckpoints
 from sharingan_jax.run.continuation import records_in_order
 from sharingan_jax.run.folder import write_config
+from sharingan_jax.run.latents import with_classes
 from sharingan_jax.run.manifest import (
     Environment,
     Manifest,
@@ -174,6 +175,7 @@ class OpenRun:
         """
         config = self.setup.config
         z = np.asarray(fixed_latents(self.state.key, count=config.sample.num, nz=config.model.nz))
+        z = with_classes(z, classes=config.model.classes)
         images = np.asarray(self.setup.trainer.sample(generator_of(self.state, weights=weights), z))
         if not np.isfinite(images).all():
             raise NonFiniteError(f"step {self.step}: G's images are not finite after it, so the run has stopped; {ADVICE}")

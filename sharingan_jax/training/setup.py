@@ -62,6 +62,7 @@ def setup_run(
     plan = BatchPlan(dataset.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
     batch_sizes = {plan.size_of(1), plan.size_of(plan.batches_per_epoch)}
     check_ghost_batches(config.model.ghost_batches, batch_sizes=batch_sizes)
+    _check_classes(config, dataset)
     schedule = make_schedule(config, plan)
 
     def check() -> bytes:
@@ -77,6 +78,16 @@ def setup_run(
     setup = RunSetup(settled, dataset, existing, trainer, schedule, processes, initial_devices or mesh.size)
     processes.check_alike(lambda: _describe(setup), _differences)
     return setup
+
+
+def _check_classes(config: Config, dataset: ImageDataset) -> None:
+    """Raise UserError unless `model.classes` is 0 or the number of classes that the images have."""
+    wanted, found = config.model.classes, len(dataset.classes) if dataset.labels is not None else 0
+    if wanted in (0, found):
+        return
+    reason = "the number of classes of these images" if found else "since these images have no classes"
+    expected = f"expected {found}, {reason}"
+    raise UserError(f"model.classes={wanted}: {expected}. Use --config.model.classes={found}.")
 
 
 def setup_seeds(

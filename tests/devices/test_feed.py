@@ -63,7 +63,7 @@ def _train(trainer: Trainer, dataset: ImageDataset, states: list[TrainState]) ->
     return [digest(each) for each in trainer.to_host(state)], metrics
 
 
-def _weigh(gan: Gan, state: TrainState, real: Array, z: Array) -> tuple[TrainState, Metrics]:
+def _weigh(gan: Gan, state: TrainState, real: Array, z: Array, labels: Array | None = None) -> tuple[TrainState, Metrics]:
     """A step that only weighs its images, with a weight for each place of the batch, the latents' first number."""
     weighed = jnp.mean(z[:, 0] * real.mean((1, 2, 3)))
     weighed = weighed if gan.axis_name is None else jax.lax.pmean(weighed, gan.axis_name)
