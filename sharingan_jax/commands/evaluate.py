@@ -159,4 +159,6 @@ def _describe_modes(modes: dict[str, object]) -> str:
             f"; the classifier's confidence {modes['confidence']:.2f} (real images {modes['real_confidence']:.2f}),"
             f" its accuracy on unseen images {modes['accuracy']:.2f}"
         )
+    if modes.get("as_asked") is not None:
+        line += f"; {modes['as_asked']:.0%} of the samples are of the class that was asked for"
     return line

@@ -245,4 +245,5 @@ def evaluate_step(run: "Run", step: int, judge: "Judge", note: str, folder: Path
     for name, weights in kinds[: row_count(run)]:
         sampler = run.sampler_of(state, weights=weights)
         rows[name] = np.concatenate([to_u8(images) for images in sampler.draw_groups(z)])
-    return judge.judge(rows, subject=f"{run.path}, step {step}", step=step, digest=digest(state), note=note, folder=folder)
+    subject = f"{run.path}, step {step}"
+    return judge.judge(rows, subject=subject, step=step, digest=digest(state), note=note, folder=folder, asked=labels)

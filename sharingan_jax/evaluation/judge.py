@@ -157,8 +157,11 @@ class Judge:
         digest: str,
         note: str,
         folder: Path | None,
+        asked: np.ndarray | None = None,
     ) -> Evaluation:
         """Measure each set of images uint8 [F, H, W, C] in `rows`, write the results into `folder`, and return them.
+
+        `asked` are the classes int [F] that a conditional G was asked for.
 
         Transparent images, here and in the reference, are laid on white: no measure knows transparency. Raise UserError if a
         feature function fails, or returns the same features for all training images.
@@ -188,7 +191,7 @@ class Judge:
             real=self.reference.real_row,
             perfect_coverage=perfect_coverage(self.reference),
             copies_win=measures_that_copies_pass(self._controls, self.reference.real_row),
-            modes=self._modes.count(best),
+            modes=self._modes.count(best, asked),
             note=note,
             folder=str(folder) if folder else "",
         )

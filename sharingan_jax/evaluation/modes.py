@@ -35,7 +35,8 @@ class Modes:
 
     `covered` of `count` modes are covered. `entropy` of the samples' shares and `real_entropy` are in nats; `divergence` is
     Σ p ln(p / q) of the samples' shares p from the real ones q, in nats. `confidence` is the mean largest probability, next to
-    that of real images; None for clusters. `accuracy` is the classifier's, on labelled images it was not trained on.
+    that of real images; None for clusters. `accuracy` is the classifier's, on labelled images that it was not trained on.
+    `as_asked` is the share of samples in which the classifier sees the class that G was asked for; None without classes.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Modes:
     confidence: float | None = None
     real_confidence: float | None = None
     accuracy: float | None = None
+    as_asked: float | None = None
 
 
 def spread(shares: np.ndarray, real: np.ndarray) -> tuple[int, float, float]:
@@ -69,10 +71,11 @@ class ClassModes:
         self._real = np.bincount(labels, minlength=len(names)) / len(labels)
         self._real_confidence = float(classifier.probabilities(train_u8).max(1).mean())
 
-    def count(self, images_u8: np.ndarray) -> dict[str, object]:
-        """Return the `Modes` of images uint8 [F, H, W, C], as a dict."""
+    def count(self, images_u8: np.ndarray, asked: np.ndarray | None = None) -> dict[str, object]:
+        """Return the `Modes` of images uint8 [F, H, W, C], as a dict. G was `asked` for the classes int [F], if for any."""
         probabilities = self._classifier.probabilities(images_u8)
-        shares = np.bincount(probabilities.argmax(1), minlength=len(self._names)) / len(images_u8)
+        seen = probabilities.argmax(1)
+        shares = np.bincount(seen, minlength=len(self._names)) / len(images_u8)
         return _describe(
             "classes",
             self._names,
@@ -81,6 +84,7 @@ class ClassModes:
             confidence=float(probabilities.max(1).mean()),
             real_confidence=self._real_confidence,
             accuracy=self._classifier.accuracy,
+            as_asked=None if asked is None else float((seen == asked).mean()),
         )
 
 
@@ -100,15 +104,17 @@ class ClusterModes:
     def _features(self, soft: np.ndarray) -> np.ndarray:
         return align(soft, self._template, self._turns).reshape(len(soft), -1).astype(np.float64)
 
-    def count(self, images_u8: np.ndarray) -> dict[str, object]:
-        """Return the `Modes` of images uint8 [F, H, W, C], as a dict."""
+    def count(self, images_u8: np.ndarray, asked: np.ndarray | None = None) -> dict[str, object]:
+        """Return the `Modes` of images uint8 [F, H, W, C], as a dict. Images without labels have no classes to be asked for."""
         nearest = cdist(self._features(soften(images_u8)), self._centres).argmin(1)
         shares = np.bincount(nearest, minlength=len(self._centres)) / len(images_u8)
         names = tuple(f"cluster {i + 1}" for i in range(len(self._centres)))
         return _describe("clusters", names, shares, self._real)
 
 
-def _describe(kind: str, names: tuple[str, ...], shares: np.ndarray, real: np.ndarray, **others: float) -> dict[str, object]:
+def _describe(
+    kind: str, names: tuple[str, ...], shares: np.ndarray, real: np.ndarray, **others: float | None
+) -> dict[str, object]:
     covered, entropy, divergence = spread(shares, real)
     _, real_entropy, _ = spread(real, real)
     named = dict(zip(names, shares.tolist(), strict=True))

@@ -154,7 +154,7 @@ class Run:
         [−truncation, truncation] (`latents.truncate`), and `weights` are those of `sampler`. If the run knows classes, all images
         are of the class `label`, a name or a number, by default of each class in turn.
 
-        `statistics` are by default those of the batch. With a `label` they are the running ones: batch statistics of images of one
+        `statistics` are by default those of the batch. With a `label` they are the running ones: statistics of images of one
         class would remove what the class changes. Raise UserError as `sampler` does, and if there is no such class.
         """
         sampler = self.sampler(step, statistics=statistics or default_statistics(label), weights=weights)

@@ -127,9 +127,12 @@ def test_a_projection_keeps_the_class_of_its_start(run: Path, images: Path) -> N
     np.testing.assert_array_equal(np.sort(found.latents[:, 8:], axis=1), np.tile([0.0, 1.0], (40, 1)))
 
 
-def test_evaluation_takes_the_classes_in_the_datas_shares(run: Path) -> None:
+def test_evaluation_says_how_many_samples_are_as_asked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (evaluation,) = sg.evaluate(run, features=["pixels"], samples=100)
     assert evaluation.modes is not None
+    assert 0 <= evaluation.modes["as_asked"] <= 1
+    assert main.main(["evaluate", "--workdir", str(run), "--features", "pixels", "--samples", "100"]) == 0
+    assert f"{evaluation.modes['as_asked']:.0%} of the samples are of the class that was asked for" in capsys.readouterr().out
 
 
 def test_networks_learn_the_class(images: Path, tmp_path: Path) -> None:
