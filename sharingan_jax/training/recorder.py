@@ -355,7 +355,7 @@ def save_summaries(setup: RunSetup, images: np.ndarray, raw: np.ndarray | None, 
     real_vs_fake_figure(folder.root / "real_vs_fake.png", real_u8, images, columns=columns)
     if raw is not None:
         pair = {"raw weights": raw, "averaged weights": images}
-        grids_of = {name: enlarge_grid(make_grid(each, columns=columns)) for name, each in pair.items()}
+        grids_of = {name: enlarge_grid(make_grid(each, columns=columns, pad_value=1.0)) for name, each in pair.items()}
         save_png(folder.root / "raw_vs_averaged.png", side_by_side(grids_of))
     grids = folder.sample_files(step)
     if grids:
