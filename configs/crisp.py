@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
     config = base_config("default")
     config.data.turns = 24
     config.data.mirrors = True
+    config.model.nz = 32
     config.model.gen.width = 32
     config.model.disc.width = 32
     config.model.gen.norm = "pixel"
@@ -25,7 +26,7 @@ def get_config() -> ConfigDict:
     config.model.disc.init = "he"
     config.model.minibatch_std = True
     config.loss.name = "relativistic"
-    config.loss.r1 = 1.0
+    config.loss.r1 = 0.05  # for 32 and 64 pixels a side; more pixels, more: see `train --dry-run`
     config.loss.penalty_every = 8
     config.augment.probability = 0.3
     config.augment.brightness = 0.1

@@ -11,6 +11,8 @@ from sharingan_jax.evaluation.measures.appearance import LUMA
 
 RECIPE, FIRST_LOOK = "crisp", "quick"
 """The configuration that advice changes, and a shorter one to begin with."""
+MEASURED_SIDE = 64
+"""The largest side at which the weight of R1 was measured (docs/recipe.md)."""
 GREY_BELOW = 0.02
 """Images with a mean saturation below this have no colours to learn. Chosen, not measured."""
 
@@ -22,6 +24,7 @@ def recipe_settings(report: DataReport, config: Config) -> dict[str, Any]:
       Turns also need a plain ground, or transparency: else their corners show.
     - `data.background` and `augment.fill` take the colour of a plain ground, and its luma from −1 to 1. Else fill is 0, grey.
     - `train.batch_size` is at most the number of images.
+    - `loss.r1` grows with the number of pixels above 64 × 64: see `penalty_weight`.
     - `data.channels` is 1 if 3 were asked for and the images are grey.
     - `data.on_bad` is "skip" if there are bad files.
     - The other settings of `data` stay as in `config`.
@@ -36,6 +39,7 @@ def recipe_settings(report: DataReport, config: Config) -> dict[str, Any]:
         wanted["data.background"] = colour_name(ground.colour)
     wanted["augment.fill"] = fill_value(ground.colour) if ground.is_plain else 0.0
     wanted["train.batch_size"] = min(recipe["train.batch_size"], report.count)
+    wanted["loss.r1"] = penalty_weight(recipe["loss.r1"], size=report.image_shape[0])
     if report.colours.saturation < GREY_BELOW and here["data.channels"] == 3:
         wanted["data.channels"] = 1
     if report.bad:
@@ -50,7 +54,7 @@ def advise(report: DataReport, config: Config) -> tuple[str, ...]:
 
     The rules are those of `recipe_settings`. Other lines come only if there is a reason: copies, near duplicates, images that are
     enlarged more than 1.5 times, images that lose a quarter of their longer side with `data.fit=crop`, grey images, bad files.
-    Batch and steps are the recipe's own. So is the weight of R1: docs/recipe.md says what another one did.
+    Batch and steps are the recipe's own.
     """
     if report.count < 2:
         return ("images: one image is not enough, since a generator would learn to copy it; add others",)
@@ -63,7 +67,7 @@ def advise(report: DataReport, config: Config) -> tuple[str, ...]:
     lines = [
         f"batch: train.batch_size={batch}{few}",
         f"steps: {steps}; for a first look {first.train.steps:,} with {FIRST_LOOK}, at {first.data.size} pixels",
-        f"penalty: loss.r1={recipe.loss.r1:g}, as {RECIPE} has it; 0.2 did about as well on emblems",
+        f"penalty: loss.r1={changes.get('loss.r1', recipe.loss.r1):g}, {_on_penalty(report.image_shape[0])}",
         _on_directions(report, turns=changes.get("data.turns", recipe.data.turns)),
         _on_ground(report, config),
         *_on_files(report, config),
@@ -72,6 +76,21 @@ def advise(report: DataReport, config: Config) -> tuple[str, ...]:
         del changes["data.source"]  # A path alone is enough.
     words = " ".join(f"--config.{key}={_as_word(value)}" for key, value in changes.items())
     return (*lines, f"recipe: {command_line()} train --config {RECIPE} {words}".rstrip())
+
+
+def penalty_weight(measured: float, *, size: int) -> float:
+    """Return γ of R1 for images of `size` pixels a side: the one `measured` at 32 and 64, and above in proportion to the pixels.
+
+    Source: Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", appendix C: γ = 0.0002 · N / M for N
+    pixels and batches of M, which is 0.03 at 64 × 64 and 25. No weight was measured above 64 pixels.
+    """
+    return round(measured * max(1.0, (size / MEASURED_SIDE) ** 2), 4)
+
+
+def _on_penalty(size: int) -> str:
+    if size <= MEASURED_SIDE:
+        return "as measured at 32 and 64 pixels; a larger one gave less varied images"
+    return f"from the one measured at {MEASURED_SIDE} pixels, in proportion to the pixels; not measured at {size}"
 
 
 def _can_turn(report: DataReport) -> bool:

@@ -55,6 +55,7 @@ UPRIGHT = Directions(3.0, 1.1, turns_are_free=False, mirrors_are_free=True)
         ({"colours": _on(Ground((0, 2, 0), 0.9, 0.0))}, {"data.background": "black", "augment.fill": -1.0}, "ground: plain (90%"),
         ({"colours": _on(Ground((255, 0, 0), 0.9, 0.0))}, {"data.background": "#ff0000", "augment.fill": -0.4}, "ground: plain"),
         ({"colours": _on(Ground((255,) * 3, 0.9, 0.9), 0.01)}, {"data.channels": 1}, "colour: the images are grey"),
+        ({"image_shape": (256, 256, 3)}, {"loss.r1": 0.8}, "penalty: loss.r1=0.8"),
         ({"bad": {"a.png": "cut"}}, {"data.on_bad": "skip"}, "bad files: 1 cannot be read"),
         ({"copies": {"b": "a"}}, {}, "copies: 1 of 100 images count more than once"),
         ({"near_duplicates": (NearDuplicate("a", "b", 0.1),)}, {}, "near duplicates: 1 pair; data.holdout keeps"),
