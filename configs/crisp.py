@@ -2,7 +2,7 @@
 
     python main.py --config crisp --config.data.path=my_images
 
-Time: 12000 steps, 25 to 45 minutes on a CPU, by the processor.
+Time: 12000 steps, 35 to 60 minutes on a CPU, by the processor.
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +16,6 @@ def get_config() -> ConfigDict:
     config.data.turns = 24
     config.data.mirrors = True
     config.model.nz = 32
-    config.model.gen.width = 32
     config.model.disc.width = 32
     config.model.gen.norm = "pixel"
     config.model.gen.spectral_norm = False

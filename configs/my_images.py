@@ -2,7 +2,7 @@
 
     python main.py --config my_images --config.data.path=my_images
 
-Time: 12000 steps, 25 to 45 minutes on a CPU, by the processor.
+Time: 12000 steps, 35 to 60 minutes on a CPU, by the processor.
 
 A hundred images of one kind of thing, centred and seen from the same side, are enough. `sharingan-jax data my_images` looks at
 them and says what to set. default.py lists every setting, and docs/recipe.md says what each part does.

@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
     config.data.size = 32
     config.data.turns = 1  # so that quick suits images with an up and a down, too
     config.data.mirrors = False
+    config.model.gen.width = 32
     config.train.steps = 2400
     config.sample.every = 200
     config.checkpoint.every = 400
