@@ -85,9 +85,12 @@ def run(arguments: list[str]) -> int:
     source = _load_model(options) if "model" in options else options.pop("workdir")
     drawn = sample(source, **options)
 
-    from sharingan_jax.run.sampling import GROUP  # This imports JAX, so it comes after `sample` has found it a cache.
+    from sharingan_jax.run.sampling import (  # This imports JAX, so it comes after `sample` has found it a cache.
+        GROUP,
+        default_statistics,
+    )
 
-    if drawn.groups > 1 and flags.statistics != "running" and flags.label is None:
+    if drawn.groups > 1 and (flags.statistics or default_statistics(flags.label)) == "batch":
         print(f"{drawn.count} images, drawn in groups of at most {GROUP}: each group has batch statistics of its own")
     print(f"{drawn.count} images of {drawn.origin} in {drawn.path}")
     return 0

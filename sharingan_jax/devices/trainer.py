@@ -61,13 +61,9 @@ class Trainer:
         With a `dataset`, int [K, B / processes]. With `model.classes` > 0, `labels` are their classes, int [K, B / processes].
         Return (state, metrics [K]).
         """
-        parts = ((own, self._batch_dtype) for own in batches), ((own, np.int32) for own in labels)
-        placed = [
-            jax.make_array_from_process_local_data(self._batches, own.astype(dtype, copy=False))
-            for part in parts
-            for own, dtype in part
-        ]
-        return self._call(state, *placed)
+        (own,) = batches
+        arrays = [own.astype(self._batch_dtype, copy=False), *(each.astype(np.int32, copy=False) for each in labels)]
+        return self._call(state, *(jax.make_array_from_process_local_data(self._batches, each) for each in arrays))
 
     def to_host(self, state: TrainState) -> list[TrainState]:
         """Return the run's state as numpy arrays."""

@@ -13,7 +13,7 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
 from sharingan_jax.evaluation.measures.collapse import best_step
 from sharingan_jax.files import make_folder
-from sharingan_jax.run.manifest import data_digest
+from sharingan_jax.run.manifest import labels_digest
 from sharingan_jax.run.metrics import read_metrics
 
 if TYPE_CHECKING:
@@ -187,8 +187,10 @@ def load_reference(data: "DataConfig") -> "tuple[Split, str]":
 def check_images(run: "Run", split: "Split") -> None:
     """Raise UserError if the training images are not those that the run recorded."""
     recorded, data = run.manifest.data, run.config.data
-    if recorded is not None and data_digest(run.config, split.train) != recorded.digest:
+    if recorded is not None and split.train.digest != recorded.digest:
         raise UserError(f"{place_of(data)}: these are not the images that {run.path} was trained on. Put those back.")
+    if run.data is not None and labels_digest(run.config, split.train) != run.data.labels:
+        raise UserError(f"{place_of(data)}: these images have other classes than when {run.path} was trained. Put those back.")
 
 
 def place_of(data: "DataConfig") -> str:
@@ -227,6 +229,14 @@ def _steps(run: "Run", step: "int | str") -> list[int]:
     raise UserError(f"--step={step}: expected a number, last, best or all.")
 
 
+def classes_in_shares(labels: np.ndarray, count: int) -> np.ndarray:
+    """Return `count` classes in the shares of `labels` int [N], in an order that is drawn, always the same one.
+
+    Drawn, so that images which batch norm sees together are of mixed classes, as in training.
+    """
+    return np.resize(np.random.default_rng(LATENTS_SEED).permutation(labels), count)
+
+
 def evaluate_step(run: "Run", step: int, judge: "Judge", note: str, folder: Path) -> "Evaluation":
     """Evaluate one checkpoint with a judge that was made for the run's images, and write the results into `folder`."""
     from sharingan_jax.evaluation.judge import AVERAGED, RAW
@@ -235,10 +245,8 @@ def evaluate_step(run: "Run", step: int, judge: "Judge", note: str, folder: Path
     from sharingan_jax.run.latents import draw_run_latents
 
     state = run.state(step)
-    model, labels = run.config.model, None
-    if model.classes:
-        assert judge.labels is not None
-        labels = np.resize(judge.labels, judge.samples)  # The classes of the training images, again and again.
+    model = run.config.model
+    labels = classes_in_shares(judge.labels, judge.samples) if model.classes and judge.labels is not None else None
     z = draw_run_latents(LATENTS_SEED, count=judge.samples, nz=model.nz, classes=model.classes, labels=labels)
     kinds: tuple[tuple[str, Weights], ...] = ((RAW, "raw"), (AVERAGED, "averaged"))
     rows = {}

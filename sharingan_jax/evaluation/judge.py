@@ -73,8 +73,9 @@ class Judge:
     """Measures sets of images against one reference. The controls are measured once. Use as a context manager.
 
     `names` are feature spaces, `samples` the number of images of each of the `sets` sets. `place` says where the training images
-    are from, as FLAG=VALUE or KEY=VALUE, for errors. `labels` int [N] are the classes of the training images, or None. The
-    split holds out no image, or at least `FEWEST_HELD_OUT`.
+    are from, as FLAG=VALUE or KEY=VALUE, for errors. The split holds out no image, or at least `FEWEST_HELD_OUT`. The attribute
+    `labels` int [N] has the classes of the training images, or is None.
+
     Raise UserError if there are fewer than `FEWEST` training images or if all are alike, or for a wrong feature space.
     """
 

@@ -45,7 +45,8 @@ def export(
     - `pytorch`: both networks as a state dict with the original's names and layouts, .safetensors or (with torch) .pth; with
       `names="parametrizations"` spectral norm has the names of `torch.nn.utils.parametrizations`;
     - `trace`: the first `steps` (default 10) run again: weights before and after, every image, latent and metric, .npz;
-    - `stablehlo`: the sampler for any number of latents, with the weights inside, with batch norm's `statistics`.
+    - `stablehlo`: the sampler for any number of latents, with the weights inside, with batch norm's `statistics`: by default
+      those of the batch, and the running ones if the networks know classes, which are then a second argument, one-hot.
 
     `step` chooses the checkpoint of `pytorch` and `stablehlo`, by default the last, and `weights` those of G: as trained or
     averaged, by default averaged if the run keeps an average. D is as trained. Raise UserError if an option does not belong to
@@ -78,7 +79,8 @@ def export(
     chosen, kind = int(state.step), run.chosen_weights(state, weights)
     which = f"step {chosen}" + (", averaged weights," if kind == "averaged" else "")
     if format == "stablehlo":
-        content = export_sampler(run.config, state, statistics=statistics or "batch", weights=kind)
+        statistics = statistics or ("running" if run.config.model.classes else "batch")  # All images may be of one class.
+        content = export_sampler(run.config, state, statistics=statistics, weights=kind)
         write_atomically(out, lambda file: file.write(content))
         return Export(out, (chosen, chosen), f"the sampler of {which} in {out}, {len(content) / 1e6:.1f} MB")
     tensors = to_tensors(run.config, replace(state, gen=generator_of(state, weights=kind)))

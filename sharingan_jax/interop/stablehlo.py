@@ -63,7 +63,8 @@ def load_sampler(path: Path) -> Sampler:
         expected = "expected a file written by `export --format stablehlo`, got one that does not parse"
         raise UserError(f"--model={path}: {expected} ({type(error).__name__}). {hint}") from None
     if len(exported.in_avals) not in (1, 2) or any(part.ndim != 2 for part in exported.in_avals):
-        raise UserError(f"--model={path}: expected a function of latents [b, nz], got one of {exported.in_avals}. {hint}")
+        expected = "expected a function of latents [b, nz], or of these and classes"
+        raise UserError(f"--model={path}: {expected}, got one of {exported.in_avals}. {hint}")
     nz, *classes = (int(part.shape[1]) for part in exported.in_avals)
     image_shape = tuple(map(int, exported.out_avals[0].shape[1:]))
 

@@ -62,8 +62,8 @@ def record_trace(workdir: Path, *, steps: int) -> dict[str, np.ndarray]:
         )
     real_u8 = dataset.gather(np.stack([plan.indices(step) for step in numbers]))  # [K, B, H, W, C]
     start = jax.device_get(state)
+    states = {"initial": to_tensors(config, start) | moment_tensors(config, start)}  # Raises for what the original has not.
     end, seen, metrics = jax.device_get(_traced(trainer.gan, state, real_u8, precision=config.train.precision))
-    states = {"initial": to_tensors(config, start) | moment_tensors(config, start)}
     states["final"] = to_tensors(config, end) | moment_tensors(config, end)
     tensors = {f"{when}/{name}": array for when, arrays in states.items() for name, array in arrays.items()}
     return tensors | {"step": np.array(numbers), **seen, **metrics}

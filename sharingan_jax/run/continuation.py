@@ -14,8 +14,8 @@ from sharingan_jax.run.manifest import (
     Manifest,
     Origin,
     config_digest,
-    data_digest,
     describe_data,
+    labels_digest,
     read_data_record,
     read_manifest,
 )
@@ -102,8 +102,9 @@ def check_continuation(existing: Existing, config: Config, dataset: ImageDataset
             f"{_branch_hint(existing)}"
         )
     trained_on, now = existing.manifest.data if existing.manifest else None, describe_data(config, dataset)
-    others_held_out = existing.data is not None and existing.data.held_out != now.held_out
-    if trained_on is not None and (trained_on.digest != now.digest or others_held_out):
+    before = existing.data
+    other_parts = before is not None and (before.held_out, before.labels) != (now.held_out, now.labels)
+    if trained_on is not None and (trained_on.digest != now.digest or other_parts):
         found = differing_images(existing.data, now)
         raise UserError(
             f"--workdir={root}: the images have changed since the run started (first: then, second: now): {'; '.join(found)};"
@@ -136,14 +137,15 @@ def common_host_threads(several: Sequence[Existing]) -> int:
 
 
 def checkpoint_metadata(config: Config, dataset: ImageDataset) -> dict[str, str]:
-    """Return what a checkpoint records of the run it belongs to: the digests of settings and images."""
-    return {"config": config_digest(config), "data": data_digest(config, dataset)}
+    """Return what a checkpoint records of the run it belongs to: the digests of settings, images, and labels if it knows them."""
+    labels = labels_digest(config, dataset)
+    return {"config": config_digest(config), "data": dataset.digest} | ({"labels": labels} if labels else {})
 
 
 def check_checkpoint(folder: RunFolder, step: int, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
     """Raise UserError if a checkpoint's metadata are those of another run. Keys that it does not have are ignored."""
-    for name, part in (("config", "settings"), ("data", "images")):
-        if found.get(name, expected[name]) != expected[name]:
+    for name, part in (("config", "settings"), ("data", "images"), ("labels", "classes")):
+        if name in expected and found.get(name, expected[name]) != expected[name]:
             raise UserError(
                 f"--workdir={folder.root}: the checkpoint of step {step} is of other {part}; use those it was made with, or"
                 " another --workdir"

@@ -88,7 +88,8 @@ def differing_images(one: DataRecord | None, other: DataRecord | None) -> list[s
     """Return how two data sets differ: files that only one has, that only one holds out, other contents, or only other pixels."""
     if one is None or other is None:
         return [] if one is other else ["data.json is missing in one of the two"]
-    if one.digest == other.digest and one.held_out == other.held_out:
+    relabelled = bool(one.labels and other.labels and one.labels != other.labels)
+    if one.digest == other.digest and one.held_out == other.held_out and not relabelled:
         return []
     ours, theirs = one.files | one.held_out, other.files | other.held_out
     found = [f"{name}: only in the first" for name in ours if name not in theirs]
@@ -97,7 +98,8 @@ def differing_images(one: DataRecord | None, other: DataRecord | None) -> list[s
     found += [f"{name}: held out only in the first" for name in one.held_out if name in other.files]
     found += [f"{name}: held out only in the second" for name in other.held_out if name in one.files]
     if not found:
-        found = ["the same files, made into other pixels (data.size, data.channels, or Pillow's version), or with other classes"]
+        pixels = "the same files, made into other pixels (data.size, data.channels, or Pillow's version)"
+        found = ["the same images, with other classes" if one.digest == other.digest else pixels]
     more = len(found) - MOST_NAMED
     return found[:MOST_NAMED] + ([f"and {more} more"] if more > 0 else [])
 

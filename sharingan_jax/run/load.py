@@ -20,7 +20,7 @@ from sharingan_jax.reporting.grids import as_image, make_grid, to_u8
 from sharingan_jax.run.checkpoints import CheckpointManager
 from sharingan_jax.run.folder import RunFolder, read_config
 from sharingan_jax.run.latents import draw_run_latents
-from sharingan_jax.run.manifest import Manifest, read_data_record, read_manifest
+from sharingan_jax.run.manifest import DataRecord, Manifest, read_data_record, read_manifest
 from sharingan_jax.run.metrics import read_metrics
 from sharingan_jax.run.sampling import Sampler, default_statistics
 
@@ -53,6 +53,11 @@ class Run:
     def manifest(self) -> Manifest:
         """What the run recorded about itself: status, digest, data, environments. Raise UserError if it cannot be read."""
         return read_manifest(self.folder.manifest)
+
+    @cached_property
+    def data(self) -> DataRecord | None:
+        """What the run recorded of its images; None before it has trained. Raise UserError if it cannot be read."""
+        return read_data_record(self.folder.data) if self.folder.data.is_file() else None
 
     @property
     def status(self) -> str:
@@ -109,11 +114,8 @@ class Run:
         sample = jit_sample(self.gan, statistics=statistics, precision=config.train.precision, mesh=mesh)
         shape = (config.data.size, config.data.size, config.data.channels)
         origin = f"step {int(state.step)}" + (", averaged weights" if weights == "averaged" else "")
-        classes, names = config.model.classes, self._class_names() if config.model.classes else ()
+        classes, names = config.model.classes, self.data.classes if self.data else ()
         return Sampler(origin, config.model.nz, lambda z: sample(gen, z), shape, config.sample.columns, classes, names)
-
-    def _class_names(self) -> tuple[str, ...]:
-        return read_data_record(self.folder.data).classes if self.folder.data.exists() else ()
 
     def chosen_weights(self, state: TrainState, weights: Weights | None) -> Weights:
         """Return the weights asked for; by default averaged if the run keeps an average.
@@ -131,10 +133,18 @@ class Run:
 
         With `statistics="batch"` batch norm uses the statistics of the latents passed together, as in training, so each image
         depends slightly on the others. With `"running"` it uses those kept in training. `weights` are those of `sampler`.
-        Raise UserError as `sampler` does.
+        If the run knows classes, latents are [N, nz + classes] (`latents.with_classes`).
+        Raise UserError as `sampler` does, and if latents have another shape.
         """
         sampler = self.sampler(step, statistics=statistics, weights=weights)
-        return lambda z: np.asarray(sampler.generate(np.asarray(z, np.float32)))
+
+        def generate(z: Any) -> np.ndarray:
+            z = np.asarray(z, np.float32)
+            if z.ndim != 2 or z.shape[1] != sampler.width:
+                raise UserError(f"latents: expected shape [N, {sampler.width}], got {list(z.shape)}.{sampler.hint}")
+            return np.asarray(sampler.generate(z))
+
+        return generate
 
     def sample(
         self,
@@ -158,7 +168,7 @@ class Run:
         class would remove what the class changes. Raise UserError as `sampler` does, and if there is no such class.
         """
         sampler = self.sampler(step, statistics=statistics or default_statistics(label), weights=weights)
-        labels = None if label is None else np.full(num, sampler.label_of(label))
+        labels = None if label is None else np.full(max(num, 0), sampler.label_of(label))
         z = draw_run_latents(seed, count=num, nz=sampler.nz, classes=sampler.classes, labels=labels, truncation=truncation)
         return to_u8(sampler.draw(z))
 

@@ -84,7 +84,7 @@ class DataRecord:
     """`data.json`: the summary with each skipped file and each bad one (an image that cannot be read) and the reason, and the
     name and SHA-256 of each image's source: `files` are the training images, `held_out` the images held out from training.
     More than MOST_FILES training images have one entry: their number, and the SHA-256 over all names and digests.
-    `classes` are the names of the classes, in the order of the labels, if the images have labels.
+    If the networks know classes, `labels` is the SHA-256 of all labels, and `classes` are the names, in the labels' order.
     """
 
     source: str
@@ -94,6 +94,7 @@ class DataRecord:
     bad: dict[str, str]
     files: dict[str, str]
     held_out: dict[str, str]
+    labels: str = ""
     classes: tuple[str, ...] = ()
     format: int = FORMAT
 
@@ -205,21 +206,21 @@ def describe_data(config: Config, dataset: ImageDataset) -> DataRecord:
     return DataRecord(
         source=config.data.source,
         count=dataset.count,
-        digest=data_digest(config, dataset),
+        digest=dataset.digest,
         skipped=dict(dataset.skipped),
         bad=dict(dataset.bad),
         files=files,
         held_out=dict(dataset.held_out_digests),
-        classes=dataset.classes,
+        labels=labels_digest(config, dataset),
+        classes=dataset.classes if config.model.classes else (),
     )
 
 
-def data_digest(config: Config, dataset: ImageDataset) -> str:
-    """Return the SHA-256 of what a run learns from: the images' `digest`, and if its networks know classes, the labels too."""
+def labels_digest(config: Config, dataset: ImageDataset) -> str:
+    """Return the SHA-256 of the images' labels and the classes' names, if the networks know classes; else ""."""
     if not config.model.classes or dataset.labels is None:
-        return dataset.digest
-    labels = json.dumps([dataset.labels.tolist(), dataset.classes])
-    return sha256(f"{dataset.digest}\n{labels}".encode()).hexdigest()
+        return ""
+    return sha256(json.dumps([dataset.labels.tolist(), dataset.classes]).encode()).hexdigest()
 
 
 def config_digest(config: Config) -> str:

@@ -90,7 +90,8 @@ def sample(
     format is such a walk. Arrays, folders and MP4 files are written as the images are drawn.
 
     - Draw `num` images (default 25), or walk between `num` latents (default 6), of `seed` (default 0), or take the latents
-      [N, nz] of the file `latents`. `truncation` restricts drawn latents to [−truncation, truncation]: see `latents.truncate`.
+      [N, nz] of the file `latents`, with classes also [N, nz + classes]. `truncation` restricts drawn latents to
+      [−truncation, truncation]: see `latents.truncate`.
     - `label` is the class of all images, by name or number, if the run knows classes. By default latents have each class in turn.
     - `statistics` are those of batch norm, by default "batch", and with a `label` "running": among images of one class alone,
       batch statistics would remove what the class changes.
@@ -143,11 +144,10 @@ def sample(
     height, width, channels = first.image_shape
     factor = scale or 1
     shape = (height * factor, width * factor * len(samplers), channels)
-    size = first.nz + first.classes
-    check_size(path, ending, count=layout.images, latents=layout.latents, nz=size, image_shape=shape)
+    check_size(path, ending, count=layout.images, latents=layout.latents, nz=first.width, image_shape=shape)
     if latents is None:
         given = draw_run_latents(seed or 0, count=layout.latents, nz=first.nz, truncation=truncation)
-    if given.shape[1] < size or label is not None:  # A file may hold the classes too, and `label` replaces them.
+    if given.shape[1] < first.width or label is not None:  # A file may hold the classes too, and `label` replaces them.
         labels = None if label is None else np.full(len(given), first.label_of(label))
         given = with_classes(given[:, : first.nz], classes=first.classes, labels=labels)
     z = layout.apply(given, classes=first.classes)

@@ -35,15 +35,31 @@ class Sampler:
     classes: int = 0
     class_names: tuple[str, ...] = ()
 
+    @property
+    def width(self) -> int:
+        """The numbers of a latent: `nz` and `classes`."""
+        return self.nz + self.classes
+
+    @property
+    def hint(self) -> str:
+        """What to know about the latents of a generator of classes; "" for others."""
+        return f" They end in the class of each, one-hot: {self.nz} numbers and {self.classes}." if self.classes else ""
+
     def label_of(self, name: int | str) -> int:
-        """Return the number of a class, given by its name or its number. Raise UserError if there is no such class."""
+        """Return the number of a class, given by its number or its name. Of a text, a name counts before a number.
+
+        Raise UserError if there is no such class.
+        """
         if not self.classes:
-            raise UserError(f"--class={name}: {self.origin} knows no classes. Train with model.classes, or leave out --class.")
-        if str(name) in self.class_names:
-            return self.class_names.index(str(name))
+            raise UserError(
+                f"--class={name}: expected a generator of classes, got one without ({self.origin}). Leave out --class."
+            )
+        if isinstance(name, str) and name in self.class_names:
+            return self.class_names.index(name)
         if str(name).isdecimal() and int(name) < self.classes:
             return int(name)
-        names = f", or {listed(self.class_names, most=CLASSES_NAMED)}" if self.class_names else ""
+        numbered = self.class_names == tuple(map(str, range(self.classes)))
+        names = f", or {listed(self.class_names, most=CLASSES_NAMED)}" if self.class_names and not numbered else ""
         nearest = difflib.get_close_matches(str(name), self.class_names, n=1, cutoff=0.6)
         hint = f" Use {nearest[0]}." if nearest else ""
         raise UserError(f"--class={name}: expected 0 to {self.classes - 1}{names}.{hint}")

@@ -89,7 +89,7 @@ def penalty_weight(measured: float, *, size: int) -> float:
 
 def _on_penalty(size: int) -> str:
     if size <= MEASURED_SIDE:
-        return "as measured at 32 and 64 pixels; a larger one gave less varied images"
+        return "as measured at 32 and 64 pixels; a larger one gave a higher KID"
     return f"from the one measured at {MEASURED_SIDE} pixels, in proportion to the pixels; not measured at {size}"
 
 

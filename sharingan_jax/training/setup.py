@@ -62,7 +62,6 @@ def setup_run(
     plan = BatchPlan(dataset.count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
     batch_sizes = {plan.size_of(1), plan.size_of(plan.batches_per_epoch)}
     check_ghost_batches(config.model.ghost_batches, batch_sizes=batch_sizes)
-    _check_classes(config, dataset)
     schedule = make_schedule(config, plan)
 
     def check() -> bytes:
@@ -70,6 +69,7 @@ def setup_run(
         return str(existing.manifest.initial_devices if existing.manifest else 0).encode()
 
     initial_devices = int(processes.on_primary(check))  # The primary process alone reads the folder.
+    _check_classes(config, dataset)
     mesh = make_mesh(config.train.devices, batch_sizes=batch_sizes, initial_devices=initial_devices)
     settled = replace(config, train=replace(config.train, devices=mesh.size))  # Its manifest alone then gives the same bits.
     on_device = choose_feed(config.data, dataset, mesh) == "device"

@@ -15,15 +15,14 @@ NAMES = ("0", "1")
 PARTS = [
     *TINY, "--config.model.classes=2", "--config.train.steps=6", "--config.sample.every=3", "--config.checkpoint.every=3",
     "--config.train.steps_per_dispatch=3", "--config.log.tensorboard=false", "--config.train.ema_half_life=100",
-    "--config.data.turns=3", "--config.data.mirrors=true",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty images of two classes: nearly black ones, and nearly white ones."""
-    y = np.arange(40) % 2
-    noise = np.random.default_rng(0).integers(0, 30, (40, 32, 32, 3), np.uint8)
+    """Forty-two images of two classes, nearly black ones and nearly white ones: the last batch of an epoch, step 6, is smaller."""
+    y = np.arange(42) % 2
+    noise = np.random.default_rng(0).integers(0, 30, (42, 32, 32, 3), np.uint8)
     path = tmp_path_factory.mktemp("images") / "two.npz"
     np.savez(path, x=np.where(y[:, None, None, None] == 1, 255 - noise, noise).astype(np.uint8), y=y)
     return path
@@ -72,7 +71,7 @@ def test_other_classes_of_the_same_images_are_other_data(
     workdir = tmp_path / "run"
     assert main.main(_arguments(images, workdir, "--config.train.steps=3")) == 0
     assert main.main(_arguments(other, workdir)) == 2
-    assert "or with other classes" in capsys.readouterr().err
+    assert "the same images, with other classes" in capsys.readouterr().err
 
 
 def test_a_wrong_number_of_classes_is_refused_with_the_right_one(
@@ -103,7 +102,9 @@ def test_samples_are_of_the_class_asked_for(run: Path, tmp_path: Path, capsys: p
     assert (mixed[::2] != all_ones[::2]).any(axis=(1, 2, 3)).all()
     assert in_turn.shape == (6, 32, 32, 3)
     assert main.main(["sample", "--workdir", str(run), "--class", "2", "--out", str(tmp_path / "grid.png")]) == 2
-    assert "--class=2: expected 0 to 1, or 0, 1." in capsys.readouterr().err
+    assert "--class=2: expected 0 to 1." in capsys.readouterr().err
+    with pytest.raises(sg.UserError, match=r"latents: expected shape \[N, 10\], got \[4, 8\]\. They end in the class of each"):
+        loaded.generator()(z)
 
 
 def test_files_of_latents_walks_and_an_exported_sampler_know_classes(run: Path, tmp_path: Path) -> None:
@@ -114,17 +115,29 @@ def test_files_of_latents_walks_and_an_exported_sampler_know_classes(run: Path, 
     assert main.main(["export", "--workdir", str(run), "--format", "stablehlo", "--out", str(model)]) == 0
     for name, source in (("plain", "z"), ("with classes", "all"), ("exported", "z")):
         of = ["--model", str(model)] if name == "exported" else ["--workdir", str(run)]
+        of += [] if name == "exported" else ["--statistics", "running"]  # The exported one has them.
         drawn = ["sample", *of, "--latents", str(tmp_path / f"{source}.npy"), "--out", str(tmp_path / f"{name}.npy")]
         assert main.main(drawn) == 0
     plain = np.load(tmp_path / "plain.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "with classes.npy"), plain)
     np.testing.assert_allclose(np.load(tmp_path / "exported.npy"), plain, atol=1e-4)
     assert main.main(["sample", "--workdir", str(run), "--num", "2", "--out", str(tmp_path / "walk.gif")]) == 0
+    between = ["--latents", str(tmp_path / "z.npy"), "--class", "1", "--between", "0,1,2,3", "--columns", "2", "--num", "4"]
+    assert main.main(["sample", "--workdir", str(run), *between, "--out", str(tmp_path / "corners.npy")]) == 0
+    given = np.concatenate([z, np.tile(np.float32([0, 1]), (4, 1))], axis=1)
+    expected = sg.load_run(run).generator(statistics="running")(given)
+    np.testing.assert_allclose(np.load(tmp_path / "corners.npy"), expected, atol=1e-5)
+
+
+def test_pytorchs_forms_are_refused_with_the_setting(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for form, name in (("pytorch", "gen.safetensors"), ("trace", "trace.npz")):
+        assert main.main(["export", "--workdir", str(run), "--format", form, "--out", str(tmp_path / name)]) == 2
+        assert "model.classes=2: expected 0 for PyTorch's names" in capsys.readouterr().err
 
 
 def test_a_projection_keeps_the_class_of_its_start(run: Path, images: Path) -> None:
     found = sg.project(run, images, starts=2, steps=3, samples=10)
-    np.testing.assert_array_equal(np.sort(found.latents[:, 8:], axis=1), np.tile([0.0, 1.0], (40, 1)))
+    np.testing.assert_array_equal(np.sort(found.latents[:, 8:], axis=1), np.tile([0.0, 1.0], (42, 1)))
 
 
 def test_evaluation_says_how_many_samples_are_as_asked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +150,7 @@ def test_evaluation_says_how_many_samples_are_as_asked(run: Path, capsys: pytest
 
 def test_networks_learn_the_class(images: Path, tmp_path: Path) -> None:
     """After 80 steps at a high learning rate, images of the white class are lighter than those of the black one."""
-    steps = ("--config.train.steps=80", "--config.sample.every=80", "--config.checkpoint.every=80", "--config.data.turns=1")
+    steps = ("--config.train.steps=80", "--config.sample.every=80", "--config.checkpoint.every=80")
     rates = ("--config.optim.gen.lr=5e-3", "--config.optim.disc.lr=5e-3", "--config.model.gen.spectral_norm=false")
     assert main.main(_arguments(images, tmp_path / "run", *steps, *rates)) == 0
     run = sg.load_run(tmp_path / "run")

@@ -125,9 +125,9 @@ def _fail_after(step: int, bad_seed: int) -> Callable[..., tuple[Any, Metrics]]:
     """Return a `run_steps` that gives seed `bad_seed` a NaN loss_d at the last step of each chunk, from `step` on."""
     run_steps, done = StackedTrainer.run_steps, 0
 
-    def run_steps_and_fail(trainer: StackedTrainer, state: Any, images_u8: Any) -> tuple[Any, Metrics]:
+    def run_steps_and_fail(trainer: StackedTrainer, state: Any, *inputs: Any) -> tuple[Any, Metrics]:
         nonlocal done
-        state, metrics = run_steps(trainer, state, images_u8)
+        state, metrics = run_steps(trainer, state, *inputs)
         done += metrics["loss_d"].shape[1]
         loss = np.array(metrics["loss_d"])
         if done >= step:

@@ -50,3 +50,8 @@ def test_white_covers_the_corners_of_a_turned_image() -> None:
 
 def test_without_turns_nothing_is_turned() -> None:
     assert not isinstance(load_dataset_from_config(_data()), TurnedDataset)
+
+
+def test_turned_images_keep_their_class(dataset: Any) -> None:
+    assert dataset.upright.labels is not None
+    np.testing.assert_array_equal(dataset.gather_labels(range(dataset.count)), np.tile(dataset.upright.labels, 8))

@@ -13,6 +13,7 @@ from sharingan_jax.data.emblems.draw import CLASSES
 from sharingan_jax.data.sources.emblems import emblem_dataset
 from sharingan_jax.evaluation import classifier, features, modes
 from sharingan_jax.evaluation.classifier import train_classifier
+from sharingan_jax.evaluation.evaluate import classes_in_shares
 from sharingan_jax.evaluation.modes import ClassModes, ClusterModes, make_mode_counter, spread
 from sharingan_jax.evaluation.turns import UNTURNED, Turns
 
@@ -224,3 +225,12 @@ def test_a_set_with_one_class_gets_clusters() -> None:
         images=images, names=named, digests=array_digests(images), labels=np.zeros(20, np.int64), classes=("one",)
     )
     assert isinstance(make_mode_counter(alike, images, UNTURNED), ClusterModes)
+
+
+def test_a_conditional_run_is_asked_for_the_shares_of_the_data_in_a_mixed_order() -> None:
+    labels = np.repeat([0, 1, 2], [10_000, 5_000, 5_000])  # Sorted, as the images of a folder are.
+    asked = classes_in_shares(labels, 1000)
+    np.testing.assert_allclose(np.bincount(asked) / 1000, [0.5, 0.25, 0.25], atol=0.05)
+    assert all(len(set(part.tolist())) == 3 for part in np.array_split(asked, 10))
+    few = classes_in_shares(np.array([0, 1, 1, 1]), 400)
+    np.testing.assert_array_equal(np.bincount(few), [100, 300])

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from sharingan_jax.errors import UserError
-from sharingan_jax.run.latents import between, draw_run_latents, great_circle, truncate, walk
+from sharingan_jax.run.latents import between, draw_run_latents, great_circle, interpolate, truncate, walk, with_classes
+from sharingan_jax.run.sampling import Sampler
 
 NZ = 100
 
@@ -92,3 +93,30 @@ def test_a_grid_of_latents_has_its_corners_circles_at_its_sides_and_its_middle()
     lengths = np.linalg.norm(corners, axis=1)
     assert (np.linalg.norm(grid, axis=2) > 0.8 * lengths.min()).all()  # A straight line's middle has 0.5 of it here.
     assert np.linalg.norm(corners.mean(0)) < 0.6 * lengths.min()
+
+
+def test_between_two_classes_lie_their_shares() -> None:
+    a, b = np.array([1.0, 0.0, 1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0, 0.0, 1.0])
+    point = interpolate(a, b, 0.25, classes=3)
+    np.testing.assert_allclose(point[:2], great_circle(a[:2], b[:2], 0.25))
+    np.testing.assert_allclose(point[2:], [0.75, 0.0, 0.25])
+    np.testing.assert_allclose(interpolate(a, b, 0.25), great_circle(a, b, 0.25))
+
+
+def test_latents_have_the_classes_in_turn_or_those_given() -> None:
+    z = np.zeros((4, 2), np.float32)
+    assert with_classes(z, classes=0) is z
+    np.testing.assert_array_equal(with_classes(z, classes=3)[:, 2:].argmax(1), [0, 1, 2, 0])
+    given = with_classes(z, classes=3, labels=np.array([2, 2, 0, 1]))
+    np.testing.assert_array_equal(given[:, 2:], np.eye(3)[[2, 2, 0, 1]])
+    assert given.dtype == np.float32
+
+
+def test_a_class_is_known_by_its_number_and_by_its_name_which_may_be_another_number() -> None:
+    sampler = Sampler("step 3", 8, lambda z: z, (32, 32, 3), classes=3, class_names=("1", "10", "2"))
+    assert [sampler.label_of(number) for number in (0, 1, 2)] == [0, 1, 2]
+    assert [sampler.label_of(name) for name in ("1", "10", "2", "0")] == [0, 1, 2, 0]
+    with pytest.raises(UserError, match=r"^--class=3: expected 0 to 2, or 1, 10, 2\.$"):
+        sampler.label_of("3")
+    with pytest.raises(UserError, match=r"^--class=a: expected a generator of classes, got one without \(step 3\)"):
+        Sampler("step 3", 8, lambda z: z, (32, 32, 3)).label_of("a")
