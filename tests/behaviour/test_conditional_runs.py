@@ -20,7 +20,7 @@ PARTS = [
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty-two images of two classes, nearly black ones and nearly white ones: the last batch of an epoch, step 6, is smaller."""
+    """Forty-two images of two classes, nearly black and nearly white ones. Step 6, the last of an epoch, has a smaller batch."""
     y = np.arange(42) % 2
     noise = np.random.default_rng(0).integers(0, 30, (42, 32, 32, 3), np.uint8)
     path = tmp_path_factory.mktemp("images") / "two.npz"
