@@ -135,9 +135,9 @@ def _update_disc(
     *,
     real: Array,
     fake: Array,
-    condition: Array | None,
     step: Array,
     keys: Array,
+    condition: Array | None = None,
     memory: Memory | None = None,
 ) -> tuple[NetState, Metrics, Memory]:
     objective = gan.objective

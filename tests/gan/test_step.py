@@ -101,9 +101,7 @@ def test_beta_changes_no_bit_of_ds_update() -> None:
     fake, keys = sample_images(gan, state.gen, jnp.ones((8, 8)), statistics="batch"), jax.random.split(jax.random.key(0), 8)
     (without, metrics, _), (with_beta, metrics_beta, _) = (
         # Without jit, operation by operation: another program might round differently.
-        _update_disc(
-            replace(gan, objective=objective), state.disc, real=real, fake=fake, condition=None, step=state.step, keys=keys
-        )
+        _update_disc(replace(gan, objective=objective), state.disc, real=real, fake=fake, step=state.step, keys=keys)
         for objective in (gan.objective, build_objective(smoke_config(loss__beta="0.01")))
     )
     jax.tree.map(np.testing.assert_array_equal, without, with_beta)
