@@ -151,7 +151,8 @@ def test_evaluation_says_how_many_samples_are_as_asked(run: Path, capsys: pytest
 def test_networks_learn_the_class(images: Path, tmp_path: Path) -> None:
     """After 120 steps with `crisp`'s loss, images of the white class are far lighter than those of the black one."""
     steps = ("--config.train.steps=120", "--config.sample.every=120", "--config.checkpoint.every=120", "--config.model.nz=1")
-    loss = (
+    loss = ["--config.loss.name=relativistic", "--config.loss.r1=0.1"]
+    loss += [f"--config.optim.{net}.lr=2e-3" for net in ("gen", "disc")]
         "--config.loss.name=relativistic",
         "--config.loss.r1=0.1",
         "--config.optim.gen.lr=2e-3",
