@@ -153,11 +153,6 @@ def test_networks_learn_the_class(images: Path, tmp_path: Path) -> None:
     steps = ("--config.train.steps=120", "--config.sample.every=120", "--config.checkpoint.every=120", "--config.model.nz=1")
     loss = ["--config.loss.name=relativistic", "--config.loss.r1=0.1"]
     loss += [f"--config.optim.{net}.lr=2e-3" for net in ("gen", "disc")]
-        "--config.loss.name=relativistic",
-        "--config.loss.r1=0.1",
-        "--config.optim.gen.lr=2e-3",
-        "--config.optim.disc.lr=2e-3",
-    )
     norms = [f"--config.model.{net}.spectral_norm=false" for net in ("gen", "disc")] + ["--config.model.gen.norm=pixel"]
     assert main.main(_arguments(images, tmp_path / "run", *steps, *loss, *norms)) == 0
     run = sg.load_run(tmp_path / "run")
