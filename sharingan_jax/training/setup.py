@@ -86,8 +86,7 @@ def _check_classes(config: Config, dataset: ImageDataset) -> None:
     if wanted in (0, found):
         return
     reason = "the number of classes of these images" if found else "since these images have no classes"
-    expected = f"expected {found}, {reason}"
-    raise UserError(f"model.classes={wanted}: {expected}. Use --config.model.classes={found}.")
+    raise UserError(f"model.classes={wanted}: expected {found}, {reason}. Use --config.model.classes={found}.")
 
 
 def setup_seeds(

@@ -11,7 +11,6 @@ import sharingan_jax as sg
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_quickly")]
 
-NAMES = ("0", "1")
 PARTS = [
     *TINY, "--config.model.classes=2", "--config.train.steps=6", "--config.sample.every=3", "--config.checkpoint.every=3",
     "--config.train.steps_per_dispatch=3", "--config.log.tensorboard=false", "--config.train.ema_half_life=100",
