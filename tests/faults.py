@@ -97,8 +97,8 @@ FAULTS = {
     "process-lost": Fault(
         "one of several processes dies",
         "two processes train; the first is killed with SIGKILL",
-        "",
-        "not 0, within a minute",
+        "ended; its output says why. … The same command in each continues from the last checkpoint.",
+        "2, within a minute",
         "every complete checkpoint; one process or two continue from it",
         "tests/behaviour/test_processes.py::test_if_one_of_two_processes_dies_the_other_exits_and_the_run_can_resume",
     ),

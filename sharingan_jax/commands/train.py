@@ -10,7 +10,7 @@ from sharingan_jax.commands.arguments import WIDTH, Parser, add_process_flags, j
 from sharingan_jax.config.load import find_config, load_config
 from sharingan_jax.config.reference import setting_reference
 from sharingan_jax.config.schema import Config
-from sharingan_jax.devices.processes import started_together
+from sharingan_jax.devices.processes import quiet_jax, started_together
 from sharingan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def run(arguments: list[str]) -> int:
     flags, overrides = make_parser().parse(arguments)
     flags.config = find_config(_default_config(flags.branch_from) if flags.config is None else flags.config)
     config = load_config(flags.config, overrides)
+    if flags.processes is not None or started_together():
+        quiet_jax()
 
     from sharingan_jax.training.seeds import prepare, train_seeds  # Imports numpy: --help and mistakes do not wait for it.
 

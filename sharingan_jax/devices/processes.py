@@ -1,8 +1,12 @@
 """Several processes as one run: how they find each other, what they agree on, and what only the primary one does."""
 
 import contextlib
+import ctypes
 import json
 import os
+import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +18,9 @@ LAUNCHED = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 WAIT_FOR_ALL = 300  # Seconds until all processes must have started.
 WAIT_AT_END = 30  # Seconds that a process waits at its end for the others.
 SILENT_FOR = 60  # Seconds without a sign of life after which a process counts as dead, and the others end.
+JAX_LOG = "TF_CPP_MIN_LOG_LEVEL"
+SILENT = "4"  # Above "fatal", which JAX writes before it ends a process that has lost process 0.
+ENDED = "The same command in each continues from the last checkpoint."
 FLAGS = "--coordinator=HOST:PORT of process 0, --processes=N and its own --process=I, from 0"
 
 
@@ -94,6 +101,15 @@ def stay_alone() -> Processes:
     return ALONE
 
 
+def quiet_jax() -> None:
+    """Keep JAX from writing its own report when process 0 is lost. `join` sees to one line in its place.
+
+    This must come before JAX is imported. A user who has set TF_CPP_MIN_LOG_LEVEL to see more still does.
+    """
+    if os.environ.get(JAX_LOG, "3") == "3":
+        os.environ[JAX_LOG] = SILENT
+
+
 def join(*, coordinator: str | None, count: int | None, index: int | None) -> Processes:
     """Meet the other processes before JAX looks for devices. Return this one's index, and their number.
 
@@ -113,7 +129,63 @@ def join(*, coordinator: str | None, count: int | None, index: int | None) -> Pr
         )
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"this process could not join the others: {reason_of(error)}. Give each {FLAGS}.") from error
-    return Processes(jax.process_index(), jax.process_count())
+    processes = Processes(jax.process_index(), jax.process_count())
+    if processes.count > 1:
+        with _without_output():
+            _meet()
+        _end_in_one_line(processes)
+    return processes
+
+
+def _meet() -> None:
+    """Exchange something as messages do, and something as a step does. At the first of each kind Gloo prints how it connects."""
+    import jax
+    import numpy as np
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    _broadcast(b"")
+    mesh = Mesh(np.asarray(jax.devices()), ("data",))
+    sizes = np.ones(mesh.size, np.float32)
+    spread = jax.make_array_from_callback(sizes.shape, NamedSharding(mesh, PartitionSpec("data")), lambda index: sizes[index])
+    jax.block_until_ready(jax.jit(jax.numpy.sum, out_shardings=NamedSharding(mesh, PartitionSpec()))(spread))
+
+
+@contextlib.contextmanager
+def _without_output() -> Iterator[None]:
+    """Let nothing reach the process's standard output, not even from a library that bypasses Python."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _end_in_one_line(processes: Processes) -> None:
+    """When JAX aborts this process, because process 0 has died, write one line and exit with code 2.
+
+    JAX calls C's abort() in a thread of its own. Python's signal handlers would come too late, so this one is C's.
+    The main thread gets a second to end in its own way: in an exchange with process 0 it has seen the same.
+    """
+    line = (
+        f"error: process 0 of {processes.count} has most likely ended; its output says why. JAX has aborted this one"
+        f" ({JAX_LOG}=0 shows its reasons). {ENDED}\n"
+    )
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int)
+    def end(number: int) -> None:
+        time.sleep(1)
+        os.write(2, line.encode())
+        os._exit(2)
+
+    _kept.append(end)
+    ctypes.CDLL(None).signal(signal.SIGABRT, end)
+
+
+_kept: list[Any] = []  # C holds a pointer to the handler; Python must not collect it.
 
 
 def _broadcast(of_primary: bytes) -> bytes:
@@ -133,10 +205,10 @@ def report_lost_processes(processes: Processes) -> Iterator[None]:
 
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if processes.count == 1:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        if processes.count == 1 or (isinstance(error, ValueError) and "Gloo" not in str(error)):
             raise
         raise LostProcessError(
             f"another of the {processes.count} processes has ended; its output says why. JAX reports here: {reason_of(error)}."
-            " The same command in each continues from the last checkpoint."
+            f" {ENDED}"
         ) from error
