@@ -43,7 +43,8 @@ def describe(groups: Sequence[Sequence[RunSetup]]) -> str:
         at_once = f"{stacked} in one program" if stacked > 1 else "one after another"
         facts.append(f"seeds        {len(setups)}, {at_once}; the others:")
         facts += [f"             {one.folder.root}, {_start(one)}" for one in setups[1:]]
-    return "\n".join(["settings", *lines, *facts, "nothing was written"])
+    decoded = f" but the decoded images, {dataset.decoded_in}, which the run would read" if dataset.decoded_in else ""
+    return "\n".join(["settings", *lines, *facts, f"nothing was written{decoded}"])
 
 
 def _cost(setup: RunSetup, *, stacked: int, seeds: int, count: int) -> list[str]:

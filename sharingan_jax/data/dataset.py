@@ -54,6 +54,11 @@ class ImageDataset(ABC):
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of each image."""
 
+    @property
+    def decoded_in(self) -> str:
+        """The path of the file that holds the decoded images, or "" if they are in memory."""
+        return ""
+
     @abstractmethod
     def gather(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """Return the images at `indices` [...], uint8 [..., H, W, C]."""
@@ -157,6 +162,10 @@ class MappedDataset(ImageDataset):
         height, width, channels = self.mapped.shape[1:]
         return height, width, channels
 
+    @property
+    def decoded_in(self) -> str:
+        return str(getattr(self.mapped, "filename", ""))
+
     def gather(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         return np.asarray(self.mapped[self.places[np.asarray(indices, np.int64)]])
 
@@ -171,6 +180,10 @@ class Subset(ImageDataset):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         return self.source.image_shape
+
+    @property
+    def decoded_in(self) -> str:
+        return self.source.decoded_in
 
     def gather(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         return self.source.gather(self.indices[np.asarray(indices, np.int64)])

@@ -41,6 +41,11 @@ class Decoding:
     exif: str = "apply"
     max_pixels: int = 250_000_000
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of each image."""
+        return self.size, self.size, self.channels
+
 
 class Decoded(NamedTuple):
     """`pixels` is uint8 [size, size, channels]. The others say what the image was, and what had to be changed."""

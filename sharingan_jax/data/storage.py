@@ -4,31 +4,70 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
+import PIL
 
-from sharingan_jax.data.dataset import MappedDataset, Original
-from sharingan_jax.data.sources.files import ReadFile
+from sharingan_jax.data.dataset import ImageDataset, MappedDataset, Original
+from sharingan_jax.data.decode import Decoding
+from sharingan_jax.data.sources.files import Member, ReadFile
 from sharingan_jax.data.workers import cores, map_in_processes
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import cache_folder, make_folder, name_in_errors, read_json, write_json, write_text
 
 MEGABYTE = 2**20
+KEY_FORMAT = 2
+"""Raise it when the same files give other pixels, or another journal."""
 BLOCK_BYTES, BLOCK_FILES = 4 * MEGABYTE, 256
-"""Files are read in blocks of at most so many bytes of pixels, and of so many files."""
+"""Pixels are written in blocks of at most so many bytes, and of so many members."""
+PIECE_BYTES = 8 * MEGABYTE
+"""Members with contents are given to another process in pieces of about so many bytes."""
+PARALLEL_MEMBERS, PARALLEL_BYTES = 1000, 2**25
+"""From so many members, or bytes of them, on all cores read them. Fewer are read before another process would have started."""
 SAY_EVERY = 10.0
 """Seconds between two lines that say how far decoding is."""
 PIXELS, BLOCKS, DIGEST, LOCK = "pixels.u8", "blocks.jsonl", "digest.json", ".lock"
 """The files of a folder of decoded images: the pixels [M, H, W, C], what was read in each block, and the digest of all."""
 
-Reader = Callable[[Sequence[str]], list[ReadFile]]
-"""Reads the files of these names, in this order. It is called in other processes."""
+
+@dataclass(frozen=True)
+class Source:
+    """A place with images: `members` opens it and yields its `count` members, always the same ones in the same order.
+
+    `read` decodes one of them, perhaps in another process. `key` names what the pixels depend on, `size` is in bytes.
+    """
+
+    members: Callable[[], Iterable[Member]]
+    read: Callable[[Member], ReadFile]
+    count: int
+    size: int
+    key: Callable[[], str]
+
+
+class Reading(NamedTuple):
+    """What was read of a source, a ReadFile for each member. The pixels are in these, or in `file`."""
+
+    found: list[ReadFile]
+    file: "ImageFile | None" = None
+
+    @property
+    def mapped(self) -> np.ndarray | None:
+        """The pixels in the file, uint8 [count, H, W, C], or None if there is none."""
+        return self.file.pixels if self.file else None
+
+    def with_digest(self, dataset: ImageDataset) -> ImageDataset:
+        """Return the data set of these images; from a file with its digest, which is taken once and then kept there."""
+        return self.file.with_digest(dataset) if self.file and isinstance(dataset, MappedDataset) else dataset
 
 
 @dataclass(frozen=True)
@@ -46,28 +85,82 @@ class Storage:
         """Return whether so many images are held in memory."""
         return count * math.prod(image_shape) <= self.memory_mb * MEGABYTE
 
-    def read(self, names: Sequence[str], read: Reader, *, image_shape: Sequence[int], processes: int) -> Iterator[ReadFile]:
-        """Yield what reading each file gives, in order, with its pixels."""
-        progress = _Progress(len(names), self.say)
-        for found in map_in_processes(read, blocks_of(names, image_shape=image_shape), processes=processes):
-            yield from found
-            progress.add(len(found))
+    def read(self, source: Source, *, image_shape: Sequence[int]) -> Reading:
+        """Read all members of a source, on all cores if they are many.
 
-    def open(self, key: str, *, count: int, image_shape: Sequence[int]) -> "ImageFile":
-        """Return the file of a set's images. `key` names what the pixels depend on: the files and how they are decoded."""
-        folder = Path(self.cache) if self.cache else cache_folder() / "sharingan_jax" / "images"
-        return ImageFile(folder / key[:32], count=count, image_shape=image_shape, say=self.say)
+        If so many images do not fit into memory, they are decoded once into a file, which later starts read. Raise UserError if
+        the source yields another number of members than it has said, or if the disk has too little room.
+        """
+        processes = cores() if source.count >= PARALLEL_MEMBERS or source.size >= PARALLEL_BYTES else 1
+        if not self.fits(source.count, image_shape=image_shape):
+            folder = Path(self.cache) if self.cache else cache_folder() / "sharingan_jax" / "images"
+            file = ImageFile(folder / source.key()[:32], count=source.count, image_shape=image_shape, say=self.say)
+            return Reading(file.fill(source, processes=processes), file)
+        progress, found = _Progress(source.count, self.say), []
+        pieces = _pieces(source, block=block_size(image_shape))
+        for _, _, read in map_in_processes(partial(_read_piece, source.read), pieces, processes=processes):
+            found += read
+            progress.add(len(read))
+        return Reading(found)
 
 
-def blocks_of(names: Sequence[str], *, image_shape: Sequence[int]) -> list[Sequence[str]]:
-    """Return the names in blocks, all of one size but the last."""
-    size = block_size(image_shape)
-    return [names[first : first + size] for first in range(0, len(names), size)]
+IN_MEMORY = Storage(memory_mb=2**31 - 1)
+
+
+def key_of(place: str, decoding: Decoding, parts: Iterable[bytes]) -> str:
+    """Return the SHA-256 over what decoded pixels depend on: a place, what lies there, how it is decoded, and by what."""
+    installed = [PIL.__version__, find_spec("pillow_heif") is not None]
+    total = hashlib.sha256(json.dumps([KEY_FORMAT, place, installed, asdict(decoding)]).encode())
+    for part in parts:
+        total.update(b"%d " % len(part))
+        total.update(part)
+    return total.hexdigest()
+
+
+def file_state(path: Path) -> bytes:
+    """Return the name, the size and the time of change of a file, as a part of a key."""
+    status = path.stat()
+    return b"%s\0%d %d" % (os.fsencode(path.name), status.st_size, status.st_mtime_ns)
 
 
 def block_size(image_shape: Sequence[int]) -> int:
-    """Return how many files a block has."""
+    """Return how many members a block has."""
     return max(1, min(BLOCK_FILES, BLOCK_BYTES // math.prod(image_shape)))
+
+
+class _Piece(NamedTuple):
+    """Some members in a row of a block. `ends` says that they are its last ones."""
+
+    block: int
+    ends: bool
+    members: list[Member]
+
+
+def _pieces(source: Source, *, block: int, unwanted: Collection[int] = ()) -> Iterator[_Piece]:
+    """Yield a source's members in pieces that bound the memory, without those of the blocks that are unwanted."""
+    members: list[Member] = []
+    size = place = 0
+    for place, member in enumerate(source.members(), 1):
+        number, is_last = (place - 1) // block, place % block == 0 or place == source.count
+        if number not in unwanted and place <= source.count:
+            members.append(member)
+            size += member.size
+            if is_last or size >= PIECE_BYTES:
+                yield _Piece(number, is_last, members)
+                members, size = [], 0
+    if place != source.count:
+        raise UserError(f"the images have changed while they were read: {source.count:,} files, then {place:,}. Start again.")
+
+
+def _read_piece(read: Callable[[Member], ReadFile], piece: _Piece) -> tuple[int, bool, list[ReadFile]]:
+    """Decode the members of a piece. Return its block, whether it ends that, and what was read."""
+    found = [
+        ReadFile(member.name, member.label, reason=member.reason, is_bad=member.is_bad)
+        if member.reason
+        else read(member)._replace(label=member.label)
+        for member in piece.members
+    ]
+    return piece.block, piece.ends, found
 
 
 class ImageFile:
@@ -88,21 +181,20 @@ class ImageFile:
         """The pixels, uint8 [count, H, W, C], mapped into memory and read-only."""
         return np.memmap(self.folder / PIXELS, np.uint8, "r", shape=self._shape)
 
-    def fill(self, names: Sequence[str], read: Reader, *, processes: int) -> list[ReadFile]:
-        """Verify all blocks, decode those that are missing or damaged, and return what was read of each file.
+    def fill(self, source: Source, *, processes: int) -> list[ReadFile]:
+        """Verify all blocks, decode those that are missing or damaged, and return what was read of each member.
 
-        Raise UserError if the disk has too little room.
+        Raise UserError if the disk has too little room, or the source another number of members.
         """
         make_folder(self.folder)
-        blocks = blocks_of(names, image_shape=self._shape[1:])
+        count = math.ceil(source.count / self._block)
         with self._held():
-            journal = self._verified(len(blocks))
-            missing = [number for number in range(len(blocks)) if number not in journal]
-            if missing:
-                self._check_room(sum(len(blocks[number]) for number in missing))
+            journal = self._verified(count)
+            if len(journal) < count:
+                self._check_room(count - len(journal))
                 write_text(self.folder / BLOCKS, "".join(f"{json.dumps(line)}\n" for line in journal.values()))
-                self._decode(blocks, missing, read, journal, processes=processes)
-        return [found for number in range(len(blocks)) for found in self._entries(number, journal[number])]
+                self._decode(source, journal, processes=processes)
+        return [found for number in range(count) for found in self._entries(number, journal[number])]
 
     def with_digest(self, dataset: MappedDataset) -> MappedDataset:
         """Return the data set of these images with its digest, which is taken once and then kept."""
@@ -150,53 +242,54 @@ class ImageFile:
             whole = list(pool.map(is_whole, numbers))
         return {number: lines[number] for number, is_good in zip(numbers, whole, strict=True) if is_good}
 
-    def _decode(
-        self,
-        blocks: Sequence[Sequence[str]],
-        missing: Sequence[int],
-        read: Reader,
-        journal: dict[int, Mapping[str, object]],
-        *,
-        processes: int,
-    ) -> None:
-        count = sum(len(blocks[number]) for number in missing)
-        self._say(f"decoding {count:,} of {self._shape[0]:,} images into {self.folder}; later starts read them from there")
-        progress, path = _Progress(count, self._say), self.folder / PIXELS
+    def _decode(self, source: Source, journal: dict[int, Mapping[str, object]], *, processes: int) -> None:
+        missing = source.count - sum(min(self._block, source.count - number * self._block) for number in journal)
+        self._say(f"decoding {missing:,} of {source.count:,} images into {self.folder}; later starts read them from there")
+        progress, path = _Progress(missing, self._say), self.folder / PIXELS
         path.touch()
-        results = map_in_processes(read, (blocks[number] for number in missing), processes=processes)
+        pieces = _pieces(source, block=self._block, unwanted=frozenset(journal))
+        results = map_in_processes(partial(_read_piece, source.read), pieces, processes=processes)
+        found: list[ReadFile] = []
         with name_in_errors(path), path.open("r+b") as pixels, (self.folder / BLOCKS).open("a", encoding="utf-8") as lines:
             pixels.truncate(math.prod(self._shape))  # Not written yet, it takes no room on most disks.
-            for number, found in zip(missing, results, strict=True):
-                block = np.zeros((len(found), *self._shape[1:]), np.uint8)
-                for place, entry in enumerate(found):
-                    if entry.pixels is not None:
-                        block[place] = entry.pixels
-                pixels.seek(number * self._block * math.prod(self._shape[1:]))
-                pixels.write(block.tobytes())
-                pixels.flush()
-                entries = [
-                    [one.reason, one.is_bad]
-                    if one.reason
-                    else [one.digest, one.was_transparent, one.was_turned, list(one.original)]
-                    for one in found
-                ]
-                journal[number] = {"block": number, "sha256": hashlib.sha256(block.data).hexdigest(), "files": entries}
-                lines.write(f"{json.dumps(journal[number])}\n")
-                lines.flush()
-                progress.add(len(found))
+            for number, ends, read in results:
+                found += read
+                if ends:
+                    journal[number] = {"block": number, **self._write(pixels, number, found)}
+                    lines.write(f"{json.dumps(journal[number])}\n")
+                    lines.flush()
+                    found = []
+                progress.add(len(read))
+
+    def _write(self, pixels: BinaryIO, number: int, found: Sequence[ReadFile]) -> dict[str, object]:
+        """Write the pixels of a block, and return what the journal says of it."""
+        block = np.zeros((len(found), *self._shape[1:]), np.uint8)
+        for place, entry in enumerate(found):
+            if entry.pixels is not None:
+                block[place] = entry.pixels
+        pixels.seek(number * self._block * math.prod(self._shape[1:]))
+        pixels.write(block.tobytes())
+        pixels.flush()
+        facts = [
+            [one.reason, one.is_bad] if one.reason else [one.digest, one.was_transparent, one.was_turned, list(one.original)]
+            for one in found
+        ]
+        names = [[one.name, one.label] for one in found]
+        return {"sha256": hashlib.sha256(block.data).hexdigest(), "names": names, "files": facts}
 
     def _entries(self, number: int, line: Mapping[str, object]) -> Iterator[ReadFile]:
-        entries = line["files"]
+        entries, names = line["files"], line["names"]
         assert isinstance(entries, list)
-        for place, entry in enumerate(entries, number * self._block):
+        assert isinstance(names, list)
+        for place, ((name, label), entry) in enumerate(zip(names, entries, strict=True), number * self._block):
             if len(entry) == 2:
-                yield ReadFile(reason=entry[0], is_bad=entry[1])
+                yield ReadFile(name, label, reason=entry[0], is_bad=entry[1])
             else:
                 digest, was_transparent, was_turned, original = entry
-                yield ReadFile(digest, was_transparent, was_turned, Original(*original), place=place)
+                yield ReadFile(name, label, digest, was_transparent, was_turned, Original(*original), place=place)
 
-    def _check_room(self, count: int) -> None:
-        needed, free = count * math.prod(self._shape[1:]), shutil.disk_usage(self.folder).free
+    def _check_room(self, blocks: int) -> None:
+        needed, free = blocks * self._block * math.prod(self._shape[1:]), shutil.disk_usage(self.folder).free
         if needed > free:
             more = math.ceil(math.prod(self._shape) / MEGABYTE)
             raise UserError(

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from sharingan_jax.config.load import load_config
-from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.data.dataset import ImageDataset, MappedDataset
 from sharingan_jax.data.sources.load import load_dataset, load_dataset_from_config
 from sharingan_jax.errors import UserError
 from sharingan_jax.training.announce import describe_files
@@ -202,6 +202,23 @@ def test_a_tensorflow_set_is_read_by_name_and_in_one_order(prepared_set: str) ->
     assert dataset.labels is not None
     assert [int(image.max()) // 10 % 2 for image in images] == dataset.labels.tolist()
     assert _load("tfds", name="tiny_eyes", data_dir=prepared_set).digest == dataset.digest
+
+
+def test_a_tensorflow_set_that_is_large_is_decoded_once(
+    prepared_set: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sharingan_jax.data.storage.MEGABYTE", 1)
+    lines: list[str] = []
+    settings: dict[str, Any] = {"data_dir": prepared_set, "cache": str(tmp_path), "say": lines.append}
+    expected = load_dataset("tfds:tiny_eyes", **settings, memory_mb=2**31)
+    found = [load_dataset("tfds:tiny_eyes", **settings, memory_mb=1) for _ in range(2)]
+    assert [line.split(" images")[0] for line in lines] == ["decoding 14 of 14"]
+    for dataset in found:
+        assert isinstance(dataset, MappedDataset)
+        assert dataset.decoded_in.startswith(str(tmp_path))
+        assert (dataset.digest, dataset.names, dataset.classes) == (expected.digest, expected.names, expected.classes)
+        np.testing.assert_array_equal(dataset.labels, expected.labels)
+        np.testing.assert_array_equal(dataset.preview(14), expected.preview(14))
     assert _load("tfds", name="tiny_eyes", data_dir=prepared_set, split="train[:5]").count == 5
 
 

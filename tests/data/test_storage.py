@@ -2,9 +2,13 @@
 
 import subprocess
 import sys
+import tarfile
+import zipfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +16,15 @@ from conftest import ROOT
 from faults import FAULTS
 from PIL import Image
 
+from sharingan_jax.config.load import load_config
 from sharingan_jax.data import storage
 from sharingan_jax.data.dataset import ImageDataset, MappedDataset
 from sharingan_jax.data.decode import Decoding
-from sharingan_jax.data.sources import folder as folder_source
+from sharingan_jax.data.sources.files import read_content
 from sharingan_jax.data.sources.folder import folder_dataset
+from sharingan_jax.data.sources.load import load_dataset, load_dataset_from_config
 from sharingan_jax.data.storage import Storage
+from sharingan_jax.data.turned import TurnedDataset
 from sharingan_jax.errors import UserError
 
 DECODING = Decoding(size=8)
@@ -26,15 +33,15 @@ import os, signal, sys
 from pathlib import Path
 from sharingan_jax.data import storage
 from sharingan_jax.data.decode import Decoding
-from sharingan_jax.data.sources import folder
-storage.MEGABYTE, storage.BLOCK_FILES, calls, read = 1, 4, [], folder._read_block
+from sharingan_jax.data.sources.folder import folder_dataset
+storage.MEGABYTE, storage.BLOCK_FILES, calls, read = 1, 4, [], storage._read_piece
 def read_or_die(*arguments):
     calls.append(arguments)
     if len(calls) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return read(*arguments)
-folder._read_block = read_or_die
-folder.folder_dataset(Path(sys.argv[1]), Decoding(size=8), on_bad="skip", storage=storage.Storage(1, sys.argv[2]))
+storage._read_piece = read_or_die
+folder_dataset(Path(sys.argv[1]), Decoding(size=8), on_bad="skip", storage=storage.Storage(1, sys.argv[2]))
 """
 """A start that is killed while it reads the third block of four files."""
 
@@ -55,14 +62,14 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def blocks_read(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
-    """The names of each block of files that is decoded."""
-    read, found = folder_source._read_block, []
+    """The names of each piece of members that is decoded."""
+    read, found = storage._read_piece, []
 
-    def count(folder: Path, decoding: Decoding, names: Sequence[str]) -> list[storage.ReadFile]:
-        found.append(names)
-        return read(folder, decoding, names)
+    def count(how: Callable[[Any], Any], piece: Any) -> Any:
+        found.append([member.name for member in piece.members])
+        return read(how, piece)
 
-    monkeypatch.setattr(folder_source, "_read_block", count)
+    monkeypatch.setattr(storage, "_read_piece", count)
     return found
 
 
@@ -143,8 +150,8 @@ def test_files_are_read_in_other_processes_if_they_are_many(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = _load(images, None)
-    monkeypatch.setattr(folder_source, "PARALLEL_FILES", 10)
-    monkeypatch.setattr(folder_source, "cores", lambda: 2)
+    monkeypatch.setattr(storage, "PARALLEL_MEMBERS", 10)
+    monkeypatch.setattr(storage, "cores", lambda: 2)
     assert _is_same(_load(images, None), expected)
     assert _is_same(_load(images, tmp_path / "cache"), expected)
 
@@ -156,3 +163,104 @@ def test_decoding_says_how_far_it_is(images: Path, tmp_path: Path, monkeypatch: 
     assert lines[0].startswith(f"decoding 20 of 20 images into {tmp_path / 'cache'}")
     assert [line.split(" images")[0] for line in lines[1:]] == [f"decoded {n} of 20" for n in (4, 8, 12, 16)]
     assert all(line.endswith("0:00 left") for line in lines[1:])
+
+
+def _zip(images: Path, place: Path) -> Path:
+    with zipfile.ZipFile(place / "images.zip", "w") as archive:
+        archive.writestr("__MACOSX/._00.png", b"")
+        for path in sorted(images.iterdir()):
+            archive.write(path, path.name)
+        archive.writestr("../out.png", b"")
+    return place / "images.zip"
+
+
+def _tar_gz(images: Path, place: Path) -> Path:
+    with tarfile.open(place / "images.tar.gz", "w:gz") as archive:
+        for path in sorted(images.iterdir()):
+            archive.add(path, path.name)
+    return place / "images.tar.gz"
+
+
+def _npz(images: Path, place: Path) -> Path:
+    pixels = np.stack([np.asarray(Image.open(path)) for path in sorted(images.glob("[01][0-9].png"))])
+    np.savez(place / "images.npz", images=pixels, labels=np.arange(len(pixels)) % 3)
+    return place / "images.npz"
+
+
+def _parquet(images: Path, place: Path) -> Path:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows = [{"bytes": path.read_bytes(), "path": path.name} for path in sorted(images.iterdir())]
+    table = pyarrow.table({"image": [*rows, {"bytes": None, "path": "elsewhere.png"}], "label": [i % 3 for i in range(21)]})
+    parquet.write_table(table, place / "images.parquet")
+    return place / "images.parquet"
+
+
+@pytest.mark.parametrize(("pack", "processes"), [(_zip, 1), (_zip, 2), (_tar_gz, 1), (_npz, 1), (_parquet, 1)])
+def test_archives_arrays_and_tables_are_decoded_once_too(
+    pack: Callable[[Path, Path], Path],
+    processes: int,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(storage, "PIECE_BYTES", 500)  # So that a block has several pieces.
+    monkeypatch.setattr(storage, "PARALLEL_MEMBERS", 1 if processes == 2 else 1000)
+    monkeypatch.setattr(storage, "cores", lambda: processes)
+    path, lines = pack(images, tmp_path), list[str]()
+    settings: dict[str, Any] = {"size": 8, "on_bad": "skip", "say": lines.append}
+    expected = load_dataset(path, **settings, memory_mb=2**31)
+    assert lines == []
+    first = load_dataset(path, **settings, memory_mb=1, cache=str(tmp_path / "cache"))
+    assert lines.pop().startswith("decoding ")
+    again = load_dataset(path, **settings, memory_mb=1, cache=str(tmp_path / "cache"))
+    assert lines == []
+    assert expected.count == 18
+    for found in (first, again):
+        assert isinstance(found, MappedDataset)
+        assert _is_same(found, expected)
+        assert found.originals == expected.originals
+        np.testing.assert_array_equal(found.labels, expected.labels)
+        assert found.classes == expected.classes
+
+
+def test_an_archive_that_was_replaced_is_read_again(images: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"size": 8, "on_bad": "skip", "memory_mb": 1, "cache": str(tmp_path / "cache")}
+    before = load_dataset(_zip(images, tmp_path), **settings, say=lambda line: None)
+    (images / "03.png").unlink()
+    after = load_dataset(_zip(images, tmp_path), **settings, say=lambda line: None)
+    assert (before.count, after.count) == (18, 17)
+
+
+def test_a_source_that_changes_while_it_is_read_is_refused(images: Path, tmp_path: Path) -> None:
+    members = [storage.Member(path.name, path.read_bytes()) for path in sorted(images.glob("*.png"))]
+    for count in (3, len(members) + 1):
+        source = storage.Source(lambda: iter(members), partial(read_content, DECODING), count, 0, lambda: "key" * 11)
+        found = f"the images have changed while they were read: {count} files, then {len(members)}"
+        for held in (Storage(memory_mb=2**31), Storage(1, str(tmp_path / "cache"))):
+            with pytest.raises(UserError, match=found):
+                held.read(source, image_shape=DECODING.image_shape)
+
+
+def test_turned_images_that_are_many_are_in_a_file(images: Path, tmp_path: Path, blocks_read: list[Sequence[str]]) -> None:
+    def load(memory_mb: int) -> ImageDataset:
+        data: dict[str, Any] = {
+            "size": 32,
+            "source": "folder",
+            "path": str(images),
+            "on_bad": "skip",
+            "turns": 3,
+            "mirrors": True,
+        }
+        data |= {"memory_mb": memory_mb, "cache": str(tmp_path / "cache")}
+        config = load_config("smoke", {f"data.{key}": value for key, value in data.items()})
+        return load_dataset_from_config(config.data)
+
+    expected, first = load(2**31 - 1), load(1)
+    assert isinstance(first, TurnedDataset)
+    np.testing.assert_array_equal(first.preview(108), expected.preview(108))
+    blocks_read.clear()
+    again = load(1)
+    assert isinstance(again, TurnedDataset)
+    assert isinstance(again._images, np.memmap)
+    np.testing.assert_array_equal(again.preview(108), expected.preview(108))
+    assert blocks_read == []

@@ -1,11 +1,11 @@
 """Images from a .zip or .tar archive, read in place: nothing is unpacked, and one file at a time is in memory."""
 
-import io
 import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Self
@@ -13,7 +13,8 @@ from typing import IO, Self
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.formats import largest_file
-from sharingan_jax.data.sources.files import SYSTEM, FileReader, is_hidden, system_folder
+from sharingan_jax.data.sources.files import SYSTEM, FileReader, Member, is_hidden, read_content, refused, system_folder
+from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, file_state, key_of
 from sharingan_jax.errors import UserError, reason_of
 
 ENCRYPTED = 1
@@ -22,42 +23,60 @@ DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError
 """What reading a damaged archive, or one in a form that Python cannot read, raises."""
 
 
-def archive_dataset(path: Path, decoding: Decoding, *, on_bad: str = "stop") -> ImageDataset:
+def archive_dataset(path: Path, decoding: Decoding, *, on_bad: str = "stop", storage: Storage = IN_MEMORY) -> ImageDataset:
     """Load the images in a .zip or .tar (also compressed: .tar.gz, .tar.bz2, .tar.xz), uint8 [N, size, size, channels].
 
     Names, order and digest are those of the folder that unpacking would give. Content decides what an image is. Links and
-    members whose names lead out of the archive are skipped; of several members with one name, the first counts.
+    members whose names lead out of the archive are skipped; of several members with one name, the first counts. More than
+    `storage` holds in memory are decoded once into a file, which later starts read if the archive has not changed.
     Raise UserError if the archive is damaged or has no images, or with every image that cannot be read (encrypted ones
     included), unless `on_bad` is "skip".
     """
-    reader, is_zip = FileReader(decoding), zipfile.is_zipfile(path)
+    kind = ".zip" if zipfile.is_zipfile(path) else ".tar"
+    members = partial(_zip_members if kind == ".zip" else _tar_members, path, most=largest_file(decoding.max_pixels) + 1)
     try:
-        (_read_zip if is_zip else _read_tar)(path, reader)
+        source = Source(
+            members=members,
+            read=partial(read_content, decoding),
+            count=sum(1 for _ in members(with_contents=False)),
+            size=path.stat().st_size,
+            key=lambda: key_of(str(path.absolute()), decoding, [file_state(path)]),
+        )
+        reading = storage.read(source, image_shape=decoding.image_shape)
     except DAMAGED as error:
-        kind = ".zip" if is_zip else ".tar"
         raise UserError(
             f"data.path={path}: expected a {kind} archive, got a damaged one: {reason_of(error)}. Pack or download it again."
         ) from None
-    return reader.dataset(str(path), kind="a .zip archive" if is_zip else "a .tar archive", on_bad=on_bad)
+    reader = FileReader(decoding)
+    for found in reading.found:
+        reader.add(found)
+    return reading.with_digest(reader.dataset(str(path), kind=f"a {kind} archive", on_bad=on_bad, mapped=reading.mapped))
 
 
-def _read_zip(path: Path, reader: FileReader) -> None:
+def _zip_members(path: Path, *, most: int, with_contents: bool = True) -> Iterator[Member]:
+    """Yield what is in a .zip, with up to `most` bytes of each file."""
+    systems: set[str] = set()
     with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            name = _wanted(member.filename, reader)
-            if member.is_dir() or name is None:
+        for entry in archive.infolist():
+            member = _listed(entry.filename, systems)
+            if member is None or (entry.is_dir() and not member.reason):
                 continue
-            if stat.S_ISLNK(member.external_attr >> 16):  # The mode of a file that was packed on Unix.
-                reader.skip(name, "a link")
-                continue
-            if member.flag_bits & ENCRYPTED:
-                reader.refuse(name, "encrypted")
-                continue
-            try:
-                with archive.open(member) as file:
-                    _read_member(name, file, reader)
-            except DAMAGED as error:  # The others can still be read.
-                reader.refuse(name, reason_of(error))
+            if member.reason:
+                yield member
+            elif stat.S_ISLNK(entry.external_attr >> 16):  # The mode of a file that was packed on Unix.
+                yield member._replace(reason="a link")
+            elif entry.flag_bits & ENCRYPTED:
+                yield refused(member.name, "encrypted")
+            elif not with_contents:
+                yield member
+            else:
+                try:
+                    with archive.open(entry) as file:
+                        content = _content(file, most)
+                except DAMAGED as error:  # The others can still be read.
+                    yield refused(member.name, reason_of(error))
+                else:
+                    yield member._replace(content=content)
 
 
 class _Member(tarfile.TarInfo):
@@ -70,42 +89,45 @@ class _Member(tarfile.TarInfo):
         return super().frombuf(buf, encoding, errors)
 
 
-def _read_tar(path: Path, reader: FileReader) -> None:
+def _tar_members(path: Path, *, most: int, with_contents: bool = True) -> Iterator[Member]:
+    """Yield what is in a .tar, with up to `most` bytes of each file."""
+    systems: set[str] = set()
     with tarfile.open(
         path, "r|*", tarinfo=_Member
     ) as archive:  # As a stream: going back in a compressed archive means to read it again.
-        for member in archive:
-            name = _wanted(member.name, reader)
-            if member.isdir() or name is None:
+        for entry in archive:
+            member = _listed(entry.name, systems)
+            if member is None or (entry.isdir() and not member.reason):
                 continue
-            file = archive.extractfile(member) if member.isreg() else None
-            if file is None:
-                reader.skip(name, "a link" if member.issym() or member.islnk() else "not a regular file")
-                continue
-            _read_member(name, file, reader)
+            file = archive.extractfile(entry) if entry.isreg() and not member.reason else None
+            if member.reason:
+                yield member
+            elif file is None:
+                yield member._replace(reason="a link" if entry.issym() or entry.islnk() else "not a regular file")
+            else:
+                yield member._replace(content=_content(file, most)) if with_contents else member
 
 
-def _wanted(name: str, reader: FileReader) -> str | None:
-    """Return a member's relative name, or None if it is not to be read; `reader` then has the reason, if there is one."""
+def _listed(name: str, systems: set[str]) -> Member | None:
+    """Return a member by its relative name, perhaps with the reason why it is skipped; None if it is ignored without a word.
+
+    `systems` are the folders of systems that have been returned: each is once.
+    """
     if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive:
-        reader.skip(name, "its name leads out of the archive")
-        return None
+        return Member(name, reason="its name leads out of the archive")
     name = PurePosixPath(name).as_posix()  # Without the "./" that `tar -C folder .` puts there.
     if system := system_folder(name):
-        reader.skip(system, SYSTEM)
-        return None
-    return None if is_hidden(name) or name == "." else name
+        if system in systems:
+            return None
+        systems.add(system)
+        return Member(system, reason=SYSTEM)
+    return None if is_hidden(name) or name == "." else Member(name)
 
 
-def _read_member(name: str, file: IO[bytes], reader: FileReader) -> None:
-    """Read a member into memory, up to the largest size of an image: what a header claims does not count."""
-    most = largest_file(reader.decoding.max_pixels)
-    content = b"".join(_blocks(file, most + 1))
-    reader.read(name, io.BytesIO(content), size=len(content))
-
-
-def _blocks(file: IO[bytes], most: int) -> Iterator[bytes]:
-    """Yield the next `most` bytes of a file, or as many as there are, a megabyte at a time."""
+def _content(file: IO[bytes], most: int) -> bytes:
+    """Return the next `most` bytes of a file, or as many as there are: what a header claims does not count."""
+    blocks = []
     while most > 0 and (block := file.read(min(most, 2**20))):
-        yield block
+        blocks.append(block)
         most -= len(block)
+    return b"".join(blocks)

@@ -6,16 +6,16 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image
 
-from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, Original, array_digests
-from sharingan_jax.data.decode import Decoding, fit_image, scale_to_u8
-from sharingan_jax.data.formats import BrokenImageError
-from sharingan_jax.data.sources.files import label_remarks
+from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.data.decode import Decoding
+from sharingan_jax.data.sources.files import Member, held, label_remarks, read_array
+from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, file_state, key_of
 from sharingan_jax.errors import UserError, reason_of
 
 IMAGES, LABELS, OTHER_LABELS, CLASSES = "images", "labels", "y", "classes"
@@ -34,36 +34,48 @@ class _Header:
     dtype: np.dtype[Any]
 
 
-def array_dataset(path: Path, decoding: Decoding) -> ImageDataset:
+def array_dataset(path: Path, decoding: Decoding, *, storage: Storage = IN_MEMORY) -> ImageDataset:
     """Load images [N, H, W] or [N, H, W, C] from a .npy or .npz, resized to uint8 [N, size, size, channels].
 
     The numbers are uint8, uint16 (65535 is white) or floats from 0 to 1. A .npz has the array `images`, or one array of any
     name, and may have `labels` or `y`, whole numbers from 0, [N], and `classes`, the name of each. Images are named by their
-    place: 000000, 000001, ... The file is read image by image. Raise UserError if it holds anything else, or claims more than it
-    holds.
+    place: 000000, 000001, ... The file is read image by image. More than `storage` holds in memory are decoded once into a file,
+    which later starts read if this one has not changed. Raise UserError if it holds anything else, or claims more than it holds.
     """
     try:
         with _open_arrays(path) as arrays:
             name = _name_of_images(path, [*arrays])
-            images, original = _read_images(path, *arrays[name], decoding)
+            header = _checked_header(path, *arrays[name], decoding)
             labelled = next((label for label in (LABELS, OTHER_LABELS) if label in arrays and label != name), None)
             labels = _read_small(path, labelled, *arrays[labelled]) if labelled else None
             classes = _read_small(path, CLASSES, *arrays[CLASSES]) if CLASSES in arrays else None
+        source = Source(
+            members=partial(_members, path, name),
+            read=partial(read_array, decoding),
+            count=header.shape[0],
+            size=math.prod(header.shape) * header.dtype.itemsize,
+            key=lambda: key_of(str(path.absolute()), decoding, [file_state(path), name.encode()]),
+        )
+        reading = storage.read(source, image_shape=decoding.image_shape)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise UserError(f"data.path={path}: expected an array of images, got: {reason_of(error)}. Save it again.") from None
-    names = tuple(f"{index:06d}" for index in range(len(images)))
-    numbers = None if labels is None else _checked_labels(path, labels, count=len(images))
+    for image in reading.found:
+        if image.reason:
+            raise UserError(f"data.path={path}: image {int(image.name)} cannot be read: {image.reason}.")
+    numbers = None if labels is None else _checked_labels(path, labels, count=len(reading.found))
     named = () if numbers is None else _class_names(path, numbers, classes)
-    return ArrayDataset(
-        images=images,
-        names=names,
-        digests=array_digests(images),
+    dataset = held(
+        reading.found,
+        reading.mapped,
+        names=tuple(image.name for image in reading.found),
+        digests=tuple(image.digest for image in reading.found),
         labels=numbers,
         classes=named,
         kind=f"a {path.suffix.lower() or 'numpy'} array",
-        originals=(original,) * len(images),
+        originals=tuple(image.original for image in reading.found),
         remarks=label_remarks(numbers, named, origin=f"by the array {labelled}"),
     )
+    return reading.with_digest(dataset)
 
 
 @contextmanager
@@ -113,8 +125,8 @@ def _read_header(file: IO[bytes], size: int) -> _Header:
     return _Header(shape, is_transposed, dtype)
 
 
-def _read_images(path: Path, file: IO[bytes], size: int, decoding: Decoding) -> tuple[np.ndarray, Original]:
-    """Return the images uint8 [N, size, size, channels], and what each of them was."""
+def _checked_header(path: Path, file: IO[bytes], size: int, decoding: Decoding) -> _Header:
+    """Return the header of an array of images."""
     header = _read_header(file, size)
     shape, dtype = header.shape, header.dtype
     found = f"{dtype} {list(shape)}"
@@ -131,19 +143,21 @@ def _read_images(path: Path, file: IO[bytes], size: int, decoding: Decoding) -> 
         raise UserError(
             f"data.path={path}: expected images of at most {decoding.max_pixels:,} pixels (data.max_pixels), got {found}."
         )
-    images = []
-    for index in range(shape[0]):
-        wanted = math.prod(shape[1:]) * dtype.itemsize
-        content = file.read(wanted)
-        if len(content) < wanted:
-            raise EOFError(f"it ends in image {index} of {shape[0]:,}")
-        values = np.frombuffer(content, dtype).reshape(shape[1:])  # [H, W] or [H, W, C]
-        try:
-            pixels = values if dtype == np.uint8 else scale_to_u8(values)
-            images.append(fit_image(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels), decoding))
-        except BrokenImageError as error:
-            raise UserError(f"data.path={path}: image {index} cannot be read: {error}.") from None
-    return np.stack(images), Original(shape[2], shape[1], "")
+    return header
+
+
+def _members(path: Path, name: str) -> Iterator[Member]:
+    """Yield the images of an array, [H, W] or [H, W, C] each. Raise EOFError if the file ends too early."""
+    with _open_arrays(path) as arrays:
+        file, size = arrays[name]
+        header = _read_header(file, size)
+        count, *shape = header.shape
+        wanted = math.prod(shape) * header.dtype.itemsize
+        for index in range(count):
+            content = file.read(wanted)
+            if len(content) < wanted:
+                raise EOFError(f"it ends in image {index} of {count:,}")
+            yield Member(f"{index:06d}", np.frombuffer(content, header.dtype).reshape(shape))
 
 
 def _read_small(path: Path, name: str, file: IO[bytes], size: int) -> np.ndarray:

@@ -1,15 +1,17 @@
 """Read files as images: what folders and archives have in common."""
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, MappedDataset, Original
-from sharingan_jax.data.decode import Decoding, decode_image
+from sharingan_jax.data.decode import Decoding, decode_image, fit_image, scale_to_u8
 from sharingan_jax.data.formats import BrokenImageError, NotAnImageError, has_image_ending, largest_file
 from sharingan_jax.data.labels import describe_labels, labels_from_folders
 from sharingan_jax.errors import UserError, listed
@@ -17,12 +19,32 @@ from sharingan_jax.errors import UserError, listed
 T = TypeVar("T")
 
 
+class Member(NamedTuple):
+    """What a source has at one place: a file to be opened by its `name`, or a file's bytes or pixels, as `content`.
+
+    With a `reason` it is not to be read, and counts as bad or as skipped.
+    """
+
+    name: str
+    content: bytes | np.ndarray | None = None
+    label: int | None = None
+    reason: str = ""
+    is_bad: bool = False
+
+    @property
+    def size(self) -> int:
+        """The bytes of the content."""
+        return self.content.nbytes if isinstance(self.content, np.ndarray) else len(self.content or b"")
+
+
 class ReadFile(NamedTuple):
-    """A file that was read: an image with its SHA-256 and what had to be changed, or the `reason` why it is none.
+    """A member that was read: an image with its SHA-256 and what had to be changed, or the `reason` why it is none.
 
     An image's pixels are `pixels` uint8 [size, size, channels]; or they are at `place` in an array of all images.
     """
 
+    name: str = ""
+    label: int | None = None
     digest: str = ""
     was_transparent: bool = False
     was_turned: bool = False
@@ -74,7 +96,7 @@ def with_reasons(files: Mapping[str, str], *, most: int) -> str:
 
 
 class FileReader:
-    """Collects the images among files, given one at a time in any order. `skipped` and `bad` map other files to the reason."""
+    """Collects the images among files that were read, in any order. `skipped` and `bad` map other files to the reason."""
 
     def __init__(self, decoding: Decoding) -> None:
         self.decoding = decoding
@@ -82,16 +104,9 @@ class FileReader:
         self.bad: dict[str, str] = {}
         self._images: dict[str, ReadFile] = {}
 
-    def read(self, name: str, file: BinaryIO, *, size: int) -> None:
-        """Decode a seekable file of `size` bytes if it is an image; otherwise record why not."""
-        if readable(name) in self._images:
-            self.skipped.setdefault(readable(name), SECOND)
-        else:
-            self.add(name, read_file(name, file, size=size, decoding=self.decoding))
-
-    def add(self, name: str, found: ReadFile) -> None:
-        """Record what reading a file has found."""
-        name = readable(name)
+    def add(self, found: ReadFile) -> None:
+        """Record what reading a member has found."""
+        name = readable(found.name)
         if found.is_bad:
             self.bad[name] = found.reason
         elif found.reason or name in self._images:
@@ -99,36 +114,19 @@ class FileReader:
         else:
             self._images[name] = found
 
-    def read_image(self, name: str, file: BinaryIO, *, size: int) -> None:
-        """Decode a file that has to be an image: if it is none, it counts as bad and not as skipped."""
-        self.read(name, file, size=size)
-        if reason := self.skipped.pop(readable(name), None):
-            self.bad[readable(name)] = reason
-
-    def refuse(self, name: str, reason: str) -> None:
-        """Record a file that cannot be read: as bad if it is called an image, else as skipped."""
-        self.add(name, refused(name, reason))
-
     def skip(self, name: str, reason: str) -> None:
         """Record a file that is not to be read."""
         self.skipped.setdefault(readable(name), reason)
 
-    def dataset(self, place: str, *, kind: str, on_bad: str) -> ImageDataset:
+    def dataset(self, place: str, *, kind: str, on_bad: str, mapped: np.ndarray | None = None) -> ImageDataset:
         """Return the images in the byte order of their names, with labels if their folders are classes (`labels_from_folders`).
 
-        `place` and `kind` say where the images were, for messages.
-
+        `place` and `kind` say where the images were, for messages. The pixels are at the images' places in `mapped`, uint8
+        [M, H, W, C], or else their own.
         Raise UserError if there are none, or with all bad files and their reasons unless `on_bad` is "skip".
         """
         images = self._checked_images(place, kind=kind, on_bad=on_bad)
-        pixels = np.stack([image.pixels for image in images.values() if image.pixels is not None])
-        return ArrayDataset(images=pixels, **self._described(images, kind=kind))
-
-    def mapped_dataset(self, place: str, *, kind: str, on_bad: str, mapped: np.ndarray) -> MappedDataset:
-        """Return what `dataset` does, for images whose pixels are at their places in `mapped`, uint8 [M, H, W, C]."""
-        images = self._checked_images(place, kind=kind, on_bad=on_bad)
-        places = np.array([image.place for image in images.values()], np.int64)
-        return MappedDataset(mapped=mapped, places=places, **self._described(images, kind=kind))
+        return held([*images.values()], mapped, **self._described(images, kind=kind))
 
     def _checked_images(self, place: str, *, kind: str, on_bad: str) -> dict[str, ReadFile]:
         if self.bad and on_bad != "skip":
@@ -170,6 +168,16 @@ class FileReader:
         return tuple(lines)
 
 
+def held(images: Sequence[ReadFile], mapped: np.ndarray | None, **described: Any) -> ImageDataset:
+    """Return images that were read as a data set, in memory or, if their pixels are in `mapped`, there.
+
+    `described` are the other fields of `ImageDataset`.
+    """
+    if mapped is None:
+        return ArrayDataset(images=np.stack([image.pixels for image in images if image.pixels is not None]), **described)
+    return MappedDataset(mapped=mapped, places=np.array([image.place for image in images], np.int64), **described)
+
+
 def label_remarks(labels: np.ndarray | None, classes: Sequence[str], *, origin: str) -> tuple[str, ...]:
     """Return the line on a source's labels, if it has some."""
     return () if labels is None else (describe_labels(labels, [shown(name) for name in classes], origin=origin),)
@@ -177,21 +185,41 @@ def label_remarks(labels: np.ndarray | None, classes: Sequence[str], *, origin: 
 
 def read_file(name: str, file: BinaryIO, *, size: int, decoding: Decoding) -> ReadFile:
     """Decode a seekable file of `size` bytes if it is an image; otherwise say why not."""
-    name, most = readable(name), largest_file(decoding.max_pixels)
+    shown_name, most = readable(name), largest_file(decoding.max_pixels)
     try:
-        if size > most and has_image_ending(name):
+        if size > most and has_image_ending(shown_name):
             raise BrokenImageError(f"{size:,} bytes, of at most {most:,}; data.max_pixels allows more")
         if size > most:
             raise NotAnImageError(f"{size:,} bytes, more than an image may have")
-        decoded = decode_image(file, name, decoding)
-        return ReadFile(_sha256(file), decoded.was_transparent, decoded.was_turned, decoded.original, pixels=decoded.pixels)
+        decoded = decode_image(file, shown_name, decoding)
     except (NotAnImageError, BrokenImageError) as reason:
-        return ReadFile(reason=str(reason), is_bad=isinstance(reason, BrokenImageError))
+        return ReadFile(name, reason=str(reason), is_bad=isinstance(reason, BrokenImageError))
+    pixels, was_transparent, was_turned, original = decoded
+    return ReadFile(name, None, _sha256(file), was_transparent, was_turned, original, pixels=pixels)
 
 
-def refused(name: str, reason: str) -> ReadFile:
+def read_content(decoding: Decoding, member: Member) -> ReadFile:
+    """Decode a member's bytes if they are an image; otherwise say why not."""
+    assert isinstance(member.content, bytes)
+    return read_file(member.name, io.BytesIO(member.content), size=len(member.content), decoding=decoding)
+
+
+def read_array(decoding: Decoding, member: Member) -> ReadFile:
+    """Fit a member's pixels [H, W] or [H, W, C]: uint8, uint16 or floats from 0 to 1. The digest is that of the fitted pixels."""
+    values = member.content
+    assert isinstance(values, np.ndarray)
+    try:
+        pixels = values if values.dtype == np.uint8 else scale_to_u8(values)
+        fitted = fit_image(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels), decoding)
+    except BrokenImageError as error:
+        return ReadFile(member.name, reason=str(error), is_bad=True)
+    original = Original(values.shape[1], values.shape[0], "")
+    return ReadFile(member.name, digest=hashlib.sha256(fitted.tobytes()).hexdigest(), original=original, pixels=fitted)
+
+
+def refused(name: str, reason: str) -> Member:
     """Return a file that cannot be read: it is bad if it is called an image."""
-    return ReadFile(reason=reason, is_bad=has_image_ending(name))
+    return Member(name, reason=reason, is_bad=has_image_ending(readable(name)))
 
 
 def _sha256(file: BinaryIO) -> str:

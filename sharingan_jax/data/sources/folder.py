@@ -1,30 +1,17 @@
 """Images from a folder."""
 
-import hashlib
-import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-import PIL
-
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import Decoding
-from sharingan_jax.data.sources.files import SYSTEM, FileReader, ReadFile, is_hidden, read_file, refused, system_folder
-from sharingan_jax.data.storage import Storage
-from sharingan_jax.data.workers import cores
-
-IN_MEMORY = Storage(memory_mb=2**31 - 1)
-KEY_FORMAT = 1
-"""Raise it when the same files give other pixels."""
-
-PARALLEL_FILES, PARALLEL_BYTES = 1000, 2**25
-"""From so many files, or bytes of files, on all cores read them. Fewer are read before another process would have started."""
+from sharingan_jax.data.formats import has_image_ending
+from sharingan_jax.data.sources.files import SYSTEM, FileReader, Member, ReadFile, is_hidden, read_file, readable, system_folder
+from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, key_of
 
 
 class _File(NamedTuple):
@@ -46,18 +33,17 @@ def folder_dataset(folder: Path, decoding: Decoding, *, on_bad: str = "stop", st
     """
     reader = FileReader(decoding)
     files = list(_regular_files(folder, reader))
-    names, shape = [file.name for file in files], (decoding.size, decoding.size, decoding.channels)
-    read = partial(_read_block, folder, decoding)
-    many = len(files) >= PARALLEL_FILES or sum(file.size for file in files) >= PARALLEL_BYTES
-    processes = cores() if many else 1
-    if storage.fits(len(files), image_shape=shape):
-        for name, found in zip(names, storage.read(names, read, image_shape=shape, processes=processes), strict=True):
-            reader.add(name, found)
-        return reader.dataset(str(folder), kind="a folder", on_bad=on_bad)
-    images = storage.open(_key(folder, files, decoding), count=len(files), image_shape=shape)
-    for name, found in zip(names, images.fill(names, read, processes=processes), strict=True):
-        reader.add(name, found)
-    return images.with_digest(reader.mapped_dataset(str(folder), kind="a folder", on_bad=on_bad, mapped=images.pixels))
+    source = Source(
+        members=lambda: (Member(file.name) for file in files),
+        read=partial(_read_member, folder, decoding),
+        count=len(files),
+        size=sum(file.size for file in files),
+        key=lambda: key_of(str(folder.absolute()), decoding, map(_state, files)),
+    )
+    reading = storage.read(source, image_shape=decoding.image_shape)
+    for found in reading.found:
+        reader.add(found)
+    return reading.with_digest(reader.dataset(str(folder), kind="a folder", on_bad=on_bad, mapped=reading.mapped))
 
 
 def _regular_files(folder: Path, reader: FileReader) -> Iterator[_File]:
@@ -74,25 +60,19 @@ def _regular_files(folder: Path, reader: FileReader) -> Iterator[_File]:
         yield _File(name, status.st_size, status.st_mtime_ns)
 
 
-def _read_block(folder: Path, decoding: Decoding, names: Sequence[str]) -> list[ReadFile]:
-    """Read files of a folder as images."""
-    found = []
-    for name in names:
-        try:
-            with (folder / name).open("rb") as file:
-                found.append(read_file(name, file, size=os.fstat(file.fileno()).st_size, decoding=decoding))
-        except OSError as error:
-            found.append(refused(name, error.strerror or type(error).__name__))
-    return found
+def _read_member(folder: Path, decoding: Decoding, member: Member) -> ReadFile:
+    """Read a file of a folder as an image."""
+    name = member.name
+    try:
+        with (folder / name).open("rb") as file:
+            return read_file(name, file, size=os.fstat(file.fileno()).st_size, decoding=decoding)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        return ReadFile(name, reason=reason, is_bad=has_image_ending(readable(name)))
 
 
-def _key(folder: Path, files: Sequence[_File], decoding: Decoding) -> str:
-    """Return the SHA-256 over what decoded pixels depend on: the folder's files, how they are decoded, and by what."""
-    installed = [PIL.__version__, find_spec("pillow_heif") is not None]
-    total = hashlib.sha256(json.dumps([KEY_FORMAT, str(folder.absolute()), installed, asdict(decoding)]).encode())
-    for file in files:
-        total.update(b"%s\0%d %d\n" % (os.fsencode(file.name), file.size, file.changed))
-    return total.hexdigest()
+def _state(file: _File) -> bytes:
+    return b"%s\0%d %d" % (os.fsencode(file.name), file.size, file.changed)
 
 
 def relative_names(folder: Path, reader: FileReader) -> Iterator[str]:

@@ -60,6 +60,7 @@ def load_dataset(
         rule = RULES[f"data.{name}"]
         if not rule.allows(value):
             raise UserError(f"data.{name}={value!r}: expected {rule}. The default is {getattr(Decoding, name, 'stop')}.")
+    storage = Storage(memory_mb, cache, say)
     decoding = Decoding(size, channels, fit=fit, filter=filter, background=background, exif=exif, max_pixels=max_pixels)
     if source == "emblems":  # Each source is imported only when it is used.
         from sharingan_jax.data.sources.emblems import emblem_dataset
@@ -69,10 +70,8 @@ def load_dataset(
         from sharingan_jax.data.sources.tfds import tfds_dataset
 
         name = source.removeprefix("tfds:")
-        return tfds_dataset(name, decoding, split=split, data_dir=data_dir, fetch=fetch, say=say)
-    return _load_path(
-        Path(os.path.expanduser(source)), decoding, split=split, on_bad=on_bad, storage=Storage(memory_mb, cache, say)
-    )
+        return tfds_dataset(name, decoding, split=split, data_dir=data_dir, fetch=fetch, storage=storage)
+    return _load_path(Path(os.path.expanduser(source)), decoding, split=split, on_bad=on_bad, storage=storage)
 
 
 def _load_path(path: Path, decoding: Decoding, *, split: str, on_bad: str, storage: Storage) -> ImageDataset:
@@ -81,7 +80,7 @@ def _load_path(path: Path, decoding: Decoding, *, split: str, on_bad: str, stora
         from sharingan_jax.data.sources.parquet import is_saved_dataset, parquet_dataset, saved_dataset
 
         load = saved_dataset if path.is_dir() and is_saved_dataset(path) else parquet_dataset
-        return load(path, decoding, split=split, on_bad=on_bad)
+        return load(path, decoding, split=split, on_bad=on_bad, storage=storage)
     if path.is_dir():
         from sharingan_jax.data.sources.folder import folder_dataset
 
@@ -94,11 +93,11 @@ def _load_path(path: Path, decoding: Decoding, *, split: str, on_bad: str, stora
         if _is_array(path):
             from sharingan_jax.data.sources.arrays import array_dataset
 
-            return array_dataset(path, decoding)
+            return array_dataset(path, decoding, storage=storage)
         if zipfile.is_zipfile(path) or tarfile.is_tarfile(path):
             from sharingan_jax.data.sources.archive import archive_dataset
 
-            return archive_dataset(path, decoding, on_bad=on_bad)
+            return archive_dataset(path, decoding, on_bad=on_bad, storage=storage)
     except OSError as error:
         raise UserError(f"data.path={path}: cannot be read: {error.strerror or error}. {GIVE}.") from None
     raise UserError(f"data.path={path}: expected a folder, an archive, an array or a table, got another file. {GIVE}.")
@@ -144,7 +143,8 @@ def load_dataset_from_config(
     place = {name: index for index, name in enumerate(everything.names)}
     large = everything.subset([place[name] for name in upright.names])
     described = {each.name: getattr(upright, each.name) for each in fields(ImageDataset)}
-    settings = {"turns": data.turns, "mirrors": data.mirrors, "background": data.background}
+    storage = Storage(data.memory_mb, data.cache, say)
+    settings = {"turns": data.turns, "mirrors": data.mirrors, "background": data.background, "storage": storage}
     return TurnedDataset(upright=upright, large=large, **described | settings)
 
 
@@ -156,11 +156,11 @@ def load_given_images(source: Path | str, data: DataConfig, *, flag: str) -> Ima
     path = Path(os.path.expanduser(source))
     try:
         if path.is_file() and has_image_ending(path.name):
-            from sharingan_jax.data.sources.files import FileReader
+            from sharingan_jax.data.sources.files import FileReader, read_file
 
             reader = FileReader(_decoding(data))
             with path.open("rb") as file:
-                reader.read(path.name, file, size=path.stat().st_size)
+                reader.add(read_file(path.name, file, size=path.stat().st_size, decoding=reader.decoding))
             return reader.dataset(str(path), kind="a file", on_bad=data.on_bad)
         storage = Storage(data.memory_mb, data.cache)
         return _load_path(path, _decoding(data), split=data.split, on_bad=data.on_bad, storage=storage)

@@ -1,13 +1,14 @@
 """Images from .parquet files and from saved `datasets` folders, as Hugging Face stores them: a column of {bytes, path}."""
 
-import io
 import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.formats import has_image_ending
 from sharingan_jax.data.labels import SPLITS
-from sharingan_jax.data.sources.files import FileReader, is_hidden, label_remarks, readable
+from sharingan_jax.data.sources.files import FileReader, Member, ReadFile, is_hidden, label_remarks, read_content, readable
+from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, file_state, key_of
 from sharingan_jax.errors import UserError, listed, reason_of
 
 MARK = b"PAR1"
@@ -60,28 +62,34 @@ def parquet_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(found, key=os.fsencode)]
 
 
-def parquet_dataset(path: Path, decoding: Decoding, *, split: str = "train", on_bad: str = "stop") -> ImageDataset:
+def parquet_dataset(
+    path: Path, decoding: Decoding, *, split: str = "train", on_bad: str = "stop", storage: Storage = IN_MEMORY
+) -> ImageDataset:
     """Load images from a .parquet file or a folder of them, uint8 [N, size, size, channels], in the order of their rows.
 
     Files come in the byte order of their names. If the names say which split a file belongs to (`train-00000-of-00002.parquet`,
     `test.parquet`, `test/0000.parquet`), only the files of `split` are read, unless there is just one split. The column of images
     is the one that the file's own metadata says is of images, else the only one of {bytes, path}. Labels are those of the column
-    `label` or `labels`, if it has whole numbers from 0. A row without a readable image is a bad file.
+    `label` or `labels`, if it has whole numbers from 0. A row without a readable image is a bad file. More images than `storage`
+    holds in memory are decoded once into a file, which later starts read if no table has changed.
     Raise UserError if pyarrow is missing, if the files are damaged or hold no images, or as `FileReader.dataset` does.
     """
     files = [path] if path.is_file() else _files_of_split(path, parquet_files(path), split=split)
     pyarrow = _import_pyarrow(path, "pyarrow")
     parquet = _import_pyarrow(path, "pyarrow.parquet")
 
-    def read(file: Path) -> tuple[Any, Iterator[Any]]:
+    def open_table(file: Path) -> _Table:
         opened = parquet.ParquetFile(file)
-        return opened.schema_arrow, opened.iter_batches(batch_size=ROWS, columns=_wanted(path, pyarrow, opened.schema_arrow))
+        columns = _wanted(path, pyarrow, opened.schema_arrow)
+        return _Table(opened.schema_arrow, opened.metadata.num_rows, opened.iter_batches(batch_size=ROWS, columns=columns))
 
     kind = f"{len(files):,} .parquet files" if len(files) > 1 else "a .parquet file"
-    return _read_tables(path, files, read, decoding, kind=kind, on_bad=on_bad)
+    return _read_tables(path, files, open_table, decoding, kind=kind, on_bad=on_bad, storage=storage)
 
 
-def saved_dataset(path: Path, decoding: Decoding, *, split: str = "train", on_bad: str = "stop") -> ImageDataset:
+def saved_dataset(
+    path: Path, decoding: Decoding, *, split: str = "train", on_bad: str = "stop", storage: Storage = IN_MEMORY
+) -> ImageDataset:
     """Load images from a folder that `save_to_disk` of the package datasets wrote, uint8 [N, size, size, channels].
 
     The rows, columns and labels are read as `parquet_dataset` does. If the folder has several splits, `split` is read.
@@ -93,14 +101,15 @@ def saved_dataset(path: Path, decoding: Decoding, *, split: str = "train", on_ba
     else:
         folder = path
     files = [folder / name for name in _data_files(folder)]
-    ipc = _import_pyarrow(path, "pyarrow.ipc")
+    pyarrow, ipc = _import_pyarrow(path, "pyarrow"), _import_pyarrow(path, "pyarrow.ipc")
 
-    def read(file: Path) -> tuple[Any, Iterator[Any]]:
-        with file.open("rb") as content:
-            schema = ipc.open_stream(content).schema
-        return schema, _stream(ipc, file)
+    def open_table(file: Path) -> _Table:
+        with pyarrow.memory_map(str(file)) as content:  # Only what is looked at is read.
+            stream = ipc.open_stream(content)
+            schema, rows = stream.schema, sum(batch.num_rows for batch in stream)
+        return _Table(schema, rows, _stream(ipc, file))
 
-    return _read_tables(path, files, read, decoding, kind="a saved datasets folder", on_bad=on_bad)
+    return _read_tables(path, files, open_table, decoding, kind="a saved datasets folder", on_bad=on_bad, storage=storage)
 
 
 def _stream(ipc: Any, file: Path) -> Iterator[Any]:
@@ -111,51 +120,88 @@ def _stream(ipc: Any, file: Path) -> Iterator[Any]:
                 yield batch.slice(first, ROWS)
 
 
+class _Table(NamedTuple):
+    """An open table: its schema, how many rows it has, and its record batches, which are read as they are taken."""
+
+    schema: Any
+    rows: int
+    batches: Iterator[Any]
+
+
 def _read_tables(
     path: Path,
     files: Sequence[Path],
-    read: Callable[[Path], tuple[Any, Iterator[Any]]],
+    open_table: Callable[[Path], _Table],
     decoding: Decoding,
     *,
     kind: str,
     on_bad: str,
+    storage: Storage,
 ) -> ImageDataset:
-    """Decode the rows of tables. `read` returns a file's schema and its record batches."""
+    """Decode the rows of tables."""
     pyarrow = _import_pyarrow(path, "pyarrow")
-    reader, row = FileReader(decoding), 0
-    labels: dict[str, Any] = {}
-    classes: tuple[str, ...] = ()
-    for file in files:
+
+    @contextmanager
+    def damage_in_one_line(file: Path) -> Iterator[None]:
         try:
-            schema, batches = read(file)
-            column, label = image_column(path, pyarrow, schema), _label_column(pyarrow, schema)
-            classes = classes or _class_names(schema, label)
-            for batch in batches:
-                numbers = [None] * batch.num_rows if label is None else batch.column(label).to_pylist()
-                for image, number in zip(batch.column(column), numbers, strict=True):
-                    labels[_read_row(reader, row, image.as_py())] = number
-                    row += 1
+            yield
         except (pyarrow.ArrowException, OSError, EOFError) as error:
             found = f"expected tables that can be read, got a damaged file, {file.name}: {reason_of(error)}"
             raise UserError(f"data.path={path}: {found}. Download or save it again.") from None
-    dataset = reader.dataset(str(path), kind=kind, on_bad=on_bad)
+
+    def members() -> Iterator[Member]:
+        row = 0
+        for file in files:
+            with damage_in_one_line(file):
+                schema, _, batches = open_table(file)
+                column, label = image_column(path, pyarrow, schema), _label_column(pyarrow, schema)
+                for batch in batches:
+                    numbers = [None] * batch.num_rows if label is None else batch.column(label).to_pylist()
+                    for image, number in zip(batch.column(column), numbers, strict=True):
+                        yield _row_member(row, image.as_py(), number)
+                        row += 1
+
+    count = 0
+    classes: tuple[str, ...] = ()
+    for file in files:
+        with damage_in_one_line(file):
+            schema, rows, _ = open_table(file)
+            image_column(path, pyarrow, schema)
+            count, classes = count + rows, classes or _class_names(schema, _label_column(pyarrow, schema))
+    source = Source(
+        members=members,
+        read=partial(_read_row, decoding),
+        count=count,
+        size=sum(file.stat().st_size for file in files),
+        key=lambda: key_of(str(path.absolute()), decoding, map(file_state, files)),
+    )
+    reading, reader = storage.read(source, image_shape=decoding.image_shape), FileReader(decoding)
+    for found in reading.found:
+        reader.add(found)
+    dataset = reader.dataset(str(path), kind=kind, on_bad=on_bad, mapped=reading.mapped)
+    labels = {readable(found.name): found.label for found in reading.found}
     numbers = _checked_labels([labels[name] for name in dataset.names])
     if numbers is None:
-        return replace(dataset, labels=None, classes=())
+        return reading.with_digest(replace(dataset, labels=None, classes=()))
     classes = classes if len(classes) > int(numbers.max()) else tuple(map(str, range(int(numbers.max()) + 1)))
     remarks = (*dataset.remarks, *label_remarks(numbers, classes, origin="by the column of labels"))
-    return replace(dataset, labels=numbers, classes=classes, remarks=remarks)
+    return reading.with_digest(replace(dataset, labels=numbers, classes=classes, remarks=remarks))
 
 
-def _read_row(reader: FileReader, row: int, value: Any) -> str:
-    """Give the image of a row to the reader and return its name: the row's number, and the file's name if the row has one."""
+def _row_member(row: int, value: Any, label: Any) -> Member:
+    """Return a row: its name is the row's number, and the file's name if the row has one."""
     content, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
     name = f"{row:08d}" + (f"-{PureWindowsPath(path).name}" if path else "")  # It splits at both kinds of slashes.
     if content is None:  # Files elsewhere are not opened: a table is a stranger's.
-        reader.bad[readable(name)] = f"the row has a path, {path}, and no bytes" if path else "the row has no image"
-    else:
-        reader.read_image(name, io.BytesIO(content), size=len(content))
-    return readable(name)
+        reason = f"the row has a path, {path}, and no bytes" if path else "the row has no image"
+        return Member(name, label=label, reason=reason, is_bad=True)
+    return Member(name, content, label)
+
+
+def _read_row(decoding: Decoding, member: Member) -> ReadFile:
+    """Read a row, which has to be an image: if it is none, it counts as bad and not as skipped."""
+    found = read_content(decoding, member)
+    return found._replace(is_bad=bool(found.reason))
 
 
 def image_column(path: Path, pyarrow: Any, schema: Any) -> str:

@@ -2,16 +2,18 @@
 
 import difflib
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, Original, array_digests
-from sharingan_jax.data.decode import Decoding, fit_image
+from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.pipeline import import_tensorflow
-from sharingan_jax.data.sources.files import label_remarks
+from sharingan_jax.data.sources.files import Member, held, label_remarks, read_array
+from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, file_state, key_of
 from sharingan_jax.errors import UserError, reason_of
 
 OWN_BUILDER = "image_folder_like"
@@ -19,13 +21,14 @@ OWN_BUILDER = "image_folder_like"
 
 
 def tfds_dataset(
-    name: str, decoding: Decoding, *, split: str, data_dir: str, fetch: bool, say: Callable[[str], object]
+    name: str, decoding: Decoding, *, split: str, data_dir: str, fetch: bool, storage: Storage = IN_MEMORY
 ) -> ImageDataset:
     """Load the feature `image` of a split, uint8 [N, size, size, channels], in the set's stored order.
 
     A set that is not prepared yet is first downloaded and prepared below `data_dir` ("": tensorflow-datasets' default), after
-    `say` has got a line with what is fetched and how large it is. Without `fetch`, UserError with that line is raised instead,
-    and nothing is written. Class labels come from the feature `label`, if there is one.
+    `storage.say` has got a line with what is fetched and how large it is. Without `fetch`, UserError with that line is raised
+    instead, and nothing is written. Class labels come from the feature `label`, if there is one. More images than `storage` holds
+    in memory are decoded once into a file, which later starts read if the set has not changed.
     Raise UserError on an unknown name or split, or a set without images.
     """
     import_tensorflow(needed_by="data.source=tfds", instead="give a folder, an archive or an array as data.path")
@@ -41,29 +44,48 @@ def tfds_dataset(
             plan = describe_download(builder, name=name)
             if not fetch:
                 raise UserError(f"data.name={name}: {plan}. Nothing was fetched; start without --dry-run to do so.")
-            say(plan)
+            storage.say(plan)
             _prepare(builder, name=name)
         stream = _read(tfds, builder, name=name, split=split)
-        examples = [(example["image"], example.get("label", -1)) for example in tfds.as_numpy(stream)]
-    if not examples:
+        label = dict(features).get("label")
+        names = label.names if isinstance(label, tfds.features.ClassLabel) else None
+
+        def members() -> Iterator[Member]:
+            for place, example in enumerate(tfds.as_numpy(stream)):
+                number = None if names is None else int(example["label"])
+                yield Member(f"{name}/{split}/{place:06d}", example["image"], number)
+
+        info = builder.info.splits[split]
+        state = f"{builder.info.full_name} {split} {info.num_examples} {info.num_bytes}".encode()
+        written = file_state(Path(builder.data_path) / "dataset_info.json")
+        source = Source(
+            members=members,
+            read=partial(read_array, decoding),
+            count=info.num_examples,
+            size=info.num_bytes,
+            key=lambda: key_of(str(builder.data_path), decoding, [state, written]),
+        )
+        reading = storage.read(source, image_shape=decoding.image_shape)
+    images = reading.found
+    if not images:
         raise UserError(f"data.split={split}: expected images, got an empty split of {name}. Give another split.")
-    decoded = [Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array) for array, _ in examples]
-    images = np.stack([fit_image(image, decoding) for image in decoded])
-    names = tuple(f"{name}/{split}/{i:06d}" for i in range(len(images)))
-    label = dict(features).get("label")
-    classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) and label.names else ()
-    classes = classes if len(classes) > 1 else ()  # One class for all images says nothing.
-    labels = np.array([label for _, label in examples], np.int64) if classes else None
-    return ArrayDataset(
-        images=images,
-        names=names,
-        digests=array_digests(images),
+    for image in images:
+        if image.reason:
+            raise UserError(f"data.name={name}: {image.name} cannot be read: {image.reason}.")
+    classes = tuple(names or ()) if len(names or ()) > 1 else ()  # One class for all images says nothing.
+    labels = np.array([image.label for image in images], np.int64) if classes else None
+    dataset = held(
+        images,
+        reading.mapped,
+        names=tuple(image.name for image in images),
+        digests=tuple(image.digest for image in images),
         labels=labels,
         classes=classes,
         kind="a tensorflow-datasets set",
-        originals=tuple(Original(*image.size, "") for image in decoded),
+        originals=tuple(image.original for image in images),
         remarks=label_remarks(labels, classes, origin="by the feature label"),
     )
+    return reading.with_digest(dataset)
 
 
 def describe_download(builder: Any, *, name: str) -> str:
