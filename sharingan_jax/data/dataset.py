@@ -98,6 +98,19 @@ class ImageDataset(ABC):
         """Return the first n images, uint8 [min(n, N), H, W, C]."""
         return self.gather(range(min(n, self.count)))
 
+    def examples(self, n: int) -> np.ndarray:
+        """Return min(n, N) images that show what there is, uint8 [., H, W, C].
+
+        With labels they are of the classes 0, 1, 2 and so on in turn, as far as each has more; else they are evenly spread.
+        """
+        if self.labels is None:
+            return self.gather(evenly(len(self.names), n))
+        order = np.argsort(self.labels, kind="stable")
+        first = np.searchsorted(self.labels[order], self.labels[order])
+        ranks = np.empty_like(order)
+        ranks[order] = np.arange(len(order)) - first  # The place of each image within its class.
+        return self.gather(np.lexsort((self.labels, ranks))[:n])
+
     @property
     def copies(self) -> dict[str, str]:
         """The images whose source has the same bytes as an earlier one's: name -> the first one's name."""
@@ -191,6 +204,13 @@ class Subset(ImageDataset):
     def tensorflow_gather(self, tf: Any) -> Callable[[Any], Any]:
         gather, chosen = self.source.tensorflow_gather(tf), tf.constant(self.indices)
         return lambda indices: gather(tf.gather(chosen, indices))
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """Return `most` indices spread evenly over 0 to count − 1, or all of them if they are fewer: int64 [min(count, most)]."""
+    if count <= most:
+        return np.arange(count, dtype=np.int64)
+    return np.arange(most, dtype=np.int64) * count // most
 
 
 def array_digests(images: np.ndarray) -> tuple[str, ...]:

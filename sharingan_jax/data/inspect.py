@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sharingan_jax.data.dataset import Original
+from sharingan_jax.data.dataset import Original, evenly
 
 PLAIN_WITHIN = 16
 """Grey levels in each channel by which a pixel may differ from the ground and still belong to it. Chosen, not measured."""
@@ -150,13 +150,6 @@ def measure_ground(images_u8: np.ndarray) -> Ground:
     share = (np.abs(border - colour[None]) <= PLAIN_WITHIN).all(1).mean()
     white = (border >= 255 - PLAIN_WITHIN).all(1).mean()
     return Ground(tuple(colour.tolist()), float(share), float(white))
-
-
-def evenly(count: int, most: int) -> np.ndarray:
-    """Return `most` indices spread evenly over 0 to count − 1, or all of them if they are fewer: int64 [min(count, most)]."""
-    if count <= most:
-        return np.arange(count, dtype=np.int64)
-    return np.arange(most, dtype=np.int64) * count // most
 
 
 def choose_shown(labels: np.ndarray | None, *, count: int, most: int) -> list[tuple[int, np.ndarray]]:

@@ -8,14 +8,13 @@ import numpy as np
 
 from sharingan_jax.config.load import load_config
 from sharingan_jax.config.schema import Config
-from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.data.dataset import ImageDataset, evenly
 from sharingan_jax.data.inspect import (
     Colours,
     DataReport,
     Directions,
     NearDuplicate,
     choose_shown,
-    evenly,
     measure_ground,
     measure_sizes,
 )

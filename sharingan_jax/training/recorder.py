@@ -87,7 +87,9 @@ class OpenRun:
     @cached_property
     def sign_reference(self) -> SignReference:
         """The real images that the signs of collapse are taken against."""
-        return SignReference(self.setup.dataset.preview(MOST_REAL))
+        dataset = self.setup.dataset
+        few = len(dataset.names) <= MOST_REAL
+        return SignReference(dataset.preview(MOST_REAL) if few else dataset.examples(MOST_REAL))
 
     def start(self, environment: Environment) -> str:
         """Write config, data and manifest before the next step, so that even a crashed run is documented.
@@ -351,7 +353,7 @@ def save_summaries(setup: RunSetup, images: np.ndarray, raw: np.ndarray | None, 
     records = read_metrics(folder)
     if records:
         loss_figure(folder.root / "losses.png", records, title=f"{folder.root.absolute().parent.name}/{folder.root.name}")
-    real_u8 = setup.dataset.preview(len(images))
+    real_u8 = setup.dataset.examples(len(images))
     real_vs_fake_figure(folder.root / "real_vs_fake.png", real_u8, images, columns=columns)
     if raw is not None:
         pair = {"raw weights": raw, "averaged weights": images}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharingan_jax.data.dataset import ArrayDataset, Original, array_digests
-from sharingan_jax.data.inspect import Range, choose_shown, evenly, measure_ground, measure_sizes
+from sharingan_jax.data.dataset import ArrayDataset, Original, array_digests, evenly
+from sharingan_jax.data.inspect import Range, choose_shown, measure_ground, measure_sizes
 from sharingan_jax.data.split import NEAR, near_duplicates, near_pairs
 
 
@@ -35,6 +35,16 @@ def test_the_ground_is_the_colour_of_the_border_pixels_alone() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 1), np.uint8)
     assert measure_ground(noise).share < 0.3
     assert not measure_ground(noise).is_plain
+
+
+def test_examples_are_of_each_class_in_turn_or_evenly_spread() -> None:
+    images = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
+    names = tuple(map(str, range(10)))
+    plain = ArrayDataset(images=images, names=names, digests=names)
+    labelled = ArrayDataset(images=images, names=names, digests=names, labels=np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2]))
+    assert plain.examples(4).ravel().tolist() == [0, 2, 5, 7]
+    assert labelled.examples(4).ravel().tolist() == [0, 4, 7, 1]
+    assert labelled.examples(99).ravel().tolist() == [0, 4, 7, 1, 5, 8, 2, 6, 9, 3]
 
 
 def test_images_to_show_are_spread_evenly_and_over_the_classes() -> None:
