@@ -8,7 +8,7 @@ import pytest
 from faults import FAULTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from sharingan_jax.config.load import load_config
 from sharingan_jax.data.decode import Decoding, fit_image, load_image
@@ -166,10 +166,13 @@ def test_the_defaults_are_those_of_the_configuration() -> None:
     assert {name: getattr(data, name) for name in Decoding.__dataclass_fields__} == asdict(Decoding())
 
 
-def test_pillow_heif_is_used_if_it_is_installed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_pillow_heif_is_used_if_it_is_installed(orientation: int, tmp_path: Path) -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
     pillow_heif.register_heif_opener()
-    _bar(96, 96).save(tmp_path / "phone.heic", quality=95)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    _bar(96, 96).save(tmp_path / "phone.heic", quality=95, exif=exif)
     (tmp_path / "phone.heic").rename(tmp_path / "phone")
-    red = load_image(tmp_path / "phone", Decoding(size=32))[16, 4].astype(int)
-    assert np.abs(red - [255, 0, 0]).max() < 16
+    red = load_image(tmp_path / "phone", Decoding(size=32))[4, 16]  # In HEIC the file's own turn counts, never EXIF's.
+    assert np.abs(red.astype(int) - [255, 0, 0]).max() < 16
