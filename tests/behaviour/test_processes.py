@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 SETTINGS = [
     "--config", str(ROOT / "configs" / "smoke.py"), *TINY, "--config.data.last_batch=drop", "--config.train.devices=0",
-    "--config.train.steps_per_dispatch=2", "--config.checkpoint.every=4", "--config.sample.every=4",
+    "--config.train.steps_per_dispatch=2", "--config.checkpoint.every=4", "--config.sample.every=4", "--config.model.classes=20",
 ]  # fmt: skip
 
 
