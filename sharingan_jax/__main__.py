@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 import sharingan_jax
-from sharingan_jax.errors import LostProcessError, Stopped, UserError, command_line, reason_of
+from sharingan_jax.errors import LostProcessError, Stopped, UserError, command_line, reason_of, without_control
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.training.signals import interrupts_between_imports
 
@@ -89,14 +89,14 @@ def exit_code(work: Callable[[], int]) -> int:
     try:
         return work()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_control(str(error))}", file=sys.stderr)
         if isinstance(error, LostProcessError):
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(2)
         return 2
     except OSError as error:  # A full disk or a folder that may not be written: the system's own words name the file.
-        print(f"error: {error}{NEXT.get(error.errno, '')}", file=sys.stderr)
+        print(f"error: {without_control(str(error))}{NEXT.get(error.errno, '')}", file=sys.stderr)
         return 2
     except (ImportError, MemoryError, RuntimeError) as error:
         line = _machine_trouble(error)

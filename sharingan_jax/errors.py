@@ -42,6 +42,16 @@ def as_command(program: str, arguments: Sequence[str]) -> str:
     return " ".join([program, *map(shlex.quote, arguments)])
 
 
+def without_control(text: str) -> str:
+    """Return a message with escapes in place of control characters: a file's names may hold codes that change a terminal."""
+    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)
+
+
+def shortened(name: str, *, most: int = 100) -> str:
+    """Return a name of at most `most` characters: the middle of a long one is left out."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2) + 1 :]}"
+
+
 def listed(names: Sequence[str], *, most: int = 10) -> str:
     """Return names in a sentence: all of them, or the first `most` and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""

@@ -51,7 +51,7 @@ def _cost(setup: RunSetup, *, stacked: int, seeds: int, count: int) -> list[str]
     """Return the estimates of memory and time, with a warning if one of them is absurd."""
     schedule, trainer = setup.schedule, setup.trainer
     cost = estimate_cost(trainer, batch_size=setup.plan.batch_size, image_shape=setup.dataset.image_shape)
-    left = schedule.total_steps - (setup.existing.steps[-1] if setup.existing.steps else 0)
+    left = schedule.total_steps - setup.existing.last_step
     seconds = left * seeds * cost.step_seconds / (count if stacked > 1 else 1)
     device = trainer.mesh.devices.flat[0]
     limit, memory = memory_limit(device), cost.memory * stacked
@@ -73,5 +73,5 @@ def _count(params: Any) -> int:
 
 
 def _start(setup: RunSetup) -> str:
-    steps = setup.existing.steps
-    return f"after step {steps[-1]}, from its checkpoint" if steps else "at step 1: the folder holds no checkpoint"
+    step = setup.existing.last_step
+    return f"after step {step}, from its checkpoint" if step else "at step 1: the folder holds no checkpoint"

@@ -108,9 +108,14 @@ def _default_config(branch_from: Path | None) -> Path | str:
     """Return the settings of the run to branch from, or the default configuration."""
     if branch_from is None:
         return "default"
+    from sharingan_jax.run.folder import RunFolder
     from sharingan_jax.training.branch import split_source
 
-    config = split_source(branch_from)[0] / "config.json"
+    folder = RunFolder(split_source(branch_from)[0])
+    config, seeds = folder.config, folder.seed_folders()
+    if not config.is_file() and seeds:
+        names = ", ".join(place.name for place in seeds)
+        raise UserError(f"--branch-from={branch_from}: holds the runs {names}. Use one, such as {seeds[0]}.")
     if not config.is_file():
         raise UserError(f"--branch-from={branch_from}: expected a run's folder, or DIR@STEP, found none.")
     return config

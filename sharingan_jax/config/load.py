@@ -83,6 +83,9 @@ def find_config(source: str | Path) -> Path:
 def _not_found(source: str | Path, given: Path) -> UserError:
     if given.is_file():
         return UserError(f"--config={source}: expected a .py file, a run's folder, or its config.json or manifest.json.")
+    seeds = sorted(path.parent.name for path in given.glob("seed-*/config.json")) if str(source) else []
+    if seeds:
+        return UserError(f"--config={source}: holds the runs {', '.join(seeds)}. Use one, such as {given / seeds[0]}.")
     found = "got a folder without a run" if str(source) and given.is_dir() else "found none"
     places = [place for place in (given, given.parent) if place != Path(".") and place.is_dir() and config_files(place)]
     folder = next(iter(places), configs_folder())
@@ -138,12 +141,20 @@ def _run_file(path: Path) -> Any:
         if error.name == "ml_collections":
             raise  # The command line says how to install the requirements.
         raise UserError(f"{path}{_line_in(path, error)}: {error}. Install it, or remove the import.") from error
-    except Exception as error:  # The file is the user's own program and may raise anything.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{path}{_line_in(path, error)}: {reason}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # The file is the user's own program and may raise anything.
+        raise UserError(f"{path}{_line_in(path, error)}: {_in_words(error)}") from error
     if not hasattr(settings, "items"):
         raise UserError(f"{path}: expected get_config() to return a ConfigDict, got {type(settings).__name__}.")
     return settings
+
+
+def _in_words(error: BaseException) -> str:
+    try:
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    except Exception:  # Its own text may raise too.
+        return type(error).__name__
 
 
 def _line_in(path: Path, error: BaseException) -> str:

@@ -1,9 +1,12 @@
 """Compiled programs kept from one start to the next: JAX writes and reads them; this gives it a folder and keeps it whole."""
 
+import atexit
+import contextlib
 import hashlib
 import json
 import os
 import platform
+import re
 import sys
 import zlib
 from pathlib import Path
@@ -37,6 +40,7 @@ def keep_compiled() -> None:
         tidy(folder)
     except OSError:
         return
+    atexit.register(_list_new, folder)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     seconds = os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     if jax:  # It has read the environment already.
@@ -66,7 +70,7 @@ def tidy(folder: Path, *, largest: int = LARGEST) -> None:
             continue
         content = path.read_bytes() if room >= 0 else b""
         sha256 = hashlib.sha256(content).hexdigest()
-        if room < 0 or not (entry[2] == sha256 if entry else _is_whole(content)):
+        if room < 0 or not (entry[2] == sha256 if entry else _is_whole(content, path.name)):
             path.unlink(missing_ok=True)
         else:
             whole[path.name] = [status.st_size, status.st_mtime_ns, sha256]
@@ -74,17 +78,27 @@ def tidy(folder: Path, *, largest: int = LARGEST) -> None:
         write_json(folder / WHOLE, whole)
 
 
-def _is_whole(compressed: bytes) -> bool:
-    """Return whether a file that JAX compressed, with Zstandard or zlib, can be decompressed."""
+def _list_new(folder: Path) -> None:
+    """List what this start has compiled, so that the next one knows these programs by their bytes."""
+    with contextlib.suppress(OSError):
+        tidy(folder)
+
+
+def _is_whole(compressed: bytes, name: str) -> bool:
+    """Return whether a file that JAX compressed, with Zstandard or zlib, can be decompressed, and holds the program `name`.
+
+    JAX names a file after the program and a digest of its text. Not every platform's programs contain their names.
+    """
     try:
         if compressed.startswith(ZSTANDARD):
             from zstandard import ZstdDecompressor
 
-            ZstdDecompressor().decompress(compressed)
+            content = ZstdDecompressor().decompress(compressed)
         else:
-            zlib.decompress(compressed)
+            content = zlib.decompress(compressed)
     except ImportError:
         return True  # The JAX of another Python wrote it. This one does not read it.
     except Exception:  # zlib.error, or zstandard's own.
         return False
-    return True
+    named = set(re.findall(rb"\bjit_\w+", content))
+    return not named or name.rpartition("-cache")[0].rpartition("-")[0].encode() in named

@@ -14,7 +14,7 @@ from typing import Any
 
 from sharingan_jax import __version__
 from sharingan_jax.config.schema import Config
-from sharingan_jax.errors import UserError
+from sharingan_jax.errors import UserError, listed, reason_of
 
 JAX_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 PACKAGES = (*JAX_PACKAGES, "numpy", "pillow", "tensorflow", "tensorflow-datasets", "ml-collections")
@@ -31,6 +31,14 @@ SUPPORTED = {
     "JAX_NUMPY_DTYPE_PROMOTION": ("standard",),
 }
 """The values of JAX's debugging variables with which this program works. The others that were tried work with any value."""
+CHECKED = (
+    "JAX_PLATFORMS",
+    "JAX_PLATFORM_NAME",
+    "JAX_COMPILATION_CACHE_DIR",
+    "JAX_COMPILATION_CACHE_MAX_SIZE",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+)
+"""Variables that take any text, or that are looked at here, or that the tests set: a start with them alone imports JAX later."""
 UNIMPORTANT = ("CACHE", "PLATFORM", "LOG", "TRACEBACK", "COORDINATOR", "PROCESS")
 """Words in the names of JAX's variables that change no number, or that are recorded elsewhere."""
 THREADS = "NPROC"  # XLA sizes its thread pool on a CPU by this environment variable, which it reads once, when it starts.
@@ -89,8 +97,10 @@ def pin_jax() -> None:
         found = os.environ.get(name) or pinned
         if not (found.isdecimal() if name == "JAX_RANDOM_SEED_OFFSET" else found.lower() in BOOLEANS):
             raise UserError(f"{name}={found}: expected {pinned}, which every run sets. Unset the variable.")
-    if wanted := os.environ.get("JAX_PLATFORMS", ""):  # Else no start would wait for the search for plugins.
-        _check_platforms(wanted)
+    for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME"):
+        if wanted := os.environ.get(name, ""):  # Else no start would wait for the search for plugins.
+            _check_platforms(wanted, name)
+    _check_variables()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's own log: what matters in it reaches Python as an exception.
     os.environ.update(PINNED)
     if "jax" not in sys.modules:
@@ -145,7 +155,21 @@ def _plugins() -> list[str]:
     return [*entries, *(module.name for module in pkgutil.iter_modules(list(places)))]
 
 
-def _check_platforms(wanted: str) -> None:
+def _check_variables() -> None:
+    """Raise UserError if JAX does not take the value of a variable: it reads them all when it is imported, one by one."""
+    names = [name for name in os.environ if name.startswith("JAX_") and name not in (*SUPPORTED, *PINNED, *CHECKED)]
+    if not names or "jax" in sys.modules:
+        return
+    try:
+        import jax  # noqa: F401
+    except ValueError as error:
+        found = f"expected values that JAX takes, got: {reason_of(error)}"
+        raise UserError(f"{listed(names)}: {found}. Unset the variable.") from None
+    except ImportError:
+        pass  # --help and --version do without it.
+
+
+def _check_platforms(wanted: str, variable: str) -> None:
     """Raise UserError if `JAX_PLATFORMS` names a platform that is not installed. JAX itself would end in a traceback."""
     plugins = _plugins()
     installed = [
@@ -159,7 +183,7 @@ def _check_platforms(wanted: str) -> None:
             extra = {"gpu": "cuda", "cuda": "cuda", "tpu": "tpu"}.get(name)
             expected = f"expected platforms that are installed ({', '.join(dict.fromkeys(installed))}), got {name}"
             remedy = f"Install the extra `{extra}`, or unset" if extra else "Unset"
-            raise UserError(f"JAX_PLATFORMS={wanted}: {expected}. {remedy} the variable.")
+            raise UserError(f"{variable}={wanted}: {expected}. {remedy} the variable.")
 
 
 def _jax_has_started() -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from sharingan_jax.config.schema import Config
-from sharingan_jax.errors import UserError, listed
+from sharingan_jax.errors import UserError, listed, shortened
 from sharingan_jax.gan.ema import init_ema
 from sharingan_jax.gan.gan import Gan, build_gan, init_state
 from sharingan_jax.gan.state import NetState, TrainState
@@ -104,7 +104,7 @@ def mismatches(expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np
         "unexpected": [f"{name} {list(shape)}" for name, shape in found.items() if name not in expected],
         "of another shape": [f"{name} {list(found[name])} in place of {list(expected[name])}" for name in both],
     }
-    return "; ".join(f"{what}: {listed(names)}" for what, names in parts.items() if names)
+    return "; ".join(f"{what}: {listed([shortened(name) for name in names])}" for what, names in parts.items() if names)
 
 
 def _net_state(

@@ -11,7 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from sharingan_jax.errors import UserError, reason_of
+from sharingan_jax.errors import UserError, reason_of, shortened
 from sharingan_jax.files import write_atomically
 from sharingan_jax.interop.state_dict import AdamState, Tensors
 from sharingan_jax.interop.torch_adam import is_adam, read_adam
@@ -140,7 +140,7 @@ def _parts(content: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _named_tensors(part: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], *, where: str) -> Tensors:
     """Return a state dict with the original's names, as the network that it fits best."""
-    named = {original_name(name): _array(value, where=f"{where}: {name}") for name, value in part.items()}
+    named = {original_name(name): _array(value, where=f"{where}: {shortened(str(name))}") for name, value in part.items()}
     if not all(name.startswith(NET_PREFIXES) for name in named):
         bare = {name.removeprefix("main."): array for name, array in named.items()}
         prefix = max(NET_PREFIXES, key=lambda prefix: _matches(prefix, bare, shapes))
@@ -174,6 +174,9 @@ def _array(value: Any, *, where: str) -> np.ndarray:
     try:
         if not isinstance(value, np.ndarray):
             value = value.detach().cpu()
+            held = value.untyped_storage().nbytes()
+            if value.numel() * value.element_size() > held:
+                raise TypeError(f"{list(value.shape)}, of which the file holds {held:,} bytes")
             value = (value.float() if value.is_floating_point() and value.element_size() < 4 else value).numpy()
         array: np.ndarray = value.astype(np.float32) if value.dtype.name == "bfloat16" else value
     except (AttributeError, TypeError, RuntimeError) as error:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import itertools
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from sharingan_jax.run.continuation import UnrecordedError, check_checkpoint
 from sharingan_jax.run.folder import CHECKPOINT_FILES, RunFolder
 
 OVERHEAD = 2**20  # Bytes that Orbax's own files may take besides the arrays. It reports a full disk in a hundred lines.
+LINK = "sharingan-jax-link-"
 WRITTEN_LATER = (CHECKPOINT_FILES, "_CHECKPOINT_METADATA", "commit_success.txt")
 MACHINE_TROUBLES = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")
 """An error with one of these words is the machine's fault. The checkpoint may be whole and stays where it is."""
@@ -177,6 +179,8 @@ class CheckpointManager:
         for name, sha256 in written.items():
             if found.get(name) != sha256:
                 raise self._damaged(step, f"its {name} {'is not what was written' if name in found else 'is missing'}")
+        if unlisted := sorted(set(found) - set(written)):
+            raise self._damaged(step, f"its {unlisted[0]} is not in {CHECKPOINT_FILES}")
         self._found_whole.add(step)
 
     def _damaged(self, step: int, reason: str) -> DamagedCheckpointError:
@@ -276,13 +280,33 @@ class SharedCheckpoints:
             self._manager.wait()
 
 
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # It sends nothing.
+    except ProcessLookupError:
+        return False
+    except OSError:  # Another user's.
+        return True
+    return True
+
+
+def _remove_abandoned_links() -> None:
+    """Remove what killed processes have left of `_path_for_orbax`."""
+    for place in Path(tempfile.gettempdir()).glob(f"{LINK}*"):
+        number = place.name.removeprefix(LINK).partition("-")[0]
+        with contextlib.suppress(OSError):  # It may be another user's.
+            if number.isdecimal() and not _is_running(int(number)):
+                shutil.rmtree(place)
+
+
 @contextlib.contextmanager
 def _path_for_orbax(folder: Path) -> Iterator[Path]:
     """Yield a path of `folder` for Orbax, which takes `[`, `]` and `\\` in a path for a pattern, and then leaves out files."""
     if not set(r"[]\*?") & set(str(folder)):
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="sharingan-jax-link-") as place:
+    _remove_abandoned_links()
+    with tempfile.TemporaryDirectory(prefix=f"{LINK}{os.getpid()}-") as place:
         link = Path(place) / "checkpoints"
         link.symlink_to(folder, target_is_directory=True)
         yield link

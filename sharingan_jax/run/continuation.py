@@ -48,6 +48,11 @@ class Existing:
         return self.manifest.origin if self.manifest else None
 
     @property
+    def last_step(self) -> int:
+        """The last step whose checkpoint says that it holds that step; 0 if there is none."""
+        return next((step for step in reversed(self.steps) if self.folder.has_state_of(step)), 0)
+
+    @property
     def first_step(self) -> int:
         """The run's first step: 1, or the one after the step of its origin."""
         return self.origin.step + 1 if self.origin else 1
@@ -110,10 +115,10 @@ def check_continuation(existing: Existing, config: Config, dataset: ImageDataset
             f"--workdir={root}: the images have changed since the run started (first: then, second: now): {'; '.join(found)};"
             f" put them back, or use another --workdir{_branch_hint(existing)}"
         )
-    if total_steps is not None and existing.steps and existing.steps[-1] > total_steps:
+    if total_steps is not None and existing.last_step > total_steps:
         raise UserError(
-            f"--workdir={root} is at step {existing.steps[-1]}, past train.steps={total_steps};"
-            f" ask for more than {existing.steps[-1]}, or use another --workdir"
+            f"--workdir={root} is at step {existing.last_step}, past train.steps={total_steps};"
+            f" ask for more than {existing.last_step}, or use another --workdir"
         )
 
 

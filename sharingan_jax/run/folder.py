@@ -30,18 +30,30 @@ class RunFolder:
 
     def sample_files(self, last_step: int) -> dict[int, Path]:
         """Return the sample grids of steps up to `last_step`, by step."""
-        files = {path.stem.removeprefix("step_"): path for path in self.samples.glob("step_*.png")}
-        return {int(step): path for step, path in files.items() if step.isdigit() and int(step) <= last_step}
+        found = ((step_of(path.stem.removeprefix("step_")), path) for path in self.samples.glob("step_*.png"))
+        return {step: path for step, path in found if step is not None and step <= last_step and path == self.sample(step)}
 
     def checkpoint_steps(self) -> tuple[int, ...]:
         """Return the steps that have a finished checkpoint, in order."""
         finished = (path.parent.name for path in self.checkpoints.glob(f"*/{CHECKPOINT_FILES}"))
-        return tuple(sorted(int(name) for name in finished if name.isdigit()))
+        return tuple(sorted(step for name in finished if (step := step_of(name)) is not None and name == str(step)))
+
+    def has_state_of(self, step: int) -> bool:
+        """Return whether the checkpoint called `step` says that it holds this step: it may have been renamed, or be damaged."""
+        try:
+            return read_json(self.checkpoints / str(step) / "identity" / "metadata").get("step") == step
+        except (UserError, OSError):
+            return False
 
     def seed_folders(self) -> tuple[Path, ...]:
         """Return the folders of several seeds' runs that lie in this one, in order."""
         seeds = {path.parent.name.removeprefix("seed-"): path.parent for path in self.root.glob("seed-*/config.json")}
         return tuple(seeds[seed] for seed in sorted(seeds, key=lambda seed: (len(seed), seed)))
+
+
+def step_of(name: str) -> int | None:
+    """Return the step that the name of a checkpoint or a grid gives, with or without zeros in front; None if it gives none."""
+    return int(name) if name.isascii() and name.isdecimal() else None
 
 
 def read_config(folder: RunFolder) -> Config:

@@ -38,13 +38,20 @@ def read_whole_records(folder: RunFolder) -> tuple[list[Record], str]:
         if not line and number == len(lines):
             break
         try:
-            record = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+            record = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_refuse_doubles)
             if not _is_record(record):
                 raise ValueError("not the record of a step")
         except (ValueError, RecursionError) as error:
             return records, "" if number == len(lines) else f"{folder.metrics}, line {number}: {error}"
         records.append(record)
     return records, ""
+
+
+def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError("a name that appears twice")
+    return record
 
 
 def _is_record(record: Any) -> bool:

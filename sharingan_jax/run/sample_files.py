@@ -25,7 +25,8 @@ MOST_FRAMES = 2400  # of a walk's GIF, which is made in memory: 200 latents
 def read_target(out: str | Path, *, overwrite: bool = False) -> tuple[Path, str]:
     """Return where samples go and the ending that says how, one of FORMATS: "" is a folder.
 
-    Raise UserError if there is no such format, or if a folder holds files already and `overwrite` does not allow it.
+    Raise UserError if there is no such format, or if a folder holds files already and `overwrite` does not allow it, or they are
+    not those of one sampling.
     """
     is_folder = str(out).endswith(("/", os.sep))
     path = Path(os.path.expanduser(out))
@@ -36,6 +37,8 @@ def read_target(out: str | Path, *, overwrite: bool = False) -> tuple[Path, str]
         raise UserError(f"--out={path}: holds files already. Give a new folder, or --overwrite to replace its numbered images.")
     if ending == "" and (path / "config.json").is_file():
         raise UserError(f"--out={path}: is a run's folder. Give a new folder.")
+    if ending == "" and path.is_dir():
+        _numbered(path)  # Raises now, and not after the images are drawn.
     return path, ending
 
 
@@ -77,14 +80,22 @@ def show_progress(groups: Iterable[np.ndarray], *, count: int) -> Iterator[np.nd
             bar.update(len(images))
 
 
-def _numbered(folder: Path) -> Iterator[Path]:
-    """Yield the images that an earlier sampling wrote: 00000.png, 00001.png and so on, up to the first that is missing."""
-    digits = max((len(path.stem) for path in folder.glob("*0.png") if re.fullmatch("0{5,}", path.stem)), default=5)
-    for i in itertools.count():
-        path = folder / f"{i:0{digits}d}.png"
-        if not path.is_file():
-            return
-        yield path
+def _numbered(folder: Path) -> list[Path]:
+    """Return the images that an earlier sampling wrote: 00000.png, 00001.png and so on, all with as many digits.
+
+    Raise UserError if one between them is missing: those after it may be a person's own.
+    """
+    digits = max((len(path.stem) for path in folder.glob("*0.png") if re.fullmatch("0{5,}", path.stem)), default=0)
+    places = (folder / f"{i:0{digits}d}.png" for i in itertools.count())
+    found = list(itertools.takewhile(Path.is_file, places)) if digits else []
+    others = sorted(path for path in folder.glob("*.png") if len(path.stem) == digits and path.stem.isdecimal())
+    if len(found) < len(others):
+        missing, later = f"{len(found):0{digits}d}.png", others[len(found)].name
+        raise UserError(
+            f"--out={folder}: expected the images of one sampling, but {missing} is missing and {later} is there."
+            " Remove what should not stay, or give a new folder."
+        )
+    return found
 
 
 def save_array(path: Path, groups: Iterator[np.ndarray], *, shape: tuple[int, ...]) -> None:

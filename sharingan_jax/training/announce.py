@@ -41,7 +41,7 @@ def describe_start(setup: RunSetup, *, seeds: int) -> str:
     """Return what is about to be trained, on which device, on how many images, and where it writes."""
     config, dataset, schedule, mesh = setup.config, setup.dataset, setup.schedule, setup.trainer.mesh
     height, width, _ = dataset.image_shape
-    done = setup.existing.steps[-1] if setup.existing.steps else 0
+    done = setup.existing.last_step
     networks = f"DCGAN, {height}×{width} pixels, {'several seeds' if seeds > 1 else f'seed {config.seed}'}"
     device, count = mesh.devices.flat[0], (setup.stacked_mesh or mesh).size
     kind = f"{device.device_kind} ({device.platform})"

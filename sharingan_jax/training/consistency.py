@@ -44,8 +44,11 @@ def contradictions(existing: Existing, manifest: Manifest, config: Config, datas
     if manifest.status in ENDED and manifest.step != existing.first_step - 1 + len(records):
         found.append(f"{folder.metrics.name}: its last step: {existing.first_step - 1 + len(records)} | {manifest.step}")
     found += _of_checkpoints(existing, manifest, config, checkpoint_metadata(config, dataset))
-    names = [path.name for path in folder.checkpoints.glob("*") if path.name.isdigit() and int(path.name) not in existing.steps]
+    steps = set(map(str, existing.steps))
+    names = sorted(path.name for path in folder.checkpoints.glob("*") if path.name.isdigit() and path.name not in steps)
     found += [f"checkpoints/{name}: is not a checkpoint" for name in names]
+    grids = folder.sample_files(sys.maxsize).values()
+    found += [f"samples/{path.name}: is not a grid" for path in sorted(folder.samples.glob("*.png")) if path not in grids]
     return found + list(_of_grids(existing, last_step=existing.first_step - 1 + len(records)))
 
 
@@ -92,6 +95,9 @@ def _of_manifest(existing: Existing, manifest: Manifest, config: Config, data: D
     else:  # They are written when a run ends.
         expected |= {"images_seen": 0, "digest": None}
     yield from differing_values({key: value for key, value in asdict(manifest).items() if key in expected}, expected)
+    if manifest.starts:
+        last = {"sample": manifest.starts[-1].sample}
+        yield from (f"starts[-1].{line}" for line in differing_values(last, {"sample": asdict(config.sample)}))
     if manifest.status not in (*ENDED, "running", "failed"):
         yield f"status: {manifest.status} | one of {', '.join(ENDED)}, running, failed"
     if manifest.status in ENDED:

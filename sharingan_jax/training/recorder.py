@@ -203,8 +203,21 @@ class OpenRun:
             )
         return self.sample() if self.setup.schedule.samples_at(self.step) else None
 
+    def _describe_again(self) -> None:
+        folder, setup = self.setup.folder, self.setup
+        if not folder.manifest.is_file():
+            return  # The whole folder is gone, which ends the run.
+        if not folder.config.is_file():
+            write_config(folder, setup.config)
+        if not folder.data.is_file():
+            write_data_record(folder.data, describe_data(setup.config, setup.dataset))
+
     def write(self, images: np.ndarray | None, *, stopping: bool) -> None:
-        """Write the grid of `images`, if there is one, and the checkpoint, if due. The metrics up to it are on disk already."""
+        """Write the grid of `images`, if there is one, and the checkpoint, if due. The metrics up to it are on disk already.
+
+        A description of the run that somebody has removed is written again.
+        """
+        self.setup.processes.on_primary(self._describe_again)
         if images is not None:
             self.setup.processes.on_primary(lambda: save_sample(self.setup, self.step, images, self.events))
         if self.setup.schedule.saves_at(self.step) or stopping or self.stops_on_collapse:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from sharingan_jax.errors import Stopped
+
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """The signals that stop a run after saving. SIGHUP is sent when the terminal is lost; Windows has none."""
 
@@ -75,28 +77,34 @@ def _in_a_session() -> bool:
 
 @contextlib.contextmanager
 def interrupts_between_imports() -> Iterator[None]:
-    """While entered, Ctrl-C during an import is acted on when the import is done.
+    """While entered, signals of STOPS are exceptions, and those during an import are acted on when the import is done.
 
-    A KeyboardInterrupt in the middle of an import is swallowed by some packages, and leaves others half initialised. Does
-    nothing outside of the main thread, or if the process handles Ctrl-C in its own way.
+    An exception in the middle of an import is swallowed by some packages, and leaves others half initialised. Without one,
+    SIGTERM and SIGHUP would end the process before it has removed its unfinished files. Does nothing outside of the main thread;
+    a signal that is ignored or handled in another way stays so.
     """
 
-    def interrupt(_: int, frame: FrameType | None) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         while frame is not None:
             if frame.f_code.co_filename.startswith("<frozen importlib"):
-                again = threading.Timer(0.05, _thread.interrupt_main)
+                again = threading.Timer(0.05, _thread.interrupt_main, [number])
                 again.daemon = True
                 again.start()
                 return
             frame = frame.f_back
-        raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stopped = Stopped(number)
+        stopped.args = (f"stopped by {signal.Signals(number).name}; everything saved so far is intact",)
+        raise stopped
 
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, interrupt)
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for stop in STOPS:
+            if signal.getsignal(stop) in (signal.default_int_handler, signal.SIG_DFL):
+                before[stop] = signal.signal(stop, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for stop, handler in before.items():
+            signal.signal(stop, handler)

@@ -28,8 +28,8 @@ from sharingan_jax.run.metrics import Record, read_metrics, write_metrics
 NEVER = 2**31 - 1
 SCRATCH = "sharingan-jax-verify-"
 NOT_DERIVED = (
-    "times, recorded environments and branches, Orbax's own metadata, damaged/, evaluation/, events/, losses.png,"
-    " raw_vs_averaged.png, real_vs_fake.png, report.html and training.gif"
+    "times, recorded environments, origins and branches, data.json's lists of other files, Orbax's own metadata, damaged/,"
+    " evaluation/, events/, losses.png, raw_vs_averaged.png, real_vs_fake.png, report.html and training.gif"
 )
 """What no rerun can give again, or what is drawn from the rest."""
 
@@ -47,10 +47,11 @@ class Verdict:
     """The result of a verification.
 
     `images` says how the images have changed since; nothing was repeated then. `metrics` and `tensors` name the first step that
-    differs, and what differs there. `digests` are the recorded and the found digest of the end, if they differ. `grids` names
-    the sample grids that differ or are missing, and `contradictions` what the run's own files say against each other.
-    `compared` and `compared_grids` are the steps of the checkpoints and grids that were compared; `not_compared` says what was
-    not. `environment` lists what has changed since, and `recorded_from` is the step from which the run recorded it.
+    differs, and what differs there; `ends_alike` says whether the last checkpoint is the same in spite of it. `digests` are the
+    recorded and the found digest of the end, if they differ. `grids` names the sample grids that differ or are missing, and
+    `contradictions` what the run's own files say against each other. `compared` and `compared_grids` are the steps of the
+    checkpoints and grids that were compared; `not_compared` says what was not. `environment` lists what has changed since, and
+    `recorded_from` is the step from which the run recorded it.
     """
 
     span: Span
@@ -62,6 +63,7 @@ class Verdict:
     contradictions: tuple[str, ...] = ()
     metrics: tuple[int, list[str]] | None = None
     tensors: tuple[int, list[str]] | None = None
+    ends_alike: bool = True
     digests: tuple[str, str] | None = None
     grids: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
@@ -74,8 +76,8 @@ class Verdict:
 
     @property
     def was_edited(self) -> bool:
-        """Whether the repeated weights are the run's own, so that what differs was edited or damaged after the run."""
-        return not self.same and not self.images and self.tensors is None and bool(self.compared)
+        """Whether the repeated steps end in the run's own weights, so that what differs was edited or damaged after the run."""
+        return not self.same and not self.images and self.ends_alike and bool(self.compared)
 
 
 def verify(
@@ -213,6 +215,7 @@ def _repeat(
         not_compared=(NOT_DERIVED, *not_there, *not_compared, *earlier),
         metrics=first_difference(*(_without_signs(one, manifest, drawn) for one in (recorded, read_metrics(again)))),
         tensors=next(((step, names) for step, names in sorted(differences.items()) if names), None),
+        ends_alike=not differences.get(span.end),
         digests=digests if manifest.step == span.end and digests[0] not in ("", digests[1]) else None,
         grids=tuple(grids),
         environment=tuple(_changed_environment(manifest, now, span)),

@@ -133,6 +133,22 @@ def test_a_damaged_checkpoint_is_quarantined_and_the_one_before_it_gives_the_sam
     assert metrics_of(workdir) == metrics_of(whole_run)
 
 
+def test_a_renamed_checkpoint_is_not_believed(
+    image_folder: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(whole_run, workdir)
+    (workdir / "checkpoints" / "12").rename(workdir / "checkpoints" / "16")
+    for name in ("999", "²"):
+        (workdir / "checkpoints" / name).mkdir()
+        (workdir / "checkpoints" / name / "files.json").write_text("{}")
+    assert main.main([*train_arguments(image_folder, workdir), "--dry-run"]) == 0
+    assert "starts       after step 8, from its checkpoint\n" in capsys.readouterr().out
+    assert main.main(train_arguments(image_folder, workdir)) == 0
+    assert "it holds step 12, so its folder was renamed; rename it back; it is now" in capsys.readouterr().out
+    assert manifest_of(workdir)["digest"] == manifest_of(whole_run)["digest"]
+
+
 def test_a_run_with_only_damaged_checkpoints_is_left_unchanged(
     image_folder: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,7 @@ from sharingan_jax.run.folder import RunFolder, read_config
     [
         ("JAX_PLATFORMS", "cuda", "expected platforms that are installed (cpu), got cuda. Install the extra `cuda`, or unset"),
         ("JAX_PLATFORMS", "tpu,cpu", "expected platforms that are installed (cpu), got tpu. Install the extra `tpu`, or unset"),
+        ("JAX_PLATFORM_NAME", "gpuu", "JAX_PLATFORM_NAME=gpuu: expected platforms that are installed (cpu), got gpuu. Unset the"),
         ("JAX_PLATFORMS", "gpuu", "expected platforms that are installed (cpu), got gpuu. Unset the variable."),
         ("JAX_DISABLE_JIT", "1", "JAX_DISABLE_JIT=1: expected false. Unset the variable."),
         ("JAX_TRANSFER_GUARD", "disallow", "JAX_TRANSFER_GUARD=disallow: expected allow. Unset the variable."),
@@ -46,7 +47,8 @@ def test_variables_that_cannot_work_are_refused_in_one_line(
     assert message in error
     assert FAULTS["variables"].is_shown_in(error)
     assert error.count("\n") == 1
-    allowed = {name: values[0] for name, values in SUPPORTED.items()} | PINNED | {"JAX_PLATFORMS": "cpu"}
+    platforms = {"JAX_PLATFORMS": "cpu", "JAX_PLATFORM_NAME": "cpu"}
+    allowed = {name: values[0] for name, values in SUPPORTED.items()} | PINNED | platforms
     monkeypatch.setenv(name, allowed[name])
     pin_jax()
 
@@ -56,6 +58,32 @@ def test_an_installed_plugin_is_a_platform(monkeypatch: pytest.MonkeyPatch) -> N
     for wanted in ("cuda", "gpu", "cuda,cpu", "CPU"):
         monkeypatch.setenv("JAX_PLATFORMS", wanted)
         pin_jax()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("JAX_DEBUG_NANS", "maybe"), ("JAX_DEFAULT_MATMUL_PRECISION", "silly"), ("JAX_NUM_CPU_DEVICES", "x")]
+)
+def test_a_variable_that_jax_does_not_take_is_refused_in_one_line(name: str, value: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), "runs"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, name: value},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert name in done.stderr
+    assert "expected values that JAX takes, got: " in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_error_changes_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> int:
+        raise UserError("a name: \x1b[31mred\x07\nand more ×")
+
+    assert command_line.exit_code(fail) == 2
+    assert capsys.readouterr().err == "error: a name: \\x1b[31mred\\x07\\nand more ×\n"
 
 
 @pytest.mark.parametrize("words", [["--config", "smoke"], ["sample", "--workdir", "x", "--out", "x.png"], ["runs"]])
@@ -135,6 +163,17 @@ def test_a_folder_of_several_seeds_is_named_as_such(
     assert main.main([*command, "--workdir", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert error == f"error: --workdir={tmp_path} holds the runs seed-0, seed-1: use one, such as {tmp_path}/seed-0\n"
+
+
+@pytest.mark.parametrize("flag", ["--config", "--branch-from"])
+def test_a_folder_of_several_seeds_is_no_configuration_and_no_branch(
+    flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (0, 1):
+        (tmp_path / f"seed-{seed}").mkdir()
+        (tmp_path / f"seed-{seed}" / "config.json").write_text("{}")
+    assert main.main(["train", flag, str(tmp_path), "--workdir", str(tmp_path / "new")]) == 2
+    assert f"{flag}={tmp_path}: holds the runs seed-0, seed-1. Use one, such as {tmp_path / 'seed-0'}." in capsys.readouterr().err
 
 
 def test_a_dry_run_estimates_memory_and_time_and_warns_of_absurd_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

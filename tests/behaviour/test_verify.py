@@ -5,10 +5,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 from conftest import contents_of, train_arguments
 from faults import FAULTS
@@ -18,6 +20,8 @@ import main
 from sharingan_jax.devices.environment import host_threads
 from sharingan_jax.gan import step
 from sharingan_jax.reporting.grids import read_png, save_png
+from sharingan_jax.run.checkpoints import CheckpointManager
+from sharingan_jax.run.load import load_run
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def test_verify_repeats_a_whole_run_or_a_part_and_writes_nothing(run: Path, caps
     assert expected in out
     assert "sample grids with the same pixels: 3\n" in out
     assert (
-        "not compared: times, recorded environments and branches, Orbax's own metadata, damaged/, evaluation/, events/, " in out
+        "not compared: times, recorded environments, origins and branches, data.json's lists of other files, Orbax's own" in out
     )
     assert main.main(["verify", "--workdir", str(run), "--from", "4", "--to", "8"]) == 0
     assert "bitwise identical: the metrics of steps 5 to 8, the tensors after 8; digest " in capsys.readouterr().out
@@ -125,6 +129,44 @@ def test_verify_finds_every_file_that_was_edited(run: Path, capsys: pytest.Captu
     assert "files that contradict each other (found | expected):\n  manifest.json: step: 12 | the step of a check" in out
     assert "sample grids differ:\n  samples/step_000004.png: missing\n  samples/step_000008.png: other pixels\n" in out
     assert "metrics differ from step 5 on (then | now):\n  epoch: 9 | 2\n" in out
+    assert "nothing that the run recorded has changed since" not in out
+
+
+def test_verify_finds_files_that_no_run_writes_and_settings_that_were_not_its_own(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(run / "samples" / "step_000004.png", run / "samples" / "step_4.png")
+    shutil.copytree(run / "checkpoints" / "8", run / "checkpoints" / "08")
+
+    def draw_others(manifest: dict[str, Any]) -> None:
+        manifest["starts"][-1]["sample"]["every"] = 100
+
+    _change_json(run / "manifest.json", draw_others)
+    (run / "samples" / "step_000004.png").unlink()
+    assert main.main(["verify", "--workdir", str(run)]) == 1
+    out = capsys.readouterr().out
+    assert "  manifest.json: starts[-1].sample.every: 100 | 4\n" in out
+    assert "  checkpoints/08: is not a checkpoint\n  samples/step_4.png: is not a grid\n" in out
+    (run / "checkpoints" / "4" / "files.json").write_text("{}")
+    assert main.main(["verify", "--workdir", str(run)]) == 2
+    assert "is not in files.json" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_was_replaced_by_a_whole_one_is_an_edit(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The steps after it give the run's own last weights, so they did not start from these."""
+    started = load_run(run).state(4)
+    params = jax.tree.map(lambda leaf: leaf * np.float32(1.01), started.gen.params)
+    other = replace(started, gen=replace(started.gen, params=params))
+    identity = json.loads((run / "checkpoints" / "4" / "identity" / "metadata").read_text())
+    shutil.rmtree(run / "checkpoints" / "4")
+    (run.parent / "other").mkdir()
+    with CheckpointManager(run.parent / "other", keep=1) as checkpoints:
+        checkpoints.save(other, {name: identity[name] for name in ("config", "data")})
+    shutil.move(run.parent / "other" / "4", run / "checkpoints" / "4")
+    assert main.main(["verify", "--workdir", str(run)]) == 1
+    out = capsys.readouterr().out
+    assert "edited or damaged: steps 1 to 12 give the run's weights again" in out
+    assert "tensors differ in the checkpoint of step 4:" in out
     assert "nothing that the run recorded has changed since" not in out
 
 

@@ -125,6 +125,7 @@ def test_overrides_are_read_as_the_type_of_their_setting() -> None:
         ("def get_config():\n    return 1 / 0", r"mine\.py, line 2: ZeroDivisionError"),
         ("def get_config():\n    return 3", r"mine\.py: expected get_config\(\) to return a ConfigDict, got int"),
         ("import sys\nsys.exit(3)", r"mine\.py, line 2: the configuration exits \(3\)"),
+        ("raise GeneratorExit", r"mine\.py, line 1: GeneratorExit"),
         ("def get_config():\n    raise ValueError('two\\nlines')", r"mine\.py, line 2: ValueError: two lines$"),
     ],
 )

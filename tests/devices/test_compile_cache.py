@@ -39,7 +39,7 @@ def test_the_next_start_uses_cached_programs_and_recompiles_a_truncated_one(tmp_
     second, warnings = _train(tmp_path / "second", tmp_path / "cache")
     assert second == first
     assert "cache" not in warnings
-    assert compile_cache._is_whole(half.read_bytes())
+    assert compile_cache._is_whole(half.read_bytes(), half.name)
 
 
 def test_truncated_entries_are_deleted_and_whole_ones_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +80,16 @@ def test_entries_that_were_exchanged_or_changed_are_deleted(tmp_path: Path) -> N
     assert {path.name for path in tmp_path.glob("*-cache")} == {"c-cache", "d-cache"}
     tidy(tmp_path)
     assert {path.name for path in tmp_path.glob("*-cache")} == {"c-cache", "d-cache"}
+
+
+def test_exchanged_programs_that_were_never_listed_are_known_by_their_names(tmp_path: Path) -> None:
+    """After a start that was killed, nothing lists what it compiled."""
+    for name, other in (("init_state", "run_steps"), ("run_steps", "init_state"), ("sample", "sample")):
+        content = zlib.compress(b"HloModule \0 jit_%s \0" % other.encode() + os.urandom(100))
+        (tmp_path / f"jit_{name}-0123abc-cache").write_bytes(content)
+    (tmp_path / "jit_opaque-0123abc-cache").write_bytes(zlib.compress(os.urandom(100)))
+    tidy(tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("*-cache")) == ["jit_opaque-0123abc-cache", "jit_sample-0123abc-cache"]
 
 
 def test_the_least_recently_used_entries_are_deleted_first(tmp_path: Path) -> None:

@@ -99,7 +99,15 @@ def test_a_start_in_the_same_environment_is_merged_and_one_that_repeats_steps_re
 
 @pytest.mark.parametrize(
     "line",
-    ['{"step": 1}', json.dumps({**RECORD, "loss_d": "x"}), json.dumps({**RECORD, "step": "1"}), "[]", DEEP, '{"step": NaN}'],
+    [
+        '{"step": 1}',
+        json.dumps(RECORD)[:-1] + ', "loss_d": 9}',
+        json.dumps({**RECORD, "loss_d": "x"}),
+        json.dumps({**RECORD, "step": "1"}),
+        "[]",
+        DEEP,
+        '{"step": NaN}',
+    ],
 )
 def test_a_damaged_line_is_named(line: str, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)

@@ -52,6 +52,13 @@ def test_a_folder_is_written_whole_or_not_at_all_and_never_mixed(tmp_path: Path)
     assert {path.name for path in folder.iterdir()} == {"00000.png", "00001.png", "00002.png", *mine}
     assert (folder / "00000.png").read_bytes() != first
 
+    (folder / "00001.png").unlink()
+    with pytest.raises(
+        UserError, match=r"expected the images of one sampling, but 00001\.png is missing and 00002\.png is there"
+    ):
+        sample(SAMPLER, folder, num=1, overwrite=True)
+    assert (folder / "00002.png").exists()
+
     def fail(_: np.ndarray) -> np.ndarray:
         raise OSError("the device is gone")
 

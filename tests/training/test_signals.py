@@ -80,6 +80,23 @@ def test_ctrl_c_during_an_import_is_acted_on_when_the_import_is_done(tmp_path: P
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_sigterm_lets_a_command_remove_its_unfinished_files() -> None:
+    before, removed = signal.signal(signal.SIGTERM, signal.SIG_DFL), []
+
+    def work() -> None:
+        with interrupts_between_imports():
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                removed.append("the unfinished file")
+
+    with pytest.raises(Stopped, match="stopped by SIGTERM; everything saved so far is intact") as stopped:
+        work()
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    assert removed
+    assert signal.signal(signal.SIGTERM, before) == signal.SIG_DFL
+
+
 def test_outside_the_main_thread_nothing_is_installed() -> None:
     heard: list[object] = []
 
