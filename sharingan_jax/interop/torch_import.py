@@ -83,9 +83,12 @@ def _check_tensors(config: Config, shapes: Mapping[str, tuple[int, ...]], tensor
 def _fitting_settings(config: Config, tensors: Tensors) -> str:
     """Return a sentence with the settings that fit the tensors, or with what else to do."""
     model = config.model
-    for position, gen_norm, disc_norm in product(("post_activation", "pre_activation"), (True, False), (True, False)):
-        gen = replace(model.gen, norm_position=position, spectral_norm=gen_norm)
-        disc = replace(model.disc, norm_position=position, spectral_norm=disc_norm)
+    post, pre = "post_activation", "pre_activation"  # With a file of G alone, D is this configuration's own.
+    for (first, second), gen_norm, disc_norm in product(
+        ((post, post), (pre, pre), (post, pre), (pre, post)), (True, False), (True, False)
+    ):
+        gen = replace(model.gen, norm_position=first, spectral_norm=gen_norm)
+        disc = replace(model.disc, norm_position=second, spectral_norm=disc_norm)
         other = replace(config, model=replace(model, gen=gen, disc=disc))
         if not mismatches(expected_shapes(other), tensors):
             ours = settings_of(config)

@@ -24,11 +24,13 @@ from conftest import ROOT, contents_of, manifest_of, metrics_of, train_arguments
 from faults import FAULTS
 
 import main
+from sharingan_jax.config.load import load_config
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.load import load_run
 from sharingan_jax.run.metrics import MetricsFile, read_metrics
 from sharingan_jax.training import recorder
+from sharingan_jax.training.seeds import train_seeds
 
 pytestmark = pytest.mark.slow
 
@@ -97,6 +99,23 @@ def test_a_read_only_folder_is_reported_and_can_still_be_read(
     assert main.main(["sample", "--workdir", str(workdir), "--out", str(tmp_path / "grid.png")]) == 0
     assert main.main(["verify", "--workdir", str(workdir)]) == 0
     assert contents_of(workdir) == before
+
+
+def test_descriptions_that_are_removed_while_a_run_trains_are_written_again(
+    image_folder: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(whole_run, workdir)
+
+    def remove(step: int) -> None:
+        for name in ("config.json", "data.json"):
+            (workdir / name).unlink(missing_ok=True)
+
+    config = load_config(workdir, {"train.steps": 16})
+    train_seeds(config, workdir, watch=remove)
+    for name in ("config.json", "data.json"):
+        assert (workdir / name).is_file()
+    assert manifest_of(workdir)["status"] == "complete"
 
 
 def test_a_moved_folder_is_not_created_again(

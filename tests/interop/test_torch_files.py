@@ -190,6 +190,28 @@ def test_the_names_of_the_dcgan_tutorial_are_read_from_two_files(tmp_path: Path,
             np.testing.assert_array_equal(exported[name], array, err_msg=name)
 
 
+def test_a_generator_alone_that_does_not_fit_is_refused_with_the_flags_that_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
+    torch.manual_seed(1)
+    flags = ["--config.model.gen.norm_position=pre_activation"]
+    gen = make_oracle(small_config("baseline", **PRE_ACTIVATION), None, dtype="float32").gen
+    torch.save({f"main.{name.removeprefix('gen.')}": tensor for name, tensor in gen.state_dict().items()}, tmp_path / "netG.pth")
+    assert _import(tmp_path / "run", files=[tmp_path / "netG.pth"], config="baseline") == 2
+    assert capsys.readouterr().err.endswith(f"). Use {' '.join(flags)}, which fits.\n")
+    assert _import(tmp_path / "run", *flags, files=[tmp_path / "netG.pth"], config="baseline") == 0
+
+
+def test_a_tensor_that_claims_more_than_the_file_holds_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch = pytest.importorskip("torch", reason="it writes the file")
+    torch.save({"gen.0.\x1b[31mweight": torch.zeros(1, dtype=torch.bfloat16).expand(20000, 50000)}, tmp_path / "claims.pth")
+    assert _import(tmp_path / "run", files=[tmp_path / "claims.pth"]) == 2
+    error = capsys.readouterr().err
+    assert "gen.0.\\x1b[31mweight: expected a dense tensor" in error
+    assert "[20000, 50000], of which the file holds 2 bytes" in error
+
+
 def test_the_error_for_tensors_that_do_not_fit_names_them_with_both_shapes(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
