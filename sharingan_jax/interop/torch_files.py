@@ -1,6 +1,7 @@
 """Read PyTorch's state dicts and training checkpoints, under any names of their parts, and write state dicts."""
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -88,11 +89,15 @@ def _read(path: Path) -> Any:
         return _read_safetensors(path)
     torch = _import_torch(f"--from={path}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # What matters in it is an error too.
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # Pickle, zip and torch raise many kinds of error on other files.
         got = f"another one, or a damaged one ({type(error).__name__})"
         hint = "Give a state dict or a training checkpoint."
-        if "Unsupported" in str(error):  # torch names the class, and advises to run the file's code.
+        if any(
+            word in str(error) for word in ("Unsupported", "TorchScript")
+        ):  # torch names the class, and advises to run the file's code.
             got, hint = "a whole model or other Python objects", "In PyTorch save model.state_dict(), and give that file."
         raise UserError(f"--from={path}: expected a file that torch.load(weights_only=True) reads, got {got}. {hint}") from None
 

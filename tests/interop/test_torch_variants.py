@@ -95,8 +95,16 @@ def test_a_generator_alone_can_be_sampled(
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
 
 
-def test_a_whole_model_is_refused_without_torchs_advice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 4)), tmp_path / "whole.pth")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.parametrize("is_script", [False, True])
+def test_a_whole_model_is_refused_without_torchs_advice(
+    is_script: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 4))
+    if is_script:
+        torch.jit.trace(model, torch.zeros(1, 3, 8, 8)).save(tmp_path / "whole.pth")
+    else:
+        torch.save(model, tmp_path / "whole.pth")
     assert _import(tmp_path / "run", files=[tmp_path / "whole.pth"]) == 2
     error = capsys.readouterr().err
     assert FAULTS["whole-model"].is_shown_in(error)
