@@ -1,6 +1,6 @@
 """Compare what a repetition makes with what the run wrote: checkpoints and sample grids."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +12,29 @@ from sharingan_jax.gan.state import TrainState, named_arrays
 from sharingan_jax.reporting.grids import read_png
 from sharingan_jax.run.checkpoints import SharedCheckpoints
 from sharingan_jax.run.folder import RunFolder
-from sharingan_jax.run.load import Run
 from sharingan_jax.run.manifest import Manifest
 
 
 class ComparedCheckpoints(SharedCheckpoints):
-    """The checkpoints of a repetition: each state is compared with the run's checkpoint of its step, and none is written.
+    """The checkpoints of a repetition: each state is given to `compare`, and none is written.
 
-    `differences` gets the arrays that differ after each of `steps`. So a repetition of any length takes no room.
+    So a repetition of any length takes no room.
     """
 
-    def __init__(
-        self, *arguments: Any, run: Run, steps: Sequence[int], differences: dict[int, list[str]], **options: Any
-    ) -> None:
+    def __init__(self, *arguments: Any, compare: Callable[[TrainState], None], **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._run, self._steps, self._differences = run, steps, differences
+        self._compare = compare
 
     def save(self, state: TrainState, **_: Any) -> None:
-        step = int(state.step)
-        if step in self._steps:
-            self._differences[step] = _differing_tensors(self._run.state(step), state)
+        self._compare(state)
 
 
 def compare_grids(
-    manifest: Manifest, folder: RunFolder, again: RunFolder, *, steps: range, drawn: dict[str, int]
+    manifest: Manifest, folder: RunFolder, again: RunFolder, *, steps: range
 ) -> tuple[list[str], tuple[int, ...], list[str]]:
     """Return the grids of `steps` that differ or are missing, the steps of those compared, and a line on those not compared.
 
-    `drawn` are the settings `sample` of the repetition. Grids of a start with other ones cannot be compared.
+    The grids in `again` are drawn with the settings `sample` of the start that made their step.
     """
     theirs, repeated = folder.sample_files(steps[-1]), again.sample_files(steps[-1])
     found: list[str] = []
@@ -49,7 +44,7 @@ def compare_grids(
         sample = sample_settings(manifest, step)
         is_due = sample and (step % sample["every"] == 0 or step == manifest.total_steps)
         name = folder.sample(step).relative_to(folder.root).as_posix()
-        if step in theirs and step in repeated and sample == drawn:
+        if step in theirs and step in repeated and sample:
             compared.append(step)
             if not _same_pixels(theirs[step], repeated[step]):
                 found.append(f"{name}: other pixels")
@@ -57,7 +52,7 @@ def compare_grids(
             others.append(step)
         elif is_due:
             found.append(f"{name}: missing")
-    line = [f"the grids of steps {', '.join(map(str, others))}, which its last settings do not draw"] if others else []
+    line = [f"the grids of steps {', '.join(map(str, others))}, whose settings were not recorded"] if others else []
     return found, tuple(compared), line
 
 
@@ -73,7 +68,7 @@ def _same_pixels(one: Path, other: Path) -> bool:
         return False  # It is no image.
 
 
-def _differing_tensors(one: TrainState, other: TrainState) -> list[str]:
+def differing_tensors(one: TrainState, other: TrainState) -> list[str]:
     """Return the arrays of two states that are not the same bits, as `name: by up to x`, in the order of the state."""
     found = []
     for (name, ours), theirs in zip(named_arrays(one).items(), jax.tree.leaves(other), strict=True):

@@ -95,9 +95,6 @@ def _of_manifest(existing: Existing, manifest: Manifest, config: Config, data: D
     else:  # They are written when a run ends.
         expected |= {"images_seen": 0, "digest": None}
     yield from differing_values({key: value for key, value in asdict(manifest).items() if key in expected}, expected)
-    if manifest.starts:
-        last = {"sample": manifest.starts[-1].sample}
-        yield from (f"starts[-1].{line}" for line in differing_values(last, {"sample": asdict(config.sample)}))
     if manifest.status not in (*ENDED, "running", "failed"):
         yield f"status: {manifest.status} | one of {', '.join(ENDED)}, running, failed"
     if manifest.status in ENDED:

@@ -175,10 +175,7 @@ class OpenRun:
 
         Raise NonFiniteError.
         """
-        config = self.setup.config
-        z = np.asarray(fixed_latents(self.state.key, count=config.sample.num, nz=config.model.nz))
-        z = with_classes(z, classes=config.model.classes)
-        images = np.asarray(self.setup.trainer.sample(generator_of(self.state, weights=weights), z))
+        images = draw_sample(self.setup, self.state, num=self.setup.config.sample.num, weights=weights)
         if not np.isfinite(images).all():
             raise NonFiniteError(f"step {self.step}: G's images are not finite after it, so the run has stopped; {ADVICE}")
         return images
@@ -349,9 +346,24 @@ class Recorder:
         return records, None
 
 
-def save_sample(setup: RunSetup, step: int, images: np.ndarray, events: EventWriter | None) -> None:
-    """Write the grid of images [N, H, W, C] in [−1, 1] as that step's sample, and as an event."""
-    grid = make_grid(images, columns=setup.config.sample.columns)
+def draw_sample(setup: RunSetup, state: TrainState, *, num: int, weights: Weights | None = None) -> np.ndarray:
+    """Return `num` images of the run's fixed latents, float32 [num, H, W, C] in [−1, 1].
+
+    By default they are drawn with averaged weights, if the run keeps them.
+    """
+    model = setup.config.model
+    z = with_classes(np.asarray(fixed_latents(state.key, count=num, nz=model.nz)), classes=model.classes)
+    return np.asarray(setup.trainer.sample(generator_of(state, weights=weights), z))
+
+
+def save_sample(
+    setup: RunSetup, step: int, images: np.ndarray, events: EventWriter | None = None, *, columns: int | None = None
+) -> None:
+    """Write the grid of images [N, H, W, C] in [−1, 1] as that step's sample, and as an event.
+
+    By default it has the run's columns.
+    """
+    grid = make_grid(images, columns=columns or setup.config.sample.columns)
     save_png(setup.folder.sample(step), grid)
     if events:
         events.image("samples", grid, step)

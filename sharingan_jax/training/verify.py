@@ -157,10 +157,12 @@ def _repeat(
     existing: Existing, manifest: Manifest, config: Config, dataset: ImageDataset, span: Span, *, again: RunFolder, stream: TextIO
 ) -> Verdict:
     """Repeat the steps of `span` in the empty folder `again`, and compare."""
+    from sharingan_jax.gan.state import TrainState
     from sharingan_jax.run.load import Run
-    from sharingan_jax.training.comparison import ComparedCheckpoints, compare_grids
+    from sharingan_jax.training.comparison import ComparedCheckpoints, compare_grids, differing_tensors, sample_settings
     from sharingan_jax.training.consistency import ENDED
     from sharingan_jax.training.loop import train_group
+    from sharingan_jax.training.recorder import draw_sample, save_sample
     from sharingan_jax.training.setup import setup_run
     from sharingan_jax.training.signals import StopRequest
 
@@ -184,9 +186,21 @@ def _repeat(
         write_metrics(again, [record for record in records if record["step"] <= span.start])
     setup = setup_run(quiet, dataset, read_existing(again))
     compared = tuple(step for step in existing.steps if span.start < step <= span.end)
-    setup = replace(setup, schedule=replace(setup.schedule, extra_saves=compared))
+    drawn = asdict(config.sample)
+    settings = {step: sample_settings(manifest, step) for step in folder.sample_files(span.end) if step > span.start}
+    drawn_otherwise = {step: sample for step, sample in settings.items() if sample not in ({}, drawn)}
+    setup = replace(setup, schedule=replace(setup.schedule, extra_saves=tuple(sorted({*compared, *drawn_otherwise}))))
     differences: dict[int, list[str]] = {}
-    open_checkpoints = partial(ComparedCheckpoints, run=Run(folder.root), steps=compared, differences=differences)
+    run = Run(folder.root)
+
+    def compare(state: TrainState) -> None:
+        step = int(state.step)
+        if step in compared:
+            differences[step] = differing_tensors(run.state(step), state)
+        if sample := drawn_otherwise.get(step):
+            save_sample(setup, step, draw_sample(setup, state, num=sample["num"]), columns=sample["columns"])
+
+    open_checkpoints = partial(ComparedCheckpoints, compare=compare)
     print(f"repeating steps {span.start + 1} to {span.end} of {folder.root} in a scratch folder", file=stream, flush=True)
     with StopRequest() as stop:
         (repeated,) = train_group([setup], stop=stop, stream=stream, verb="repeating", open_checkpoints=open_checkpoints)
@@ -202,11 +216,11 @@ def _repeat(
     not_there = [f"checkpoints that are gone: {', '.join(map(str, gone))}"] if gone else []
     if manifest.status not in ENDED:
         not_there.append(f"status and step, since the run is recorded as {manifest.status} and has not ended")
-    drawn = asdict(config.sample)
+    others = manifest.starts and manifest.starts[-1].sample != drawn
+    if others:
+        not_there.append("how often the last start drew a grid: config.json has other settings than it recorded")
     earlier = [f"steps {existing.first_step} to {span.start}"] if span.start >= existing.first_step else []
-    grids, compared_grids, not_compared = compare_grids(
-        manifest, folder, again, steps=range(span.start + 1, span.end + 1), drawn=drawn
-    )
+    grids, compared_grids, not_compared = compare_grids(manifest, folder, again, steps=range(span.start + 1, span.end + 1))
     return Verdict(
         span=span,
         digest=digests[1],

@@ -111,9 +111,9 @@ def test_verify_says_what_it_cannot_compare(run: Path, image_folder: Path, capsy
     capsys.readouterr()
     assert main.main(["verify", "--workdir", str(run)]) == 0
     out = capsys.readouterr().out
-    assert "sample grids with the same pixels: 0\n" in out
+    assert "sample grids with the same pixels: 3\n" in out  # Each is drawn with the settings of the start that made its step.
     assert "; checkpoints that are gone: 4; status and step, since the run is recorded as failed and has not ended; " in out
-    assert "; the grids of steps 4, 8, 12, which its last settings do not draw\n" in out
+    assert "; how often the last start drew a grid: config.json has other settings than it recorded\n" in out
 
 
 def test_verify_finds_every_file_that_was_edited(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,13 +139,14 @@ def test_verify_finds_files_that_no_run_writes_and_settings_that_were_not_its_ow
     shutil.copytree(run / "checkpoints" / "8", run / "checkpoints" / "08")
 
     def draw_others(manifest: dict[str, Any]) -> None:
-        manifest["starts"][-1]["sample"]["every"] = 100
+        manifest["starts"][-1]["sample"]["columns"] = 2
 
     _change_json(run / "manifest.json", draw_others)
-    (run / "samples" / "step_000004.png").unlink()
+    save_png(run / "samples" / "step_000004.png", np.zeros((10, 10, 3), np.uint8))
     assert main.main(["verify", "--workdir", str(run)]) == 1
     out = capsys.readouterr().out
-    assert "  manifest.json: starts[-1].sample.every: 100 | 4\n" in out
+    differing = "".join(f"  samples/step_{step:06d}.png: other pixels\n" for step in (4, 8, 12))
+    assert f"sample grids differ:\n{differing}" in out
     assert "  checkpoints/08: is not a checkpoint\n  samples/step_4.png: is not a grid\n" in out
     (run / "checkpoints" / "4" / "files.json").write_text("{}")
     assert main.main(["verify", "--workdir", str(run)]) == 2
@@ -181,8 +182,8 @@ def test_verify_compares_a_checkpoint_at_any_step_and_a_run_with_other_sample_se
     assert main.main(["verify", "--workdir", str(run)]) == 0
     out = capsys.readouterr().out
     assert "the tensors after 4, 8, 12, 15, 18; digest" in out
-    assert "sample grids with the same pixels: 2\n" in out
-    assert "; the grids of steps 4, 8, 12, which its last settings do not draw\n" in out
+    assert "sample grids with the same pixels: 5\n" in out
+    assert out.endswith("report.html and training.gif\n")
 
 
 def test_verify_refuses_missing_records_and_damaged_checkpoints(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
