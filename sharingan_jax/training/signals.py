@@ -75,6 +75,20 @@ def _in_a_session() -> bool:
     return hasattr(sys, "ps1") or "ipykernel" in sys.modules
 
 
+def _signal_soon(number: int) -> None:
+    """Send the main thread a signal in a moment, when it does something else than now."""
+
+    def send() -> None:
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident or 0, number)  # Wakes it if it sleeps.
+        else:
+            _thread.interrupt_main(signal.Signals(number))
+
+    timer = threading.Timer(0.05, send)
+    timer.daemon = True
+    timer.start()
+
+
 @contextlib.contextmanager
 def interrupts_between_imports() -> Iterator[None]:
     """While entered, signals of STOPS are exceptions, and those during an import are acted on when the import is done.
@@ -87,9 +101,7 @@ def interrupts_between_imports() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         while frame is not None:
             if frame.f_code.co_filename.startswith("<frozen importlib"):
-                again = threading.Timer(0.05, _thread.interrupt_main, [number])
-                again.daemon = True
-                again.start()
+                _signal_soon(number)
                 return
             frame = frame.f_back
         if number == signal.SIGINT:
@@ -98,13 +110,26 @@ def interrupts_between_imports() -> Iterator[None]:
         stopped.args = (f"stopped by {signal.Signals(number).name}; everything saved so far is intact",)
         raise stopped
 
+    def raise_again(lost: Any) -> None:
+        """Python calls this for an exception in a finalizer or a callback, where nobody can hear it."""
+        if isinstance(lost.exc_value, Stopped):
+            _signal_soon(lost.exc_value.exit_code - 128)
+        elif isinstance(lost.exc_value, KeyboardInterrupt):
+            _signal_soon(signal.SIGINT)
+        else:
+            hook(lost)
+
+    hook = sys.unraisablehook
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for stop in STOPS:
             if signal.getsignal(stop) in (signal.default_int_handler, signal.SIG_DFL):
                 before[stop] = signal.signal(stop, interrupt)
+    if before:
+        sys.unraisablehook = raise_again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for stop, handler in before.items():
             signal.signal(stop, handler)

@@ -80,6 +80,25 @@ def test_ctrl_c_during_an_import_is_acted_on_when_the_import_is_done(tmp_path: P
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.usefixtures("heard_ctrl_c")
+def test_ctrl_c_in_a_finalizer_is_raised_again_where_it_is_heard() -> None:
+    class Interrupted:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+            for _ in range(1000):
+                pass
+
+    def work() -> None:
+        with interrupts_between_imports():
+            Interrupted()
+            time.sleep(10)
+
+    hook = sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert sys.unraisablehook is hook
+
+
 def test_sigterm_lets_a_command_remove_its_unfinished_files() -> None:
     before, removed = signal.signal(signal.SIGTERM, signal.SIG_DFL), []
 
