@@ -31,9 +31,10 @@ SUPPORTED = {
     "JAX_NUMPY_DTYPE_PROMOTION": ("standard",),
 }
 """The values of JAX's debugging variables with which this program works. The others that were tried work with any value."""
+PLATFORM_VARIABLES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME")
+"""Variables in which a user chooses the platform; the second is JAX's older name."""
 CHECKED = (
-    "JAX_PLATFORMS",
-    "JAX_PLATFORM_NAME",
+    *PLATFORM_VARIABLES,
     "JAX_COMPILATION_CACHE_DIR",
     "JAX_COMPILATION_CACHE_MAX_SIZE",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
@@ -97,7 +98,7 @@ def pin_jax() -> None:
         found = os.environ.get(name) or pinned
         if not (found.isdecimal() if name == "JAX_RANDOM_SEED_OFFSET" else found.lower() in BOOLEANS):
             raise UserError(f"{name}={found}: expected {pinned}, which every run sets. Unset the variable.")
-    for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME"):
+    for name in PLATFORM_VARIABLES:
         if wanted := os.environ.get(name, ""):  # Else no start would wait for the search for plugins.
             _check_platforms(wanted, name)
     _check_variables()

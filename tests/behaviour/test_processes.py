@@ -142,7 +142,7 @@ def test_devices_of_several_processes_without_flags_are_refused(
 def test_the_devices_are_those_that_jax_finds_first() -> None:
     """A TPU or a GPU is used without a setting: nothing in the package chooses a platform. It may read what the user chose."""
     chooses = re.compile(r"jax_platforms?\b|devices\([\"']|backend=|default_device\b", re.IGNORECASE)
-    reads = re.compile(r"environ\.get\(.JAX_PLATFORMS., ..\)|JAX_PLATFORMS=\{|`JAX_PLATFORMS`")
+    reads = re.compile(r"environ\.get\(.JAX_PLATFORMS., ..\)|JAX_PLATFORMS=\{|`JAX_PLATFORMS`|PLATFORM_VARIABLES = .*")
     sources = [*(ROOT / "sharingan_jax").rglob("*.py"), ROOT / "main.py", *(ROOT / "configs").glob("*.py")]
     assert not [(path.name, found.group()) for path in sources for found in chooses.finditer(reads.sub("", path.read_text()))]
 

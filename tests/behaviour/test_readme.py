@@ -98,8 +98,9 @@ def _shrunk(words: list[str], *, tfds_folder: str) -> list[str]:
 
 
 def _shrunk_measuring(words: list[str]) -> list[str]:
-    """Return the words of a command that measures with few samples, one feature space, two seeds and tiny networks."""
-    for flag, value in (("--samples", "100"), ("--features", "pixels"), ("--seeds", "0:2")):
+    """Return the words of a command that measures with few samples, one feature space, at most two seeds and tiny networks."""
+    seeds = "0:1" if "0:1" in words else "0:2"
+    for flag, value in (("--samples", "100"), ("--features", "pixels"), ("--seeds", seeds)):
         if flag == "--seeds" and words[1] != "compare":
             continue
         if flag in words:
