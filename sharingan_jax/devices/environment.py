@@ -1,5 +1,6 @@
 """Pin and describe what decides rounding besides settings and images: versions, compiler flags, host threads, the commit."""
 
+import contextlib
 import importlib.util
 import os
 import pkgutil
@@ -42,6 +43,8 @@ CHECKED = (
 """Variables that take any text, or that are looked at here, or that the tests set: a start with them alone imports JAX later."""
 UNIMPORTANT = ("CACHE", "PLATFORM", "LOG", "TRACEBACK", "COORDINATOR", "PROCESS")
 """Words in the names of JAX's variables that change no number, or that are recorded elsewhere."""
+LEAST_ADDRESSES = 3 * 10**9
+"""Bytes of address space, most of it never used: a small run ends well with 3.07 GB, and JAX aborts with 1.95 GB."""
 THREADS = "NPROC"  # XLA sizes its thread pool on a CPU by this environment variable, which it reads once, when it starts.
 
 
@@ -121,8 +124,10 @@ def pin_environment(config: Config, *, recorded: int) -> Config:
     """Pin the settings of JAX, the host threads, and on a GPU deterministic operations. Return `config` with the host threads.
 
     The number of threads is the one that `config` asks for, else `recorded` (of the run that is continued; 0: none), else the
-    number of cores. Raise UserError if JAX has started in this process with other values.
+    number of cores. Raise UserError if JAX has started in this process with other values, or if the system gives it too little
+    address space.
     """
+    _check_address_space()
     pin_jax()
     count = config.train.host_threads or recorded or host_threads()
     if count != host_threads() and _jax_has_started():
@@ -141,6 +146,19 @@ def pin_environment(config: Config, *, recorded: int) -> Config:
                 )
             os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC}".strip()
     return replace(config, train=replace(config.train, host_threads=count))
+
+
+def _check_address_space() -> None:
+    """Raise UserError if the system limits this process's addresses so much that JAX would abort in C++."""
+    with contextlib.suppress(ImportError):  # Windows has no such limits.
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY and limit < LEAST_ADDRESSES:
+            raise UserError(
+                f"this process may use {limit / 1e9:.1f} GB of addresses (ulimit -v), expected at least"
+                f" {LEAST_ADDRESSES / 1e9:.0f} GB, which JAX reserves. Raise the limit."
+            )
 
 
 def has_gpu_plugin() -> bool:

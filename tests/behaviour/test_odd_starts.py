@@ -78,6 +78,20 @@ def test_a_variable_that_jax_does_not_take_is_refused_in_one_line(name: str, val
     assert done.stderr.count("\n") == 1
 
 
+def test_too_little_address_space_is_one_line_before_jax_aborts(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="Windows has no such limits")
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9, 2 * 10**9))
+
+    command = [sys.executable, str(ROOT / "main.py"), "--config", "smoke", "--workdir", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: this process may use 2.0 GB of addresses (ulimit -v), expected at least 3 GB")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_error_changes_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> int:
         raise UserError("a name: \x1b[31mred\x07\nand more ×")
