@@ -24,8 +24,8 @@ class Stopped(KeyboardInterrupt):
     It is a KeyboardInterrupt, so that it also stops the script or the notebook cell that was running.
     """
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; the same command continues from here")
+    def __init__(self, number: int, *, then: str = "the same command continues from here") -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; {then}")
         self.exit_code = 128 + number
 
 

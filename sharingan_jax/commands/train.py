@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharingan_jax.commands.arguments import WIDTH, Parser, add_process_flags, join_processes
-from sharingan_jax.config.load import find_config, load_config
+from sharingan_jax.config.load import check_one_run, find_config, load_config
 from sharingan_jax.config.reference import setting_reference
 from sharingan_jax.config.schema import Config
 from sharingan_jax.devices.processes import quiet_jax, started_together
@@ -108,15 +108,12 @@ def _default_config(branch_from: Path | None) -> Path | str:
     """Return the settings of the run to branch from, or the default configuration."""
     if branch_from is None:
         return "default"
-    from sharingan_jax.run.folder import RunFolder
     from sharingan_jax.training.branch import split_source
 
-    folder = RunFolder(split_source(branch_from)[0])
-    config, seeds = folder.config, folder.seed_folders()
-    if not config.is_file() and seeds:
-        names = ", ".join(place.name for place in seeds)
-        raise UserError(f"--branch-from={branch_from}: holds the runs {names}. Use one, such as {seeds[0]}.")
+    folder = split_source(branch_from)[0]
+    config = folder / "config.json"
     if not config.is_file():
+        check_one_run(folder, flag="--branch-from")
         raise UserError(f"--branch-from={branch_from}: expected a run's folder, or DIR@STEP, found none.")
     return config
 

@@ -80,12 +80,24 @@ def find_config(source: str | Path) -> Path:
     raise _not_found(source, given)
 
 
+def seed_folders(root: Path) -> tuple[Path, ...]:
+    """Return the folders of several seeds' runs that lie in `root`, in order."""
+    seeds = {path.parent.name.removeprefix("seed-"): path.parent for path in root.glob("seed-*/config.json")}
+    return tuple(seeds[seed] for seed in sorted(seeds, key=lambda seed: (len(seed), seed)))
+
+
+def check_one_run(root: Path, *, flag: str) -> None:
+    """Raise UserError, naming the runs, if `root` holds those of several seeds."""
+    if seeds := seed_folders(root):
+        names = ", ".join(place.name for place in seeds)
+        raise UserError(f"{flag}={root} holds the runs {names}: use one, such as {seeds[0]}")
+
+
 def _not_found(source: str | Path, given: Path) -> UserError:
     if given.is_file():
         return UserError(f"--config={source}: expected a .py file, a run's folder, or its config.json or manifest.json.")
-    seeds = sorted(path.parent.name for path in given.glob("seed-*/config.json")) if str(source) else []
-    if seeds:
-        return UserError(f"--config={source}: holds the runs {', '.join(seeds)}. Use one, such as {given / seeds[0]}.")
+    if str(source):
+        check_one_run(given, flag="--config")
     found = "got a folder without a run" if str(source) and given.is_dir() else "found none"
     places = [place for place in (given, given.parent) if place != Path(".") and place.is_dir() and config_files(place)]
     folder = next(iter(places), configs_folder())

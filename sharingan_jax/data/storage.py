@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import PIL
 
 from sharingan_jax.data.dataset import ImageDataset, MappedDataset, Original
 from sharingan_jax.data.decode import Decoding
-from sharingan_jax.data.sources.files import Member, ReadFile
+from sharingan_jax.data.sources.files import Member, ReadFile, held
 from sharingan_jax.data.workers import cores, map_in_processes
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import cache_folder, make_folder, name_in_errors, read_json, write_json, write_text
@@ -64,6 +64,13 @@ class Reading(NamedTuple):
     def mapped(self) -> np.ndarray | None:
         """The pixels in the file, uint8 [count, H, W, C], or None if there is none."""
         return self.file.pixels if self.file else None
+
+    def dataset(self, **described: Any) -> ImageDataset:
+        """Return the data set of these images, if every member is one. `described` are the other fields of `ImageDataset`."""
+        names, digests = tuple(image.name for image in self.found), tuple(image.digest for image in self.found)
+        originals = tuple(image.original for image in self.found)
+        dataset = held(self.found, self.mapped, names=names, digests=digests, originals=originals, **described)
+        return self.with_digest(dataset)
 
     def with_digest(self, dataset: ImageDataset) -> ImageDataset:
         """Return the data set of these images; from a file with its digest, which is taken once and then kept there."""

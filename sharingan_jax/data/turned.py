@@ -47,7 +47,7 @@ class TurnedDataset(ImageDataset):
 
     @property
     def decoded_in(self) -> str:
-        return str(getattr(self._images, "filename", ""))
+        return self.upright.decoded_in  # The variants are made when the first batch is drawn.
 
     @property
     def digest(self) -> str:

@@ -20,6 +20,7 @@ WAIT_AT_END = 30  # Seconds that a process waits at its end for the others.
 SILENT_FOR = 60  # Seconds without a sign of life after which a process counts as dead, and the others end.
 JAX_LOG = "TF_CPP_MIN_LOG_LEVEL"
 SILENT = "4"  # Above "fatal", which JAX writes before it ends a process that has lost process 0.
+KEPT: list[Any] = []  # C holds pointers to these handlers; Python must not collect them.
 ENDED = "The same command in each continues from the last checkpoint."
 FLAGS = "--coordinator=HOST:PORT of process 0, --processes=N and its own --process=I, from 0"
 
@@ -181,11 +182,8 @@ def _end_in_one_line(processes: Processes) -> None:
         os.write(2, line.encode())
         os._exit(2)
 
-    _kept.append(end)
+    KEPT.append(end)
     ctypes.CDLL(None).signal(signal.SIGABRT, end)
-
-
-_kept: list[Any] = []  # C holds a pointer to the handler; Python must not collect it.
 
 
 def _broadcast(of_primary: bytes) -> bytes:

@@ -95,9 +95,8 @@ def _read(path: Path) -> Any:
     except Exception as error:  # Pickle, zip and torch raise many kinds of error on other files.
         got = f"another one, or a damaged one ({type(error).__name__})"
         hint = "Give a state dict or a training checkpoint."
-        if any(
-            word in str(error) for word in ("Unsupported", "TorchScript")
-        ):  # torch names the class, and advises to run the file's code.
+        # torch names the class, and advises to run the file's code.
+        if any(word in str(error) for word in ("Unsupported", "TorchScript")):
             got, hint = "a whole model or other Python objects", "In PyTorch save model.state_dict(), and give that file."
         raise UserError(f"--from={path}: expected a file that torch.load(weights_only=True) reads, got {got}. {hint}") from None
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sharingan_jax.config.load import check_one_run, seed_folders
 from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import Config, to_dict
 from sharingan_jax.errors import UserError
@@ -47,8 +48,7 @@ class RunFolder:
 
     def seed_folders(self) -> tuple[Path, ...]:
         """Return the folders of several seeds' runs that lie in this one, in order."""
-        seeds = {path.parent.name.removeprefix("seed-"): path.parent for path in self.root.glob("seed-*/config.json")}
-        return tuple(seeds[seed] for seed in sorted(seeds, key=lambda seed: (len(seed), seed)))
+        return seed_folders(self.root)
 
 
 def step_of(name: str) -> int | None:
@@ -59,10 +59,7 @@ def step_of(name: str) -> int | None:
 def read_config(folder: RunFolder) -> Config:
     """Return the configuration that a run was started with. Raise UserError if `folder` is not a run's folder."""
     if not folder.config.is_file():
-        seeds = folder.seed_folders()
-        if seeds:
-            names = ", ".join(place.name for place in seeds)
-            raise UserError(f"--workdir={folder.root} holds the runs {names}: use one, such as {seeds[0]}")
+        check_one_run(folder.root, flag="--workdir")
         raise UserError(
             f"--workdir={folder.root}: no config.json there; a run's folder is made by training with --config and --workdir"
         )

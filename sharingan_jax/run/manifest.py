@@ -7,11 +7,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sharingan_jax.config.schema import Config, identity
+from sharingan_jax.config.schema import RULES, Config, identity
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import read_as, read_json, write_json
+from sharingan_jax.files import PUT_BACK, read_as, read_json, write_json
 
 STATUSES = ("imported", "branched", "running", "complete", "stopped", "collapsed", "failed")
 """`imported` and `branched` are runs with a first state from elsewhere that have not started yet."""
@@ -179,7 +179,13 @@ class Manifest:
 
 def read_manifest(path: Path) -> Manifest:
     """Return a run's manifest. Raise UserError naming the file and the wrong key."""
-    return read_as(Manifest, _checked_format(path), path=path)
+    manifest = read_as(Manifest, _checked_format(path), path=path)
+    for number, start in enumerate(manifest.starts):
+        for name in ("every", "num", "columns"):
+            value, rule = start.sample.get(name), RULES[f"sample.{name}"]
+            if not rule.allows(value):
+                raise UserError(f"{path}: starts[{number}].sample.{name}: expected {rule}, got {value}; {PUT_BACK}")
+    return manifest
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

@@ -106,9 +106,7 @@ def interrupts_between_imports() -> Iterator[None]:
             frame = frame.f_back
         if number == signal.SIGINT:
             raise KeyboardInterrupt
-        stopped = Stopped(number)
-        stopped.args = (f"stopped by {signal.Signals(number).name}; everything saved so far is intact",)
-        raise stopped
+        raise Stopped(number, then="everything saved so far is intact")
 
     def raise_again(lost: Any) -> None:
         """Python calls this for an exception in a finalizer or a callback, where nobody can hear it."""

@@ -216,8 +216,7 @@ def _repeat(
     not_there = [f"checkpoints that are gone: {', '.join(map(str, gone))}"] if gone else []
     if manifest.status not in ENDED:
         not_there.append(f"status and step, since the run is recorded as {manifest.status} and has not ended")
-    others = manifest.starts and manifest.starts[-1].sample != drawn
-    if others:
+    if manifest.starts and manifest.starts[-1].sample != drawn:
         not_there.append("how often the last start drew a grid: config.json has other settings than it recorded")
     earlier = [f"steps {existing.first_step} to {span.start}"] if span.start >= existing.first_step else []
     grids, compared_grids, not_compared = compare_grids(manifest, folder, again, steps=range(span.start + 1, span.end + 1))

@@ -50,6 +50,8 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
         ("starts[0].environment.device", 5),
         ("starts[0].environment.device.count", "x"),
         ("starts[0].environment.versions.jax", 5),
+        ("starts[0].sample.num", -1),
+        ("starts[0].sample.columns", 0),
         ("origin", "x"),
         ("origin.step", "x"),
         ("origin.files.G.pth", 5),

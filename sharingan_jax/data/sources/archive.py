@@ -1,4 +1,4 @@
-"""Images from a .zip or .tar archive, read in place: nothing is unpacked, and one file at a time is in memory."""
+"""Images from a .zip or .tar archive, read in place: nothing is unpacked, and a few files at a time are in memory."""
 
 import stat
 import tarfile
@@ -92,9 +92,8 @@ class _Member(tarfile.TarInfo):
 def _tar_members(path: Path, *, most: int, with_contents: bool = True) -> Iterator[Member]:
     """Yield what is in a .tar, with up to `most` bytes of each file."""
     systems: set[str] = set()
-    with tarfile.open(
-        path, "r|*", tarinfo=_Member
-    ) as archive:  # As a stream: going back in a compressed archive means to read it again.
+    # As a stream: going back in a compressed archive means to read it again.
+    with tarfile.open(path, "r|*", tarinfo=_Member) as archive:
         for entry in archive:
             member = _listed(entry.name, systems)
             if member is None or (entry.isdir() and not member.reason):
@@ -125,7 +124,7 @@ def _listed(name: str, systems: set[str]) -> Member | None:
 
 
 def _content(file: IO[bytes], most: int) -> bytes:
-    """Return the next `most` bytes of a file, or as many as there are: what a header claims does not count."""
+    """Return the next `most` bytes of a file, or all if it has fewer: what a header claims does not count."""
     blocks = []
     while most > 0 and (block := file.read(min(most, 2**20))):
         blocks.append(block)

@@ -14,7 +14,7 @@ import numpy as np
 
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import Decoding
-from sharingan_jax.data.sources.files import Member, held, label_remarks, read_array
+from sharingan_jax.data.sources.files import Member, label_remarks, read_array
 from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, file_state, key_of
 from sharingan_jax.errors import UserError, reason_of
 
@@ -64,18 +64,12 @@ def array_dataset(path: Path, decoding: Decoding, *, storage: Storage = IN_MEMOR
             raise UserError(f"data.path={path}: image {int(image.name)} cannot be read: {image.reason}.")
     numbers = None if labels is None else _checked_labels(path, labels, count=len(reading.found))
     named = () if numbers is None else _class_names(path, numbers, classes)
-    dataset = held(
-        reading.found,
-        reading.mapped,
-        names=tuple(image.name for image in reading.found),
-        digests=tuple(image.digest for image in reading.found),
+    return reading.dataset(
         labels=numbers,
         classes=named,
         kind=f"a {path.suffix.lower() or 'numpy'} array",
-        originals=tuple(image.original for image in reading.found),
         remarks=label_remarks(numbers, named, origin=f"by the array {labelled}"),
     )
-    return reading.with_digest(dataset)
 
 
 @contextmanager

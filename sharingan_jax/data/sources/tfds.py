@@ -12,7 +12,7 @@ import numpy as np
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.pipeline import import_tensorflow
-from sharingan_jax.data.sources.files import Member, held, label_remarks, read_array
+from sharingan_jax.data.sources.files import Member, label_remarks, read_array
 from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, file_state, key_of
 from sharingan_jax.errors import UserError, reason_of
 
@@ -74,18 +74,12 @@ def tfds_dataset(
             raise UserError(f"data.name={name}: {image.name} cannot be read: {image.reason}.")
     classes = tuple(names or ()) if len(names or ()) > 1 else ()  # One class for all images says nothing.
     labels = np.array([image.label for image in images], np.int64) if classes else None
-    dataset = held(
-        images,
-        reading.mapped,
-        names=tuple(image.name for image in images),
-        digests=tuple(image.digest for image in images),
+    return reading.dataset(
         labels=labels,
         classes=classes,
         kind="a tensorflow-datasets set",
-        originals=tuple(image.original for image in images),
         remarks=label_remarks(labels, classes, origin="by the feature label"),
     )
-    return reading.with_digest(dataset)
 
 
 def describe_download(builder: Any, *, name: str) -> str:
