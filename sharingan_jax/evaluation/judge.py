@@ -22,7 +22,7 @@ from sharingan_jax.files import read_as, read_json, write_json
 from sharingan_jax.reporting.grids import lay_on_white
 
 RAW, AVERAGED, GIVEN = "samples", "samples, averaged weights", "images"
-SHEET_SAMPLES = 1000
+SHEET_SAMPLES, SHOWN_COPIES = 1000, 200
 FEWEST = 8
 """Training images, and images of a folder to evaluate: fewer measure nothing."""
 FEWEST_HELD_OUT = 3
@@ -105,7 +105,7 @@ class Judge:
             raise UserError(f"--features={','.join(names)}: two of them are called {twice}. Remove or rename one.")
         self.reference = Reference(train, held_out, spaces, self._orientation.turns, split.train.digest)
         self._controls: dict[str, dict[str, float]] = {}
-        self._control_images: dict[str, np.ndarray] = {}
+        self._control_distances: dict[str, np.ndarray] = {}
         self._say(self._announce(sets))
         if len(distinct(self.reference.train_to_train)) < 2:
             raise UserError(f"{place}: expected images that differ, got {len(train)} that are all alike. Add other images.")
@@ -146,8 +146,8 @@ class Judge:
         for control in make_controls(self.reference, count=min(self.samples, CONTROL_IMAGES)):
             self._bar.set_description(control.name)
             self._controls[control.name] = measure_images(control.images, control.reference, done=self._done)
-            if control.name not in (REAL_HALF, COPIES):
-                self._control_images[control.name] = control.images
+            if control.name not in (REAL_HALF, COPIES, MEAN, NOISE):
+                self._control_distances[control.name] = self._to_train(control.images[:SHOWN_COPIES])
 
     def judge(
         self,
@@ -201,14 +201,16 @@ class Judge:
         return evaluation
 
     def _write(self, folder: Path, images: np.ndarray, evaluation: Evaluation) -> None:
-        turned = {name: copies[:200] for name, copies in self._control_images.items() if name not in (MEAN, NOISE)}
         shown = images[:SHEET_SAMPLES]
-        to_train = distances(soften(shown), self.reference.soft_train, self.reference.turns)
+        to_train = self._to_train(shown)
         save_neighbour_sheet(folder / "neighbours.png", shown, to_train, self.reference)
-        save_distance_plot(folder / "distances.png", to_train, self.reference, turned)
+        save_distance_plot(folder / "distances.png", to_train, self.reference, self._control_distances)
         # Last: a folder with this file is complete.
         record = {name: value for name, value in asdict(evaluation).items() if name != "folder"}
         write_json(folder / FILE, record)
+
+    def _to_train(self, images_u8: np.ndarray) -> np.ndarray:
+        return distances(soften(images_u8), self.reference.soft_train, self.reference.turns)
 
 
 def primary_measure(spaces: Sequence[str], *, held_out: bool) -> str:

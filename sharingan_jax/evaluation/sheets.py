@@ -8,7 +8,7 @@ import numpy as np
 
 from sharingan_jax.evaluation.measures.memorisation import leave_one_out
 from sharingan_jax.evaluation.panel import Reference
-from sharingan_jax.evaluation.turns import best_turns, distances, soften, turn
+from sharingan_jax.evaluation.turns import best_turns, soften, turn
 from sharingan_jax.files import write_atomically
 from sharingan_jax.reporting.grids import add_caption, enlarge, save_png
 from sharingan_jax.reporting.plots import BLUE, GREEN, ORANGE
@@ -59,7 +59,7 @@ def save_neighbour_sheet(path: Path, samples_u8: np.ndarray, to_train: np.ndarra
 def save_distance_plot(path: Path, to_train: np.ndarray, reference: Reference, controls: Mapping[str, np.ndarray]) -> None:
     """Plot how far samples are from their nearest training image, next to unseen real images and `controls`.
 
-    `to_train` are the samples' distances to the training images, float [F, N]; `controls` are images uint8 [F, H, W, C] by name.
+    `to_train` are the samples' distances to the training images, float [F, N]; `controls` are those of other images, by name.
     Each curve is an empirical distribution: the share of images nearer than the distance on the x axis, in grey levels.
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -70,8 +70,8 @@ def save_distance_plot(path: Path, to_train: np.ndarray, reference: Reference, c
     name = "training images, to the others" if held_out is None else "held-out images"
     curves = {"samples": (BLUE, "-", to_train.min(1))}
     curves[name] = (GREEN, "--", unseen.min(1))
-    for style, (control, images) in zip((":", "-."), controls.items(), strict=False):
-        curves[control] = (ORANGE, style, distances(soften(images), reference.soft_train, reference.turns).min(1))
+    for style, (control, found) in zip((":", "-."), controls.items(), strict=False):
+        curves[control] = (ORANGE, style, found.min(1))
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     for label, (colour, style, values) in curves.items():
