@@ -19,6 +19,7 @@ def test_the_notebook_is_committed_without_outputs() -> None:
             assert cell["execution_count"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_the_notebook_runs_on_a_cpu(tmp_path: Path) -> None:
     nbclient = pytest.importorskip("nbclient", reason="the notebook needs requirements-docs.txt")

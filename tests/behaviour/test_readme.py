@@ -18,8 +18,10 @@ from PIL import Image
 
 import main
 import sharingan_jax as sg
-from sharingan_jax.comparison import runs
+from sharingan_jax.comparison import runs, write
 from sharingan_jax.data.emblems.draw import draw_emblem
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = ["README.md", *sorted(f"docs/{path.relative_to(ROOT / 'docs').as_posix()}" for path in (ROOT / "docs").rglob("*.md"))]
@@ -182,6 +184,7 @@ def test_every_command_and_every_piece_of_python_runs_in_the_order_of_the_page(
 ) -> None:
     monkeypatch.chdir(checkout)
     _shrink_load_config(monkeypatch)
+    monkeypatch.setattr(write, "save_paper_plots", lambda report, folder: [])  # tests/comparison/test_report.py tests them.
     if page in NEEDS_DEFAULT:
         assert not _run(["sharingan-jax", "train", "--config", "default", *TINY, WHOLE_BATCHES, *SHORT])
     names: dict[str, Any] = {}

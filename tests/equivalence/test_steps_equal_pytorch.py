@@ -117,11 +117,11 @@ def test_float32_drifts_from_float64_like_pytorch(experiment: str) -> None:
     config = small_config(experiment, width=8, conv_impl="winograd", model__nz="20")
     torch.manual_seed(2)
     initial = make_oracle(config, None, dtype="float32").networks()
-    shared = {"steps": 100, "count": 25, "source": emblem_batch}
+    shared = {"steps": 60, "count": 25, "source": emblem_batch}
     exact, _ = replay_oracle(config, initial, **shared)
     drifts = [
         weight_distance(replay(config, initial, dtype="float32", **shared)[0], exact) for replay in (replay_ours, replay_oracle)
     ]
     # Adam takes a whole step even if a gradient is only rounding, so the two drifts are similar but not equal:
-    # in four pairs at width 16 the ratio was 0.94 to 1.08.
+    # in four pairs at width 16 the ratio was 0.94 to 1.08 after 100 steps, and 0.98 and 1.06 at width 8 after 60.
     assert 0 < drifts[0] < 1.25 * drifts[1]
