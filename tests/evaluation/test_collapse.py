@@ -116,7 +116,7 @@ def _records(*diversities: float | None) -> list[dict[str, Any]]:
     """Return records of the steps 10, 20, ... with these diversities; a step between them, like most, has none."""
     found: list[dict[str, Any]] = []
     for number, diversity in enumerate(diversities, 1):
-        found += [{"step": 10 * number - 5}, {"step": 10 * number, "diversity": diversity}]
+        found += [{"step": 10 * number - 5}, {"step": 10 * number, "diversity": diversity, "kid_pixels": 5.0}]
     return found
 
 
@@ -155,16 +155,30 @@ def test_collapse_begins_at_the_first_of_two_grids_in_a_row_below_the_limit(
     ],
 )
 def test_collapse_begins_too_if_varied_grids_leave_the_real_images(ratios: list[float | None], step: int | None) -> None:
-    records = [{"step": 10 * number, "diversity": 0.8, "nearest_ratio": ratio} for number, ratio in enumerate(ratios, 1)]
+    records = [
+        {"step": 10 * number, "diversity": 0.8, "nearest_ratio": ratio, "kid_pixels": ratio} for number, ratio in enumerate(ratios, 1)
+    ]
     assert find_collapse(records) == step
     assert find_collapse([{**record, "diversity": None} for record in records]) is None
 
 
 def test_a_blob_of_the_first_grids_does_not_count_as_the_nearest_that_a_run_came() -> None:
-    blob, later = {"step": 10, "diversity": 0.46, "nearest_ratio": 1.3}, {"diversity": 0.9, "nearest_ratio": 1.7}
+    blob = {"step": 10, "diversity": 0.46, "nearest_ratio": 1.3, "kid_pixels": 5.0}
+    later = {"diversity": 0.9, "nearest_ratio": 1.7, "kid_pixels": 6.0}
     records = [blob, *({"step": step, **later} for step in (20, 30, 40))]
     assert find_collapse(records) is None
     assert find_collapse([{**blob, "diversity": 0.5}, *records[1:]]) == 20
+
+
+def test_motifs_that_resemble_the_images_less_than_blobs_did_are_no_collapse_while_kid_falls() -> None:
+    """The first grids of a healthy run: `quick`, seed 0. Blobs turn into motifs, which are none of the images yet."""
+    signs = [(0.209, 0.777, 21.1), (0.557, 1.051, 19.1), (0.932, 1.238, 5.69), (1.076, 1.239, 0.07), (1.097, 1.231, -1.09)]
+    records = [
+        {"step": 200 * number, "diversity": diversity, "nearest_ratio": nearest, "kid_pixels": kid}
+        for number, (diversity, nearest, kid) in enumerate(signs, 1)
+    ]
+    assert find_collapse(records) is None
+    assert find_collapse([*records[:2], *({**record, "kid_pixels": 19.2} for record in records[2:])]) == 600
 
 
 diversities_of_grids = st.lists(st.one_of(st.none(), st.sampled_from([0.0, 0.29, 0.3, 0.4, 0.5, 1.2])), max_size=12)

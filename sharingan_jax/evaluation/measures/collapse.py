@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist, pdist
 from sharingan_jax.evaluation.turns import soften
 
 MOST_REAL = 500
-"""Real images that the signs are taken against: the first ones."""
+"""Real images that the signs are taken against, at most."""
 MOST_DRAWN = 100
 """Images of a grid that the signs are taken of: the first ones. All pairs of 10,000 would take minutes at each grid."""
 DIGITS = 6
@@ -22,14 +22,16 @@ ALIVE = 0.5
 COLLAPSED = 0.3
 AWAY = 1.15
 FAR = 1.2
-"""Measured on 70 runs of docs/experiments.md at 32 pixels. Five runs on emblems fell apart while their grids stayed varied: in
-two grids in a row their nearest ratio is above 3, and 1.19 to 1.47 times its lowest. In those that did not fall apart it is at
-most 1.14 times. `FAR` keeps out grids that are as near to real images as these are to each other, or nearer."""
+"""Chosen on 70 runs of docs/experiments.md at 32 pixels. Five runs on emblems fell apart while their grids stayed varied: in
+two grids in a row their nearest ratio is above 3, and 1.19 to 1.47 times its lowest. `FAR` keeps out grids that are as near to
+real images as these are to each other, or nearer. A young run may move away too: its first blobs resemble every image a little,
+its first motifs none. Its KID falls meanwhile, and that of a run that falls apart rises."""
 IN_A_ROW = 2
 RULE = (
     f"{IN_A_ROW} sample grids in a row have lost their variety or their likeness. Grids count from the first with a diversity"
     f" of {ALIVE} on. A grid has lost its variety if its diversity is below {COLLAPSED}, and its likeness if its nearest ratio is"
-    f" at least {FAR:g} and at least {AWAY} times the lowest of the grids before. Collapse begins at the first of the two"
+    f" at least {FAR:g} and at least {AWAY} times the lowest of the grids before, and its KID is above that grid's. Collapse begins"
+    " at the first of the two"
 )
 """The rule of `find_collapse` in words, for readers of a report."""
 
@@ -133,7 +135,7 @@ class CollapseWatch:
         self.in_a_row = 0
         self.step: int | None = None
         self._was_alive = False
-        self._nearest = math.inf
+        self._nearest, self._kid_of_nearest = math.inf, -math.inf
         self._first = 0
 
     def feed(self, records: Iterable[Mapping[str, Any]]) -> int | None:
@@ -146,8 +148,11 @@ class CollapseWatch:
             if not self._was_alive:
                 continue
             without_variety = diversity < COLLAPSED
-            without_likeness = nearest is not None and nearest >= max(FAR, AWAY * self._nearest)
-            self._nearest = self._nearest if nearest is None else min(self._nearest, nearest)
+            kid = record.get("kid_pixels")
+            moved_away = nearest is not None and nearest >= max(FAR, AWAY * self._nearest)
+            without_likeness = moved_away and (kid is None or kid > self._kid_of_nearest)
+            if nearest is not None and nearest < self._nearest:
+                self._nearest, self._kid_of_nearest = nearest, -math.inf if kid is None else kid
             if without_variety or without_likeness:
                 self._first = record["step"] if self.in_a_row == 0 else self._first
                 self.in_a_row += 1
