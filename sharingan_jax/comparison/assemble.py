@@ -126,7 +126,7 @@ def _measures(evaluation: Evaluation) -> tuple[Measure, ...]:
             if not any(key in row for row in evaluation.rows.values()) or (not space and each.better == ""):
                 continue
             label = f"{each.label} ({space})" if space else each.label
-            better: Literal["lower", "higher", ""] = "lower" if each.better in ("real", "lower") else "higher"
+            better: Literal["lower", "higher", "neither", ""] = "lower" if each.better == "real" else each.better
             name, unit, note = key, each.unit, each.note
             if each.better == "real":
                 name, label, unit, note = f"{key}{OFF_BY}", f"{label}: off by", "", f"|value / real images' own − 1|. {each.note}"
@@ -211,7 +211,7 @@ def _comparisons(
             seeds = [seed for seed in ours if seed in theirs]
             if seeds:
                 a, b = [theirs[seed] for seed in seeds], [ours[seed] for seed in seeds]
-                differences[name] = paired_difference(a, b, better=measure.better)
+                differences[name] = paired_difference(a, b, better="lower" if measure.better == "lower" else "higher")
                 paired[name] = np.subtract(b, a)
         adjusted = holm([difference.p for difference in differences.values()]) if differences else []
         for (name, difference), p in zip(differences.items(), adjusted, strict=True):

@@ -94,7 +94,7 @@ def render_report(report: Report) -> str:
         "budgets": [(variant, _budget(report.runs_of(variant.name))) for variant in report.variants],
         "measures": sorted((each for each in report.measures if each.is_main), key=lambda measure: not measure.is_primary),
         "others": [each for each in report.measures if not each.is_main],
-        "symbols": {"better": "▲", "worse": "▼", "same": "=", "none": "○", "exploratory": "?"},
+        "symbols": {"better": "▲", "worse": "▼", "differs": "◆", "same": "=", "none": "○", "exploratory": "?"},
         "steps": steps,
     }
 
@@ -170,7 +170,7 @@ def outcome(report: Report) -> str:
 def no_better_than_controls(report: Report) -> list[str]:
     """Return a sentence if variants are, on the primary measure, no better than noise or than one grey picture. Else nothing."""
     measure = report.primary
-    if measure is None or not measure.better:
+    if measure is None or measure.better not in ("lower", "higher"):
         return []
     sign = 1 if measure.better == "lower" else -1
     values = {control.name: control.measures.get(measure.name) for control in report.controls}
@@ -265,7 +265,7 @@ def _equals(p: float) -> str:
 
 
 def _label(measure: Measure) -> str:
-    extra = [part for part in (measure.unit, f"{measure.better} is better" if measure.better else "") if part]
+    extra = [part for part in (measure.unit, measure.direction) if part]
     return f"{measure.label} ({', '.join(extra)})" if extra else measure.label
 
 

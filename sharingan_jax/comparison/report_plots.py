@@ -202,7 +202,7 @@ class RunsPanel:
 
     def note(self) -> str:
         """Return how to read the plot."""
-        direction = f"{self.measure.better.capitalize()} is better. " if self.measure.better else ""
+        direction = f"{self.measure.direction.capitalize()}. " if self.measure.direction else ""
         return (
             f"{direction}Each mark is a run; a cross is a run that collapsed. Below the marks: the mean and its interval. "
             "Runs of one seed are at one height within their rows."

@@ -28,19 +28,27 @@ class Variant:
 class Measure:
     """One number for each run. `unit` follows the number (such as ×10³); `note` explains the measure in a sentence or two.
 
-    `better` is the better direction, or empty if there is none. The report's answer is about the primary measure.
+    `better` is the better direction; "neither" if a difference is worth a word and no direction is better; empty if the measure
+    is not compared. The report's answer is about the primary measure.
     `copier_wins` says that a generator which copies its training images passes it, so it says nothing about copying. The page
     shows measures that are not `is_main` only when asked.
     """
 
     name: str
     label: str
-    better: Literal["lower", "higher", ""] = ""
+    better: Literal["lower", "higher", "neither", ""] = ""
     unit: str = ""
     note: str = ""
     is_primary: bool = False
     copier_wins: bool = False
     is_main: bool = True
+
+    @property
+    def direction(self) -> str:
+        """Which direction is better, in words. Empty if the measure is not compared."""
+        if self.better == "neither":
+            return "neither direction is better; low values are a sign of copies"
+        return f"{self.better} is better" if self.better else ""
 
     @property
     def heading(self) -> str:

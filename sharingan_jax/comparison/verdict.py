@@ -16,7 +16,7 @@ MAX_SEEDS = 1_000_000
 class Verdict:
     """The conclusion on one difference, as a kind for programs and as words for readers."""
 
-    kind: Literal["better", "worse", "same", "none", "exploratory"]
+    kind: Literal["better", "worse", "differs", "same", "none", "exploratory"]
     words: str
 
 
@@ -77,22 +77,26 @@ def seeds_needed(differences: Values, *, power: float = 0.8, alpha: float = ALPH
     return high if high <= MAX_SEEDS else None
 
 
-def verdict(difference: Difference, p_adjusted: float, *, better: Better) -> Verdict:
+def verdict(difference: Difference, p_adjusted: float, *, better: Better | Literal["neither"]) -> Verdict:
     """Return what may be said of a difference. `p_adjusted` is its p after `holm` over all variants compared.
 
+    If neither direction is better, `difference` counts higher values as better ones.
+
     - exactly the same in all seeds: "exactly the same in all 6 seeds".
-    - at least 6 seeds, an interval without 0 and p_adjusted <= 0.05: "better: ..." or "worse: ...".
+    - at least 6 seeds, an interval without 0 and p_adjusted <= 0.05: "better: ..." or "worse: ...", or "differs: ..." if neither
+      direction is better.
     - every other case with at least 6 seeds: "no difference shown".
     - fewer than 6 seeds: "exploratory: lower in 3 of 3 seeds", never better or worse.
 
     Source: `smallest_p`: with 5 seeds p is at least 0.0625.
     """
-    check_better(better)
+    if better != "neither":
+        check_better(better)
     if not 0 <= p_adjusted <= 1:
         raise ValueError(f"p_adjusted: expected a number from 0 to 1, got {p_adjusted}.")
     n, low, high = difference.n, difference.low, difference.high
     lower, higher = difference.seeds_better, difference.seeds_worse
-    if better == "higher":
+    if better != "lower":
         lower, higher = higher, lower
     few = n < fewest_seeds()
     if n == 1:
@@ -109,5 +113,7 @@ def verdict(difference: Difference, p_adjusted: float, *, better: Better) -> Ver
     if low is None or high is None or low <= 0 <= high or p_adjusted > ALPHA:
         return Verdict("none", "no difference shown")
     direction, count = ("lower", lower) if high < 0 else ("higher", higher)
-    kind: Literal["better", "worse"] = "better" if direction == better else "worse"
+    kind: Literal["better", "worse", "differs"] = "better" if direction == better else "worse"
+    if better == "neither":
+        kind = "differs"
     return Verdict(kind, f"{kind}: {direction} on average, and in {count} of {n} seeds")

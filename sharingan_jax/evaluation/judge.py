@@ -244,6 +244,7 @@ def measures_that_copies_pass(controls: Mapping[str, Mapping[str, float]], real:
         passed = {
             "lower": value <= new[key] + tolerance,
             "higher": value >= new[key] - tolerance,
+            "neither": value >= new[key] - tolerance,
             "real": abs(value - real.get(key, value)) <= abs(new[key] - real.get(key, value)) + tolerance,
             "": False,
         }

@@ -34,12 +34,13 @@ LEAST_SIDE = WINDOW
 
 FRECHET_NOTE = "against the training images; in the space inception this is FID, for comparison with the literature"
 
-Better = Literal["lower", "higher", "real", ""]
+Better = Literal["lower", "higher", "real", "neither", ""]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of a row. `better` says which way is better; "real": as near as possible to the real images' own value.
+    """One figure of a row. `better` says which way is better; "real": as near as possible to the real images' own value;
+    "neither": low values are a sign of copies, and high ones are no merit, since noise has the highest.
 
     A measure with `in_space` is taken in each feature space, under the key `SPACE/key`.
     """
@@ -71,13 +72,13 @@ MEASURES = (
     Measure("flat_noise", "noise in flat areas", "real", "grey levels", "what is left where nothing is drawn", False),
     Measure("edge_sharpness", "sharpness of edges", "real", "grey levels a pixel", "of the strongest edges", False),
     Measure(
-        "authentic", "authentic", "higher", "", "share farther from their nearest training image than it from its own", False
+        "authentic", "authentic", "neither", "", "share farther from their nearest training image than it from its own", False
     ),
-    Measure("nearest_ratio", "nearest ratio", "higher", "", "distance to the nearest training image over its own nearest", False),
+    Measure("nearest_ratio", "nearest ratio", "neither", "", "distance to the nearest training image over its own nearest", False),
     Measure("nearest_ratio_real", "the same of real images", "", "", "of images that were not trained on", False),
     Measure("close_share", "d1/d2 < 1/3", "lower", "", "share with one training image far nearer than all others", False),
-    Measure("gap", "gap to real", "higher", "grey levels", "distance to training images, less that of unseen images", False),
-    Measure("c_t", "C_T", "higher", "z", "below −3: nearer to the training images than unseen images are", False),
+    Measure("gap", "gap to real", "neither", "grey levels", "distance to training images, less that of unseen images", False),
+    Measure("c_t", "C_T", "neither", "z", "below −3: nearer to the training images than unseen images are", False),
     Measure("neighbours_used", "neighbours used", "higher", "", "share of training images that serve as nearest", False),
 )
 """Every measure, in the order of tables."""

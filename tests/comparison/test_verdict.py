@@ -92,6 +92,13 @@ def test_a_difference_at_the_level_of_rounding_is_no_difference_shown() -> None:
     assert verdict(difference, difference.p, better="lower").words == "no difference shown"
 
 
+def test_a_measure_without_a_better_direction_differs() -> None:
+    difference = paired_difference(np.zeros(10), -np.arange(1.0, 11.0), better="higher")
+    expected = Verdict("differs", "differs: lower on average, and in 10 of 10 seeds")
+    assert verdict(difference, difference.p, better="neither") == expected
+    assert verdict(difference, 0.06, better="neither").kind == "none"
+
+
 def test_a_claim_needs_both_the_interval_and_the_adjusted_p() -> None:
     difference = compare(np.zeros(10), np.arange(10.0))
     difference = replace(difference, low=-2.0, high=-1.0)
