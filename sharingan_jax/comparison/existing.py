@@ -3,13 +3,25 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sharingan_jax.comparison.failures import failure_of
+from sharingan_jax.comparison.failures import failure_of, manifest_of
 from sharingan_jax.comparison.plan import PER_RUN, StudyRun
 from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import Config, DataConfig, settings_of
 from sharingan_jax.errors import UserError
 from sharingan_jax.run.listing import COMPARED, list_runs
 from sharingan_jax.run.manifest import read_manifest
+
+
+def check_same_images(paths: Sequence[Path]) -> None:
+    """Raise UserError if two of the runs were trained on different images. A path without a run is passed over."""
+    digests: dict[str, Path] = {}
+    for path in sorted(paths):
+        manifest = manifest_of(path)
+        if manifest is not None and manifest.data is not None:
+            digests.setdefault(manifest.data.digest, path)
+    if len(digests) > 1:
+        first, second, *_ = digests.values()
+        raise UserError(f"{first} and {second}: were trained on different images, so no figure compares them. Compare one set.")
 
 
 def group_runs(folders: Sequence[Path], *, baseline: str | None = None) -> tuple[list[StudyRun], DataConfig]:
@@ -23,18 +35,13 @@ def group_runs(folders: Sequence[Path], *, baseline: str | None = None) -> tuple
     if not entries:
         raise UserError(f"{', '.join(map(str, folders))}: expected folders with runs, found none.")
     groups: dict[tuple[object, ...], list[tuple[Path, Config, str]]] = {}
-    digests: dict[str, Path] = {}
     for path, entry in sorted(entries.items()):
         manifest = read_manifest(path / "manifest.json")
         config = parse(manifest.config)
-        if manifest.data:
-            digests.setdefault(manifest.data.digest, path)
         settings = settings_of(config)
         key = tuple(settings[name] for name in COMPARED if name not in PER_RUN)
         groups.setdefault(key, []).append((path, config, entry.config))
-    if len(digests) > 1:
-        first, second, *_ = digests.values()
-        raise UserError(f"{first} and {second}: were trained on different images, so no figure compares them. Report on one set.")
+    check_same_images(list(entries))
     names = [members[0][2] for members in groups.values()]
     runs = []
     for name, members in zip(names, groups.values(), strict=True):

@@ -72,7 +72,10 @@ def make_plots(report: Report) -> list[Plot]:
 
 
 def save_paper_plots(report: Report, folder: Path) -> list[Path]:
-    """Write each plot as PNG (200 dpi) and PDF into `folder`, without a date. Return the files."""
+    """Write each plot as PNG (200 dpi) and PDF into `folder`, without a date. Return the files.
+
+    Files of an earlier report that this one does not have are removed.
+    """
     paths: list[Path] = []
     with _style():
         for panel in _panels(report):
@@ -89,6 +92,9 @@ def save_paper_plots(report: Report, folder: Path) -> list[Path]:
                 figure.savefig(content, format=suffix, dpi=PNG_DPI, metadata=metadata)
                 write_atomically(path, lambda file, content=content: file.write(content.getvalue()))  # type: ignore[misc]
                 paths.append(path)
+    for earlier in set(folder.glob("*.png")) | set(folder.glob("*.pdf")):
+        if earlier not in paths and earlier.name.startswith(("runs-", "loss-", "measure-")):
+            earlier.unlink()
     return paths
 
 

@@ -13,6 +13,7 @@ from sharingan_jax.devices.compile_cache import keep_compiled
 from sharingan_jax.errors import UserError, as_command, command_line
 from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
 from sharingan_jax.evaluation.evaluate import (
+    NotFiniteError,
     check_images,
     check_samples,
     evaluate_step,
@@ -87,8 +88,8 @@ def evaluate_runs(
 ) -> dict[Path, Any]:
     """Evaluate the last checkpoint of each run, and return the `Evaluation` of each folder. What is there already is read.
 
-    All runs are judged by one reference, the images that `data` describes. A run without a checkpoint has no evaluation. Raise
-    UserError.
+    All runs are judged by one reference, the images that `data` describes. A run without a checkpoint has no evaluation, nor has
+    one whose samples are not finite. Raise UserError if something else cannot be evaluated.
     """
     check_samples(samples)
 
@@ -96,6 +97,7 @@ def evaluate_runs(
     from sharingan_jax.run.load import load_run
 
     out = lasting(stream or sys.stdout)
+    asked = _keys(features)
     found, missing = {}, []
     for study_run in runs:
         if not RunFolder(study_run.path).checkpoint_steps():
@@ -103,7 +105,7 @@ def evaluate_runs(
         run = load_run(study_run.path)
         folder = run.path / "evaluation" / folder_name(run.steps[-1])
         there = _kept_evaluation(run.path, run.steps[-1])
-        if there is not None and (there.samples, there.digest, there.asked) == (samples, _last_digest(run), tuple(features)):
+        if there is not None and (there.samples, there.digest, there.asked) == (samples, _last_digest(run), asked):
             found[study_run.path] = there
         else:
             missing.append((run, folder))
@@ -114,17 +116,27 @@ def evaluate_runs(
         sets = sum(row_count(run) for run, _ in missing)
         with Judge(split, features, samples=samples, sets=sets, stream=out, place=place_of(data)) as judge:
             for run, folder in missing:
-                found[run.path] = evaluate_step(run, run.steps[-1], judge, note, folder)
+                try:
+                    found[run.path] = evaluate_step(run, run.steps[-1], judge, note, folder)
+                except NotFiniteError as error:  # A run that failed: it stays in the report, without figures.
+                    print(error, file=out, flush=True)
     return found
 
 
+def _keys(features: Sequence[str]) -> dict[str, str]:
+    from sharingan_jax.evaluation.features import space_key
+
+    return {name: space_key(name) for name in features}
+
+
 def without_evaluation(paths: Sequence[Path], *, features: Sequence[str], samples: int) -> list[Path]:
-    """Return the runs whose last checkpoint has not been evaluated so. Only small files are read."""
+    """Return the runs whose last checkpoint has not been evaluated so. No checkpoint is read."""
+    asked = _keys(features)
     return [
         path
         for path in paths
         if (steps := RunFolder(path).checkpoint_steps())
-        and ((there := _kept_evaluation(path, steps[-1])) is None or (there.samples, there.asked) != (samples, tuple(features)))
+        and ((there := _kept_evaluation(path, steps[-1])) is None or (there.samples, there.asked) != (samples, asked))
     ]
 
 

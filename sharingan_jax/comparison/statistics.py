@@ -163,6 +163,7 @@ def paired_difference(a: Values, b: Values, *, better: Better, seed: int = 0, n_
     scale = np.maximum(np.abs(first), np.abs(second))
     differences = np.where(np.abs(second - first) <= ROUNDING * scale, 0.0, second - first)  # [n]
     mean = float(differences.mean())
+    mean = mean if abs(mean) > ROUNDING * scale.max() else 0.0
     spread = float(differences.std(ddof=1)) if np.ptp(differences) > ROUNDING * scale.max() else 0.0
     interval = _bca_interval(differences, seed, n_resamples) if spread > 0 or differences.size < 2 else (mean, mean)
     low, high = interval or (None, None)

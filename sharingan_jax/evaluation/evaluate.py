@@ -237,8 +237,21 @@ def classes_in_shares(labels: np.ndarray, count: int) -> np.ndarray:
     return np.resize(np.random.default_rng(LATENTS_SEED).permutation(labels), count)
 
 
+class NotFiniteError(UserError):
+    """A checkpoint's G draws values that are not finite, so its samples cannot be measured."""
+
+
+def _finite(images: np.ndarray, run: "Run", step: int) -> np.ndarray:
+    if not np.isfinite(images).all():
+        raise NotFiniteError(f"{run.path}: at step {step} G draws values that are not finite. Evaluate an earlier step.")
+    return images
+
+
 def evaluate_step(run: "Run", step: int, judge: "Judge", note: str, folder: Path) -> "Evaluation":
-    """Evaluate one checkpoint with a judge that was made for the run's images, and write the results into `folder`."""
+    """Evaluate one checkpoint with a judge that was made for the run's images, and write the results into `folder`.
+
+    Raise NotFiniteError if G draws NaN or infinity, and UserError if a feature function fails.
+    """
     from sharingan_jax.evaluation.judge import AVERAGED, RAW
     from sharingan_jax.gan.state import digest
     from sharingan_jax.reporting.grids import to_u8
@@ -252,6 +265,6 @@ def evaluate_step(run: "Run", step: int, judge: "Judge", note: str, folder: Path
     rows = {}
     for name, weights in kinds[: row_count(run)]:
         sampler = run.sampler_of(state, weights=weights)
-        rows[name] = np.concatenate([to_u8(images) for images in sampler.draw_groups(z)])
+        rows[name] = np.concatenate([to_u8(_finite(images, run, step)) for images in sampler.draw_groups(z)])
     subject = f"{run.path}, step {step}"
     return judge.judge(rows, subject=subject, step=step, digest=digest(state), note=note, folder=folder, asked=labels)

@@ -18,7 +18,7 @@ from jax import lax
 from sharingan_jax.errors import UserError, reason_of
 from sharingan_jax.evaluation.defaults import ALWAYS
 from sharingan_jax.evaluation.gradients import gradient_features
-from sharingan_jax.evaluation.inception import RESIZE, inception_features, load_weights
+from sharingan_jax.evaluation.inception import RESIZE, inception_features, load_weights, published_file
 from sharingan_jax.evaluation.turns import Turns, align, find_template, shrink, soften
 from sharingan_jax.files import cache_folder, write_atomically
 
@@ -175,7 +175,7 @@ def make_spaces(names: Sequence[str], *, train_u8: np.ndarray, turns: Turns) -> 
             case ("gradients", "", _):
                 spaces.append(FeatureSpace(name, "quantiles of gradients at every scale", gradient_features))
             case ("inception", _, path):
-                spaces.append(_inception_space(Path(path).expanduser() if path else None))
+                spaces.append(_inception_space(name, Path(path).expanduser() if path else None))
             case (python, ":", called) if python.endswith(".py") and called:
                 spaces.append(_user_space(Path(python).expanduser(), called))
             case _:
@@ -184,16 +184,34 @@ def make_spaces(names: Sequence[str], *, train_u8: np.ndarray, turns: Turns) -> 
     return spaces
 
 
-def _inception_space(path: Path | None) -> FeatureSpace:
+def space_key(name: str) -> str:
+    """Return what tells the feature space `name` from another one of its name: the digest of the file that it is made of.
+
+    A space that needs no file has its name; one whose file is not there has "". Nothing is downloaded or run.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "inception":
+        path = Path(rest).expanduser() if rest else published_file()
+        return f"inception {RESIZE} {_file_digest(path)}" if path.is_file() else ""
+    if kind.endswith(".py"):
+        path = Path(kind).expanduser()
+        return f"{_file_digest(path)} {rest}" if path.is_file() else ""
+    return name
+
+
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _inception_space(name: str, path: Path | None) -> FeatureSpace:
     function = partial(inception_features, weights=load_weights(path))
-    key = hashlib.sha256(path.read_bytes()).hexdigest() if path else "published"
-    return FeatureSpace("inception", f"FID's InceptionV3, {RESIZE}", function, cache_key=f"inception {RESIZE} {key}")
+    return FeatureSpace("inception", f"FID's InceptionV3, {RESIZE}", function, cache_key=space_key(name))
 
 
 def _user_space(path: Path, function: str) -> FeatureSpace:
     flag = f"--features={path}:{function}"
     try:
-        source = path.read_bytes()
+        path.read_bytes()
         spec = importlib.util.spec_from_file_location(f"sharingan_jax_features_{path.stem}", path)
         assert spec is not None
         assert spec.loader is not None
@@ -215,5 +233,5 @@ def _user_space(path: Path, function: str) -> FeatureSpace:
         except (Exception, SystemExit) as error:
             raise UserError(f"{flag}: the function failed: {type(error).__name__}: {reason_of(error)}") from error
 
-    key = f"{hashlib.sha256(source).hexdigest()} {function}"
+    key = space_key(f"{path}:{function}")
     return FeatureSpace(f"{path.stem}.{function}", f"{path.name}:{function}", features, cache_key=key)

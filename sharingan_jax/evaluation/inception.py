@@ -312,9 +312,14 @@ def _unlike_published(path: Path) -> str | None:
     return None if sha256 == SHA256 else f"expected SHA-256 {SHA256[:12]}…, got {sha256[:12]}…"
 
 
+def published_file() -> Path:
+    """Return where the user's cache folder keeps the published weights. They may not be there."""
+    return cache_folder() / "sharingan_jax" / URL.rpartition("/")[2]
+
+
 def _download() -> Path:
     """Return the published file in the user's cache folder, downloaded if it is missing or damaged."""
-    path = cache_folder() / "sharingan_jax" / URL.rpartition("/")[2]
+    path = published_file()
     try:
         if path.is_file() and not _unlike_published(path):
             return path

@@ -12,7 +12,7 @@ from sharingan_jax.data.split import Split
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.controls import COPIES, MEAN, NOISE, REAL_HALF, make_controls
 from sharingan_jax.evaluation.defaults import ALWAYS, CONTROL_IMAGES, CONTROLS, evaluation_seconds
-from sharingan_jax.evaluation.features import make_spaces
+from sharingan_jax.evaluation.features import make_spaces, space_key
 from sharingan_jax.evaluation.measures.memorisation import distinct
 from sharingan_jax.evaluation.modes import make_mode_counter
 from sharingan_jax.evaluation.panel import MEASURES, Reference, measure_images, parts_of, perfect_coverage, varies
@@ -29,7 +29,7 @@ FEWEST_HELD_OUT = 3
 """Held-out images: KID's standard error leaves one of them out, and takes pairs of the others."""
 TOLERANCE = 0.05
 """Share of the new real images' value by which copies may be worse and still pass a measure without a standard error."""
-FORMAT = 1
+FORMAT = 2
 FILE = "evaluation.json"
 
 
@@ -39,15 +39,15 @@ class Evaluation:
 
     `rows` has a row for the samples (and for those of averaged weights, if the run keeps them), and one for each control.
     `real` are the real images' own values of measures whose best value is theirs. `primary` is the key of the figure that ranks.
-    `asked` are the feature spaces that were asked for; `spaces` are those that could be used. `copies_win` are keys that exact
-    copies pass about as well as new real images do (`measures_that_copies_pass`).
+    `asked` are the feature spaces that were asked for, each with its `space_key`; `spaces` are those that could be used. `copies_win`
+    are keys that exact copies pass about as well as new real images do (`measures_that_copies_pass`).
     """
 
     subject: str
     step: int | None
     digest: str
     samples: int
-    asked: tuple[str, ...]
+    asked: dict[str, str]
     train_images: int
     held_out_images: int
     orientation: dict[str, Any]
@@ -85,7 +85,6 @@ class Judge:
             raise UserError(f"{place}: expected at least {FEWEST} images, got {len(train)}. Fewer measure nothing.")
         held_out = lay_on_white(split.held_out.preview(split.held_out.count)) if split.held_out.count else None
         self.samples, self.labels = samples, split.train.labels
-        self._asked = tuple(names)
         self._stream = stream
         self._orientation = measure_orientation(soften(train))
         self._skipped: dict[str, str] = {}
@@ -98,6 +97,7 @@ class Judge:
                     raise
                 self._skipped[name] = str(error)
                 self._say(f"{name} is left out: {error}")
+        self._asked = {name: space_key(name) for name in names}  # Now, since making a space may download its weights.
         if not spaces:
             raise UserError(f"--features: none of the feature spaces can be used. Add {', '.join(ALWAYS[:-1])} or {ALWAYS[-1]}.")
         found = [space.name for space in spaces]
@@ -190,7 +190,7 @@ class Judge:
             primary=primary_measure(list(spaces), held_out=self.reference.held_out is not None),
             rows=measured | self._controls,
             real=self.reference.real_row,
-            perfect_coverage=perfect_coverage(self.reference),
+            perfect_coverage=perfect_coverage(self.reference, len(best)),
             copies_win=measures_that_copies_pass(self._controls, self.reference.real_row),
             modes=self._modes.count(best, asked),
             note=note,

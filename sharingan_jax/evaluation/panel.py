@@ -74,7 +74,9 @@ MEASURES = (
     Measure(
         "authentic", "authentic", "neither", "", "share farther from their nearest training image than it from its own", False
     ),
-    Measure("nearest_ratio", "nearest ratio", "neither", "", "distance to the nearest training image over its own nearest", False),
+    Measure(
+        "nearest_ratio", "nearest ratio", "neither", "", "distance to the nearest training image over its own nearest", False
+    ),
     Measure("nearest_ratio_real", "the same of real images", "", "", "of images that were not trained on", False),
     Measure("close_share", "d1/d2 < 1/3", "lower", "", "share with one training image far nearer than all others", False),
     Measure("gap", "gap to real", "neither", "grey levels", "distance to training images, less that of unseen images", False),
@@ -192,7 +194,7 @@ def varies(features: np.ndarray) -> bool:
     return bool((features != features[:1]).any())
 
 
-def perfect_coverage(reference: Reference) -> float:
-    """Return the coverage of a perfect sampler at the counts of `measure_images`: it depends on no distribution."""
-    count = len(reference.train)
+def perfect_coverage(reference: Reference, images: int) -> float:
+    """Return the coverage of a perfect sampler of so many images, by `measure_images`: it depends on no distribution."""
+    count = min(len(reference.train), images)
     return expected_coverage(count, count, min(NEIGHBOURS, count - 1))

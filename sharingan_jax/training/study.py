@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from sharingan_jax.comparison.existing import check_same_images
 from sharingan_jax.comparison.failures import Failures, manifest_of
 from sharingan_jax.comparison.plan import Plan, PlannedVariant, StudyRun, make_plan
 from sharingan_jax.comparison.runs import Compared, evaluate_runs, without_evaluation, write_comparison
@@ -18,7 +19,7 @@ from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.errors import UserError, counted
 from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES, evaluation_seconds
-from sharingan_jax.evaluation.evaluate import check_features, check_samples
+from sharingan_jax.evaluation.evaluate import check_features, check_samples, place_of
 from sharingan_jax.files import make_folder
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.reporting.progress import duration, is_interactive
@@ -122,9 +123,9 @@ def train_plan(plan: Plan, root: Path, *, stacked: int = 1, stream: TextIO | Non
     """
     out = lasting(stream or sys.stdout)
     failures = Failures(root)
+    check_same_images([plan.path(root, variant, seed) for variant in plan.variants for seed in plan.seeds])
     parts = [(variant, part) for variant in plan.variants for part in _missing(plan, root, variant, failures, stacked=stacked)]
-    # The variants train on the same images, so they are loaded once.
-    count = load_dataset_from_config(plan.variants[0].config.data).count if parts else 0
+    count = _count_images(plan, root) if parts else 0
     last = {variant.name: _last_step(variant.config, count) for variant, _ in parts}
     make_folder(root)
     left = [_steps_left(plan, root, variant, part, last=last[variant.name]) for variant, part in parts]
@@ -138,6 +139,18 @@ def train_plan(plan: Plan, root: Path, *, stacked: int = 1, stream: TextIO | Non
         for variant in plan.variants
         for seed in plan.seeds
     ]
+
+
+def _count_images(plan: Plan, root: Path) -> int:
+    """Return the number of training images. The variants train on the same ones. Raise UserError if runs here had others."""
+    data = plan.variants[0].config.data
+    dataset = load_dataset_from_config(data)
+    for path in (plan.path(root, variant, seed) for variant in plan.variants for seed in plan.seeds):
+        manifest = manifest_of(path)
+        if manifest is not None and manifest.data is not None and manifest.data.digest != dataset.digest:
+            reason = f"these are not the images that {path} was trained on, so no figure would compare them"
+            raise UserError(f"{place_of(data)}: {reason}. Put those back, or give a new --workdir.")
+    return dataset.count
 
 
 def _missing(plan: Plan, root: Path, variant: PlannedVariant, failures: Failures, *, stacked: int) -> list[tuple[int, ...]]:

@@ -84,7 +84,7 @@ def make_evaluation(kid: float, *, diversity: float = 0.8, flat: float = 3.0, **
     row = {HELD_OUT: kid, "random/diversity": diversity, "flat_noise": flat, "close_share": 0.25, "nearest_ratio_real": 1.0}
     controls = {REAL_HALF: dict.fromkeys(row, 1.0), COPIES: {**row, HELD_OUT: 0.125, "flat_noise": 2.0}}
     return Evaluation(**{
-        "subject": "a run", "step": 12, "digest": "", "samples": 100, "asked": ("random",), "train_images": 80,
+        "subject": "a run", "step": 12, "digest": "", "samples": 100, "asked": {"random": "random"}, "train_images": 80,
         "held_out_images": 20, "orientation": {"is_free": True}, "spaces": {"random": "a random network"},
         "skipped_spaces": {"inception": "no weights"}, "primary": HELD_OUT, "rows": {RAW: row, **controls},
         "real": {"random/diversity": 1.0, "flat_noise": 2.0}, "perfect_coverage": 0.9, "copies_win": ("flat_noise",),

@@ -190,6 +190,13 @@ def test_the_same_report_gives_the_same_bytes(report: Report, page: str, tmp_pat
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
+def test_plots_that_an_earlier_report_had_alone_are_removed(report: Report, tmp_path: Path) -> None:
+    for name in ("runs-fid.png", "runs-fid.pdf", "mine.png"):
+        (tmp_path / name).write_bytes(b"")
+    made = save_paper_plots(report, tmp_path)
+    assert set(tmp_path.iterdir()) == {*made, tmp_path / "mine.png"}
+
+
 def test_a_single_run_has_no_section_that_compares(page: str, single: Report) -> None:
     every = ["compared", "results", "runs", "losses", "training", "samples", "neighbours", "collapse", "controls", "seeds"]
     assert _headings(page) == [*every, "environment", "digests", "command"]

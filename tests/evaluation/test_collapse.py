@@ -156,7 +156,8 @@ def test_collapse_begins_at_the_first_of_two_grids_in_a_row_below_the_limit(
 )
 def test_collapse_begins_too_if_varied_grids_leave_the_real_images(ratios: list[float | None], step: int | None) -> None:
     records = [
-        {"step": 10 * number, "diversity": 0.8, "nearest_ratio": ratio, "kid_pixels": ratio} for number, ratio in enumerate(ratios, 1)
+        {"step": 10 * number, "diversity": 0.8, "nearest_ratio": ratio, "kid_pixels": ratio}
+        for number, ratio in enumerate(ratios, 1)
     ]
     assert find_collapse(records) == step
     assert find_collapse([{**record, "diversity": None} for record in records]) is None

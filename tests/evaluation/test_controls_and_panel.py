@@ -193,9 +193,10 @@ def test_measures_against_held_out_images_are_missing_without_them(reference: Re
 
 
 def test_the_coverage_of_a_perfect_sampler_is_near_that_of_new_emblems(reference: Reference, rows: Rows) -> None:
-    assert perfect_coverage(reference) == expected_coverage(COUNT, COUNT, 5)
-    assert perfect_coverage(replace(reference, train=reference.train[:4])) == expected_coverage(4, 4, 3)
-    assert rows["perfect"]["random/coverage"] == pytest.approx(perfect_coverage(reference), abs=0.2)
+    assert perfect_coverage(reference, 500) == expected_coverage(COUNT, COUNT, 5)
+    assert perfect_coverage(replace(reference, train=reference.train[:4]), 500) == expected_coverage(4, 4, 3)
+    assert perfect_coverage(reference, 12) == expected_coverage(12, 12, 5)
+    assert rows["perfect"]["random/coverage"] == pytest.approx(perfect_coverage(reference, COUNT), abs=0.2)
 
 
 def test_progress_is_reported_as_often_as_it_says(reference: Reference, new: np.ndarray) -> None:
@@ -244,7 +245,7 @@ def test_an_evaluation_reads_back_as_it_was_written(
     assert "(random; distances over 144 turns)" in (tmp_path / "log.txt").read_text()
     path = tmp_path / "out" / judge.FILE
     for text, message in (
-        (path.read_text().replace('"format": 1', '"format": 0'), "format=0: expected 1. Evaluate the run again."),
+        (path.read_text().replace('"format": 2', '"format": 1'), "format=1: expected 2. Evaluate the run again."),
         (path.read_text().replace('"samples": 30', '"samples": "30"'), "samples"),
         (path.read_text()[:-20], "evaluation.json"),
     ):

@@ -312,8 +312,9 @@ def test_features_of_other_inception_weights_are_not_answered_from_the_cache(
 ) -> None:
     monkeypatch.setattr(features, "load_weights", lambda path: None)
     monkeypatch.setattr(features, "inception_features", lambda images, weights: pixel_features(images))
-    for name in ("a.safetensors", "b.safetensors"):
+    for name in ("published.pth", "a.safetensors", "b.safetensors"):
         (tmp_path / name).write_text(name)
+    monkeypatch.setattr(features, "published_file", lambda: tmp_path / "published.pth")
     names = ["inception", f"inception:{tmp_path / 'a.safetensors'}", f"inception:{tmp_path / 'b.safetensors'}"]
     keys = [make_spaces([name], train_u8=_noise(2), turns=UNTURNED)[0].cache_key for name in names]
     assert len(set(keys)) == 3

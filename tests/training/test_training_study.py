@@ -27,6 +27,7 @@ from sharingan_jax.evaluation.features import pixel_features
 from sharingan_jax.evaluation.measures.kid import kid
 from sharingan_jax.evaluation.panel import Reference
 from sharingan_jax.evaluation.turns import Orientation, Turns
+from sharingan_jax.run.sampling import Sampler
 from sharingan_jax.training import recorder
 from sharingan_jax.training import study as study_module
 from sharingan_jax.training.recorder import OpenRun
@@ -104,6 +105,43 @@ def _digests(folder: Path, *, seeds: tuple[int, ...] = (0, 1)) -> dict[tuple[str
 def _report(folder: Path) -> dict[str, Any]:
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return report
+
+
+def test_runs_of_other_images_are_refused_before_anything_is_trained(compare: Call, image_folder: Path, tmp_path: Path) -> None:
+    images = Path(shutil.copytree(image_folder, tmp_path / "images"))
+    options: dict[str, Any] = {"last_batch": ("drop",), "settings": {"data.path": str(images)}}
+    compare(tmp_path / "study", seeds=(0,), **options)
+    (images / "00.png").unlink()
+    with pytest.raises(UserError, match=r"images: these are not the images that .*seed-0 was trained on, so no figure would"):
+        compare(tmp_path / "study", seeds=(0, 1), **options)
+    assert not (tmp_path / "study" / FOLDERS[0] / "seed-1").exists()
+
+
+def test_runs_are_evaluated_again_if_the_file_of_a_feature_space_changes(compare: Call, tmp_path: Path) -> None:
+    file, folder = tmp_path / "own.py", tmp_path / "study"
+
+    def evaluated_by(source: str) -> dict[str, str]:
+        file.write_text(f"def f(images):\n    return {source}\n")
+        compare(folder, last_batch=("drop",), seeds=(0,), features=("pixels", f"{file}:f"))
+        (record,) = folder.glob("*/seed-0/evaluation/*/evaluation.json")
+        keys: dict[str, str] = json.loads(record.read_text())["asked"]
+        return keys
+
+    first = evaluated_by("images.mean((1, 2))")
+    assert first["pixels"] == "pixels"
+    assert evaluated_by("images.mean((1, 2))") == first
+    assert evaluated_by("images.std((1, 2))") != first
+
+
+def test_a_run_that_draws_no_finite_image_stays_without_figures(
+    compare: Call, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(copy / FOLDERS[1] / "seed-0" / "evaluation")
+    monkeypatch.setattr(Sampler, "draw_groups", lambda self, z: iter([np.full((len(z), 32, 32, 3), np.nan, np.float32)]))
+    _, said = compare(copy)
+    assert f"{FOLDERS[1]}/seed-0: at step 8 G draws values that are not finite. Evaluate an earlier step." in said
+    values = {(run["variant"], run["seed"]): run["measures"]["pixels/kid_train"] for run in _report(copy)["runs"]}
+    assert [key for key, value in values.items() if value is None] == [(NAMES[1], 0)]
 
 
 def test_every_run_is_bitwise_identical_to_the_one_that_train_makes(

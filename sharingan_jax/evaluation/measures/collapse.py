@@ -30,8 +30,8 @@ IN_A_ROW = 2
 RULE = (
     f"{IN_A_ROW} sample grids in a row have lost their variety or their likeness. Grids count from the first with a diversity"
     f" of {ALIVE} on. A grid has lost its variety if its diversity is below {COLLAPSED}, and its likeness if its nearest ratio is"
-    f" at least {FAR:g} and at least {AWAY} times the lowest of the grids before, and its KID is above that grid's. Collapse begins"
-    " at the first of the two"
+    f" at least {FAR:g} and at least {AWAY} times the lowest of the grids before, and its KID is above that grid's. Collapse"
+    " begins at the first of the two"
 )
 """The rule of `find_collapse` in words, for readers of a report."""
 
