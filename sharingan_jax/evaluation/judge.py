@@ -39,7 +39,7 @@ class Evaluation:
 
     `rows` has a row for the samples (and for those of averaged weights, if the run keeps them), and one for each control.
     `real` are the real images' own values of measures whose best value is theirs. `primary` is the key of the figure that ranks.
-    `asked` are the feature spaces that were asked for, each with its `space_key`; `spaces` are those that could be used. `copies_win`
+    `asked` has the feature spaces that were asked for, each with its `space_key`; `spaces` those that could be used. `copies_win`
     are keys that exact copies pass about as well as new real images do (`measures_that_copies_pass`).
     """
 

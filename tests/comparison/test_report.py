@@ -189,12 +189,9 @@ def test_the_same_report_gives_the_same_bytes(report: Report, page: str, tmp_pat
     ]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
-
-def test_plots_that_an_earlier_report_had_alone_are_removed(report: Report, tmp_path: Path) -> None:
-    for name in ("runs-fid.png", "runs-fid.pdf", "mine.png"):
-        (tmp_path / name).write_bytes(b"")
-    made = save_paper_plots(report, tmp_path)
-    assert set(tmp_path.iterdir()) == {*made, tmp_path / "mine.png"}
+    for name in ("runs-fid.png", "runs-fid.pdf", "mine.png"):  # The first two are of an earlier report.
+        (tmp_path / "a" / name).write_bytes(b"")
+    assert {*save_paper_plots(report, tmp_path / "a"), tmp_path / "a" / "mine.png"} == set((tmp_path / "a").iterdir())
 
 
 def test_a_single_run_has_no_section_that_compares(page: str, single: Report) -> None:
