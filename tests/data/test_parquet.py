@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -168,6 +169,19 @@ def test_damaged_and_hostile_files_are_one_line(tmp_path: Path) -> None:
         load_dataset(tmp_path / "saved", size=32)
     state.write_text("{}")
     with pytest.raises(UserError, match=r"expected a saved folder, got a damaged state\.json"):
+        load_dataset(tmp_path / "saved", size=32)
+
+
+def test_a_pipe_called_as_a_table_is_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    os.mkfifo(tmp_path / "images" / "a.parquet")  # Opened for reading, it would wait for a writer for ever.
+    (tmp_path / "images" / "photo").write_bytes(_png(IMAGES[0]))
+    dataset = load_dataset(tmp_path / "images", size=32)
+    assert (dataset.names, dataset.skipped) == (("photo",), {"a.parquet": "not a regular file"})
+    _save_to_disk(tmp_path / "saved", _labelled())
+    (tmp_path / "saved" / "data-00000-of-00001.arrow").unlink()
+    os.mkfifo(tmp_path / "saved" / "data-00000-of-00001.arrow")
+    with pytest.raises(UserError, match=r"expected the files that state\.json names, got nothing, or no regular file, at data-0"):
         load_dataset(tmp_path / "saved", size=32)
 
 

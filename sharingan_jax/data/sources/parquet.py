@@ -47,7 +47,7 @@ def is_saved_dataset(folder: Path) -> bool:
 def parquet_files(folder: Path) -> list[Path]:
     """Return the .parquet files below a folder in the byte order of their relative names, or [] if the folder has images too.
 
-    Hidden files and folders are left out.
+    Hidden files and folders are left out, and so are pipes and devices: opening a pipe would wait for its other end.
     """
     found = []
     for parent, _, files in os.walk(folder):
@@ -57,7 +57,7 @@ def parquet_files(folder: Path) -> list[Path]:
                 continue
             if has_image_ending(name):
                 return []  # At once: a folder of images may have a million.
-            if name.lower().endswith(".parquet"):
+            if name.lower().endswith(".parquet") and (folder / name).is_file():
                 found.append(name)
     return [folder / name for name in sorted(found, key=os.fsencode)]
 
@@ -272,6 +272,9 @@ def _data_files(folder: Path) -> list[str]:
         raise UserError(f"data.path={folder}: expected a saved folder, got a damaged state.json: {reason_of(error)}.") from None
     if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
         raise UserError(f"data.path={folder}: expected files inside of the folder in state.json, got {names}. Save it again.")
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        found = f"nothing, or no regular file, at {listed(missing)}"
+        raise UserError(f"data.path={folder}: expected the files that state.json names, got {found}. Save it again.")
     return names
 
 
