@@ -3,6 +3,7 @@
 import io
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,25 @@ def test_a_bomb_in_an_archive_is_bad_and_read_only_up_to_the_bound(tmp_path: Pat
     assert dataset.names == ("good.png",)
     assert dataset.bad["pixels.png"].startswith("more than 4,096 pixels")
     assert dataset.bad["zeros.bmp"].startswith("16,793,601 bytes, of at most 16,793,600")
+
+
+@pytest.mark.parametrize("make", [_zip, _tar])
+def test_a_member_that_is_no_image_is_not_read_to_its_end(make: Callable[..., Path], tmp_path: Path) -> None:
+    others = {"film.mp4": b"\0\0\0\x18ftypmp42", "notes.txt": b"hello", "paper.pdf": b"%PDF-1.4", "nothing": b""}
+    large = {name: first + bytes(2**25) for name, first in others.items()}
+    path = make(tmp_path / "a.archive", {"good.png": PNG, "no_ending": PNG} | large)
+    tracemalloc.start()
+    dataset = load_dataset(path, size=32)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert dataset.names == ("good.png", "no_ending")
+    assert dataset.skipped == {
+        "film.mp4": "not an image",
+        "notes.txt": "not an image",
+        "nothing": "not an image",
+        "paper.pdf": "PDF, which is a document and has no pixels of its own",
+    }
+    assert peak < 2**25
 
 
 @pytest.mark.parametrize("make", [_zip, _tar, lambda path, members: _tar(path, members, "w:gz")])

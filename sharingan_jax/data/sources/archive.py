@@ -13,7 +13,8 @@ from typing import IO, Self
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.formats import largest_file
-from sharingan_jax.data.sources.files import SYSTEM, FileReader, Member, is_hidden, read_content, refused, system_folder
+from sharingan_jax.data.sources.files import SYSTEM, FileReader, Member, is_hidden, read_content, readable, refused, system_folder
+from sharingan_jax.data.sources.marks import MARK_BYTES, may_be_image
 from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, file_state, key_of
 from sharingan_jax.errors import UserError, reason_of
 
@@ -54,7 +55,7 @@ def archive_dataset(path: Path, decoding: Decoding, *, on_bad: str = "stop", sto
 
 
 def _zip_members(path: Path, *, most: int, with_contents: bool = True) -> Iterator[Member]:
-    """Yield what is in a .zip, with up to `most` bytes of each file."""
+    """Yield what is in a .zip, with up to `most` bytes of each file that may be an image."""
     systems: set[str] = set()
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
@@ -72,7 +73,7 @@ def _zip_members(path: Path, *, most: int, with_contents: bool = True) -> Iterat
             else:
                 try:
                     with archive.open(entry) as file:
-                        content = _content(file, most)
+                        content = _content(file, member.name, most)
                 except DAMAGED as error:  # The others can still be read.
                     yield refused(member.name, reason_of(error))
                 else:
@@ -90,7 +91,7 @@ class _Member(tarfile.TarInfo):
 
 
 def _tar_members(path: Path, *, most: int, with_contents: bool = True) -> Iterator[Member]:
-    """Yield what is in a .tar, with up to `most` bytes of each file."""
+    """Yield what is in a .tar, with up to `most` bytes of each file that may be an image."""
     systems: set[str] = set()
     # As a stream: going back in a compressed archive means to read it again.
     with tarfile.open(path, "r|*", tarinfo=_Member) as archive:
@@ -104,7 +105,7 @@ def _tar_members(path: Path, *, most: int, with_contents: bool = True) -> Iterat
             elif file is None:
                 yield member._replace(reason="a link" if entry.issym() or entry.islnk() else "not a regular file")
             else:
-                yield member._replace(content=_content(file, most)) if with_contents else member
+                yield member._replace(content=_content(file, member.name, most)) if with_contents else member
 
 
 def _listed(name: str, systems: set[str]) -> Member | None:
@@ -123,7 +124,13 @@ def _listed(name: str, systems: set[str]) -> Member | None:
     return None if is_hidden(name) or name == "." else Member(name)
 
 
-def _content(file: IO[bytes], most: int) -> bytes:
+def _content(file: IO[bytes], name: str, most: int) -> bytes:
+    """Return up to `most` bytes of a file, or just the first few if they show that it is no image: that is then the result."""
+    first = _bytes(file, MARK_BYTES)
+    return first + _bytes(file, most - len(first)) if may_be_image(readable(name), first) else first
+
+
+def _bytes(file: IO[bytes], most: int) -> bytes:
     """Return the next `most` bytes of a file, or all if it has fewer: what a header claims does not count."""
     blocks = []
     while most > 0 and (block := file.read(min(most, 2**20))):
