@@ -82,8 +82,23 @@ def test_hostile_names_are_skipped_with_the_reason(make: Callable[..., Path], tm
     members = dict.fromkeys(HOSTILE, PNG) | {"notes.txt": b"hello", "good.png": PNG}
     dataset = load_dataset(make(inside / "a.archive", members), size=32)
     assert dataset.names == ("good.png",)
-    assert dataset.skipped == {("__MACOSX/" if "MACOSX" in name else name): reason for name, reason in HOSTILE.items()}
+    skipped = {name.replace("\\", "/"): reason for name, reason in dataset.skipped.items()}
+    expected = {("__MACOSX/" if "MACOSX" in name else name): reason for name, reason in HOSTILE.items()}
+    assert skipped == {name.replace("\\", "/"): reason for name, reason in expected.items()}
     assert [path.name for path in tmp_path.rglob("*")] == ["inside", "a.archive"]
+
+
+@pytest.mark.parametrize("make", [_zip, _tar])
+def test_a_colon_in_a_name_leads_nowhere(make: Callable[..., Path], tmp_path: Path) -> None:
+    names = ("12:30 photo.png", "c:d.png")
+    assert load_dataset(make(tmp_path / "a.archive", dict.fromkeys(names, PNG)), size=32).names == names
+
+
+def test_backslashes_in_a_zip_are_slashes(tmp_path: Path) -> None:
+    members = {"cat\\": b"", "cat\\0.png": PNG, "cat\\1.png": PNG, "dog\\0.png": PNG, "dog\\1.png": PNG, "..\\..\\x.png": PNG}
+    dataset = load_dataset(_zip(tmp_path / "a.zip", members), size=32)
+    assert dataset.names == ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
+    assert (dataset.classes, dataset.skipped) == (("cat", "dog"), {"../../x.png": "its name leads out of the archive"})
 
 
 def test_links_pipes_and_devices_in_a_tar_are_skipped(tmp_path: Path) -> None:
@@ -173,7 +188,7 @@ def test_a_member_that_is_no_image_is_not_read_to_its_end(make: Callable[..., Pa
 def test_a_cut_archive_is_an_error_in_one_line(make: Callable[..., Path], kept: float, tmp_path: Path) -> None:
     path = make(tmp_path / "a.archive", {f"{i}.png": PNG + bytes([i] * 999) for i in range(40)})
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
-    with pytest.raises(UserError, match=r"^data\.path=.*a\.archive: expected .*\.$"):
+    with pytest.raises(UserError, match=r"^data\.path=.*a\.archive: expected a \.(zip|tar) archive, got a damaged one: .*\.$"):
         load_dataset(path, size=32)
 
 

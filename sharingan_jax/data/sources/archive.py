@@ -18,10 +18,23 @@ from sharingan_jax.data.sources.marks import MARK_BYTES, may_be_image
 from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, file_state, key_of
 from sharingan_jax.errors import UserError, reason_of
 
+ZIP_MARK = b"PK\x03\x04"
+"""The first bytes of a .zip that has members."""
 ENCRYPTED = 1
 """The bit of a .zip member's flags that says so."""
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError, OSError, NotImplementedError, RuntimeError)
 """What reading a damaged archive, or one in a form that Python cannot read, raises."""
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file is a .zip or .tar archive, or the beginning of a .zip that was cut off."""
+    return _is_zip(path) or tarfile.is_tarfile(path)
+
+
+def _is_zip(path: Path) -> bool:
+    """Return whether a file is a .zip by its end, where its directory is, or by its beginning."""
+    with path.open("rb") as file:
+        return file.read(len(ZIP_MARK)) == ZIP_MARK or zipfile.is_zipfile(path)
 
 
 def archive_dataset(path: Path, decoding: Decoding, *, on_bad: str = "stop", storage: Storage = IN_MEMORY) -> ImageDataset:
@@ -33,7 +46,7 @@ def archive_dataset(path: Path, decoding: Decoding, *, on_bad: str = "stop", sto
     Raise UserError if the archive is damaged or has no images, or with every image that cannot be read (encrypted ones
     included), unless `on_bad` is "skip".
     """
-    kind = ".zip" if zipfile.is_zipfile(path) else ".tar"
+    kind = ".zip" if _is_zip(path) else ".tar"
     members = partial(_zip_members if kind == ".zip" else _tar_members, path, most=largest_file(decoding.max_pixels) + 1)
     try:
         source = Source(
@@ -57,10 +70,13 @@ def archive_dataset(path: Path, decoding: Decoding, *, on_bad: str = "stop", sto
 def _zip_members(path: Path, *, most: int, with_contents: bool = True) -> Iterator[Member]:
     """Yield what is in a .zip, with up to `most` bytes of each file that may be an image."""
     systems: set[str] = set()
+    if not zipfile.is_zipfile(path):
+        raise EOFError("it is cut off")
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
-            member = _listed(entry.filename, systems)
-            if member is None or (entry.is_dir() and not member.reason):
+            name = entry.filename.replace("\\", "/")  # Some programs for Windows write backslashes, against the format.
+            member = _listed(name, systems)
+            if member is None or (name.endswith("/") and not member.reason):
                 continue
             if member.reason:
                 yield member
@@ -113,7 +129,7 @@ def _listed(name: str, systems: set[str]) -> Member | None:
 
     `systems` are the folders of systems that have been returned: each is once.
     """
-    if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive:
+    if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute():
         return Member(name, reason="its name leads out of the archive")
     name = PurePosixPath(name).as_posix()  # Without the "./" that `tar -C folder .` puts there.
     if system := system_folder(name):

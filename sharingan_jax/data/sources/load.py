@@ -2,7 +2,6 @@
 
 import os
 import stat
-import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -94,9 +93,9 @@ def _load_path(path: Path, decoding: Decoding, *, split: str, on_bad: str, stora
             from sharingan_jax.data.sources.arrays import array_dataset
 
             return array_dataset(path, decoding, storage=storage)
-        if zipfile.is_zipfile(path) or tarfile.is_tarfile(path):
-            from sharingan_jax.data.sources.archive import archive_dataset
+        from sharingan_jax.data.sources.archive import archive_dataset, is_archive
 
+        if is_archive(path):
             return archive_dataset(path, decoding, on_bad=on_bad, storage=storage)
     except OSError as error:
         raise UserError(f"data.path={path}: cannot be read: {error.strerror or error}. {GIVE}.") from None
