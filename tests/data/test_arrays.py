@@ -32,6 +32,7 @@ def test_an_array_becomes_what_an_image_file_becomes(name: str, tmp_path: Path) 
     ("values", "expected"),
     [
         (np.array([0, 257, 32896, 65535], np.uint16), [0, 1, 128, 255]),
+        (np.array([0, 257, 32896, 65535], ">u2"), [0, 1, 128, 255]),
         (np.array([0, 0.25, 0.5, 1], np.float32), [0, 64, 128, 255]),
         (np.array([0, 0.25, 0.5, 1], np.float16), [0, 64, 128, 255]),
         (np.array([0, 0.25, 0.5, 1], np.float64), [0, 64, 128, 255]),
@@ -80,6 +81,10 @@ def test_labels_and_their_names_come_along(tmp_path: Path) -> None:
             r"got uint8 \[5, 3, 40, 48\]\. Save images\.transpose\(0, 2, 3, 1\)\.$",
         ),
         ({"images": IMAGES[0, 0]}, r"expected images \[N, H, W\] or \[N, H, W, C\] with C = 1, 3 or 4, got uint8 \[48, 3\]"),
+        (
+            {"images": IMAGES[0]},
+            r"got uint8 \[40, 48, 3\], which may be one image \[H, W, C\] or 40 grey images 3 pixels wide\. Save images\[None\]",
+        ),
         ({"images": IMAGES[:0]}, r"got uint8 \[0, 40, 48, 3\]"),
         ({"images": IMAGES.astype(np.int64)}, r"expected uint8, uint16 or floats from 0 to 1, got int64"),
         (

@@ -37,10 +37,11 @@ class _Header:
 def array_dataset(path: Path, decoding: Decoding, *, storage: Storage = IN_MEMORY) -> ImageDataset:
     """Load images [N, H, W] or [N, H, W, C] from a .npy or .npz, resized to uint8 [N, size, size, channels].
 
-    The numbers are uint8, uint16 (65535 is white) or floats from 0 to 1. A .npz has the array `images`, or one array of any
-    name, and may have `labels` or `y`, whole numbers from 0, [N], and `classes`, the name of each. Images are named by their
-    place: 000000, 000001, ... The file is read image by image. More than `storage` holds in memory are decoded once into a file,
-    which later starts read if this one has not changed. Raise UserError if it holds anything else, or claims more than it holds.
+    The numbers are uint8, uint16 (65535 is white) or floats from 0 to 1, in either byte order. [N, H, W] with W = 1, 3 or 4 is
+    refused: it may as well be one image [H, W, C]. A .npz has the array `images`, or one array of any name, and may have `labels`
+    or `y`, whole numbers from 0, [N], and `classes`, the name of each. Images are named by their place: 000000, 000001, ... The
+    file is read image by image. More than `storage` holds in memory are decoded once into a file, which later starts read if
+    this one has not changed. Raise UserError if it holds anything else, or claims more than it holds.
     """
     try:
         with _open_arrays(path) as arrays:
@@ -128,7 +129,11 @@ def _checked_header(path: Path, file: IO[bytes], size: int, decoding: Decoding) 
         first = len(shape) == 4 and shape[1] in (1, 3, 4)
         remedy = "Save images.transpose(0, 2, 3, 1)" if first else "Save them in that order"
         raise UserError(f"data.path={path}: expected images {LAYOUT}, got {found}. {remedy}.")
-    if dtype not in (np.uint8, np.uint16) and dtype.kind != "f":
+    if len(shape) == 3 and shape[2] in (1, 3, 4):
+        both = f"one image [H, W, C] or {shape[0]:,} grey images {shape[2]} pixels wide"
+        remedy = "Save images[None] if it is one, images[..., None] if they are grey"
+        raise UserError(f"data.path={path}: expected images {LAYOUT}, got {found}, which may be {both}. {remedy}.")
+    if dtype.newbyteorder("=") not in (np.uint8, np.uint16) and dtype.kind != "f":
         allowed = "uint8, uint16 or floats from 0 to 1"
         raise UserError(f"data.path={path}: expected {allowed}, got {found}. Scale them to 0 to 255, and save uint8.")
     if header.is_transposed:
