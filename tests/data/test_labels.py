@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sharingan_jax.data.labels import describe_labels, labels_from_folders
+from sharingan_jax.data.labels import describe_labels, labels_from_folders, why_no_classes
 from sharingan_jax.data.sources.load import load_dataset
 
 
@@ -32,6 +32,43 @@ def test_first_level_subfolders_are_classes_in_byte_order() -> None:
 )
 def test_other_folders_are_no_classes(names: list[str]) -> None:
     assert labels_from_folders(names) is None
+
+
+def test_a_folder_that_all_images_share_does_not_count() -> None:
+    names = ["cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png"]
+    plain = labels_from_folders(names)
+    for shared in ("animals", "data/train"):
+        found = labels_from_folders([f"{shared}/{name}" for name in names])
+        assert plain is not None
+        assert found is not None
+        assert (found[0].tolist(), found[1]) == (plain[0].tolist(), plain[1]) == ([0, 0, 1, 1], ("cat", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("others", "reason"),
+    [
+        (["top.png"], "1 image does not lie exactly one folder deep: top.png"),
+        (["cat/old/9.png", "top.png"], "2 images do not lie exactly one folder deep: cat/old/9.png, top.png"),
+    ],
+)
+def test_folders_that_look_like_classes_and_give_none_are_a_remark(others: list[str], reason: str, tmp_path: Path) -> None:
+    for name in ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png", *others):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+    dataset = load_dataset(tmp_path, size=32)
+    assert dataset.labels is None
+    assert dataset.remarks == (f"no classes, though cat, dog look like classes, since {reason}",)
+    mapped = load_dataset(tmp_path, size=32, memory_mb=0, cache=str(tmp_path / ".cache"))
+    assert (mapped.remarks, mapped.digest) == (dataset.remarks, dataset.digest)
+
+
+def test_classes_in_splits_are_a_remark_and_other_folders_are_none() -> None:
+    names = [f"{split}/{name}/{i}.png" for split in ("train", "test") for name in ("cat", "dog") for i in range(2)]
+    assert why_no_classes(names) == (
+        "no classes, since test, train are called as splits are; data.path of one of them has its classes"
+    )
+    for others in ([], ["0.png", "1.png"], ["cat/0.png", "cat/1.png", "dog/1.png", "dog/2.png"], ["a/0.png", "b/0.png", "0.png"]):
+        assert why_no_classes(others) == ""
 
 
 def test_a_folder_and_its_zip_have_the_same_labels_and_say_so(tmp_path: Path) -> None:

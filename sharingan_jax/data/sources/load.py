@@ -8,9 +8,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from sharingan_jax.config.schema import RULES, DataConfig
-from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.data.dataset import ImageDataset, MappedDataset
 from sharingan_jax.data.decode import MODES, Decoding
 from sharingan_jax.data.formats import has_image_ending
+from sharingan_jax.data.labels import why_no_classes
+from sharingan_jax.data.sources.files import shown
 from sharingan_jax.data.split import Split, split
 from sharingan_jax.data.storage import Storage
 from sharingan_jax.data.turned import TurnedDataset
@@ -83,7 +85,7 @@ def _load_path(path: Path, decoding: Decoding, *, split: str, on_bad: str, stora
     if path.is_dir():
         from sharingan_jax.data.sources.folder import folder_dataset
 
-        return folder_dataset(path, decoding, on_bad=on_bad, storage=storage)
+        return _explained(folder_dataset(path, decoding, on_bad=on_bad, storage=storage))
     if not path.exists():
         raise UserError(f"data.path={path}: expected a path that exists, got nothing there. {GIVE}.")
     if not stat.S_ISREG(path.stat().st_mode):
@@ -96,10 +98,19 @@ def _load_path(path: Path, decoding: Decoding, *, split: str, on_bad: str, stora
         from sharingan_jax.data.sources.archive import archive_dataset, is_archive
 
         if is_archive(path):
-            return archive_dataset(path, decoding, on_bad=on_bad, storage=storage)
+            return _explained(archive_dataset(path, decoding, on_bad=on_bad, storage=storage))
     except OSError as error:
         raise UserError(f"data.path={path}: cannot be read: {error.strerror or error}. {GIVE}.") from None
     raise UserError(f"data.path={path}: expected a folder, an archive, an array or a table, got another file. {GIVE}.")
+
+
+def _explained(dataset: ImageDataset) -> ImageDataset:
+    """Return the images of a folder or an archive with a remark if their folders look like classes and give none."""
+    reason = why_no_classes([shown(name) for name in dataset.names])
+    if dataset.labels is not None or not reason:
+        return dataset
+    explained = replace(dataset, remarks=(*dataset.remarks, reason))
+    return explained.with_digest(dataset.digest) if isinstance(explained, MappedDataset) else explained
 
 
 def _is_table(path: Path) -> bool:
