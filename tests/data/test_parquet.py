@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,12 +84,6 @@ def test_shards_of_a_split_are_read_in_order_and_other_splits_are_left_out(tmp_p
     np.testing.assert_array_equal(load_dataset(tmp_path, size=32, split="test").preview(9), _expected([5]))
     with pytest.raises(UserError, match=r"^data\.split=dev: expected a split of .* \(it has test, train\), got another one"):
         load_dataset(tmp_path, size=32, split="dev")
-    Image.new("RGB", (40, 40)).save(tmp_path / "photo.png")
-    with pytest.raises(
-        UserError, match=r"expected \.parquet files or a saved datasets folder, since data\.source=parquet, got none"
-    ):
-        load_dataset_from_config(load_config("default", {"data.source": "parquet", "data.path": str(tmp_path)}).data)
-    assert load_dataset(tmp_path, size=32).names == ("photo.png",)
 
 
 @pytest.mark.parametrize("files", [1, 2])
@@ -147,13 +142,53 @@ def test_the_column_of_images_is_found_by_metadata_then_by_its_kind(tmp_path: Pa
         load_dataset(path, size=32)
 
 
-def test_labels_that_do_not_name_every_image_are_no_labels(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("labels", "remark"),
+    [
+        (pa.array([0, 1, -1, 0, -1, 1]), r"no classes: expected .* in the column labels, got -1 in the row 00000002 and 1 more"),
+        (pa.array([0, 1, None, 0, 1, 1]), r"no classes: expected .* in the column labels, got no label in the row 00000002"),
+        (pa.array(["a", "b", None, "a", "b", "b"]), r"no classes: expected texts in .*, got no label in the row 00000002"),
+        (pa.array(list("abcdea")), r"no classes: expected a text for at least 2 .* got 5 texts in the column labels for 6"),
+        (pa.array([[0.5]] * 6), r"no classes: expected whole numbers or texts in the column labels, got list<\w+: double>"),
+    ],
+    ids=["-1", "null", "null among texts", "captions", "lists"],
+)
+def test_labels_that_do_not_name_every_image_are_a_remark(labels: Any, remark: str, tmp_path: Path) -> None:
+    pq.write_table(_table({"image": pa.array(_rows(), STRUCT), "labels": labels}, None), tmp_path / "a.parquet")
+    dataset = load_dataset(tmp_path / "a.parquet", size=32)
+    assert (dataset.labels, dataset.classes) == (None, ())
+    assert len(dataset.remarks) == 1
+    assert re.match(remark, dataset.remarks[0])
+
+
+def test_labels_are_whole_numbers_without_names_or_texts(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    for numbers in ([0, 1, -1, 0, 1, 1], [0, 1, None, 0, 1, 1]):
-        pq.write_table(_table({"image": pa.array(_rows(), STRUCT), "labels": pa.array(numbers)}, None), path)
-        assert load_dataset(path, size=32).labels is None
     pq.write_table(_table({"image": pa.array(_rows(), STRUCT), "labels": pa.array([0, 2, 2, 0, 1, 1])}, None), path)
     assert load_dataset(path, size=32).classes == ("0", "1", "2")
+    texts = pa.array(["dog", "cat", "dog", "猫", "cat", "dog"])
+    for i, column in enumerate((texts, texts.cast(pa.large_string()), texts.dictionary_encode())):
+        table = _table({"image": pa.array(_rows(), STRUCT), "label": column}, None)
+        pq.write_table(table, path)
+        _save_to_disk(tmp_path / f"saved{i}", table)
+        for place in (path, tmp_path / f"saved{i}"):
+            dataset = load_dataset(place, size=32)
+            assert dataset.labels is not None
+            assert (dataset.labels.tolist(), dataset.classes) == ([1, 0, 1, 2, 0, 1], ("cat", "dog", "猫"))
+            assert dataset.remarks == ("3 classes, by the column of labels: cat (2), dog (3), 猫 (1)",)
+
+
+def test_files_that_call_a_class_differently_are_refused(tmp_path: Path) -> None:
+    for i, names in enumerate((["cat", "dog"], ["cat", "dog"], ["cat", "cow"], ["cat", "dog", "owl"])):
+        features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+        columns = {"image": pa.array(_rows([i]), STRUCT), "label": pa.array([LABELS[i]])}
+        pq.write_table(_table(columns, features), tmp_path / f"{i}.parquet")
+    with pytest.raises(UserError, match=r"got others: class 1 is dog in 0\.parquet and cow in 2\.parquet\. Save both with one "):
+        load_dataset(tmp_path, size=32)
+    (tmp_path / "2.parquet").unlink()
+    with pytest.raises(UserError, match=r"class 2 is missing in 0\.parquet and owl in 3\.parquet"):
+        load_dataset(tmp_path, size=32)
+    (tmp_path / "3.parquet").unlink()
+    assert load_dataset(tmp_path, size=32).classes == ("cat", "dog")
 
 
 def test_damaged_and_hostile_files_are_one_line(tmp_path: Path) -> None:
@@ -170,6 +205,37 @@ def test_damaged_and_hostile_files_are_one_line(tmp_path: Path) -> None:
     state.write_text("{}")
     with pytest.raises(UserError, match=r"expected a saved folder, got a damaged state\.json"):
         load_dataset(tmp_path / "saved", size=32)
+
+
+def test_a_few_images_among_tables_are_left_out_and_more_are_a_folder_of_images(tmp_path: Path) -> None:
+    pq.write_table(_labelled(), tmp_path / "a.parquet")
+    for name in ("@eaDir/a.jpg", ".git/b.png", "thumbnail.png", "sub/photo", "c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(_png(IMAGES[0]))
+    dataset = load_dataset(tmp_path, size=32)
+    np.testing.assert_array_equal(dataset.preview(9), _expected())
+    assert dataset.remarks == (
+        "the images are those in the tables, without c.jpg, sub/photo, thumbnail.png, which lie among them",
+        "2 classes, by the column of labels: cat (3), dog (3)",
+    )
+    (tmp_path / "d.PNG").write_bytes(_png(IMAGES[0]))
+    data = load_config("default", {"data.source": "parquet", "data.path": str(tmp_path)}).data
+    with pytest.raises(
+        UserError, match=r"expected \.parquet files or a saved datasets folder, since data\.source=parquet, got none"
+    ):
+        load_dataset_from_config(data)
+    assert load_dataset(tmp_path, size=32).names == ("c.jpg", "d.PNG", "sub/photo", "thumbnail.png")
+
+
+def test_a_table_that_describes_images_is_no_table_of_images(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"file_name": ["img0"], "text": ["a cat"]}), tmp_path / "metadata.parquet")
+    with pytest.raises(UserError, match=r"expected one column of images \(bytes, path\), got none\. Columns: file_name"):
+        load_dataset(tmp_path, size=32)
+    for i in range(3):
+        (tmp_path / f"img{i}").write_bytes(_png(IMAGES[i]))
+    dataset = load_dataset(tmp_path, size=32)
+    np.testing.assert_array_equal(dataset.preview(9), _expected(range(3)))
+    assert dataset.skipped == {"metadata.parquet": "not an image"}
 
 
 def test_a_pipe_called_as_a_table_is_never_opened(tmp_path: Path) -> None:

@@ -114,12 +114,12 @@ def _explained(dataset: ImageDataset) -> ImageDataset:
 
 
 def _is_table(path: Path) -> bool:
-    """Return whether there is a .parquet file, a folder of them without images, or a saved folder of the package datasets."""
-    from sharingan_jax.data.sources.parquet import is_parquet, is_saved_dataset, parquet_files
+    """Return whether there is a .parquet file, a folder of them, or a saved folder of the package datasets."""
+    from sharingan_jax.data.sources.parquet import find_tables, is_parquet, is_saved_dataset
 
     try:
         if path.is_dir():
-            return is_saved_dataset(path) or bool(parquet_files(path))
+            return is_saved_dataset(path) or bool(find_tables(path).files)
         return path.is_file() and is_parquet(path)
     except OSError:
         return False  # The error is raised where the path is read.

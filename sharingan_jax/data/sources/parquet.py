@@ -10,23 +10,23 @@ from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.formats import has_image_ending
 from sharingan_jax.data.labels import SPLITS
-from sharingan_jax.data.sources.files import FileReader, Member, ReadFile, is_hidden, label_remarks, read_content, readable
+from sharingan_jax.data.sources.files import FileReader, Member, ReadFile, is_hidden, read_content, readable, shown, system_folder
+from sharingan_jax.data.sources.marks import MARK_BYTES, may_be_image
+from sharingan_jax.data.sources.table_labels import TableLabels, checked_class_names, features_of, label_column, labels_of_rows
 from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, file_state, key_of
 from sharingan_jax.errors import UserError, listed, reason_of
 
 MARK = b"PAR1"
 """The first bytes of a .parquet file."""
-LABELS = ("label", "labels")
 PREFERRED = ("image", "img")
 """Of several columns of images, the first of these counts."""
-MOST_CLASSES = 65536
 ROWS = 64  # in memory at once
+STRAY = 3
+"""So many images may lie among tables of images: thumbnails, say."""
 SHARD = re.compile(r"(?P<split>.+?)-\d+-of-\d+")
 """The name of one of several files, without its ending: `train-00000-of-00002`."""
 
@@ -44,22 +44,66 @@ def is_saved_dataset(folder: Path) -> bool:
     )
 
 
-def parquet_files(folder: Path) -> list[Path]:
-    """Return the .parquet files below a folder in the byte order of their relative names, or [] if the folder has images too.
+class Tables(NamedTuple):
+    """The .parquet files of a folder, in the byte order of their relative names, and the names of images that lie among them."""
 
-    Hidden files and folders are left out, and so are pipes and devices: opening a pipe would wait for its other end.
+    files: list[Path]
+    images: list[str]
+
+
+def find_tables(folder: Path) -> Tables:
+    """Return the .parquet files below a folder, or none if it is a folder of images.
+
+    It is one if it has more than STRAY images, or if it has images and no table has a column of them: then the tables describe
+    the images. Hidden files and the folders of a system do not count.
+    Raise UserError if the tables decide and pyarrow is missing.
     """
-    found = []
-    for parent, _, files in os.walk(folder):
-        for file in files:
-            name = (Path(parent) / file).relative_to(folder).as_posix()
-            if is_hidden(name):
-                continue
-            if has_image_ending(name):
-                return []  # At once: a folder of images may have a million.
-            if name.lower().endswith(".parquet") and (folder / name).is_file():
-                found.append(name)
-    return [folder / name for name in sorted(found, key=os.fsencode)]
+    tables = _tables_and_images(folder)
+    if tables.images and (len(tables.images) > STRAY or not _have_images(folder, tables.files)):
+        return Tables([], tables.images)
+    return tables
+
+
+def _tables_and_images(folder: Path) -> Tables:
+    """Search a folder for tables and, until there are more than STRAY, for images."""
+    tables, images = [], []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not is_hidden(name) and not system_folder(f"{name}/any")]
+        for file in (Path(parent) / name for name in files if not is_hidden(name)):
+            if not file.is_file():
+                continue  # Opening a pipe would wait for its other end.
+            if file.name.lower().endswith(".parquet"):
+                tables.append(file)
+            elif _is_image(file):
+                images.append(file.relative_to(folder).as_posix())
+            if len(images) > STRAY:
+                return Tables(tables, images)  # At once: a folder of images may have a million.
+    return Tables(sorted(tables, key=lambda file: os.fsencode(file.relative_to(folder))), sorted(images, key=os.fsencode))
+
+
+def _is_image(file: Path) -> bool:
+    """Return whether a file is an image by its ending or, if it has another one, by its first bytes."""
+    if has_image_ending(file.name):
+        return True
+    try:
+        with file.open("rb") as content:
+            return may_be_image(file.name, content.read(MARK_BYTES))
+    except OSError:
+        return False
+
+
+def _have_images(folder: Path, files: Sequence[Path]) -> bool:
+    """Return whether one of the tables has a column of images. A damaged one counts too: its error is for the user to see."""
+    if not files:
+        return False
+    pyarrow, parquet = _import_pyarrow(folder, "pyarrow"), _import_pyarrow(folder, "pyarrow.parquet")
+    for file in files:
+        try:
+            if _image_columns(pyarrow, parquet.read_schema(file)):
+                return True
+        except (pyarrow.ArrowException, OSError):
+            return True
+    return False
 
 
 def parquet_dataset(
@@ -70,21 +114,30 @@ def parquet_dataset(
     Files come in the byte order of their names. If the names say which split a file belongs to (`train-00000-of-00002.parquet`,
     `test.parquet`, `test/0000.parquet`), only the files of `split` are read, unless there is just one split. The column of images
     is the one that the file's own metadata says is of images, else the only one of {bytes, path}. Labels are those of the column
-    `label` or `labels`, if it has whole numbers from 0. A row without a readable image is a bad file. More images than `storage`
-    holds in memory are decoded once into a file, which later starts read if no table has changed.
-    Raise UserError if pyarrow is missing, if the files are damaged or hold no images, or as `FileReader.dataset` does.
+    `label` or `labels`, if it has whole numbers from 0 or texts. A row without a readable image is a bad file. More images than
+    `storage` holds in memory are decoded once into a file, which later starts read if no table has changed.
+    Raise UserError if pyarrow is missing, if the files are damaged, hold no images or call one class differently, or as
+    `FileReader.dataset` does.
     """
-    files = [path] if path.is_file() else _files_of_split(path, parquet_files(path), split=split)
+    tables = Tables([path], []) if path.is_file() else find_tables(path)
+    files = tables.files if path.is_file() else _files_of_split(path, tables.files, split=split)
     pyarrow = _import_pyarrow(path, "pyarrow")
     parquet = _import_pyarrow(path, "pyarrow.parquet")
 
     def open_table(file: Path) -> _Table:
         opened = parquet.ParquetFile(file)
-        columns = _wanted(path, pyarrow, opened.schema_arrow)
-        return _Table(opened.schema_arrow, opened.metadata.num_rows, opened.iter_batches(batch_size=ROWS, columns=columns))
+        images = [image_column(path, pyarrow, opened.schema_arrow)]
+        return _Table(
+            opened.schema_arrow,
+            opened.metadata.num_rows,
+            batches=lambda: opened.iter_batches(batch_size=ROWS, columns=images),
+            values=lambda column: opened.read(columns=[column]).column(0).to_pylist(),
+        )
 
     kind = f"{len(files):,} .parquet files" if len(files) > 1 else "a .parquet file"
-    return _read_tables(path, files, open_table, decoding, kind=kind, on_bad=on_bad, storage=storage)
+    left_out = ", ".join(map(shown, tables.images))
+    remarks = (f"the images are those in the tables, without {left_out}, which lie among them",) if left_out else ()
+    return _read_tables(path, files, open_table, decoding, kind=kind, on_bad=on_bad, storage=storage, remarks=remarks)
 
 
 def saved_dataset(
@@ -107,7 +160,11 @@ def saved_dataset(
         with pyarrow.memory_map(str(file)) as content:  # Only what is looked at is read.
             stream = ipc.open_stream(content)
             schema, rows = stream.schema, sum(batch.num_rows for batch in stream)
-        return _Table(schema, rows, _stream(ipc, file))
+        return _Table(schema, rows, batches=partial(_stream, ipc, file), values=partial(values, file))
+
+    def values(file: Path, column: str) -> list[Any]:
+        with pyarrow.memory_map(str(file)) as content:
+            return [value for batch in ipc.open_stream(content) for value in batch.column(column).to_pylist()]
 
     return _read_tables(path, files, open_table, decoding, kind="a saved datasets folder", on_bad=on_bad, storage=storage)
 
@@ -121,11 +178,15 @@ def _stream(ipc: Any, file: Path) -> Iterator[Any]:
 
 
 class _Table(NamedTuple):
-    """An open table: its schema, how many rows it has, and its record batches, which are read as they are taken."""
+    """An open table: its schema and how many rows it has.
+
+    `batches` reads the record batches with the images as they are taken, `values` a small column at once.
+    """
 
     schema: Any
     rows: int
-    batches: Iterator[Any]
+    batches: Callable[[], Iterator[Any]]
+    values: Callable[[str], list[Any]]
 
 
 def _read_tables(
@@ -137,15 +198,16 @@ def _read_tables(
     kind: str,
     on_bad: str,
     storage: Storage,
+    remarks: Sequence[str] = (),
 ) -> ImageDataset:
-    """Decode the rows of tables."""
+    """Decode the rows of tables. `remarks` are added to those on the images."""
     pyarrow = _import_pyarrow(path, "pyarrow")
 
     @contextmanager
     def damage_in_one_line(file: Path) -> Iterator[None]:
         try:
             yield
-        except (pyarrow.ArrowException, OSError, EOFError) as error:
+        except (pyarrow.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
             found = f"expected tables that can be read, got a damaged file, {file.name}: {reason_of(error)}"
             raise UserError(f"data.path={path}: {found}. Download or save it again.") from None
 
@@ -153,49 +215,51 @@ def _read_tables(
         row = 0
         for file in files:
             with damage_in_one_line(file):
-                schema, _, batches = open_table(file)
-                column, label = image_column(path, pyarrow, schema), _label_column(pyarrow, schema)
-                for batch in batches:
-                    numbers = [None] * batch.num_rows if label is None else batch.column(label).to_pylist()
-                    for image, number in zip(batch.column(column), numbers, strict=True):
-                        yield _row_member(row, image.as_py(), number)
+                table = open_table(file)
+                column = image_column(path, pyarrow, table.schema)
+                for batch in table.batches():
+                    for image in batch.column(column):
+                        yield _row_member(row, image.as_py())
                         row += 1
 
-    count = 0
-    classes: tuple[str, ...] = ()
+    columns: list[tuple[str, TableLabels]] = []
+    values: list[Any] = []
     for file in files:
         with damage_in_one_line(file):
-            schema, rows, _ = open_table(file)
-            image_column(path, pyarrow, schema)
-            count, classes = count + rows, classes or _class_names(schema, _label_column(pyarrow, schema))
+            table = open_table(file)
+            image_column(path, pyarrow, table.schema)
+            label = label_column(pyarrow, table.schema)
+            columns.append((file.name, label))
+            found = table.values(label.column) if label.is_read else [None] * table.rows
+            if len(found) != table.rows:
+                raise EOFError(f"it has {table.rows:,} rows and {len(found):,} labels")
+            values += found
+    classes = checked_class_names(str(path), columns)
     source = Source(
         members=members,
         read=partial(_read_row, decoding),
-        count=count,
+        count=len(values),
         size=sum(file.stat().st_size for file in files),
         key=lambda: key_of(str(path.absolute()), decoding, map(file_state, files)),
     )
     reading, reader = storage.read(source, image_shape=decoding.image_shape), FileReader(decoding)
-    for found in reading.found:
-        reader.add(found)
+    for image in reading.found:
+        reader.add(image)
     dataset = reader.dataset(str(path), kind=kind, on_bad=on_bad, mapped=reading.mapped)
-    labels = {readable(found.name): found.label for found in reading.found}
-    numbers = _checked_labels([labels[name] for name in dataset.names])
-    if numbers is None:
-        return reading.with_digest(replace(dataset, labels=None, classes=()))
-    classes = classes if len(classes) > int(numbers.max()) else tuple(map(str, range(int(numbers.max()) + 1)))
-    remarks = (*dataset.remarks, *label_remarks(numbers, classes, origin="by the column of labels"))
-    return reading.with_digest(replace(dataset, labels=numbers, classes=classes, remarks=remarks))
+    value_of = {readable(image.name): value for image, value in zip(reading.found, values, strict=True)}
+    labels = labels_of_rows([each for _, each in columns], {name: value_of[name] for name in dataset.names}, classes)
+    remarks = (*remarks, *dataset.remarks, *labels.remarks)
+    return reading.with_digest(replace(dataset, labels=labels.numbers, classes=labels.classes, remarks=remarks))
 
 
-def _row_member(row: int, value: Any, label: Any) -> Member:
+def _row_member(row: int, value: Any) -> Member:
     """Return a row: its name is the row's number, and the file's name if the row has one."""
     content, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
     name = f"{row:08d}" + (f"-{PureWindowsPath(path).name}" if path else "")  # It splits at both kinds of slashes.
     if content is None:  # Files elsewhere are not opened: a table is a stranger's.
         reason = f"the row has a path, {path}, and no bytes" if path else "the row has no image"
-        return Member(name, label=label, reason=reason, is_bad=True)
-    return Member(name, content, label)
+        return Member(name, reason=reason, is_bad=True)
+    return Member(name, content)
 
 
 def _read_row(decoding: Decoding, member: Member) -> ReadFile:
@@ -206,11 +270,7 @@ def _read_row(decoding: Decoding, member: Member) -> ReadFile:
 
 def image_column(path: Path, pyarrow: Any, schema: Any) -> str:
     """Return the name of the column of images. Raise UserError, naming the columns, if there is none, or several."""
-    features = _features(schema)
-    stored = [field.name for field in schema if _is_image_struct(pyarrow, field.type)]
-    bytes_too = [*stored, *(field.name for field in schema if _is_bytes(pyarrow, field.type))]
-    declared = [name for name in bytes_too if isinstance(features.get(name), dict) and features[name].get("_type") == "Image"]
-    found = declared or stored
+    found = _image_columns(pyarrow, schema)
     chosen = [name for name in PREFERRED if name in found][:1] or found
     if len(chosen) != 1:
         got = f"several: {', '.join(found)}" if found else "none"
@@ -222,9 +282,13 @@ def image_column(path: Path, pyarrow: Any, schema: Any) -> str:
     return chosen[0]
 
 
-def _wanted(path: Path, pyarrow: Any, schema: Any) -> list[str]:
-    label = _label_column(pyarrow, schema)
-    return [image_column(path, pyarrow, schema), *([label] if label else [])]
+def _image_columns(pyarrow: Any, schema: Any) -> list[str]:
+    """Return the columns that the metadata says are of images or, if it says so of none, those of {bytes, path}."""
+    features = features_of(schema)
+    stored = [field.name for field in schema if _is_image_struct(pyarrow, field.type)]
+    bytes_too = [*stored, *(field.name for field in schema if _is_bytes(pyarrow, field.type))]
+    declared = [name for name in bytes_too if isinstance(features.get(name), dict) and features[name].get("_type") == "Image"]
+    return declared or stored
 
 
 def _is_bytes(pyarrow: Any, kind: Any) -> bool:
@@ -235,32 +299,6 @@ def _is_image_struct(pyarrow: Any, kind: Any) -> bool:
     if not pyarrow.types.is_struct(kind) or {field.name for field in kind} != {"bytes", "path"}:
         return False
     return _is_bytes(pyarrow, kind.field("bytes").type)
-
-
-def _label_column(pyarrow: Any, schema: Any) -> str | None:
-    return next((name for name in LABELS if name in schema.names and pyarrow.types.is_integer(schema.field(name).type)), None)
-
-
-def _features(schema: Any) -> dict[str, Any]:
-    """Return what the package datasets wrote about the columns, or {}."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
-        return {}
-    return features if isinstance(features, dict) else {}
-
-
-def _class_names(schema: Any, label: str | None) -> tuple[str, ...]:
-    feature = _features(schema).get(label or "")
-    names = feature.get("names") if isinstance(feature, dict) else None
-    return tuple(map(str, names)) if isinstance(names, list) else ()
-
-
-def _checked_labels(numbers: Sequence[Any]) -> np.ndarray | None:
-    """Return labels int64 [N], or None if an image has none: the row says nothing, or −1 as in test sets."""
-    if not all(isinstance(number, int) and 0 <= number < MOST_CLASSES for number in numbers):
-        return None
-    return np.array(numbers, np.int64)
 
 
 def _data_files(folder: Path) -> list[str]:
