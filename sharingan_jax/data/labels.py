@@ -38,7 +38,7 @@ def labels_from_folders(names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ..
 
 
 def why_no_classes(names: Sequence[str]) -> str:
-    """Return why folders that look like classes give none, as a remark for the user; "" if none look so, or if they do.
+    """Return a remark for the user that says why folders that look like classes give none, or "" if no folders look so.
 
     Folders look like classes if more than half of the images lie one folder deep and these would have classes; or if every
     first-level folder is called as a split is, and has classes in it.
@@ -49,11 +49,11 @@ def why_no_classes(names: Sequence[str]) -> str:
         if classes := _classes_of([parent[0] for parent in parents if len(parent) == 1]):
             lie = "1 image does" if len(others) == 1 else f"{len(others):,} images do"
             found = f"{lie} not lie exactly one folder deep: {listed(others, most=FEW)}"
-            return f"no classes, though {listed(classes, most=FEW)} look like classes, since {found}"
+            return f"no classes: {listed(classes, most=FEW)} look like classes, but {found}"
         return ""
     firsts = sorted({parent[0] for parent in parents if parent}, key=str.encode)
     if all(len(parent) == 2 for parent in parents) and _are_splits(firsts) and _classes_of([parent[1] for parent in parents]):
-        return f"no classes, since {listed(firsts, most=FEW)} are called as splits are; data.path of one of them has its classes"
+        return f"no classes: the folders {listed(firsts, most=FEW)} are splits of a data set; one of them alone has classes"
     return ""
 
 

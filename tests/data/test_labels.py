@@ -57,16 +57,14 @@ def test_folders_that_look_like_classes_and_give_none_are_a_remark(others: list[
         Image.new("RGB", (32, 32)).save(tmp_path / name)
     dataset = load_dataset(tmp_path, size=32)
     assert dataset.labels is None
-    assert dataset.remarks == (f"no classes, though cat, dog look like classes, since {reason}",)
+    assert dataset.remarks == (f"no classes: cat, dog look like classes, but {reason}",)
     mapped = load_dataset(tmp_path, size=32, memory_mb=0, cache=str(tmp_path / ".cache"))
     assert (mapped.remarks, mapped.digest) == (dataset.remarks, dataset.digest)
 
 
 def test_classes_in_splits_are_a_remark_and_other_folders_are_none() -> None:
     names = [f"{split}/{name}/{i}.png" for split in ("train", "test") for name in ("cat", "dog") for i in range(2)]
-    assert why_no_classes(names) == (
-        "no classes, since test, train are called as splits are; data.path of one of them has its classes"
-    )
+    assert why_no_classes(names) == "no classes: the folders test, train are splits of a data set; one of them alone has classes"
     for others in ([], ["0.png", "1.png"], ["cat/0.png", "cat/1.png", "dog/1.png", "dog/2.png"], ["a/0.png", "b/0.png", "0.png"]):
         assert why_no_classes(others) == ""
 

@@ -181,13 +181,14 @@ def test_files_that_call_a_class_differently_are_refused(tmp_path: Path) -> None
     for i, names in enumerate((["cat", "dog"], ["cat", "dog"], ["cat", "cow"], ["cat", "dog", "owl"])):
         features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
         columns = {"image": pa.array(_rows([i]), STRUCT), "label": pa.array([LABELS[i]])}
-        pq.write_table(_table(columns, features), tmp_path / f"{i}.parquet")
-    with pytest.raises(UserError, match=r"got others: class 1 is dog in 0\.parquet and cow in 2\.parquet\. Save both with one "):
+        (tmp_path / str(i)).mkdir()
+        pq.write_table(_table(columns, features), tmp_path / str(i) / "a.parquet")
+    with pytest.raises(UserError, match=r"got others: class 1 is dog in 0/a\.parquet and cow in 2/a\.parquet\. Save both "):
         load_dataset(tmp_path, size=32)
-    (tmp_path / "2.parquet").unlink()
-    with pytest.raises(UserError, match=r"class 2 is missing in 0\.parquet and owl in 3\.parquet"):
+    (tmp_path / "2" / "a.parquet").unlink()
+    with pytest.raises(UserError, match=r"class 2 is missing in 0/a\.parquet and owl in 3/a\.parquet"):
         load_dataset(tmp_path, size=32)
-    (tmp_path / "3.parquet").unlink()
+    (tmp_path / "3" / "a.parquet").unlink()
     assert load_dataset(tmp_path, size=32).classes == ("cat", "dog")
 
 

@@ -41,8 +41,9 @@ def archive_dataset(path: Path, decoding: Decoding, *, on_bad: str = "stop", sto
     """Load the images in a .zip or .tar (also compressed: .tar.gz, .tar.bz2, .tar.xz), uint8 [N, size, size, channels].
 
     Names, order and digest are those of the folder that unpacking would give. Content decides what an image is. Links and
-    members whose names lead out of the archive are skipped; of several members with one name, the first counts. More than
-    `storage` holds in memory are decoded once into a file, which later starts read if the archive has not changed.
+    members whose names lead out of the archive are skipped; of several members with one name, the first counts. A member that
+    its name and first bytes show to be no image is not read further. More than `storage` holds in memory are decoded once into
+    a file, which later starts read if the archive has not changed.
     Raise UserError if the archive is damaged or has no images, or with every image that cannot be read (encrypted ones
     included), unless `on_bad` is "skip".
     """

@@ -106,8 +106,7 @@ def _load_path(path: Path, decoding: Decoding, *, split: str, on_bad: str, stora
 
 def _explained(dataset: ImageDataset) -> ImageDataset:
     """Return the images of a folder or an archive with a remark if their folders look like classes and give none."""
-    reason = why_no_classes([shown(name) for name in dataset.names])
-    if dataset.labels is not None or not reason:
+    if dataset.labels is not None or not (reason := why_no_classes([shown(name) for name in dataset.names])):
         return dataset
     explained = replace(dataset, remarks=(*dataset.remarks, reason))
     return explained.with_digest(dataset.digest) if isinstance(explained, MappedDataset) else explained

@@ -229,7 +229,7 @@ def _read_tables(
             table = open_table(file)
             image_column(path, pyarrow, table.schema)
             label = label_column(pyarrow, table.schema)
-            columns.append((file.name, label))
+            columns.append((file.relative_to(path).as_posix() if file != path else file.name, label))
             found = table.values(label.column) if label.is_read else [None] * table.rows
             if len(found) != table.rows:
                 raise EOFError(f"it has {table.rows:,} rows and {len(found):,} labels")
