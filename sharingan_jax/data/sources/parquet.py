@@ -66,7 +66,8 @@ def find_tables(folder: Path) -> Tables:
 
 def _tables_and_images(folder: Path) -> Tables:
     """Search a folder for tables and, until there are more than STRAY, for images."""
-    tables, images = [], []
+    tables: list[Path] = []
+    images: list[str] = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not is_hidden(name) and not system_folder(f"{name}/any")]
         for file in (Path(parent) / name for name in files if not is_hidden(name)):
@@ -78,7 +79,8 @@ def _tables_and_images(folder: Path) -> Tables:
                 images.append(file.relative_to(folder).as_posix())
             if len(images) > STRAY:
                 return Tables(tables, images)  # At once: a folder of images may have a million.
-    return Tables(sorted(tables, key=lambda file: os.fsencode(file.relative_to(folder))), sorted(images, key=os.fsencode))
+    tables.sort(key=lambda file: os.fsencode(file.relative_to(folder).as_posix()))
+    return Tables(tables, sorted(images, key=os.fsencode))
 
 
 def _is_image(file: Path) -> bool:
