@@ -28,7 +28,8 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.judge import AVERAGED, GIVEN, RAW, Evaluation
 from sharingan_jax.evaluation.measures.collapse import RULE, SIGNS, find_collapse
 from sharingan_jax.evaluation.panel import MEASURES
-from sharingan_jax.gan.metrics import LOSS_UNIT, METRICS
+from sharingan_jax.gan.losses import LOSSES
+from sharingan_jax.gan.metrics import METRICS
 from sharingan_jax.reporting.grids import read_png
 from sharingan_jax.run.metrics import Record
 
@@ -241,11 +242,12 @@ def _curves(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Curve]:
     found = []
     for name in names:
         own = [run for run in runs if run.variant == name and run.records]
+        unit = next((LOSSES[run.config.loss.name].unit for run in own), "")
         every = max((-(-run.step // CURVE_POINTS) for run in own), default=1)
         for metric in METRICS:
-            if metric.unit == LOSS_UNIT:
+            if metric.quantity == "loss":
                 series = [_smoothed(run.records, metric.name, every=every) for run in own]
-                found.append(_band(name, metric.name, f"loss of {metric.label}", "nats", series, kind="loss", scale="symlog"))
+                found.append(_band(name, metric.name, f"loss of {metric.label}", unit, series, kind="loss", scale="symlog"))
         for sign in SIGNS:
             series = [
                 {record["step"]: record[sign.name] for record in run.records if record.get(sign.name) is not None} for run in own

@@ -124,8 +124,9 @@ class CurvePanel:
         first = curves[0]
         self.report, self.curves = report, [_thinned(curve) for curve in curves]
         self.name, self.section, self.height = first.metric, first.kind, HEIGHT
-        self.title = f"{first.label} ({first.unit})" if first.unit and first.unit not in first.label else first.label
-        self.y_label, self.scale = first.unit or first.label, first.scale
+        unit = first.unit if len({curve.unit for curve in curves}) == 1 else ""  # Variants with other losses have other units.
+        self.title = f"{first.label} ({unit})" if unit and unit not in first.label else first.label
+        self.y_label, self.scale = unit or first.label, first.scale
         self.recorded = max(len(curve.steps) for curve in curves)
 
     def note(self) -> str:

@@ -1,4 +1,7 @@
-"""Adversarial losses on logits. A new one is a pair of functions and a line in `LOSSES`."""
+"""Adversarial losses on logits.
+
+A new one is a pair of functions, a line in `LOSSES`, and its name among the choices of `LossConfig.name` (`config/schema.py`).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +18,16 @@ class AdversarialLoss:
 
     A relativistic loss sets `gen_needs_real`: `gen` then gets the updated D's logits of the real batch [B], which take another
     pass of D. Without it `gen` gets None.
+
+    `unit` is the unit of both losses, empty without one. If `has_probabilities`, σ(logit) is D's probability that an image is
+    real. With the other losses it is a number from 0 to 1 with no such meaning.
     """
 
     disc: Callable[[Array, Array], Array]
     gen: Callable[[Array, Array | None], Array]
     gen_needs_real: bool = False
+    unit: str = ""
+    has_probabilities: bool = False
 
 
 def bce_disc(real_logits: Array, fake_logits: Array) -> Array:
@@ -125,12 +133,12 @@ def relativistic_gen(fake_logits: Array, real_logits: Array | None) -> Array:
 
 
 LOSSES = {
-    "bce": AdversarialLoss(disc=bce_disc, gen=bce_gen),
-    "bce_clamped": AdversarialLoss(disc=clamped_bce_disc, gen=clamped_bce_gen),
+    "bce": AdversarialLoss(disc=bce_disc, gen=bce_gen, unit="nats", has_probabilities=True),
+    "bce_clamped": AdversarialLoss(disc=clamped_bce_disc, gen=clamped_bce_gen, unit="nats", has_probabilities=True),
     "hinge": AdversarialLoss(disc=hinge_disc, gen=critic_gen),
     "least_squares": AdversarialLoss(disc=least_squares_disc, gen=least_squares_gen),
     "wasserstein": AdversarialLoss(disc=wasserstein_disc, gen=critic_gen),
-    "relativistic": AdversarialLoss(disc=relativistic_disc, gen=relativistic_gen, gen_needs_real=True),
+    "relativistic": AdversarialLoss(disc=relativistic_disc, gen=relativistic_gen, gen_needs_real=True, unit="nats"),
 }
 """The choices of `loss.name`."""
 SMOOTHED: dict[str, Callable[..., Array]] = {"bce": smoothed_bce_disc, "least_squares": least_squares_disc}

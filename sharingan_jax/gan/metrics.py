@@ -3,32 +3,32 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Quantity = Literal["loss", "answer", "gradient norm"]
+
 
 @dataclass(frozen=True)
 class Metric:
     """One number a step, under `name` in `metrics.jsonl`; `label` is its name in a legend and `log_label` in a log's lines.
 
     A metric whose `network` is "gen" comes from G's update: at the steps without one it is NaN, and null in the records.
-    Metrics with the same `unit` share the axes of a plot.
+    Metrics of the same `quantity` share the axes of a plot. "answer" is a mean of σ(logit) over a batch.
     """
 
     name: str
     label: str
     log_label: str
     network: Literal["gen", "disc"]
-    unit: str
+    quantity: Quantity
 
-
-LOSS_UNIT = "loss (nats)"
 
 METRICS = (
-    Metric("loss_d", "D", "Loss_D", "disc", LOSS_UNIT),
-    Metric("loss_g", "G", "Loss_G", "gen", LOSS_UNIT),
-    Metric("d_real", "D(x)", "D(x)", "disc", "D's mean probability"),
-    Metric("d_fake_before", "D(G(z)), before D's update", "D(G(z))", "disc", "D's mean probability"),
-    Metric("d_fake_after", "D(G(z)), after it", "D(G(z))", "gen", "D's mean probability"),
-    Metric("grad_norm_d", "D", "", "disc", "gradient norm, unclipped"),
-    Metric("grad_norm_g", "G", "", "gen", "gradient norm, unclipped"),
+    Metric("loss_d", "D", "Loss_D", "disc", "loss"),
+    Metric("loss_g", "G", "Loss_G", "gen", "loss"),
+    Metric("d_real", "D(x)", "D(x)", "disc", "answer"),
+    Metric("d_fake_before", "D(G(z)), before D's update", "D(G(z))", "disc", "answer"),
+    Metric("d_fake_after", "D(G(z)), after it", "D(G(z))", "gen", "answer"),
+    Metric("grad_norm_d", "D", "", "disc", "gradient norm"),
+    Metric("grad_norm_g", "G", "", "gen", "gradient norm"),
 )
 """All metrics of a step, in the order of a log's line. One without a `log_label` is not in that line."""
 

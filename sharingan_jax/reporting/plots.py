@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sharingan_jax.files import write_atomically
-from sharingan_jax.gan.metrics import METRICS
+from sharingan_jax.gan.losses import AdversarialLoss
+from sharingan_jax.gan.metrics import METRICS, Quantity
 from sharingan_jax.reporting.grids import add_caption, enlarge_grid, make_grid, save_png
 
 if TYPE_CHECKING:
@@ -20,19 +21,20 @@ WINDOWS = 40  # A running mean takes this part of a curve's points.
 PANEL_GAP = 20  # pixels
 
 
-def loss_figure(path: Path, records: list[dict[str, Any]], *, title: str) -> None:
-    """Plot `records` (lines of metrics.jsonl, at least one) over steps: losses, D's mean probabilities, gradient norms.
+def loss_figure(path: Path, records: list[dict[str, Any]], *, loss: AdversarialLoss, title: str) -> None:
+    """Plot `records` (lines of metrics.jsonl, at least one) over steps: losses, D's answers, gradient norms.
 
     Thin lines are single steps, thick lines running means over 1/40 of the run. The title says so, with the number of steps.
+    `loss` is the run's own: on it depends what an axis shows.
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # It announces that it looks for fonts.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 8.5), layout="constrained")
     losses, answers, norms = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
-    units = [(unit, list(metrics)) for unit, metrics in groupby(METRICS, key=lambda metric: metric.unit)]
-    for axes, (unit, metrics) in zip((losses, answers, norms), units, strict=True):
-        axes.set_ylabel(unit)
+    quantities = [(quantity, list(metrics)) for quantity, metrics in groupby(METRICS, key=lambda metric: metric.quantity)]
+    for axes, (quantity, metrics) in zip((losses, answers, norms), quantities, strict=True):
+        axes.set_ylabel(_axis_title(quantity, loss))
         for metric, colour in zip(metrics, (BLUE, ORANGE, GREEN), strict=False):
             _curve(axes, records, metric.name, label=metric.label, colour=colour)
     # Linear up to 1 and logarithmic beyond: a spike, or the β term's hundred, leaves the rest visible.
@@ -61,6 +63,15 @@ def real_vs_fake_figure(path: Path, real_u8: np.ndarray, fake: np.ndarray, *, co
         left = PANEL_GAP + i * (width + PANEL_GAP)
         canvas[: panel.shape[0], left : left + panel.shape[1]] = panel
     save_png(path, canvas)
+
+
+def _axis_title(quantity: Quantity, loss: AdversarialLoss) -> str:
+    """Return what an axis shows in a run with this loss."""
+    if quantity == "loss":
+        return f"loss ({loss.unit})" if loss.unit else "loss"
+    if quantity == "answer":
+        return "D's mean probability" if loss.has_probabilities else "mean sigmoid of D's logits:\nno probability with this loss"
+    return "gradient norm, unclipped"
 
 
 def _curve(axes: "Axes", records: list[dict[str, Any]], name: str, *, label: str, colour: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, TextIO
 
-from sharingan_jax.gan.metrics import LOSS_UNIT, METRICS
+from sharingan_jax.gan.metrics import METRICS
 from sharingan_jax.reporting.output import Output
 
 Record = dict[str, Any]
@@ -121,7 +121,7 @@ def is_interactive(stream: TextIO) -> bool:
 def _losses(records: Sequence[Record]) -> str:
     """Return both losses in at most 22 characters, the medians if there are several runs."""
     shown = []
-    for metric in (metric for metric in METRICS if metric.unit == LOSS_UNIT):
+    for metric in (metric for metric in METRICS if metric.quantity == "loss"):
         values = [record[metric.name] for record in records]
         shown.append(f"{metric.label} {'-' if values[0] is None else f'{statistics.median(values):.4g}'}")
     return " ".join(shown)

@@ -16,6 +16,7 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.measures.collapse import MOST_REAL, SIGN_NAMES, CollapseWatch, SignReference, best_step
 from sharingan_jax.files import write_atomically
 from sharingan_jax.gan.ema import Weights, generator_of
+from sharingan_jax.gan.losses import LOSSES
 from sharingan_jax.gan.metrics import GEN_METRICS
 from sharingan_jax.gan.state import TrainState, digest, first_non_finite
 from sharingan_jax.model.rng import fixed_latents
@@ -377,7 +378,8 @@ def save_summaries(setup: RunSetup, images: np.ndarray, raw: np.ndarray | None, 
     folder, columns = setup.folder, setup.config.sample.columns
     records = read_metrics(folder)
     if records:
-        loss_figure(folder.root / "losses.png", records, title=f"{folder.root.absolute().parent.name}/{folder.root.name}")
+        title = f"{folder.root.absolute().parent.name}/{folder.root.name}"
+        loss_figure(folder.root / "losses.png", records, loss=LOSSES[setup.config.loss.name], title=title)
     real_u8 = setup.dataset.examples(len(images))
     real_vs_fake_figure(folder.root / "real_vs_fake.png", real_u8, images, columns=columns)
     if raw is not None:

@@ -15,6 +15,7 @@ from sharingan_jax.comparison import write
 from sharingan_jax.comparison.assemble import CURVE_POINTS
 from sharingan_jax.comparison.plan import StudyRun
 from sharingan_jax.comparison.report import no_better_than_controls
+from sharingan_jax.comparison.report_plots import make_plots
 from sharingan_jax.comparison.results import Control, Report
 from sharingan_jax.comparison.statistics import wilson_interval
 from sharingan_jax.comparison.write import best_run, model_card, write_report
@@ -135,6 +136,17 @@ def test_curves_are_medians_with_bands_from_the_lowest_to_the_highest_seed(tmp_p
     diversity = curves["diversity"]
     assert (diversity.kind, diversity.steps) == ("measure", (4, 8))
     assert (diversity.median, diversity.low, diversity.high) == ((0.6, 0.75), (0.5, 0.7), (0.9, 0.8))
+
+
+def test_losses_have_a_unit_only_if_it_is_the_same_in_all_variants(tmp_path: Path) -> None:
+    hinge = replace(CONFIG, loss=replace(CONFIG.loss, name="hinge"))
+    runs = [(StudyRun(name, 0, make_run(tmp_path / name, config)), None) for name, config in (("a", CONFIG), ("b", hinge))]
+    report = make_report(runs, tmp_path)
+    assert [(curve.variant, curve.unit) for curve in report.curves if curve.metric == "loss_d"] == [("a", "nats"), ("b", "")]
+    titles = {plot.title for plot in make_plots(report) if plot.section == "loss"}
+    assert titles == {"loss of D", "loss of G"}
+    alone = make_plots(make_report(runs[:1], tmp_path))
+    assert {plot.title for plot in alone if plot.section == "loss"} == {"loss of D (nats)", "loss of G (nats)"}
 
 
 def test_long_losses_are_means_over_the_same_steps_in_runs_of_any_length(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sharingan_jax.gan.losses import LOSSES
 from sharingan_jax.reporting.grids import enlarge_grid, make_grid
-from sharingan_jax.reporting.plots import _line_key, _running_mean, loss_figure, real_vs_fake_figure
+from sharingan_jax.reporting.plots import _axis_title, _line_key, _running_mean, loss_figure, real_vs_fake_figure
 
 
 def _records(count: int, *, n_critic: int = 1) -> list[dict[str, Any]]:
@@ -25,7 +26,7 @@ def _records(count: int, *, n_critic: int = 1) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("count", "n_critic"), [(1, 1), (1, 2), (3, 1), (50, 5), (20_000, 1)])
 def test_curves_are_drawn_for_any_number_of_steps(tmp_path: Path, count: int, n_critic: int) -> None:
-    loss_figure(tmp_path / "losses.png", _records(count, n_critic=n_critic), title="a run")
+    loss_figure(tmp_path / "losses.png", _records(count, n_critic=n_critic), loss=LOSSES["bce"], title="a run")
     with Image.open(tmp_path / "losses.png") as image:
         assert image.size == (990, 935)
         assert len(image.convert("RGB").getcolors(1 << 24) or []) > 20
@@ -33,8 +34,20 @@ def test_curves_are_drawn_for_any_number_of_steps(tmp_path: Path, count: int, n_
 
 def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        loss_figure(tmp_path / name, _records(30), title="a run")
+        loss_figure(tmp_path / name, _records(30), loss=LOSSES["bce"], title="a run")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_axes_speak_of_nats_and_probabilities_only_with_losses_that_have_them() -> None:
+    """The unit of a logarithm is the nat. Only cross-entropy trains the sigmoid of single logits towards a probability."""
+    titles = {name: (_axis_title("loss", loss), _axis_title("answer", loss)) for name, loss in LOSSES.items()}
+    no_probability = "mean sigmoid of D's logits:\nno probability with this loss"
+    assert titles == {
+        "bce": ("loss (nats)", "D's mean probability"),
+        "bce_clamped": ("loss (nats)", "D's mean probability"),
+        "relativistic": ("loss (nats)", no_probability),
+        **dict.fromkeys(("hinge", "least_squares", "wasserstein"), ("loss", no_probability)),
+    }
 
 
 def test_a_running_mean_takes_fewer_neighbours_at_the_ends() -> None:
