@@ -24,7 +24,6 @@ from sharingan_jax.reporting.grids import as_image
 
 PAGE_LIMIT = 2_900_000  # bytes; images are shown in the best quality that fits
 SHEETS_SHARE = 0.25  # of the bytes for images, at most, is taken by sheets; strips take the rest
-GAP = 2  # pixels between the images of a strip
 TRIED = 6  # images that are encoded to find the quality for all of them
 PALETTE_PIXELS = 4096  # A palette is chosen from so many pixels of an image.
 
@@ -116,21 +115,6 @@ def render_report(report: Report) -> str:
     budget -= sum(len(sheet.url) for sheet in sheets)
     pictures, strips_quality = _pictures([strip.image_u8 for strip in strips], [strip.rows for strip in strips], budget)
     return render(sheets, sheets_quality, pictures, strips_quality)
-
-
-def strip_of(images_u8: np.ndarray, *, columns: int = 8) -> np.ndarray:
-    """Return images uint8 [N, H, W, 1 or 3] as one strip [H', W', 3] with grey lines between them. It has ⌈N / columns⌉ rows.
-
-    Unlike a sample grid it is not normalised, so that strips can be compared by colour.
-    """
-    count, height, width, _ = images_u8.shape
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    strip = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 128, np.uint8)
-    for i, image in enumerate(images_u8):
-        top, left = i // columns * (height + GAP), i % columns * (width + GAP)
-        strip[top : top + height, left : left + width] = image
-    return strip
 
 
 def answer(report: Report) -> str:

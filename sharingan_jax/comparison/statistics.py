@@ -182,23 +182,6 @@ def paired_difference(a: Values, b: Values, *, better: Better, seed: int = 0, n_
     )
 
 
-def mann_whitney(a: Values, b: Values) -> float:
-    """Return the exact two-sided p of the Mann–Whitney test, for variants whose seeds are not paired. Range: above 0, up to 1.
-
-    p = min(1, 2 min(P(R <= r), P(R >= r))), with r the rank sum of `a` and R that of a random choice of as many of all values.
-    Ties get their mean rank, and p stays exact. Paper: Mann & Whitney 1947.
-    """
-    first, second = checked_values(a, "a"), checked_values(b, "b")
-    ranks = np.rint(2 * scipy.stats.rankdata(np.concatenate([first, second]))).astype(int)  # Doubled, so that ties are whole.
-    counts = np.zeros((first.size + 1, ranks.sum() + 1))  # [k, s]: choices of k values with doubled rank sum s
-    counts[0, 0] = 1
-    for rank in ranks:
-        counts[1:, rank:] += counts[:-1, : counts.shape[1] - rank]
-    shares = counts[-1] / counts[-1].sum()
-    observed = ranks[: first.size].sum()
-    return float(min(1.0, 2 * min(shares[: observed + 1].sum(), shares[observed:].sum())))
-
-
 def holm(p_values: Values) -> list[float]:
     """Return the p-values adjusted for testing all of them, in the same order. Range: from p to 1.
 

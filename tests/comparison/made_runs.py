@@ -105,3 +105,19 @@ def make_study(root: Path, kids: Mapping[str, Sequence[float | None]]) -> Report
             path = make_run(root / name / f"seed-{seed}", CONFIG if name == "a" else OTHER, seed=seed)
             runs.append((StudyRun(name, seed, path), None if value is None else make_evaluation(value)))
     return make_report(runs, root)
+
+
+def photo_noise(count: int, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Return images uint8 [count, side, side, 3] whose amplitude falls with 1 / frequency, as in photographs (Field 1987)."""
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
+    spectrum = np.fft.rfft2(rng.normal(size=(count, 3, side, side))) / np.maximum(frequency, 1 / side)[None, None]
+    images = np.fft.irfft2(spectrum, s=(side, side))
+    images = images + 2 * images.mean(axis=1, keepdims=True)
+    return np.clip(128 + 50 * images / images.std(), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def rows_of_eight(images_u8: np.ndarray) -> np.ndarray:
+    """Return images uint8 [N, H, W, C], N a multiple of 8, as one image with eight of them in a row."""
+    count, height, width, channels = images_u8.shape
+    rows = images_u8.reshape(count // 8, 8, height, width, channels).swapaxes(1, 2)  # [R, H, 8, W, C]
+    return rows.reshape(count // 8 * height, 8 * width, channels)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_runs import photo_noise, rows_of_eight
 
 from sharingan_jax.comparison.report import (
     QUALITIES,
@@ -21,7 +22,6 @@ from sharingan_jax.comparison.report import (
     duration,
     outcome,
     render_report,
-    strip_of,
     too_few_seeds,
 )
 from sharingan_jax.comparison.report_plots import MOST_POINTS, make_plots, number, save_paper_plots
@@ -96,15 +96,6 @@ def make_statistics(names: list[str], runs: list[RunRow]) -> dict[str, Any]:
     return {"summaries": summaries, "comparisons": tuple(comparisons), "rates": tuple(rates)}
 
 
-def photo_noise(count: int, side: int, rng: np.random.Generator) -> np.ndarray:
-    """Return images uint8 [count, side, side, 3] whose amplitude falls with 1 / frequency, as in photographs (Field 1987)."""
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
-    spectrum = np.fft.rfft2(rng.normal(size=(count, 3, side, side))) / np.maximum(frequency, 1 / side)[None, None]
-    images = np.fft.irfft2(spectrum, s=(side, side))
-    images = images + 2 * images.mean(axis=1, keepdims=True)
-    return np.clip(128 + 50 * images / images.std(), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
-
-
 def make_curve(name: str, steps: np.ndarray, middle: np.ndarray, metric: str, kind: Any) -> Curve:
     label, unit, scale = ("Loss of D", "nats", "symlog") if kind == "loss" else ("KID during training", "×10³", "linear")
     median, low, high = (tuple(column.tolist()) for column in (middle, middle - 0.3, middle + 0.3))
@@ -123,8 +114,8 @@ def make_report(*, variants: int = 3, seeds: int = 6, side: int = 16, records: i
         curves.append(make_curve(name, every, (2 + i) * np.exp(-every / 500) + 0.1 * rng.normal(size=records), "loss_d", "loss"))
         curves.append(make_curve(name, np.array(steps), 60.0 + rng.normal(size=len(steps)), "kid", "measure"))
         for step in steps if i != 2 else [step for step in steps if step <= 640]:
-            strips.append(SampleStrip(name, 3 if variants > 1 else 0, step, strip_of(photo_noise(16, side, rng)), rows=2))
-    sheet = strip_of(photo_noise(32, side, rng))
+            strips.append(SampleStrip(name, 3 if variants > 1 else 0, step, rows_of_eight(photo_noise(16, side, rng)), rows=2))
+    sheet = rows_of_eight(photo_noise(32, side, rng))
     return Report(
         title="Does spectral norm help?",
         command=f"sharingan-jax compare --configs {','.join(name.split()[0] for name in names)} --seeds 0:{seeds} --workdir runs",
@@ -192,6 +183,14 @@ def test_the_same_report_gives_the_same_bytes(report: Report, page: str, tmp_pat
     for name in ("runs-fid.png", "runs-fid.pdf", "mine.png"):  # The first two are of an earlier report.
         (tmp_path / "a" / name).write_bytes(b"")
     assert {*save_paper_plots(report, tmp_path / "a"), tmp_path / "a" / "mine.png"} == set((tmp_path / "a").iterdir())
+
+
+def test_the_table_of_a_plot_names_the_file_with_every_value(page: str, single: Report) -> None:
+    """A run's own folder has no report.json."""
+    assert "median [band] at some of the steps. report.json has all of them." in page
+    own = render_report(single)
+    assert "values at some of the steps. The run's metrics.jsonl has every step." in own
+    assert "report.json" not in own
 
 
 def test_a_single_run_has_no_section_that_compares(page: str, single: Report) -> None:
