@@ -39,7 +39,7 @@ commands:
 {commands}
 
 Without a command, flags go to train. Start here:
-  {prog} --config default
+  {prog} --config quick
   {prog} COMMAND --help
   {prog} --version
 """

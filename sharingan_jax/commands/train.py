@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Train a configuration, or continue the run in --workdir.
 
-  {prog} train --config default
+  {prog} train --config quick
   {prog} train --config my_images --config.data.path=DIR
   {prog} train --config default --config.train.steps=400
   {prog} train --config default --config.train.seeds=8
   {prog} train --branch-from RUN@400 --workdir NEW
 
-The first is the published system on emblems drawn here, the second uses your
-own images, the fourth trains seeds 0 to 7, each in a folder of its own, and the
-last starts a new run from another one's state, with other settings if you add
-them. Start the same command again to continue where it stopped, also with more
-steps.
+The first is a look in about a minute, on emblems drawn here. The second uses
+your own images. The third is the published system with fewer steps, and the
+fourth trains its seeds 0 to 7, each in a folder of its own. The last starts a
+new run from another one's state, with other settings if you add them.
+Start the same command again to continue where it stopped, also with more steps.
 Ctrl-C, SIGTERM and SIGHUP (a lost terminal) save before they stop; a second
 Ctrl-C stops at once.
 
