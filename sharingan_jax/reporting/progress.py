@@ -20,7 +20,8 @@ class Progress:
 
     On a terminal and in a notebook: a bar with rate, time left and both losses, and until the first record an elapsed clock.
     Elsewhere: a line every `every` steps and at the last, in the original's words, then the rate and the time left.
-    `verb` is "training", or "repeating" in a verification, which writes no samples. `watch` is called with each step shown.
+    `verb` is "training", or "repeating" in a verification. A verification writes no samples, and shows the word in place of
+    metrics: training has shown them. `watch` is called with each step shown.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Progress:
         self._watch(step)
         if self._bar is not None:
             self._stop_clock()
-            self._bar.set_description_str(_losses(records), refresh=False)
+            self._bar.set_description_str(self._values(records, _losses), refresh=False)
             self._bar.update(1)
         elif step % self._every == 0 or step == self._total:
             print(self._line(records), file=self._stream, flush=True)
@@ -97,9 +98,12 @@ class Progress:
         rate = (step - step_before) / max(now - time_before, 1e-9)
         return (
             f"[{record['epoch']}/{epochs}][{(step - 1) % self._batches + 1}/{self._batches}]"
-            f"  {_metrics(records)}"
+            f"  {self._values(records, _metrics)}"
             f"  step {step}/{self._total}  {rate:.2f} steps/s  left {duration((self._total - step) / rate)}"
         )
+
+    def _values(self, records: Sequence[Record], show: Callable[[Sequence[Record]], str]) -> str:
+        return show(records) if self.verb == "training" else self.verb
 
     def _show_clock(self) -> None:
         start = time.monotonic()

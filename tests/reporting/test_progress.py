@@ -57,6 +57,19 @@ def test_a_terminal_has_a_bar_with_both_losses() -> None:
     assert "Loss_D" not in shown
 
 
+@pytest.mark.parametrize("kind", [io.StringIO, _Terminal])
+def test_a_verification_says_that_it_repeats_and_shows_no_metrics(kind: type[io.StringIO]) -> None:
+    stream = kind()
+    with Progress(total_steps=8, first_step=1, batches_per_epoch=4, every=4, stream=stream, verb="repeating") as progress:
+        for step in range(1, 9):
+            progress.update(_record(step))
+    shown = stream.getvalue()
+    assert "repeating" in shown
+    assert "1.25" not in shown
+    if kind is io.StringIO:
+        assert shown.startswith("[1/2][4/4]  repeating  step 4/8  ")
+
+
 def test_durations_are_written_as_on_a_clock() -> None:
     assert [duration(seconds) for seconds in (0, 61.4, 3725)] == ["0:00", "1:01", "1:02:05"]
 
