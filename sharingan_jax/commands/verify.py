@@ -1,10 +1,11 @@
 """`sharingan-jax verify`: repeat a run from what it recorded, and check that it is bitwise identical."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sharingan_jax.commands.arguments import Parser
-from sharingan_jax.errors import Stopped, UserError
+from sharingan_jax.commands.arguments import WIDTH, Parser
+from sharingan_jax.errors import Stopped, UserError, counted
 
 if TYPE_CHECKING:
     from sharingan_jax.training.verify import Verdict
@@ -27,6 +28,7 @@ after the run; 2 the run cannot be repeated
 """
 MAY_BE_OTHERS = ("data.path", "data.data_dir", "train.devices")
 MOST_NAMED = 5
+DIGITS = 12  # of a digest, as training shows it
 
 
 def make_parser() -> Parser:
@@ -68,9 +70,10 @@ def _tell(verdict: "Verdict") -> None:
         _print_list("different: the images have changed since the run (first: then, second: now):", verdict.images)
         return
     if verdict.same:
-        steps = ", ".join(map(str, verdict.compared))
-        print(f"bitwise identical: the metrics of steps {first} to {last}, the tensors after {steps}; digest {verdict.digest}")
-        print(f"sample grids with the same pixels: {len(verdict.compared_grids)}")
+        print(f"bitwise identical: steps {first} to {last}, digest {verdict.digest[:DIGITS]}")
+        _print_item("the metrics of every step")
+        _print_item(f"the tensors of each checkpoint: {', '.join(map(str, verdict.compared))}")
+        _print_item(f"the pixels of {counted(len(verdict.compared_grids), 'sample grid')}")
     elif verdict.was_edited:
         print(f"edited or damaged: steps {first} to {last} give the run's weights again, but its files say something else")
     else:
@@ -84,14 +87,21 @@ def _tell(verdict: "Verdict") -> None:
     if verdict.tensors:
         _print_list(f"tensors differ in the checkpoint of step {verdict.tensors[0]}:", verdict.tensors[1])
     if verdict.digests:
-        print(f"digests differ after step {last}: {verdict.digests[0]} | {verdict.digests[1]}")
+        then, now = (digest[:DIGITS] for digest in verdict.digests)
+        print(f"digests differ after step {last}: {then} | {now}")
     if verdict.environment:
         _print_list("changed since the run (then | now):", verdict.environment)
     elif not verdict.same and not verdict.was_edited:
         print("nothing that the run recorded has changed since: versions, device, threads and code are the same")
-    print(f"not compared: {'; '.join(verdict.not_compared)}")
+    print("not compared:")
+    for item in verdict.not_compared:
+        _print_item(item)
     if verdict.span.start < verdict.recorded_from:
         print(f"(the run did not record its environment for the steps up to {verdict.recorded_from})")
+
+
+def _print_item(text: str) -> None:
+    print(textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False))
 
 
 def _print_list(title: str, lines: Sequence[str]) -> None:

@@ -69,6 +69,7 @@ def test_without_a_command_the_overview_lists_every_command(capsys: pytest.Captu
     assert main.main([]) == 0
     out = capsys.readouterr().out
     assert all(f"\n  {name} " in out for name in COMMANDS)
+    assert "Start here:\n  sharingan-jax --config quick\n" in out.replace("python -m sharingan_jax", "sharingan-jax")
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
