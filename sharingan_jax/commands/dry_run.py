@@ -8,6 +8,7 @@ import numpy as np
 
 from sharingan_jax.config.schema import settings_of
 from sharingan_jax.devices.estimate import estimate_cost, in_words, memory_limit
+from sharingan_jax.errors import counted
 from sharingan_jax.training.announce import describe_images
 from sharingan_jax.training.inspection import inspect_dataset
 from sharingan_jax.training.setup import RunSetup
@@ -26,7 +27,7 @@ def describe(groups: Sequence[Sequence[RunSetup]]) -> str:
     lines = [f"  {key} = {value!r}" for key, value in settings_of(setup.config).items()]
     partial_batch = f", the last of {plan.size_of(plan.batches_per_epoch)}" if plan.has_partial_batch else ""
     facts = [
-        f"images       {describe_images(setup)}, {len(dataset.skipped) + len(dataset.bad)} files skipped;"
+        f"images       {describe_images(setup)}, {counted(len(dataset.skipped) + len(dataset.bad), 'file')} skipped;"
         f" digest {dataset.digest[:12]}",
         f"networks     G {_count(state.gen.params):,} and D {_count(state.disc.params):,} parameters;"
         f" {trainer.gan.conv_impl} convolutions",

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from sharingan_jax.commands.arguments import Parser
-from sharingan_jax.errors import UserError
+from sharingan_jax.errors import UserError, counted
 
 if TYPE_CHECKING:
     from sharingan_jax.run.sampling import Sampler
@@ -92,7 +92,7 @@ def run(arguments: list[str]) -> int:
 
     if drawn.groups > 1 and (flags.statistics or default_statistics(flags.label)) == "batch":
         print(f"{drawn.count} images, drawn in groups of at most {GROUP}: each group has batch statistics of its own")
-    print(f"{drawn.count} images of {drawn.origin} in {drawn.path}")
+    print(f"{counted(drawn.count, 'image')} of {drawn.origin} in {drawn.path}")
     return 0
 
 

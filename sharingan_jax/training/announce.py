@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.sources.files import FEW, shown, with_reasons
-from sharingan_jax.errors import as_command, command_line
+from sharingan_jax.errors import as_command, command_line, counted
 from sharingan_jax.reporting.progress import duration
 from sharingan_jax.training.recorder import OpenRun
 from sharingan_jax.training.setup import RunSetup
@@ -27,9 +27,13 @@ def describe_images(setup: RunSetup) -> str:
 def describe_files(dataset: ImageDataset, *, place: str) -> list[str]:
     """Return a line for each thing to know about the files at `place`: those left out, what was changed, and copies."""
     lines = []
-    for files, kind in ((dataset.bad, "cannot be read"), (dataset.skipped, "are not images")):
+    for files, one, several in (
+        (dataset.bad, "cannot be read and was", "cannot be read and were"),
+        (dataset.skipped, "is not an image and was", "are not images and were"),
+    ):
         if files:
-            lines.append(f"{place}: {len(files):,} files {kind} and were skipped: {with_reasons(files, most=FEW)}")
+            why = one if len(files) == 1 else several
+            lines.append(f"{place}: {counted(len(files), 'file')} {why} skipped: {with_reasons(files, most=FEW)}")
     lines += [f"{place}: {remark}" for remark in dataset.remarks]
     if copies := dataset.copies:
         copy, of = next(iter(copies.items()))

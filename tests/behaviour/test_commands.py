@@ -212,9 +212,10 @@ def test_samples_come_as_array_grid_folder_and_gif(run: Path, tmp_path: Path) ->
         assert gif.size == (256, 256)  # 32 pixels, enlarged 8 times
 
 
-def test_a_png_of_one_image_is_the_image_itself(run: Path, tmp_path: Path) -> None:
+def test_a_png_of_one_image_is_the_image_itself(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("one.npy", "one.png"):
         assert _sample(run, "--num", "1", "--out", str(tmp_path / name)) == 0
+        assert capsys.readouterr().out == f"1 image of step 4 in {tmp_path / name}\n"
     with Image.open(tmp_path / "one.png") as image:
         np.testing.assert_array_equal(np.asarray(image), to_u8(np.load(tmp_path / "one.npy")[0]))
 

@@ -111,7 +111,7 @@ def test_diff_compares_settings_images_and_metrics(
 def test_a_log_has_the_originals_lines(image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(train_arguments(image_folder, tmp_path / "run", "--config.train.steps=4", "--config.log.every=2")) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].endswith(": 1 files are not images and were skipped: notes.txt (not an image)")
+    assert out[0].endswith(": 1 file is not an image and was skipped: notes.txt (not an image)")
     assert [line.split()[0] for line in out[1:7]] == ["training", "images", "steps", "device", "folder", "compiling"]
     assert out[7].startswith("[1/2][2/3]  Loss_D: ")
     assert "step 4/4" in out[8]
