@@ -21,7 +21,7 @@ from math import ceil, prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # Else libtpu queries the cloud machine for its chips.
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # Otherwise libtpu queries the cloud machine for its chips.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax

@@ -128,7 +128,7 @@ def _machine_trouble(error: Exception) -> str | None:
 
 
 def _open_standard_files() -> None:
-    """Open those of the files 0, 1 and 2 that the process started without. Else the first file it opens would be its output."""
+    """Open those of the files 0, 1 and 2 that the process started without, so that no other file becomes its output."""
     for number in range(3):
         try:
             os.fstat(number)

@@ -221,9 +221,9 @@ def _broken() -> Iterator[OddFile]:
     yield OddFile("broken/cut.tiff", "TIFF cut in the middle", "bad: ", written(lambda: encoded(noise(), "TIFF")[:900]))
     yield OddFile("broken/cut.gif", "GIF cut in its header", "bad: ", written(lambda: encoded(scene(), "GIF")[:9]))
     yield OddFile("broken/empty.png", "no bytes", "bad: an empty file", written(bytes))
-    yield OddFile("broken/zeros.jpg", "zeros", "bad: not an image in spite of its ending", written(lambda: bytes(5000)))
+    yield OddFile("broken/zeros.jpg", "zeros", "bad: named like an image, but not one", written(lambda: bytes(5000)))
     yield OddFile(
-        "broken/page.jpg", "an error page saved as .jpg", "bad: not an image in spite", written(lambda: b"<html>404</html>")
+        "broken/page.jpg", "an error page saved as .jpg", "bad: named like an image", written(lambda: b"<html>404</html>")
     )
     yield OddFile("broken/checksum.png", "PNG with a wrong checksum", "bad: ", written(wrong_checksum))
     yield OddFile("broken/bomb.png", "PNG that claims 10,000 megapixels", "bad: more than 250,000,000 pixels", written(bomb))

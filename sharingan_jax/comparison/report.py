@@ -152,7 +152,7 @@ def outcome(report: Report) -> str:
 
 
 def no_better_than_controls(report: Report) -> list[str]:
-    """Return a sentence if variants are, on the primary measure, no better than noise or than one grey picture. Else nothing."""
+    """Return sentences on variants that are no better than noise, or than one grey picture, on the primary measure."""
     measure = report.primary
     if measure is None or measure.better not in ("lower", "higher"):
         return []

@@ -34,7 +34,7 @@ def parse(settings: Mapping[str, Any]) -> Config:
 def flatten(settings: Mapping[str, Any] | Iterable[tuple[str, Any]], prefix: str = "") -> dict[str, Any]:
     """Return settings, nested or as pairs, by dotted key. Raise UserError for an unknown one, or a value in place of a group."""
     flat: dict[str, Any] = {}
-    for name, value in settings.items() if hasattr(settings, "items") else settings:  # A ConfigDict is no Mapping.
+    for name, value in settings.items() if hasattr(settings, "items") else settings:  # A ConfigDict is not a Mapping.
         key = f"{prefix}{name}"
         inside = [known for known in KINDS if known.startswith(f"{key}.")]
         if key in KINDS:
@@ -49,7 +49,7 @@ def flatten(settings: Mapping[str, Any] | Iterable[tuple[str, Any]], prefix: str
 
 
 def read_text(text: str, kind: type) -> Any:
-    """Return `text` as a value for a setting of `kind`; if it is none, the text itself, for `parse` to refuse by name."""
+    """Return `text` as a value of `kind`, or the text itself if that fails, for `parse` to refuse by name."""
     if kind is bool:
         return BOOLEANS.get(text.strip().lower(), text)
     for number in (int, float) if kind in (int, float) else ():
@@ -61,7 +61,7 @@ def read_text(text: str, kind: type) -> Any:
 
 
 def read_whole_number(text: str) -> int | None:
-    """Return `text` as a whole number by the rules of a setting: 1000 for "1e3". None if it is none."""
+    """Return `text` as a whole number by the rules of a setting (1000 for "1e3"), or None if that fails."""
     value = _as_kind(read_text(text, int), int)
     return value if type(value) is int else None
 

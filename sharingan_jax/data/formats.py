@@ -30,7 +30,7 @@ METADATA = 2**24
 
 
 class NotAnImageError(Exception):
-    """The file is no image, and is skipped. The message is the reason."""
+    """The file is not an image, and is skipped. The message is the reason."""
 
 
 class BrokenImageError(Exception):
@@ -87,7 +87,7 @@ def open_image(file: BinaryIO, name: str) -> Image.Image:
             raise NotAnImageError(reason) from None
         if not is_named:
             raise NotAnImageError("not an image") from None
-        found = "not an image in spite of its ending" if isinstance(error, Image.UnidentifiedImageError) else reason_of(error)
+        found = "named like an image, but not one" if isinstance(error, Image.UnidentifiedImageError) else reason_of(error)
         raise BrokenImageError(found if prefix else "an empty file") from None
 
 

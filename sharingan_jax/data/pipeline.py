@@ -22,8 +22,8 @@ def import_tensorflow(*, needed_by: str = "data.feed=tfdata", instead: str = "us
     Raise UserError if it is not installed, which names the setting that needs it and what to do `instead`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Gathering does not use oneDNN, which logs in spite of the log level.
-    os.environ.setdefault("NO_GCE_CHECK", "true")  # Else tensorflow-datasets looks for Google's credentials, aloud.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Gathering does not use oneDNN, which ignores the log level.
+    os.environ.setdefault("NO_GCE_CHECK", "true")  # Otherwise tensorflow-datasets looks for Google's credentials, aloud.
     # TensorFlow would import Keras only to find its folder: half a second.
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     with warnings.catch_warnings():

@@ -43,7 +43,8 @@ def split(dataset: ImageDataset, holdout: float) -> Split:
     """Hold out the share `holdout` of the images, from 0 to 0.5, or as near as groups of near duplicates permit.
 
     The split depends on the images' contents alone, not on their order, their names or a seed. With `holdout` = 0 the training
-    images are `dataset` itself. Else at least one image is on each side. Raise UserError if all are near duplicates.
+    images are `dataset` itself. With any other share at least one image is on each side. Raise UserError if all images are near
+    duplicates.
     """
     if holdout == 0:
         return Split(dataset, dataset.subset(()))

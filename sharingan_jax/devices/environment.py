@@ -102,7 +102,7 @@ def pin_jax() -> None:
         if not (found.isdecimal() if name == "JAX_RANDOM_SEED_OFFSET" else found.lower() in BOOLEANS):
             raise UserError(f"{name}={found}: expected {pinned}, which every run sets. Unset the variable.")
     for name in PLATFORM_VARIABLES:
-        if wanted := os.environ.get(name, ""):  # Else no start would wait for the search for plugins.
+        if wanted := os.environ.get(name, ""):  # Only then does a start wait for the search for plugins.
             _check_platforms(wanted, name)
     _check_variables()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's own log: what matters in it reaches Python as an exception.
@@ -138,7 +138,7 @@ def pin_environment(config: Config, *, recorded: int) -> Config:
     os.environ[THREADS] = str(count)
     if config.train.deterministic and has_gpu_plugin():
         flags = os.environ.get("XLA_FLAGS", "")
-        if DETERMINISTIC.partition("=")[0] not in flags:  # Else the user has set it one way or the other.
+        if DETERMINISTIC.partition("=")[0] not in flags:  # If it is there, the user has set it.
             if _jax_has_started():
                 raise UserError(
                     f"train.deterministic=True, but JAX has started in this process without {DETERMINISTIC}. Start a new process"

@@ -12,10 +12,10 @@ BATCH = "batch"
 def make_mesh(devices: int, *, batch_sizes: set[int], initial_devices: int = 0) -> Mesh:
     """Return a one-axis mesh over `devices` devices.
 
-    With `devices` = 0 it takes `initial_devices`, if that many are here and divide every batch size. Else it takes the most that
-    divide every batch size. Each process gives the same number of devices, which are neighbours in the mesh, so that a process
-    feeds one piece of the batch. Raise UserError if there are fewer devices than asked for, or if a batch does not divide over
-    them, with the nearest choices that fit.
+    With `devices` = 0 it takes `initial_devices`, if that many are here and divide every batch size. Otherwise it takes the
+    most that divide every batch size. Each process gives the same number of devices, which are neighbours in the mesh, so that a
+    process feeds one piece of the batch. Raise UserError if there are fewer devices than asked for, or if a batch does not divide
+    over them, with the nearest choices that fit.
     """
     of_each = [[device for device in jax.devices() if device.process_index == p] for p in range(jax.process_count())]
     processes, there = len(of_each), len(of_each) * min(map(len, of_each))

@@ -108,9 +108,9 @@ def jit_stacked_steps(config: Config, mesh: Mesh, *, gathers: bool = False) -> j
 def seeds_mesh(devices: int, *, seeds: int, initial_devices: int = 0, at_most: int = 0) -> Mesh:
     """Return a one-axis mesh for stacked seeds.
 
-    With `devices` = 0 it takes `initial_devices`, if that many are here and divide the seeds. Else it takes the most of
-    `at_most` devices (0: of all) that divide the seeds. Raise UserError if there are fewer devices than asked for, or if they
-    do not divide the seeds, with the nearest number that does.
+    With `devices` = 0 it takes `initial_devices`, if that many are here and divide the seeds. Otherwise it takes the
+    most of `at_most` devices (0: of all) that divide the seeds. Raise UserError if there are fewer devices than asked for, or if
+    they do not divide the seeds, with the nearest number that does.
     """
     there = jax.devices()
     if devices > len(there):

@@ -21,8 +21,9 @@ def recipe_settings(report: DataReport, config: Config) -> dict[str, Any]:
     """Return the settings in which the recipe for these images differs from `configs/crisp.py`, by dotted key.
 
     - `data.turns` and `data.mirrors` stay on if such images look as much like the data as before (`DataReport.directions`).
-      Turns also need a plain ground, or transparency: else their corners show.
-    - `data.background` and `augment.fill` take the colour of a plain ground, and its luma from −1 to 1. Else fill is 0, grey.
+      Turns also need a plain ground, or transparency. Otherwise their corners show.
+    - `data.background` and `augment.fill` take the colour of a plain ground, and its luma from −1 to 1. On other
+      grounds fill is 0, grey.
     - `train.batch_size` is at most the number of images.
     - `loss.r1` grows with the number of pixels above 64 × 64: see `penalty_weight`.
     - `data.channels` is 1 if 3 were asked for and the images are grey.

@@ -65,7 +65,7 @@ def _same_pixels(one: Path, other: Path) -> bool:
     try:
         return np.array_equal(read_png(one), read_png(other))
     except UserError:
-        return False  # It is no image.
+        return False  # It is not an image.
 
 
 def differing_tensors(one: TrainState, other: TrainState) -> list[str]:

@@ -113,7 +113,7 @@ class OpenRun:
             branches=before.branches if before else (),
             wall_seconds=before.wall_seconds if before else 0.0,
         )
-        if step < setup.schedule.total_steps:  # Else this start makes no step, and its environment decided nothing.
+        if step < setup.schedule.total_steps:  # A start without a step decides no number.
             manifest = manifest.with_start(Start(step, environment, asdict(setup.config.sample)))
 
         def write() -> bytes:

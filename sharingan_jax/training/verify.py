@@ -47,7 +47,7 @@ class Verdict:
     """The result of a verification.
 
     `images` says how the images have changed since; nothing was repeated then. `metrics` and `tensors` name the first step that
-    differs, and what differs there; `ends_alike` says whether the last checkpoint is the same in spite of it. `digests` are the
+    differs, and what differs there; `ends_alike` says whether the last checkpoint is the same nevertheless. `digests` are the
     recorded and the found digest of the end, if they differ. `grids` names the sample grids that differ or are missing, and
     `contradictions` what the run's own files say against each other. `compared` and `compared_grids` are the steps of the
     checkpoints and grids that were compared; `not_compared` says what was not. `environment` lists what has changed since, and

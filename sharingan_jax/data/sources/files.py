@@ -38,7 +38,7 @@ class Member(NamedTuple):
 
 
 class ReadFile(NamedTuple):
-    """A member that was read: an image with its SHA-256 and what had to be changed, or the `reason` why it is none.
+    """A member that was read: an image with its SHA-256 and what had to be changed, or the `reason` why it is not one.
 
     An image's pixels are `pixels` uint8 [size, size, channels]; or they are at `place` in an array of all images.
     """

@@ -265,7 +265,7 @@ def _row_member(row: int, value: Any) -> Member:
 
 
 def _read_row(decoding: Decoding, member: Member) -> ReadFile:
-    """Read a row, which has to be an image: if it is none, it counts as bad and not as skipped."""
+    """Read a row. A row without an image counts as bad, not as skipped."""
     found = read_content(decoding, member)
     return found._replace(is_bad=bool(found.reason))
 
