@@ -2,7 +2,7 @@
 
     python main.py --config quick
 
-Time: 2400 steps, 52 s on two CPU cores from start to end, compiling included; 44 s at the next start, with the kept program.
+Time: 2400 steps, about 50 seconds on two CPU cores, compiling included.
 
 Expect red irises on white with black motifs around a pupil, most of them recognisable (seeds 0 to 2 were looked at).
 """
