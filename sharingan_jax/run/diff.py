@@ -62,10 +62,17 @@ def diff(one: str | Path, other: str | Path) -> RunDifferences:
 
 
 def differing_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Return the values of two nested mappings that differ, as `dotted.key: value | value`; a missing one is a dash."""
+    """Return the values of two nested mappings that differ, as `dotted.key: value | value`.
+
+    A missing value is a dash, and an empty text is ''.
+    """
     ours, theirs = dict(flatten(one)), dict(flatten(other))
     pairs = {name: (ours.get(name, "–"), theirs.get(name, "–")) for name in (*ours, *theirs)}
-    return [f"{name}: {our} | {their}" for name, (our, their) in pairs.items() if our != their]
+    return [f"{name}: {_shown(our)} | {_shown(their)}" for name, (our, their) in pairs.items() if our != their]
+
+
+def _shown(value: Any) -> str:
+    return str(value) if value != "" else repr(value)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -26,6 +26,11 @@ def test_different_settings_are_named_with_both_values() -> None:
     assert differing_values(SETTINGS, SETTINGS) == []
 
 
+def test_an_empty_text_is_shown_by_its_quotes_and_a_missing_value_by_a_dash() -> None:
+    assert differing_values({"data": {"path": "/tmp/x"}}, {"data": {"path": ""}}) == ["data.path: /tmp/x | ''"]
+    assert differing_values({"a": "", "b": 1}, {"a": None}) == ["a: '' | None", "b: 1 | –"]
+
+
 def test_different_environments_are_named_except_versions_that_only_one_recorded() -> None:
     other = replace(ENVIRONMENT, versions={"jax": "0.9.0", "optax": "0.2.8"}, host_threads=4)
     assert differing_environments(ENVIRONMENT, other) == ["host_threads: 2 | 4", "versions.jax: 0.10.2 | 0.9.0"]
