@@ -119,6 +119,7 @@ def _nearest_choice(value: Any, rule: Rule) -> str:
 
 
 def _check_together(config: Config) -> None:
+    """Raise UserError if settings that are possible alone do not fit together."""
     data, train = config.data, config.train
     for key, sources, expected, word in (
         ("path", ("folder", "parquet"), "your images: a folder, an archive, an array or a table", "PATH"),

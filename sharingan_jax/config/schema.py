@@ -51,6 +51,8 @@ def _rule(**rule: Any) -> Any:
 
 @dataclass(frozen=True)
 class DataConfig:
+    """The images: where they are, how they become pixels, and how a step gets them."""
+
     source: str = _rule(choices=("emblems", "folder", "parquet", "tfds"))
     path: str = _rule(identity=False)  # The digest of the images tells whether the data are the same.
     name: str = _rule()
@@ -76,6 +78,8 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
+    """One network: its architecture, width and normalisation."""
+
     arch: str = _rule(choices=("dcgan", "dcgan_up", "resnet"))
     width: int = _rule(at_least=1, at_most=4096)
     norm: str = _rule(choices=("batch", "none", "pixel", "group"))
@@ -86,6 +90,8 @@ class NetworkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
+    """Both networks, and what they share."""
+
     nz: int = _rule(at_least=1, at_most=65536)
     classes: int = _rule(at_least=0, at_most=4096)
     gen: NetworkConfig
@@ -99,6 +105,8 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
+    """The adversarial loss and D's penalties. `name` is a key of `gan.losses.LOSSES`."""
+
     name: str = _rule(choices=("bce", "bce_clamped", "hinge", "least_squares", "wasserstein", "relativistic"))
     beta: float = _rule(at_least=0)
     real_label: float = _rule(above=0.5, at_most=1)
@@ -117,6 +125,8 @@ AUGMENTATIONS = ("mirror", "rotation", "scale", "shift", "brightness", "saturati
 
 @dataclass(frozen=True)
 class AugmentConfig:
+    """The changes of the images that D sees."""
+
     probability: float = _rule(at_least=0, at_most=1)
     brightness: float = _rule(at_least=0, at_most=2)
     saturation: float = _rule(at_least=0, at_most=1)
@@ -135,6 +145,8 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
+    """The length of training, averaged weights, seeds and the use of devices."""
+
     batch_size: int = _rule(at_least=1, at_most=2**20)
     epochs: int = _rule(at_least=1, at_most=2**31 - 1, identity=False)
     steps: int = _rule(at_least=0, at_most=2**31 - 1, identity=False)
@@ -153,6 +165,8 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class AdamConfig:
+    """The optimizer of one network and its learning rate's schedule."""
+
     name: str = _rule(choices=("adam", "sgd"))
     lr: float = _rule(above=0, at_most=1e38)
     b1: float = _rule(at_least=0, below=1)
@@ -167,12 +181,16 @@ class AdamConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
+    """The optimizers of both networks."""
+
     gen: AdamConfig
     disc: AdamConfig
 
 
 @dataclass(frozen=True)
 class SampleConfig:
+    """The sample grids: how often, how many images, how many in a row."""
+
     every: int = _rule(at_least=1, identity=False)
     num: int = _rule(at_least=1, at_most=10_000, identity=False)
     columns: int = _rule(at_least=1, identity=False)
@@ -180,6 +198,8 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
+    """The checkpoints: how often, how many stay, and by which sign the best one stays too."""
+
     every: int = _rule(at_least=1, identity=False)
     keep: int = _rule(at_least=1, identity=False)
     best: str = _rule(choices=("", "kid_pixels", "diversity"), identity=False)
@@ -187,6 +207,8 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class LogConfig:
+    """The lines of a log, and TensorBoard's events."""
+
     every: int = _rule(at_least=1, identity=False)
     tensorboard: bool = _rule(identity=False)
 

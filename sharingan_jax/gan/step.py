@@ -140,6 +140,7 @@ def _update_disc(
     condition: Array | None = None,
     memory: Memory | None = None,
 ) -> tuple[NetState, Metrics, Memory]:
+    """Update D on images [B, H, W, C] as it sees them. Return its state, its metrics, and the signals that a memory needs."""
     objective = gan.objective
     judge = partial(gan.disc.apply, mode="train", condition=condition)
     exchanged = _flips(keys, probability=objective.flip) if objective.flip else None
@@ -199,6 +200,7 @@ def _update_gen(
     augment: Callable[[Array], Array],
     pull_gen: Callable[[Array], tuple[Arrays]],
 ) -> tuple[NetState, NetState, Metrics]:
+    """Update G by the updated D's scores of `fake` [B, H, W, C]. Return both states (D's buffers move too) and G's metrics."""
     adversarial = gan.objective.adversarial
     judge = partial(gan.disc.apply, mode="train", condition=condition)
     # D has been updated, as in the reference: G answers the new D, and these passes, too, move D's u and running statistics.
