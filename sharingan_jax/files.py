@@ -31,6 +31,18 @@ def cache_folder() -> Path:
     return Path(named) if named else Path.home() / ".cache"
 
 
+def user_path(given: object, *, name: str) -> Path:
+    """Return the path that a user gave as the argument `name`: a text or a Path, in which `~` is the home folder.
+
+    Raise UserError if it is empty, which would be the current folder, or no path.
+    """
+    if not isinstance(given, str | Path):
+        raise UserError(f"{name}: expected the name of a file or folder, got {type(given).__name__} {given!r}.")
+    if not str(given).strip():
+        raise UserError(f"{name}: expected the name of a file or folder, got an empty text.")
+    return Path(os.path.expanduser(given))
+
+
 def make_folder(folder: Path) -> None:
     """Make `folder` and the folders above it, if missing. Raise UserError if a file is in the way, else OSError."""
     try:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from sharingan_jax.config.parse import read_whole_number
 from sharingan_jax.devices.processes import Processes, join, started_together, stay_alone
 from sharingan_jax.errors import UserError, command_line
+from sharingan_jax.files import user_path
 
 WIDTH = 80
 """Columns of a help text, on a terminal of any width."""
@@ -40,7 +41,8 @@ class Parser(argparse.ArgumentParser):
 
         With `kind=str` a slash at the end is kept.
         """
-        (to or self).add_argument(flag, type=lambda text: kind(_path(flag, text)), **options)
+        name = f"{flag}=" if flag.startswith("-") else options["metavar"]
+        (to or self).add_argument(flag, type=lambda text: _path(name, text, kind), **options)
 
     def add_whole_number(self, flag: str, **options: Any) -> None:
         """Add a flag that takes a whole number, written as a setting's may be (`1e3`). Another text is refused."""
@@ -75,10 +77,9 @@ class Parser(argparse.ArgumentParser):
         return flags, overrides
 
 
-def _path(flag: str, text: str) -> str:
-    if not text.strip():
-        raise UserError(f"{flag}={text}: expected the name of a file or folder, got an empty text.")
-    return os.path.expanduser(text)
+def _path(flag: str, text: str, kind: type[Path | str]) -> Path | str:
+    path = user_path(text, name=flag)
+    return path if kind is Path else os.path.expanduser(text)
 
 
 def _whole_number(flag: str, text: str) -> int:

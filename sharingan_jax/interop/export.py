@@ -1,11 +1,11 @@
 """Write a run's networks, its first steps or its sampler for other programs."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from sharingan_jax.errors import UserError
+from sharingan_jax.files import user_path, write_atomically
 
 Names = Literal["original", "parametrizations"]
 Format = Literal["pytorch", "trace", "stablehlo"]
@@ -52,7 +52,7 @@ def export(
     averaged, by default averaged if the run keeps an average. D is as trained. Raise UserError if an option does not belong to
     the format, or if the run lacks what the format needs.
     """
-    out, workdir = Path(os.path.expanduser(out)), Path(os.path.expanduser(workdir))
+    out, workdir = user_path(out, name="out"), user_path(workdir, name="workdir")
     given = {"step": step, "steps": steps, "statistics": statistics, "weights": weights, "names": names}
     if format not in ENDINGS:
         raise UserError(f"--format={format}: expected one of {', '.join(ENDINGS)}")
@@ -66,7 +66,6 @@ def export(
     if format == "trace":
         return _trace(workdir, out, steps=steps or 10)
 
-    from sharingan_jax.files import write_atomically
     from sharingan_jax.gan.ema import generator_of
     from sharingan_jax.gan.state import digest
     from sharingan_jax.interop.stablehlo import export_sampler
@@ -97,7 +96,6 @@ def _trace(workdir: Path, out: Path, *, steps: int) -> Export:
     import numpy as np
 
     from sharingan_jax.devices.environment import pin_environment
-    from sharingan_jax.files import write_atomically
     from sharingan_jax.run.folder import RunFolder, read_config
     from sharingan_jax.run.metrics import read_metrics
 

@@ -1,7 +1,6 @@
 """Start or continue a run from PyTorch files."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -15,6 +14,7 @@ from sharingan_jax.config.load import with_absolute_paths
 from sharingan_jax.config.schema import Config, settings_of
 from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.errors import UserError, listed
+from sharingan_jax.files import user_path
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import TrainState, digest
 from sharingan_jax.interop.state_dict import COUNTER, AdamState, Tensors, expected_shapes, from_tensors, mismatches, to_tensors
@@ -33,8 +33,8 @@ def import_weights(files: str | Path | Sequence[str | Path], config: Config, wor
     """
     pin_jax()
     config = with_absolute_paths(config)
-    paths = [Path(os.path.expanduser(file)) for file in ([files] if isinstance(files, str | Path) else files)]
-    root = Path(os.path.expanduser(workdir))
+    paths = [user_path(file, name="files") for file in ([files] if isinstance(files, str | Path) else files)]
+    root = user_path(workdir, name="workdir")
     check_new_folder(root)
     state, missing = _read_state(config, paths)
     digests = {str(path): sha256(path.read_bytes()).hexdigest() for path in paths}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sharingan_jax.config.schema import to_dict
+from sharingan_jax.files import user_path
 from sharingan_jax.run.folder import RunFolder, read_config
 from sharingan_jax.run.manifest import DataRecord, Environment, read_data_record, read_manifest
 from sharingan_jax.run.metrics import read_metrics
@@ -43,7 +44,7 @@ class RunDifferences:
 
 def diff(one: str | Path, other: str | Path) -> RunDifferences:
     """Compare the runs in two folders by what they recorded. Raise UserError if one of them cannot be read."""
-    folders = [RunFolder(Path(path).expanduser()) for path in (one, other)]
+    folders = [RunFolder(user_path(path, name=name)) for name, path in (("one", one), ("other", other))]
     configs = [to_dict(read_config(folder)) for folder in folders]
     manifests = [read_manifest(folder.manifest) if folder.manifest.is_file() else None for folder in folders]
     data = [read_data_record(folder.data) if folder.data.is_file() else None for folder in folders]

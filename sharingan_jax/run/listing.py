@@ -12,7 +12,7 @@ from sharingan_jax.config.load import config_files, load_config
 from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import RULES, Config, settings_of
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import read_as, read_json
+from sharingan_jax.files import read_as, read_json, user_path
 from sharingan_jax.run.lock import is_locked
 
 LENGTH = ("train.epochs", "train.steps")
@@ -46,7 +46,7 @@ class _Recorded:
 
 def list_runs(folder: str | Path) -> list[RunEntry]:
     """Return the runs in `folder` and below it, by path. Raise UserError if it is no folder."""
-    root = Path(os.path.expanduser(folder))
+    root = user_path(folder, name="folder")
     if not root.is_dir():
         raise UserError(f"{root}: expected a folder of runs, found {'a file' if root.exists() else 'none'}.")
     known = {}

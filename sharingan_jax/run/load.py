@@ -13,6 +13,7 @@ from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import jit_sample
 from sharingan_jax.errors import UserError
+from sharingan_jax.files import user_path
 from sharingan_jax.gan.ema import Weights, generator_of, kept_weights
 from sharingan_jax.gan.gan import Gan, build_gan, init_state
 from sharingan_jax.gan.state import TrainState
@@ -38,7 +39,7 @@ class Run:
 
     def __init__(self, path: Path | str) -> None:
         pin_jax()
-        self.folder = RunFolder(Path(path).expanduser())
+        self.folder = RunFolder(user_path(path, name="path"))
         self.config: Config = read_config(self.folder)
 
     def __repr__(self) -> str:

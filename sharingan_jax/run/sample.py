@@ -1,6 +1,5 @@
 """Draw images from a trained run and write them: a grid, a folder, an array, or a walk between latents as a GIF or MP4."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from sharingan_jax.errors import UserError
+from sharingan_jax.files import ABANDONED_AFTER, remove_hidden_siblings, user_path
 from sharingan_jax.run.sample_files import (
     GRIDS,
     MOVIES,
@@ -129,7 +129,6 @@ def sample(
 
     keep_compiled()
 
-    from sharingan_jax.files import ABANDONED_AFTER, remove_hidden_siblings
     from sharingan_jax.run.latents import check_truncation, draw_run_latents, with_classes
     from sharingan_jax.run.sampling import GROUP, default_statistics, read_latents
 
@@ -139,7 +138,7 @@ def sample(
     samplers = _samplers(run, step=step, statistics=statistics, weights=weights)
     first = samplers[0]
     if latents is not None:
-        given = read_latents(Path(os.path.expanduser(latents)), nz=first.nz, classes=first.classes)
+        given = read_latents(user_path(latents, name="latents"), nz=first.nz, classes=first.classes)
         layout = _layout_of_file(layout, Path(latents), found=len(given))
     height, width, channels = first.image_shape
     factor = scale or 1

@@ -12,6 +12,7 @@ from typing import IO
 import numpy as np
 
 from sharingan_jax.errors import UserError
+from sharingan_jax.files import user_path
 
 GRIDS = (".png", ".jpg", ".jpeg")
 MOVIES = (".gif", ".mp4")
@@ -29,7 +30,7 @@ def read_target(out: str | Path, *, overwrite: bool = False) -> tuple[Path, str]
     not those of one sampling.
     """
     is_folder = str(out).endswith(("/", os.sep))
-    path = Path(os.path.expanduser(out))
+    path = user_path(out, name="out")
     ending = "" if is_folder or path.is_dir() else path.suffix.lower()
     if ending not in FORMATS:
         raise UserError(f"--out={out}: expected .png, .jpg, .npy, .gif, .mp4 or a folder's name with / at its end.")

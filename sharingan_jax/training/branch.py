@@ -12,6 +12,7 @@ from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.errors import UserError
+from sharingan_jax.files import user_path
 from sharingan_jax.gan.ema import init_ema
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.gan.state import NetState, TrainState, digest
@@ -31,10 +32,11 @@ SHAPES = ("model.nz", "model.classes", "model.gen.", "model.disc.", "data.size",
 
 def split_source(source: str | Path) -> tuple[Path, int | None]:
     """Return the folder and the step of `DIR@STEP`; None, for the last checkpoint, if no step is given."""
+    whole = user_path(source, name="source")
     folder, at, step = str(source).rpartition("@")
-    if at and step.isdecimal() and not Path(source).expanduser().exists():
-        return Path(folder).expanduser(), int(step)
-    return Path(source).expanduser(), None
+    if at and step.isdecimal() and not whole.exists():
+        return user_path(folder, name="source"), int(step)
+    return whole, None
 
 
 def branch(source: str | Path, workdir: str | Path, config: Config, *, dry_run: bool = False) -> list[str]:
@@ -46,7 +48,7 @@ def branch(source: str | Path, workdir: str | Path, config: Config, *, dry_run: 
     anything else, if there is no such checkpoint, or if `config` has networks of other shapes.
     """
     root, step = split_source(source)
-    run, target = Run(root), Path(workdir).expanduser()
+    run, target = Run(root), user_path(workdir, name="workdir")
     old, new = settings_of(run.config), settings_of(config)
     changes = [f"{key}: {old[key]} | {new[key]}" for key in old if old[key] != new[key] and key != "train.host_threads"]
     if config.train.seeds != 1:

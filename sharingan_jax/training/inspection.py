@@ -26,7 +26,7 @@ from sharingan_jax.data.turned import TurnedDataset
 from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.evaluation.measures.appearance import colour_statistics
 from sharingan_jax.evaluation.turns import FREE_BELOW, measure_orientation, soften
-from sharingan_jax.files import make_folder, write_json
+from sharingan_jax.files import make_folder, user_path, write_json
 from sharingan_jax.reporting.contact_sheet import contact_sheet
 from sharingan_jax.reporting.grids import lay_on_white, save_png
 from sharingan_jax.training.advice import RECIPE, advise, recipe_settings
@@ -57,7 +57,7 @@ def inspect_images(
     report = inspect_dataset(dataset, config)
     report = replace(report, costs=tuple(_costs(report, config)))
     if out is not None:
-        folder = Path(out).expanduser()
+        folder = user_path(out, name="out")
         make_folder(folder)
         write_json(folder / REPORT, asdict(report))
         save_png(folder / SHEET, draw_sheet(dataset))

@@ -12,6 +12,7 @@ from sharingan_jax.devices.compile_cache import keep_compiled
 from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.devices.processes import Processes, report_lost_processes, stay_alone
 from sharingan_jax.errors import Stopped, UserError
+from sharingan_jax.files import user_path
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.run.continuation import common_host_threads, read_existing
 from sharingan_jax.run.diff import differing_images
@@ -94,7 +95,7 @@ def prepare(
     The arguments are those of `train_seeds`. Without `fetch`, a set that would have to be downloaded is an error. This pins the
     environment, so it must come before JAX starts. Raise UserError.
     """
-    root, out = Path(workdir).expanduser(), lasting(stream or sys.stdout)
+    root, out = user_path(workdir, name="workdir"), lasting(stream or sys.stdout)
     seeds = range(config.seed, config.seed + config.train.seeds)
     folders = [RunFolder(root)] if len(seeds) == 1 else [RunFolder(root / f"seed-{seed}") for seed in seeds]
     if len(seeds) > 1 and RunFolder(root).config.is_file():

@@ -20,7 +20,7 @@ from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.errors import UserError, counted
 from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES, evaluation_seconds
 from sharingan_jax.evaluation.evaluate import check_features, check_samples, place_of
-from sharingan_jax.files import make_folder
+from sharingan_jax.files import make_folder, user_path
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.reporting.progress import duration, is_interactive
 from sharingan_jax.run.folder import RunFolder
@@ -54,7 +54,8 @@ def compare(
     collapses is a result. `command` is what the report says remakes it (default: this call). Raise UserError, and Stopped at a
     signal.
     """
-    plan, root = make_plan(configs, seeds, settings=settings, vary=vary, baseline=baseline), Path(workdir).expanduser()
+    root = user_path(workdir, name="workdir")
+    plan = make_plan(configs, seeds, settings=settings, vary=vary, baseline=baseline)
     check_options(root, stacked=stacked, features=features, samples=samples)
     out = lasting(stream or sys.stdout)
     found = estimate(plan, root, stream=stream)

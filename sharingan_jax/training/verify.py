@@ -16,7 +16,7 @@ from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.errors import Stopped, UserError
 from sharingan_jax.evaluation.measures.collapse import SIGN_NAMES
-from sharingan_jax.files import ABANDONED_AFTER, PUT_BACK, make_folder
+from sharingan_jax.files import ABANDONED_AFTER, PUT_BACK, make_folder, user_path
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.run.continuation import Existing, read_existing
 from sharingan_jax.run.diff import differing_environments, differing_images, first_difference
@@ -95,7 +95,7 @@ def verify(
     (`keep_devices=False`). Raise UserError if the run's own records or checkpoints of these steps are not whole, or if the run
     cannot be repeated, and Stopped at a signal.
     """
-    existing = read_existing(RunFolder(Path(workdir).expanduser()))
+    existing = read_existing(RunFolder(user_path(workdir, name="workdir")))
     folder, manifest, recorded = existing.folder, existing.manifest, existing.config or read_config(existing.folder)
     if manifest is None:
         raise UserError(f"--workdir={folder.root}: no {folder.manifest.name} there; expected a run's folder")

@@ -17,6 +17,7 @@ from sharingan_jax.data.split import Split, split
 from sharingan_jax.data.storage import Storage
 from sharingan_jax.data.turned import TurnedDataset
 from sharingan_jax.errors import UserError
+from sharingan_jax.files import user_path
 
 NPY_MARK = b"\x93NUMPY"
 GIVE = "Give a folder of images, a .zip or .tar of them, a .npy or .npz array, or .parquet files"
@@ -162,7 +163,7 @@ def load_given_images(source: Path | str, data: DataConfig, *, flag: str) -> Ima
 
     Raise UserError, one line that names the `flag`, if they cannot be loaded.
     """
-    path = Path(os.path.expanduser(source))
+    path = user_path(source, name=flag)
     try:
         if path.is_file() and has_image_ending(path.name):
             from sharingan_jax.data.sources.files import FileReader, read_file
