@@ -81,7 +81,11 @@ def _run(words: list[str]) -> int:
         meant = f"Did you mean {nearest[0]}? " if nearest else ""
         raise UserError(f"{name}: no such command. {meant}Choose one of {', '.join(COMMANDS)}.")
     command = importlib.import_module(f"sharingan_jax.commands.{COMMANDS[name][0]}")
-    return int(command.run(rest))
+    try:
+        return int(command.run(rest))
+    except UserError as error:
+        error.args = (command.make_parser().in_flags(str(error)),)
+        raise
 
 
 def exit_code(work: Callable[[], int]) -> int:

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import smoke_config
 
 import sharingan_jax as sg
+from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.run.listing import list_runs
+from sharingan_jax.training import inspection, seeds
 
 EMPTY: dict[str, Callable[[Path], Any]] = {
     "train": lambda run: sg.train(smoke_config(), ""),
@@ -42,6 +45,75 @@ def test_an_empty_path_is_refused_and_nothing_is_written(
     with pytest.raises(sg.UserError, match=r"^[\w-]+: expected the name of a file or folder, got an empty text\.$"):
         call(whole_run)
     assert not list(tmp_path.iterdir())
+
+
+NO_NUMBER = r"expected a whole number\.$"
+MISTAKES: dict[str, tuple[Callable[[sg.Run], Any], str]] = {
+    "overrides as a text": (lambda run: sg.load_config("smoke", "a=b"), r"^overrides: expected settings by .* 'a=b'\.$"),
+    "overrides as texts": (lambda run: sg.load_config("smoke", ["a=b"]), r"^overrides: expected settings by dotted key"),
+    "overrides as a number": (lambda run: sg.load_config("smoke", 5), r"^overrides: expected settings by dotted key"),
+    "a setting without a name": (lambda run: sg.load_config("smoke", {"": 5}), r'^"": no such setting\.'),
+    "a configuration that is not there": (lambda run: sg.train("smok", "new"), r"^--config=smok: .* Did you mean smoke\?"),
+    "no latents": (lambda run: run.generator()(np.zeros((0, 8))), r"^latents: .* \[N, 8\], N at least 1, got float64 \[0, 8\]"),
+    "latents that are texts": (lambda run: run.generator()([["a"] * 8]), r"^latents: expected numbers of shape"),
+    "statistics": (lambda run: run.generator(statistics="foo"), r"^statistics='foo': expected one of batch, running\.$"),
+    "weights": (lambda run: run.sample(weights="foo"), r"^weights='foo': expected one of raw, averaged\.$"),
+    "no samples": (lambda run: run.sample(0), r"^num=0: expected at least 1\.$"),
+    "a number of samples": (lambda run: run.sample("a"), rf"^num='a': {NO_NUMBER}"),
+    "a seed": (lambda run: run.sample(seed="a"), rf"^seed='a': {NO_NUMBER}"),
+    "a truncation": (lambda run: run.sample(truncation="a"), r"^truncation='a': expected a number\.$"),
+    "a number to write": (lambda run: sg.sample(run.path, "x.png", num="a"), rf"^num='a': {NO_NUMBER}"),
+    "columns": (lambda run: sg.sample(run.path, "x.png", columns=2.5), rf"^columns=2\.5: {NO_NUMBER}"),
+    "an image that is not there": (lambda run: _emblems().gather([99, 100]), r"^indices: .* from 0 to 99, got 100\.$"),
+    "half an index": (lambda run: _emblems().gather([0.5]), r"^indices: expected whole numbers from 0 to 99, got 0\.5\.$"),
+    "the last index": (lambda run: _emblems().subset([-1]), r"^indices: expected whole numbers from 0 to 99, got -1\.$"),
+}  # fmt: skip
+"""Calls with values that the functions do not take, and the message of each."""
+
+
+def _emblems() -> ImageDataset:
+    return sg.load_dataset("emblems", size=32)
+
+
+@pytest.mark.parametrize(("call", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_wrong_value_is_one_line_that_names_the_argument(
+    call: Callable[[sg.Run], Any], message: str, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(sg.UserError, match=message) as refusal:
+        call(sg.load_run(whole_run))
+    assert "\n" not in str(refusal.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_indices_are_no_images() -> None:
+    assert _emblems().gather([]).shape == (0, 32, 32, 3)
+    assert _emblems().subset(()).count == 0
+
+
+def test_a_metric_that_was_not_recorded_is_a_key_error_with_the_nearest_name(whole_run: Path) -> None:
+    metrics = sg.load_run(whole_run).metrics
+    with pytest.raises(sg.UserError, match=r"^los_d: no such metric\. Did you mean loss_d\?$") as refusal:
+        metrics["los_d"]
+    assert isinstance(refusal.value, KeyError)
+    assert metrics.get("los_d") is None
+
+
+def test_functions_take_a_configuration_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(config: Any, **_: Any) -> Any:
+        assert config == sg.load_config("smoke")
+        raise StopError
+
+    for module in (seeds, inspection):
+        monkeypatch.setattr(module, "pin_environment", stop)
+    for call in (lambda: sg.train("smoke", tmp_path / "new"), lambda: sg.inspect_images("smoke")):
+        with pytest.raises(StopError):
+            call()
+    with pytest.raises(sg.UserError, match=r"none\.pth: no such file"):
+        sg.import_weights(tmp_path / "none.pth", "smoke", tmp_path / "new")
 
 
 def test_what_is_no_path_is_named() -> None:

@@ -48,6 +48,12 @@ class Parser(argparse.ArgumentParser):
         """Add a flag that takes a whole number, written as a setting's may be (`1e3`). Another text is refused."""
         self.add_argument(flag, type=lambda text: _whole_number(flag, text), **options)
 
+    def in_flags(self, message: str) -> str:
+        """Return a function's error on one of its arguments, `num=0: ...`, as that of the flag: `--num=0: ...`."""
+        name, equals, rest = message.partition("=")
+        flags = [action.option_strings[0] for action in self._actions if action.option_strings and action.dest == name]
+        return f"{flags[0]}{equals}{rest}" if equals and flags else message
+
     def parse(
         self, arguments: list[str], *, settings_from: str | None = None
     ) -> tuple[argparse.Namespace, list[tuple[str, str]]]:

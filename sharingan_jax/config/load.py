@@ -21,14 +21,18 @@ Overrides = Mapping[str, Any] | Iterable[tuple[str, Any]]
 """Settings by dotted key: `{"train.steps": 400}`, or pairs in order. Texts are read as on the command line."""
 
 
-def load_config(source: str | Path | Mapping[str, Any] | Config, overrides: Overrides = ()) -> Config:
+ConfigSource = str | Path | Mapping[str, Any] | Config
+"""What `load_config` reads settings from."""
+
+
+def load_config(source: ConfigSource, overrides: Overrides = ()) -> Config:
     """Return the checked settings of `source` with `overrides` on top.
 
     `source` is a name in `configs/` ("quick" or "quick.py"), a Python file with `get_config() -> ConfigDict`, a run's folder,
     its `config.json` or `manifest.json`, or nested settings. A `data.path` in `overrides` replaces the emblems.
     Raise UserError, one line, if a file or a setting is wrong.
     """
-    changes = flatten(overrides)
+    changes = flatten(_pairs(overrides))
     read = {key: read_text(value, KINDS[key]) if isinstance(value, str) else value for key, value in changes.items()}
     settings = flatten(_read(source))
     if changes.get("data.path") and "data.source" not in changes and settings.get("data.source") == "emblems":
@@ -108,7 +112,16 @@ def _not_found(source: str | Path, given: Path) -> UserError:
     return UserError(f"--config={source}: expected a configuration, {found}. {meant}In {folder}: {', '.join(names)}.")
 
 
-def _read(source: str | Path | Mapping[str, Any] | Config) -> Any:
+def _pairs(overrides: Any) -> list[tuple[str, Any]]:
+    given = overrides.items() if hasattr(overrides, "items") else overrides
+    pairs = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+        expected = 'settings by dotted key, such as {"train.steps": 400}, or pairs'
+        raise UserError(f"overrides: expected {expected}, got {overrides!r}.")
+    return pairs
+
+
+def _read(source: ConfigSource) -> Any:
     if isinstance(source, Config):
         return to_dict(source)
     if isinstance(source, str | Path):

@@ -26,7 +26,7 @@ def parse(settings: Mapping[str, Any]) -> Config:
     for key in KINDS:
         if key not in given:
             raise UserError(f'{key}: missing. Start from base_config("default"), which has every setting.')
-    config: Config = _build(Config, {key: _checked(key, given[key], kind, RULES[key]) for key, kind in KINDS.items()})
+    config: Config = _build(Config, {key: checked(key, given[key], kind, RULES[key]) for key, kind in KINDS.items()})
     _check_together(config)
     return config
 
@@ -72,7 +72,8 @@ def unknown_key(key: str) -> UserError:
     nearest = [known for known in KINDS if known.rpartition(".")[2] == last]  # `optim.gen.lr` for `train.lr`.
     nearest = nearest or difflib.get_close_matches(key, KINDS, n=1, cutoff=0.5)
     hint = f"Did you mean {' or '.join(nearest)}?" if nearest else f"`{command_line()} train --help` lists every setting."
-    return UserError(f"{key}: no such setting. {hint}")
+    shown = key or '""'
+    return UserError(f"{shown}: no such setting. {hint}")
 
 
 def _build(group: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
@@ -83,7 +84,8 @@ def _build(group: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
     return group(**own)
 
 
-def _checked(key: str, value: Any, kind: type, rule: Rule) -> Any:
+def checked(key: str, value: Any, kind: type, rule: Rule) -> Any:
+    """Return the value of a setting or an argument as `kind`. Raise UserError, naming it, if it is none or breaks the rule."""
     value = _as_kind(value, kind)
     if type(value) is not kind or not rule.allows(value):
         allowed = rule if type(value) is kind else _KIND_WORDS[kind]

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sharingan_jax.errors import UserError
+
 BLOCK = 1024
 """Images that `ImageDataset.digest` gathers at a time."""
 
@@ -61,12 +63,25 @@ class ImageDataset(ABC):
 
     @abstractmethod
     def gather(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        """Return the images at `indices` [...], uint8 [..., H, W, C]."""
+        """Return the images at `indices` [...], whole numbers from 0 to N − 1: uint8 [..., H, W, C].
+
+        Raise UserError, as `positions` does, if there is no such image.
+        """
+
+    def positions(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Return `indices` [...] as int64 [...]. Raise UserError if one is no whole number from 0 to N − 1."""
+        found = np.asarray(indices)
+        if not found.size:
+            return found.astype(np.int64)
+        wrong = found if found.dtype.kind not in "iu" else found[(found < 0) | (found >= self.count)]
+        if wrong.size:
+            raise UserError(f"indices: expected whole numbers from 0 to {self.count - 1}, got {wrong.flat[0]}.")
+        return found.astype(np.int64)
 
     def gather_labels(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """Return the classes of the images at `indices` [...], int64 [...]. The images must have classes."""
         assert self.labels is not None
-        return self.labels[np.asarray(indices, np.int64)]
+        return self.labels[self.positions(indices)]
 
     def tensorflow_gather(self, tf: Any) -> Callable[[Any], Any]:
         """Return `gather` as a function of TensorFlow tensors, int64 [K, B] to uint8 [K, B, H, W, C], for `pipeline.batches`."""
@@ -79,13 +94,14 @@ class ImageDataset(ABC):
 
     def subset(self, indices: Sequence[int]) -> "ImageDataset":
         """Return the images at `indices`, in this order, with their names, digests and labels."""
-        return Subset(source=self, indices=np.asarray(indices, np.int64), **self._described(indices))
+        chosen = self.positions(indices)
+        return Subset(source=self, indices=chosen, **self._described(chosen))
 
-    def _described(self, indices: Sequence[int]) -> dict[str, Any]:
+    def _described(self, indices: np.ndarray) -> dict[str, Any]:
         return {
             "names": tuple(self.names[i] for i in indices),
             "digests": tuple(self.digests[i] for i in indices),
-            "labels": None if self.labels is None else self.labels[np.asarray(indices, np.int64)],
+            "labels": None if self.labels is None else self.labels[indices],
             "classes": self.classes,
             "skipped": self.skipped,
             "bad": self.bad,
@@ -144,14 +160,15 @@ class ArrayDataset(ImageDataset):
         return height, width, channels
 
     def gather(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        return self.images[np.asarray(indices, np.int64)]
+        return self.images[self.positions(indices)]
 
     def tensorflow_gather(self, tf: Any) -> Callable[[Any], Any]:
         images = tf.constant(self.images)
         return lambda indices: tf.gather(images, indices)
 
     def subset(self, indices: Sequence[int]) -> ImageDataset:
-        return ArrayDataset(images=self.gather(indices), **self._described(indices))
+        chosen = self.positions(indices)
+        return ArrayDataset(images=self.gather(chosen), **self._described(chosen))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -180,7 +197,7 @@ class MappedDataset(ImageDataset):
         return str(getattr(self.mapped, "filename", ""))
 
     def gather(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        return np.asarray(self.mapped[self.places[np.asarray(indices, np.int64)]])
+        return np.asarray(self.mapped[self.places[self.positions(indices)]])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -199,7 +216,7 @@ class Subset(ImageDataset):
         return self.source.decoded_in
 
     def gather(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        return self.source.gather(self.indices[np.asarray(indices, np.int64)])
+        return self.source.gather(self.indices[self.positions(indices)])
 
     def tensorflow_gather(self, tf: Any) -> Callable[[Any], Any]:
         gather, chosen = self.source.tensorflow_gather(tf), tf.constant(self.indices)

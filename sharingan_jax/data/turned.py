@@ -54,10 +54,10 @@ class TurnedDataset(ImageDataset):
         return self.upright.digest
 
     def gather(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        return self._images[np.asarray(indices, np.int64)]
+        return self._images[self.positions(indices)]
 
     def gather_labels(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        return self.upright.gather_labels(np.asarray(indices, np.int64) % self.upright.count)
+        return self.upright.gather_labels(self.positions(indices) % self.upright.count)
 
     @cached_property
     def _images(self) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from sharingan_jax.config.load import with_absolute_paths
+from sharingan_jax.config.load import ConfigSource, load_config, with_absolute_paths
 from sharingan_jax.config.schema import Config, settings_of
 from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.errors import UserError, listed
@@ -24,15 +24,17 @@ from sharingan_jax.run.first_state import check_new_folder, write_first_state
 from sharingan_jax.run.manifest import Origin
 
 
-def import_weights(files: str | Path | Sequence[str | Path], config: Config, workdir: str | Path) -> TrainState:
+def import_weights(files: str | Path | Sequence[str | Path], config: ConfigSource, workdir: str | Path) -> TrainState:
     """Make a run's folder in `workdir` from PyTorch `files` that belong to `config`, and return the state it starts from.
+
+    `config` is what `load_config` takes.
 
     Of a generator alone the run can be sampled; its D has the initial weights of the run's seed, and the manifest says so.
     Raise UserError if `workdir` is not new, if the tensors do not fit the networks of `config`, or if Adam ran with other
     settings.
     """
     pin_jax()
-    config = with_absolute_paths(config)
+    config = with_absolute_paths(load_config(config))
     paths = [user_path(file, name="files") for file in ([files] if isinstance(files, str | Path) else files)]
     root = user_path(workdir, name="workdir")
     check_new_folder(root)

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.special import erf, erfinv
 
+from sharingan_jax.config.parse import checked
+from sharingan_jax.config.schema import RULES, Rule
 from sharingan_jax.errors import UserError
 from sharingan_jax.model.rng import fixed_latents, seed_key
 
@@ -26,10 +28,8 @@ def draw_run_latents(
     they are [count, nz + classes]: see `with_classes`, also for `labels`.
     Raise UserError if `seed` is not in 0 to 2³¹ − 1, `count` is below 1, or `truncation` is not in (0, WIDEST].
     """
-    if not 0 <= seed < 2**31:
-        raise UserError(f"--seed={seed}: expected 0 to {2**31 - 1}")
-    if count < 1:
-        raise UserError(f"--num={count}: expected at least 1")
+    seed = checked("seed", seed, int, RULES["seed"])
+    count = checked("num", count, int, Rule(at_least=1))
     z = np.asarray(fixed_latents(seed_key(seed), count=count, nz=nz))
     return with_classes(z if truncation is None else truncate(z, truncation), classes=classes, labels=labels)
 
@@ -61,9 +61,10 @@ def truncate(z: np.ndarray, bound: float) -> np.ndarray:
 
 def check_truncation(bound: float) -> None:
     """Raise UserError if numbers cannot be truncated to [−bound, bound]."""
+    bound = checked("truncation", bound, float, Rule())
     if not 0 < bound <= WIDEST:
         nearest = "0.5" if bound <= 0 else f"{WIDEST:g}, which changes almost nothing, or leave it out"
-        raise UserError(f"--truncation={bound:g}: expected a number above 0, at most {WIDEST:g}. Use {nearest}.")
+        raise UserError(f"truncation={bound:g}: expected a number above 0, at most {WIDEST:g}. Use {nearest}.")
 
 
 def walk(z: np.ndarray, *, frames: int, classes: int = 0) -> np.ndarray:

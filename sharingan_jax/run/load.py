@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import jax
 import numpy as np
 
-from sharingan_jax.config.schema import Config
+from sharingan_jax.config.parse import checked
+from sharingan_jax.config.schema import Config, Rule
 from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.trainer import jit_sample
@@ -22,7 +23,7 @@ from sharingan_jax.run.checkpoints import CheckpointManager
 from sharingan_jax.run.folder import RunFolder, read_config
 from sharingan_jax.run.latents import draw_run_latents
 from sharingan_jax.run.manifest import DataRecord, Manifest, read_data_record, read_manifest
-from sharingan_jax.run.metrics import read_metrics
+from sharingan_jax.run.metrics import Metrics, read_metrics
 from sharingan_jax.run.sampling import Sampler, default_statistics
 
 if TYPE_CHECKING:
@@ -71,16 +72,18 @@ class Run:
         return self.folder.checkpoint_steps()
 
     @cached_property
-    def metrics(self) -> dict[str, np.ndarray]:
+    def metrics(self) -> Metrics:
         """Each metric as an array [steps] by name, with `step` (int64), `epoch` and `time` (seconds since the start).
 
         float64; NaN at steps that did not take the metric. The signs of collapse (`diversity` and others) are taken at the steps
-        of sample grids. Raise UserError if `metrics.jsonl` cannot be read.
+        of sample grids. Raise UserError if `metrics.jsonl` cannot be read. A name that the run did not record raises
+        `UnknownMetricError`, a UserError and a KeyError.
         """
         records = read_metrics(self.folder)
         names = dict.fromkeys(name for record in records for name in record)
         kinds = {name: np.int64 if name in ("step", "epoch") else np.float64 for name in names}
-        return {name: np.array([record.get(name) for record in records], kind) for name, kind in kinds.items()}  # None: NaN.
+        columns = {name: [record.get(name) for record in records] for name in names}  # None becomes NaN.
+        return Metrics({name: np.array(column, kinds[name]) for name, column in columns.items()})
 
     @cached_property
     def gan(self) -> Gan:
@@ -110,6 +113,7 @@ class Run:
     def sampler_of(self, state: TrainState, *, statistics: Statistics = "batch", weights: Weights | None = None) -> Sampler:
         """Return the generator of a state of this run. Raise UserError if it has no averaged weights and they are asked for."""
         config, mesh = self.config, make_mesh(1, batch_sizes={1})
+        checked("statistics", statistics, str, Rule(choices=get_args(Statistics)))
         weights = self.chosen_weights(state, weights)
         gen = generator_of(state, weights=weights)
         sample = jit_sample(self.gan, statistics=statistics, precision=config.train.precision, mesh=mesh)
@@ -121,8 +125,10 @@ class Run:
     def chosen_weights(self, state: TrainState, weights: Weights | None) -> Weights:
         """Return the weights asked for; by default averaged if the run keeps an average.
 
-        Raise UserError if averaged weights are asked for and the state has none.
+        Raise UserError if averaged weights are asked for and the state has none, or for another word.
         """
+        if weights is not None:
+            checked("weights", weights, str, Rule(choices=get_args(Weights)))
         if weights == "averaged" and state.ema is None:
             raise UserError(f"{self.path}: keeps no averaged weights. Set train.ema_half_life=10000 in a new run.")
         return weights or kept_weights(state)
@@ -140,10 +146,11 @@ class Run:
         sampler = self.sampler(step, statistics=statistics, weights=weights)
 
         def generate(z: Any) -> np.ndarray:
-            z = np.asarray(z, np.float32)
-            if z.ndim != 2 or z.shape[1] != sampler.width:
-                raise UserError(f"latents: expected shape [N, {sampler.width}], got {list(z.shape)}.{sampler.hint}")
-            return np.asarray(sampler.generate(z))
+            z = np.asarray(z)
+            if z.ndim != 2 or z.shape[1] != sampler.width or not len(z) or z.dtype.kind not in "fiu":
+                expected = f"numbers of shape [N, {sampler.width}], N at least 1"
+                raise UserError(f"latents: expected {expected}, got {z.dtype} {list(z.shape)}.{sampler.hint}")
+            return np.asarray(sampler.generate(z.astype(np.float32)))
 
         return generate
 
@@ -169,7 +176,8 @@ class Run:
         class would remove what the class changes. Raise UserError as `sampler` does, and if there is no such class.
         """
         sampler = self.sampler(step, statistics=statistics or default_statistics(label), weights=weights)
-        labels = None if label is None else np.full(max(num, 0), sampler.label_of(label))
+        num = checked("num", num, int, Rule(at_least=1))
+        labels = None if label is None else np.full(num, sampler.label_of(label))
         z = draw_run_latents(seed, count=num, nz=sampler.nz, classes=sampler.classes, labels=labels, truncation=truncation)
         return to_u8(sampler.draw(z))
 

@@ -1,10 +1,13 @@
 """`metrics.jsonl`: one record a step, read, written whole, and appended to while a run trains."""
 
 import contextlib
+import difflib
 import json
 import os
 from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import PUT_BACK, name_in_errors, write_atomically, write_text
@@ -12,6 +15,21 @@ from sharingan_jax.gan.metrics import METRIC_NAMES
 from sharingan_jax.run.folder import RunFolder
 
 Record = dict[str, Any]
+
+
+class UnknownMetricError(UserError, KeyError):
+    """A metric that a run did not record."""
+
+    __str__ = Exception.__str__  # A KeyError's text would be in quotes.
+
+
+class Metrics(dict[str, np.ndarray]):
+    """Metrics by name, each an array [steps]. A name that is not there raises UnknownMetricError with the nearest one."""
+
+    def __missing__(self, name: object) -> np.ndarray:
+        nearest = difflib.get_close_matches(str(name), self, n=1, cutoff=0.6)
+        hint = f"Did you mean {nearest[0]}?" if nearest else f"The run has: {', '.join(self) or 'none'}."
+        raise UnknownMetricError(f"{name}: no such metric. {hint}")
 
 
 def read_metrics(folder: RunFolder) -> list[Record]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from sharingan_jax.config.parse import checked
+from sharingan_jax.config.schema import Rule
 from sharingan_jax.errors import UserError
 from sharingan_jax.files import ABANDONED_AFTER, remove_hidden_siblings, user_path
 from sharingan_jax.run.sample_files import (
@@ -158,8 +160,10 @@ def sample(
 
 def _layout(ending: str, *, num: int | None, columns: int | None, interpolate: bool, between: Sequence[int] | None) -> _Layout:
     """Return how many latents and images are asked for. Raise UserError if that is impossible."""
-    if columns is not None and columns < 1:
-        raise UserError(f"--columns={columns}: expected at least 1")
+    if columns is not None:
+        columns = checked("columns", columns, int, Rule(at_least=1))
+    if num is not None:
+        num = checked("num", num, int, Rule())
     walks = interpolate or ending in MOVIES
     if between is not None:
         if walks:

@@ -51,9 +51,7 @@ class Sampler:
         Raise UserError if there is no such class.
         """
         if not self.classes:
-            raise UserError(
-                f"--class={name}: expected a generator of classes, got one without ({self.origin}). Leave out --class."
-            )
+            raise UserError(f"label={name}: expected a generator of classes, got one without ({self.origin}). Leave it out.")
         if isinstance(name, str) and name in self.class_names:
             return self.class_names.index(name)
         if str(name).isdecimal() and int(name) < self.classes:
@@ -62,7 +60,7 @@ class Sampler:
         names = f", or {listed(self.class_names, most=CLASSES_NAMED)}" if self.class_names and not numbered else ""
         nearest = difflib.get_close_matches(str(name), self.class_names, n=1, cutoff=0.6)
         hint = f" Use {nearest[0]}." if nearest else ""
-        raise UserError(f"--class={name}: expected 0 to {self.classes - 1}{names}.{hint}")
+        raise UserError(f"label={name}: expected 0 to {self.classes - 1}{names}.{hint}")
 
     def draw(self, z: np.ndarray, *, group: int = GROUP) -> np.ndarray:
         """Return images float32 [N, H, W, C] in [−1, 1] for latents [N, nz], drawn in groups of at most `group`."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import optax
 
-from sharingan_jax.config.load import with_absolute_paths
+from sharingan_jax.config.load import ConfigSource, load_config, with_absolute_paths
 from sharingan_jax.config.schema import Config, settings_of
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources.load import load_dataset_from_config
@@ -39,14 +39,17 @@ def split_source(source: str | Path) -> tuple[Path, int | None]:
     return whole, None
 
 
-def branch(source: str | Path, workdir: str | Path, config: Config, *, dry_run: bool = False) -> list[str]:
+def branch(source: str | Path, workdir: str | Path, config: ConfigSource, *, dry_run: bool = False) -> list[str]:
     """Make a run in the new folder `workdir` from a checkpoint of the run in `source` (`DIR` or `DIR@STEP`).
 
     It takes over weights, buffers, Adam's moments, averaged weights and the step, and continues with `config` when it is
-    trained. Both manifests record the branch. Return the changed settings as `key: then | now`. A `workdir` that already is
+    trained. `config` is what `load_config` takes.
+
+    Both manifests record the branch. Return the changed settings as `key: then | now`. A `workdir` that already is
     this branch stays as it is. With `dry_run` everything is checked and nothing is written. Raise UserError if `workdir` holds
     anything else, if there is no such checkpoint, or if `config` has networks of other shapes.
     """
+    config = load_config(config)
     root, step = split_source(source)
     run, target = Run(root), user_path(workdir, name="workdir")
     old, new = settings_of(run.config), settings_of(config)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sharingan_jax.config.load import load_config
+from sharingan_jax.config.load import ConfigSource, load_config
 from sharingan_jax.config.schema import Config
 from sharingan_jax.data.dataset import ImageDataset, evenly
 from sharingan_jax.data.inspect import (
@@ -42,16 +42,18 @@ MOST_CLASSES = 20  # on the contact sheet
 
 
 def inspect_images(
-    config: Config, *, out: Path | str | None = None, say: Callable[[str], object] = lambda line: None
+    config: ConfigSource, *, out: Path | str | None = None, say: Callable[[str], object] = lambda line: None
 ) -> DataReport:
     """Look at the images of `config.data`, all of them, and return what they are like and what to set for them.
+
+    `config` is what `load_config` takes.
 
     Files that cannot be read are listed and left out. Nothing is written unless `out` is given: then inspection.json with the
     whole report and contact_sheet.png go into this folder. The sheet shows up to 100 images as the network will see them, by
     class if there are classes. This pins the environment, as `train` does. `say` gets a line before a set is downloaded.
     Raise UserError if the images cannot be loaded.
     """
-    config = pin_environment(config, recorded=0)
+    config = pin_environment(load_config(config), recorded=0)
     whole = replace(config.data, holdout=0.0, turns=1, mirrors=False, on_bad="skip")
     dataset = load_dataset_from_config(whole, say=say)
     report = inspect_dataset(dataset, config)

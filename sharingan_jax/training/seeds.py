@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from sharingan_jax.config.load import with_absolute_paths
-from sharingan_jax.config.schema import Config
+from sharingan_jax.config.load import ConfigSource, load_config, with_absolute_paths
 from sharingan_jax.devices.compile_cache import keep_compiled
 from sharingan_jax.devices.environment import pin_environment
 from sharingan_jax.devices.processes import Processes, report_lost_processes, stay_alone
@@ -34,13 +33,16 @@ class FailedSeedsError(UserError):
         self.failures = dict(failures)
 
 
-def train(config: Config, workdir: Path | str, *, stream: TextIO | None = None) -> "Run":
+def train(config: ConfigSource, workdir: Path | str, *, stream: TextIO | None = None) -> "Run":
     """Train a run in the folder `workdir`, or continue the run that is there, and return it.
+
+    `config` is what `load_config` takes: its result, a name ("quick"), a path or nested settings.
 
     Before JAX starts, this pins the environment that decides rounding (host threads, compiler flags), so that a run started from
     Python is as reproducible as one from the command line. Progress goes to `stream` (default: standard output). Raise
     UserError if the run cannot be made, continued or kept finite, and Stopped if a signal stopped it, after saving.
     """
+    config = load_config(config)
     if config.train.seeds != 1:
         raise UserError(
             f"train.seeds={config.train.seeds}: expected 1, since train() makes one run. Use train_seeds() for several."
@@ -50,7 +52,7 @@ def train(config: Config, workdir: Path | str, *, stream: TextIO | None = None) 
 
 
 def train_seeds(
-    config: Config,
+    config: ConfigSource,
     workdir: Path | str,
     *,
     join: Callable[[], Processes] = stay_alone,
@@ -59,6 +61,8 @@ def train_seeds(
     watch: Callable[[int], object] = lambda step: None,
 ) -> "list[Run]":
     """Train `train.seeds` runs, from seed `seed` on, and return them. Several lie in `workdir`/seed-0, seed-1, ...
+
+    `config` is that of `train`.
 
     A run whose values are not finite does not stop the others. `join` connects to the run's other processes. If the images
     differ from `expected_data`, UserError is raised. `watch` is called with each step that is done. Raise what `train` raises. If
@@ -82,7 +86,7 @@ def train_seeds(
 
 
 def prepare(
-    config: Config,
+    config: ConfigSource,
     workdir: Path | str,
     *,
     join: Callable[[], Processes] = stay_alone,
@@ -95,6 +99,7 @@ def prepare(
     The arguments are those of `train_seeds`. Without `fetch`, a set that would have to be downloaded is an error. This pins the
     environment, so it must come before JAX starts. Raise UserError.
     """
+    config = load_config(config)
     root, out = user_path(workdir, name="workdir"), lasting(stream or sys.stdout)
     seeds = range(config.seed, config.seed + config.train.seeds)
     folders = [RunFolder(root)] if len(seeds) == 1 else [RunFolder(root / f"seed-{seed}") for seed in seeds]

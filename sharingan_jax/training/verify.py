@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from sharingan_jax.config.load import ConfigSource, load_config
 from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import Config, identity_changes
 from sharingan_jax.data.dataset import ImageDataset
@@ -85,7 +86,7 @@ def verify(
     *,
     start: int | None = None,
     end: int | None = None,
-    config: Config | None = None,
+    config: ConfigSource | None = None,
     keep_devices: bool = True,
     stream: TextIO | None = None,
 ) -> Verdict:
@@ -105,7 +106,7 @@ def verify(
             f"{folder.config} does not have the settings of {folder.manifest.name}: {'; '.join(changed)}; one of them was changed"
             " since the run: put it back"
         )
-    config = pin_environment(config or recorded, recorded=recorded.train.host_threads)
+    config = pin_environment(recorded if config is None else load_config(config), recorded=recorded.train.host_threads)
 
     import jax  # It starts only when the environment is pinned.
 

@@ -270,7 +270,7 @@ def test_sampling_changes_nothing_in_the_run(run: Path, tmp_path: Path) -> None:
         (["--num", "0", "--out", "x.png"], "--num=0: expected at least 1"),
         (["--num", "1", "--out", "x.gif"], "--num=1: expected at least 2, since a walk needs two ends"),
         (["--out", "x.bmp"], "--out=x.bmp: expected .png, .jpg, .npy, .gif, .mp4 or a folder's name with / at its end"),
-        (["--seed", "-1", "--out", "x.png"], "--seed=-1: expected 0 to 2147483647"),
+        (["--seed", "-1", "--out", "x.png"], "--seed=-1: expected at least 0 and at most 2147483647"),
         (["--latents", "none.npy", "--out", "x.png"], "--latents=none.npy: not readable as an array"),
         (["--latents", "wrong.npy", "--out", "x.png"], "expected numbers of shape [N, 8] or [N, 8, 1, 1], got float64 [2, 3]"),
         (["--latents", "nan.npy", "--out", "x.png"], "--latents=nan.npy: not all of its numbers are finite"),

@@ -178,14 +178,13 @@ def test_load_dataset_takes_a_name_a_path_or_a_text(
     ("arguments", "message"),
     [
         ({"source": ""}, r'^data\.path="": expected a path, got an empty text\. Give a folder'),
-        ({"source": "emblems", "channels": 2}, r"^data\.channels=2: expected 1 \(grey\), 3 \(colour\) or 4 .*\. Use 3\.$"),
-        (
-            {"source": "emblems", "fit": "squeeze"},
-            r"^data\.fit='squeeze': expected one of crop, pad, stretch\. The default is crop",
-        ),
+        ({"source": "emblems", "channels": 2}, r"^data\.channels=2: expected one of 1, 3, 4\. Nearest: 1\.$"),
+        ({"source": "emblems", "fit": "sqeeze"}, r"^data\.fit='sqeeze': expected one of crop, pad, stretch\.$"),
+        ({"source": "emblems", "size": "64"}, r"^data\.size='64': expected a whole number\.$"),
+        ({"source": "emblems", "memory_mb": None}, r"^data\.memory_mb=None: expected a whole number\.$"),
         ({"source": "emblems", "background": "reddish"}, r"^data\.background='reddish': expected a colour, such as white, "),
-        ({"source": "emblems", "on_bad": "go"}, r"^data\.on_bad='go': expected one of stop, skip\. The default is stop\.$"),
-        ({"source": "emblems", "size": 0}, r"^data\.size=0: expected at least 1 pixel\. Use 64"),
+        ({"source": "emblems", "on_bad": "go"}, r"^data\.on_bad='go': expected one of stop, skip\.$"),
+        ({"source": "emblems", "size": 0}, r"^data\.size=0: expected at least 1\.$"),
     ],
 )
 def test_load_dataset_refuses_impossible_arguments(arguments: dict[str, Any], message: str) -> None:
@@ -210,7 +209,7 @@ def test_a_tensorflow_set_that_is_large_is_decoded_once(
     monkeypatch.setattr("sharingan_jax.data.storage.MEGABYTE", 1)
     lines: list[str] = []
     settings: dict[str, Any] = {"data_dir": prepared_set, "cache": str(tmp_path), "say": lines.append}
-    expected = load_dataset("tfds:tiny_eyes", **settings, memory_mb=2**31)
+    expected = load_dataset("tfds:tiny_eyes", **settings, memory_mb=2**31 - 1)
     found = [load_dataset("tfds:tiny_eyes", **settings, memory_mb=1) for _ in range(2)]
     assert [line.split(" images")[0] for line in lines] == ["decoding 14 of 14"]
     for dataset in found:

@@ -52,10 +52,10 @@ def test_a_latent_depends_on_the_seed_and_its_index_alone() -> None:
 @pytest.mark.parametrize(
     ("bound", "message"),
     [
-        (0.0, "--truncation=0: expected a number above 0, at most 5. Use 0.5."),
-        (-1.0, "--truncation=-1: expected a number above 0, at most 5. Use 0.5."),
-        (7.0, "--truncation=7: expected a number above 0, at most 5. Use 5, which changes almost nothing, or leave it out."),
-        (float("nan"), "--truncation=nan: expected a number above 0, at most 5."),
+        (0.0, "truncation=0: expected a number above 0, at most 5. Use 0.5."),
+        (-1.0, "truncation=-1: expected a number above 0, at most 5. Use 0.5."),
+        (7.0, "truncation=7: expected a number above 0, at most 5. Use 5, which changes almost nothing, or leave it out."),
+        (float("nan"), "truncation=nan: expected finite."),
     ],
 )
 def test_a_bound_out_of_range_is_refused(bound: float, message: str) -> None:
@@ -116,7 +116,7 @@ def test_a_class_is_known_by_its_number_and_by_its_name_which_may_be_another_num
     sampler = Sampler("step 3", 8, lambda z: z, (32, 32, 3), classes=3, class_names=("1", "10", "2"))
     assert [sampler.label_of(number) for number in (0, 1, 2)] == [0, 1, 2]
     assert [sampler.label_of(name) for name in ("1", "10", "2", "0")] == [0, 1, 2, 0]
-    with pytest.raises(UserError, match=r"^--class=3: expected 0 to 2, or 1, 10, 2\.$"):
+    with pytest.raises(UserError, match=r"^label=3: expected 0 to 2, or 1, 10, 2\.$"):
         sampler.label_of("3")
-    with pytest.raises(UserError, match=r"^--class=a: expected a generator of classes, got one without \(step 3\)"):
+    with pytest.raises(UserError, match=r"^label=a: expected a generator of classes, got one without \(step 3\)"):
         Sampler("step 3", 8, lambda z: z, (32, 32, 3)).label_of("a")

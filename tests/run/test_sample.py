@@ -121,7 +121,7 @@ def test_an_mp4_has_the_frames_of_the_gif(tmp_path: Path, monkeypatch: pytest.Mo
         ("x.png", {"scale": 3}, "--scale=3: expected 1, 2 or 4. Use 2."),
         ("x.gif", {"scale": 2}, "--scale=2: expected --out=grid.png or a folder/, got --out=x.gif. Leave out --scale."),
         ("x.npy", {"weights": "both"}, "--weights=both: expected --out=grid.png, walk.gif or walk.mp4, which show both side"),
-        ("x.png", {"truncation": 0}, "--truncation=0: expected a number above 0, at most 5. Use 0.5."),
+        ("x.png", {"truncation": 0}, "truncation=0: expected a number above 0, at most 5. Use 0.5."),
         ("x.png", {"truncation": 1, "latents": "z.npy"}, "--truncation with --latents: expected only one of them."),
         ("x.png", {"between": (0, 1, 2)}, "--between=0,1,2: expected four indices of latents, counted from 0."),
         (

@@ -6,10 +6,12 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
-from sharingan_jax.config.schema import RULES, DataConfig
+from sharingan_jax.config.parse import checked
+from sharingan_jax.config.schema import KINDS, RULES, DataConfig, Rule
 from sharingan_jax.data.dataset import ImageDataset, MappedDataset
-from sharingan_jax.data.decode import MODES, Decoding
+from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.formats import has_image_ending
 from sharingan_jax.data.labels import why_no_classes
 from sharingan_jax.data.sources.files import shown
@@ -53,17 +55,12 @@ def load_dataset(
     """
     if source == "":
         raise UserError(f'data.path="": expected a path, got an empty text. {GIVE}.')
-    if size < 1:
-        raise UserError(f"data.size={size}: expected at least 1 pixel. Use 64, the size of the reference.")
-    if channels not in MODES:
-        raise UserError(f"data.channels={channels}: expected 1 (grey), 3 (colour) or 4 (colour and transparency). Use 3.")
-    given = {"fit": fit, "filter": filter, "background": background, "exif": exif, "max_pixels": max_pixels, "on_bad": on_bad}
-    for name, value in given.items():
-        rule = RULES[f"data.{name}"]
-        if not rule.allows(value):
-            raise UserError(f"data.{name}={value!r}: expected {rule}. The default is {getattr(Decoding, name, 'stop')}.")
-    storage = Storage(memory_mb, cache, say)
-    decoding = Decoding(size, channels, fit=fit, filter=filter, background=background, exif=exif, max_pixels=max_pixels)
+    size = checked("data.size", size, int, Rule(at_least=1))  # A run's networks have fewer sizes.
+    settings: dict[str, Any] = {"channels": channels, "fit": fit, "filter": filter, "background": background, "exif": exif}
+    settings |= {"max_pixels": max_pixels, "on_bad": on_bad, "memory_mb": memory_mb, "split": split, "data_dir": data_dir}
+    settings = {name: checked(key := f"data.{name}", value, KINDS[key], RULES[key]) for name, value in settings.items()}
+    storage = Storage(settings["memory_mb"], cache, say)
+    decoding = Decoding(size=size, **{each.name: settings[each.name] for each in fields(Decoding) if each.name != "size"})
     if source == "emblems":  # Each source is imported only when it is used.
         from sharingan_jax.data.sources.emblems import emblem_dataset
 
