@@ -20,7 +20,7 @@ from sharingan_jax.errors import UserError
 T = TypeVar("T")
 ABANDONED_AFTER = 3 * 3600
 """Seconds after which nobody still writes what has not changed since."""
-PUT_BACK = "put the file back as it was, or use another --workdir"
+PUT_BACK = "put the file back as it was, or use another folder"
 
 
 def cache_folder() -> Path:

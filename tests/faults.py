@@ -81,7 +81,7 @@ FAULTS = {
     "second-start": Fault(
         "a second start in a folder where a run trains",
         "the folder locked while the command starts again",
-        "another start is training there; wait for it, stop it, or use another --workdir",
+        "another start is training there; wait for it, stop it, or use another folder",
         "2",
         "everything: the first start continues undisturbed",
         f"{TRAINING}::test_a_second_start_during_training_is_refused",
@@ -137,7 +137,7 @@ FAULTS = {
     "all-damaged": Fault(
         "every checkpoint damaged",
         "bytes changed in all of them",
-        "no whole checkpoint is left to continue from: put one back, or start in another --workdir",
+        "no whole checkpoint is left to continue from: put one back, or start in another folder",
         "2",
         "everything, unchanged",
         f"{DAMAGED}::test_a_run_with_only_damaged_checkpoints_is_left_unchanged",
@@ -145,7 +145,7 @@ FAULTS = {
     "shapes": Fault(
         "configuration and checkpoint of different shapes",
         "model.gen.width doubled in config.json, and in the command",
-        "the checkpoint of step … is of other settings; use those it was made with, or another --workdir",
+        "the checkpoint of step … is of other settings; use those it was made with, or another folder",
         "2",
         "everything, unchanged",
         f"{FAULTS_TEST}::test_a_checkpoint_of_other_shapes_is_refused_and_left_unchanged",
@@ -161,7 +161,7 @@ FAULTS = {
     "records": Fault(
         "damaged records",
         "a line of metrics.jsonl removed, truncated or replaced, before the first checkpoint that is left",
-        "put the file back as it was, or use another --workdir",
+        "put the file back as it was, or use another folder",
         "2",
         "everything, unchanged",
         f"{DAMAGED}::test_damaged_records_are_named_and_nothing_is_written",

@@ -9,6 +9,7 @@ import pytest
 from conftest import smoke_config
 
 import sharingan_jax as sg
+from sharingan_jax import __main__ as commands
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.run.listing import list_runs
 from sharingan_jax.training import inspection, seeds
@@ -53,7 +54,7 @@ MISTAKES: dict[str, tuple[Callable[[sg.Run], Any], str]] = {
     "overrides as texts": (lambda run: sg.load_config("smoke", ["a=b"]), r"^overrides: expected settings by dotted key"),
     "overrides as a number": (lambda run: sg.load_config("smoke", 5), r"^overrides: expected settings by dotted key"),
     "a setting without a name": (lambda run: sg.load_config("smoke", {"": 5}), r'^"": no such setting\.'),
-    "a configuration that is not there": (lambda run: sg.train("smok", "new"), r"^--config=smok: .* Did you mean smoke\?"),
+    "a configuration that is not there": (lambda run: sg.train("smok", "new"), r"^config=smok: .* Did you mean smoke\?"),
     "no latents": (lambda run: run.generator()(np.zeros((0, 8))), r"^latents: .* \[N, 8\], N at least 1, got float64 \[0, 8\]"),
     "latents that are texts": (lambda run: run.generator()([["a"] * 8]), r"^latents: expected numbers of shape"),
     "statistics": (lambda run: run.generator(statistics="foo"), r"^statistics='foo': expected one of batch, running\.$"),
@@ -89,6 +90,31 @@ def test_a_wrong_value_is_one_line_that_names_the_argument(
 def test_no_indices_are_no_images() -> None:
     assert _emblems().gather([]).shape == (0, 32, 32, 3)
     assert _emblems().subset(()).count == 0
+
+
+NOWHERE: dict[str, Callable[[], Any]] = {
+    "load_run": lambda: sg.load_run("nope"),
+    "verify": lambda: sg.verify("nope"),
+    "evaluate": lambda: sg.evaluate("nope"),
+    "diff": lambda: sg.diff("nope", "nope"),
+    "command": lambda: _raise_error_of(["diff", "nope", "nope"]),
+}
+"""Calls with a folder that is not there."""
+
+
+def _raise_error_of(arguments: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "exit_code", lambda work: work())
+        commands.main(arguments)
+
+
+@pytest.mark.parametrize("call", NOWHERE.values(), ids=NOWHERE)
+def test_a_folder_without_a_run_is_named_without_a_flag(
+    call: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(sg.UserError, match=r"^nope: no config\.json there; expected a run's folder, as `train` makes it$"):
+        call()
 
 
 def test_a_metric_that_was_not_recorded_is_a_key_error_with_the_nearest_name(whole_run: Path) -> None:

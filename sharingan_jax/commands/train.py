@@ -113,7 +113,7 @@ def _default_config(branch_from: Path | None) -> Path | str:
     folder = split_source(branch_from)[0]
     config = folder / "config.json"
     if not config.is_file():
-        check_one_run(folder, flag="--branch-from")
+        check_one_run(folder)
         raise UserError(f"--branch-from={branch_from}: expected a run's folder, or DIR@STEP, found none.")
     return config
 

@@ -90,18 +90,18 @@ def seed_folders(root: Path) -> tuple[Path, ...]:
     return tuple(seeds[seed] for seed in sorted(seeds, key=lambda seed: (len(seed), seed)))
 
 
-def check_one_run(root: Path, *, flag: str) -> None:
+def check_one_run(root: Path) -> None:
     """Raise UserError, naming the runs, if `root` holds those of several seeds."""
     if seeds := seed_folders(root):
         names = ", ".join(place.name for place in seeds)
-        raise UserError(f"{flag}={root} holds the runs {names}: use one, such as {seeds[0]}")
+        raise UserError(f"{root} holds the runs {names}: use one, such as {seeds[0]}")
 
 
 def _not_found(source: str | Path, given: Path) -> UserError:
     if given.is_file():
-        return UserError(f"--config={source}: expected a .py file, a run's folder, or its config.json or manifest.json.")
+        return UserError(f"config={source}: expected a .py file, a run's folder, or its config.json or manifest.json.")
     if str(source):
-        check_one_run(given, flag="--config")
+        check_one_run(given)
     found = "got a folder without a run" if str(source) and given.is_dir() else "found none"
     places = [place for place in (given, given.parent) if place != Path(".") and place.is_dir() and config_files(place)]
     folder = next(iter(places), configs_folder())
@@ -109,7 +109,7 @@ def _not_found(source: str | Path, given: Path) -> UserError:
     names = [path.stem if by_name else path.name for path in config_files(folder)]
     nearest = difflib.get_close_matches(given.stem, [Path(name).stem for name in names], n=1, cutoff=0.6)
     meant = f"Did you mean {nearest[0]}? " if nearest else ""
-    return UserError(f"--config={source}: expected a configuration, {found}. {meant}In {folder}: {', '.join(names)}.")
+    return UserError(f"config={source}: expected a configuration, {found}. {meant}In {folder}: {', '.join(names)}.")
 
 
 def _pairs(overrides: Any) -> list[tuple[str, Any]]:

@@ -53,18 +53,18 @@ def load_sampler(path: Path) -> Sampler:
         content, mark, digest = path.read_bytes().rpartition(MARK)
         if not mark or sha256(content).digest() != digest:
             expected = "expected a file written by `export --format stablehlo`, got another one, or one that was damaged since"
-            raise UserError(f"--model={path}: {expected}. {hint}")
+            raise UserError(f"model={path}: {expected}. {hint}")
         exported = export.deserialize(bytearray(content))
     except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"--model={path}: no such file. {hint}") from None
+        raise UserError(f"model={path}: no such file. {hint}") from None
     except UserError:
         raise
     except Exception as error:  # On other bytes the deserialiser raises whatever its parser raises.
         expected = "expected a file written by `export --format stablehlo`, got one that does not parse"
-        raise UserError(f"--model={path}: {expected} ({type(error).__name__}). {hint}") from None
+        raise UserError(f"model={path}: {expected} ({type(error).__name__}). {hint}") from None
     if len(exported.in_avals) not in (1, 2) or any(part.ndim != 2 for part in exported.in_avals):
         expected = "expected a function of latents [b, nz], or of these and classes"
-        raise UserError(f"--model={path}: {expected}, got one of {exported.in_avals}. {hint}")
+        raise UserError(f"model={path}: {expected}, got one of {exported.in_avals}. {hint}")
     nz, *classes = (int(part.shape[1]) for part in exported.in_avals)
     image_shape = tuple(map(int, exported.out_avals[0].shape[1:]))
 

@@ -29,7 +29,7 @@ def read_adam(part: Mapping[str, Any], parameters: Mapping[str, Shapes], *, wher
     except (UserError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         what = f"an optimizer's state as PyTorch writes it, got {type(error).__name__}: {error}"
         raise UserError(
-            f"--from={where}: expected {error if isinstance(error, UserError) else what}."
+            f"files={where}: expected {error if isinstance(error, UserError) else what}."
             " Give another checkpoint, or the weights alone to start with fresh moments."
         ) from None
 

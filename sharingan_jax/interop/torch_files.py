@@ -49,7 +49,7 @@ def read_torch_files(
     for path in paths:
         parts = list(_parts(_read(path), str(path)))
         if not parts:
-            raise UserError(f"--from={path}: expected tensors, got none. Give a state dict or a training checkpoint.")
+            raise UserError(f"files={path}: expected tensors, got none. Give a state dict or a training checkpoint.")
         for where, part in parts:
             if not is_adam(part):
                 named = _named_tensors(part, shapes, where=where)
@@ -61,7 +61,7 @@ def read_torch_files(
             else:
                 continue
             if twice:
-                raise UserError(f"--from={where}: expected each network once, got {twice[0]}. Give files with each network once.")
+                raise UserError(f"files={where}: expected each network once, got {twice[0]}. Give files with each network once.")
     return tensors, adam
 
 
@@ -73,7 +73,7 @@ def write_safetensors(path: Path, tensors: Tensors, metadata: Mapping[str, str])
 
 def write_pth(path: Path, tensors: Tensors) -> None:
     """Write a state dict as `torch.save` does, atomically. Raise UserError if torch is not installed."""
-    torch = _import_torch(f"--out={path}")
+    torch = _import_torch(f"out={path}")
     buffer = io.BytesIO()
     torch.save({name: torch.from_numpy(array.copy()) for name, array in tensors.items()}, buffer)
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
@@ -81,13 +81,13 @@ def write_pth(path: Path, tensors: Tensors) -> None:
 
 def _read(path: Path) -> Any:
     if not path.is_file():
-        raise UserError(f"--from={path}: no such file. Give a PyTorch file ({', '.join(ENDINGS)}).")
+        raise UserError(f"files={path}: no such file. Give a PyTorch file ({', '.join(ENDINGS)}).")
     ending = path.suffix.lower()
     if ending not in ENDINGS:
-        raise UserError(f"--from={path}: expected a name ending in {', '.join(ENDINGS)}, got {path.suffix or 'no ending'}.")
+        raise UserError(f"files={path}: expected a name ending in {', '.join(ENDINGS)}, got {path.suffix or 'no ending'}.")
     if ending == ".safetensors":
         return _read_safetensors(path)
-    torch = _import_torch(f"--from={path}")
+    torch = _import_torch(f"files={path}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # What matters in it is an error too.
@@ -98,7 +98,7 @@ def _read(path: Path) -> Any:
         # torch names the class, and advises to run the file's code.
         if any(word in str(error) for word in ("Unsupported", "TorchScript")):
             got, hint = "a whole model or other Python objects", "In PyTorch save model.state_dict(), and give that file."
-        raise UserError(f"--from={path}: expected a file that torch.load(weights_only=True) reads, got {got}. {hint}") from None
+        raise UserError(f"files={path}: expected a file that torch.load(weights_only=True) reads, got {got}. {hint}") from None
 
 
 def _read_safetensors(path: Path) -> Tensors:
@@ -108,12 +108,12 @@ def _read_safetensors(path: Path) -> Tensors:
             kind = DTYPES.get(entry["dtype"])
             if kind is None:
                 expected = f"tensors of the types {', '.join(DTYPES)}, got {name} of type {entry['dtype']}"
-                raise UserError(f"--from={path}: expected {expected}. Save it as F32.")
+                raise UserError(f"files={path}: expected {expected}. Save it as F32.")
             array = np.frombuffer(entry["data"], kind).reshape(entry["shape"])
             tensors[name] = array.astype(np.float32) if entry["dtype"] in NOT_OF_NUMPY else array
     except safetensors.SafetensorError as error:
         got = f"expected a .safetensors file, got one that does not parse: {reason_of(error)}"
-        raise UserError(f"--from={path}: {got}. Give a state dict or a training checkpoint.") from None
+        raise UserError(f"files={path}: {got}. Give a state dict or a training checkpoint.") from None
     return tensors
 
 
@@ -185,5 +185,5 @@ def _array(value: Any, *, where: str) -> np.ndarray:
         array: np.ndarray = value.astype(np.float32) if value.dtype.name == "bfloat16" else value
     except (AttributeError, TypeError, RuntimeError) as error:
         expected = f"expected a dense tensor of real numbers, got: {reason_of(error)}"
-        raise UserError(f"--from={where}: {expected}. Save the weights as plain tensors.") from None
+        raise UserError(f"files={where}: {expected}. Save the weights as plain tensors.") from None
     return array

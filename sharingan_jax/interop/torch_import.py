@@ -63,7 +63,7 @@ def _read_state(config: Config, paths: Sequence[Path]) -> tuple[TrainState, tupl
         if adam:
             _check_adam(config, adam)
     except UserError as error:
-        raise UserError(f"--from={', '.join(map(str, paths))}: expected {error}") from None
+        raise UserError(f"files={', '.join(map(str, paths))}: expected {error}") from None
     state = from_tensors(config, gan, tensors, gen_adam=adam.get("gen"), disc_adam=adam.get("dis"))
     return state, missing
 

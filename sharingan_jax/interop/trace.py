@@ -48,7 +48,7 @@ def record_trace(workdir: Path, *, steps: int) -> dict[str, np.ndarray]:
         state = load_run(workdir).state(existing.origin.step)
     else:
         raise UserError(
-            f"--workdir={workdir}: expected the checkpoint of its first step {existing.origin.step}, got later ones only."
+            f"workdir={workdir}: expected the checkpoint of its first step {existing.origin.step}, got later ones only."
             " Import or branch into a new folder and trace that run."
         )
     numbers = range(int(state.step) + 1, int(state.step) + 1 + steps)
@@ -57,7 +57,7 @@ def record_trace(workdir: Path, *, steps: int) -> dict[str, np.ndarray]:
     if len(set(sizes)) > 1:
         whole = next(k for k, size in enumerate(sizes) if size != sizes[0])
         raise UserError(
-            f"--steps={steps}: expected batches of one size, got {sizes[whole]} images at step {numbers[whole]} after batches of"
+            f"steps={steps}: expected batches of one size, got {sizes[whole]} images at step {numbers[whole]} after batches of"
             f" {sizes[0]}. Use --steps={whole}."
         )
     real_u8 = dataset.gather(np.stack([plan.indices(step) for step in numbers]))  # [K, B, H, W, C]

@@ -23,7 +23,7 @@ def find_ffmpeg(path: Path) -> str:
         return str(get_ffmpeg_exe())
     except (ImportError, RuntimeError):  # The package, or the program in it for this platform.
         missing = "an .mp4 is written by the package imageio-ffmpeg, which is not installed"
-        raise UserError(f"--out={path}: {missing}. Run: pip install imageio-ffmpeg, or write a .gif.") from None
+        raise UserError(f"out={path}: {missing}. Run: pip install imageio-ffmpeg, or write a .gif.") from None
 
 
 def save_walk_mp4(path: Path, frames: Iterable[np.ndarray]) -> None:
@@ -62,7 +62,7 @@ def _encode(program: str, file: IO[bytes], frames: Iterable[np.ndarray], path: P
         said = process.stderr.read().decode(errors="replace").strip()
     if process.returncode:
         reason = said.splitlines()[-1] if said else f"exit code {process.returncode}"
-        raise UserError(f"--out={path}: FFmpeg could not write the file: {reason}")
+        raise UserError(f"out={path}: FFmpeg could not write the file: {reason}")
 
 
 def _even_rgb(frame: np.ndarray) -> np.ndarray:

@@ -257,7 +257,7 @@ class SharedCheckpoints:
             return state
         if refused:
             last = next(iter(refused.values()))
-            remedy = "no whole checkpoint is left to continue from: put one back, or start in another --workdir"
+            remedy = "no whole checkpoint is left to continue from: put one back, or start in another folder"
             raise UserError(f"{last}; {PUT_BACK if isinstance(last, UnrecordedError) else remedy}") from last
         return None
 

@@ -61,7 +61,7 @@ class Existing:
 def read_existing(folder: RunFolder) -> Existing:
     """Read what a folder says of its run. Raise UserError naming the file that cannot be read or has wrong values."""
     if folder.root.exists() and not folder.root.is_dir():
-        raise UserError(f"--workdir={folder.root} is a file; give the name of a folder")
+        raise UserError(f"workdir={folder.root} is a file; give the name of a folder")
     written_at = _written_at(folder)
     if not folder.config.is_file():
         return Existing(folder, None, None, None, (), folder.seed_folders(), written_at)
@@ -78,7 +78,7 @@ def check_unchanged(existing: Existing) -> None:
     """Raise UserError if another start has trained in the folder since it was read."""
     if _written_at(existing.folder) != existing.written_at:
         seen = "expected the run that was there when this start read it, and another start has trained in it since"
-        raise UserError(f"--workdir={existing.folder.root}: {seen}. The same command continues that run.")
+        raise UserError(f"workdir={existing.folder.root}: {seen}. The same command continues that run.")
 
 
 def check_continuation(existing: Existing, config: Config, dataset: ImageDataset, *, total_steps: int | None = None) -> None:
@@ -90,12 +90,12 @@ def check_continuation(existing: Existing, config: Config, dataset: ImageDataset
     root = existing.folder.root
     if config.data.source in ("folder", "parquet") and root.resolve().is_relative_to(Path(config.data.path).resolve()):
         raise UserError(
-            f"--workdir={root} lies inside data.path={config.data.path}, and its grids would be images to train on at the"
-            " next start; use a --workdir outside it"
+            f"workdir={root} lies inside data.path={config.data.path}, and its grids would be images to train on at the"
+            " next start; use a folder outside it"
         )
     if existing.seed_folders:
         raise UserError(
-            f"--workdir={root} holds runs of several seeds; for one of them use --workdir={existing.seed_folders[0]}, for several"
+            f"workdir={root} holds runs of several seeds; for one of them use {existing.seed_folders[0]}, for several"
             " train.seeds above 1"
         )
     if existing.config is None:
@@ -103,7 +103,7 @@ def check_continuation(existing: Existing, config: Config, dataset: ImageDataset
     changed = identity_changes(existing.config, config)
     if changed:
         raise UserError(
-            f"--workdir={root} holds another run: {'; '.join(changed)}; use the settings it started with, or another --workdir"
+            f"workdir={root} holds another run: {'; '.join(changed)}; use the settings it started with, or another folder"
             f"{_branch_hint(existing)}"
         )
     trained_on, now = existing.manifest.data if existing.manifest else None, describe_data(config, dataset)
@@ -112,13 +112,13 @@ def check_continuation(existing: Existing, config: Config, dataset: ImageDataset
     if trained_on is not None and (trained_on.digest != now.digest or other_parts):
         found = differing_images(existing.data, now)
         raise UserError(
-            f"--workdir={root}: the images have changed since the run started (first: then, second: now): {'; '.join(found)};"
-            f" put them back, or use another --workdir{_branch_hint(existing)}"
+            f"workdir={root}: the images have changed since the run started (first: then, second: now): {'; '.join(found)};"
+            f" put them back, or use another folder{_branch_hint(existing)}"
         )
     if total_steps is not None and existing.last_step > total_steps:
         raise UserError(
-            f"--workdir={root} is at step {existing.last_step}, past train.steps={total_steps};"
-            f" ask for more than {existing.last_step}, or use another --workdir"
+            f"workdir={root} is at step {existing.last_step}, past train.steps={total_steps};"
+            f" ask for more than {existing.last_step}, or use another folder"
         )
 
 
@@ -152,8 +152,8 @@ def check_checkpoint(folder: RunFolder, step: int, found: Mapping[str, str], exp
     for name, part in (("config", "settings"), ("data", "images"), ("labels", "classes")):
         if name in expected and found.get(name, expected[name]) != expected[name]:
             raise UserError(
-                f"--workdir={folder.root}: the checkpoint of step {step} is of other {part}; use those it was made with, or"
-                " another --workdir"
+                f"workdir={folder.root}: the checkpoint of step {step} is of other {part}; use those it was made with, or"
+                " another folder"
             )
 
 

@@ -16,11 +16,11 @@ from sharingan_jax.run.manifest import Manifest, Origin, config_digest, write_ma
 def check_new_folder(root: Path) -> None:
     """Raise UserError unless `root` does not exist yet, or is an empty folder and not the current one."""
     if RunFolder(root).config.exists() or RunFolder(root).checkpoints.exists():
-        raise UserError(f"--workdir={root}: holds a run already. Give a new folder.")
+        raise UserError(f"workdir={root}: holds a run already. Give a new folder.")
     if root.resolve() == Path.cwd():
-        raise UserError(f"--workdir={root}: is the current folder. Give a new folder.")
+        raise UserError(f"workdir={root}: is the current folder. Give a new folder.")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UserError(f"--workdir={root}: exists and is not an empty folder. Give a new folder.")
+        raise UserError(f"workdir={root}: exists and is not an empty folder. Give a new folder.")
 
 
 def write_first_state(root: Path, config: Config, state: TrainState, origin: Origin, *, status: str) -> None:

@@ -59,10 +59,8 @@ def step_of(name: str) -> int | None:
 def read_config(folder: RunFolder) -> Config:
     """Return the configuration that a run was started with. Raise UserError if `folder` is not a run's folder."""
     if not folder.config.is_file():
-        check_one_run(folder.root, flag="--workdir")
-        raise UserError(
-            f"--workdir={folder.root}: no config.json there; a run's folder is made by training with --config and --workdir"
-        )
+        check_one_run(folder.root)
+        raise UserError(f"{folder.root}: no config.json there; expected a run's folder, as `train` makes it")
     settings = read_json(folder.config)
     try:
         return parse(settings)

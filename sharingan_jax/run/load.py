@@ -97,7 +97,7 @@ class Run:
         """
         if not self.steps:
             first = self.config.checkpoint.every
-            raise UserError(f"--workdir={self.path}: no checkpoint there yet; the first comes at step {first}, or at Ctrl-C")
+            raise UserError(f"{self.path}: no checkpoint there yet; the first comes at step {first}, or at Ctrl-C")
         like = jax.eval_shape(lambda: init_state(self.gan, seed=self.config.seed))
         with CheckpointManager(self.folder.checkpoints, keep=self.config.checkpoint.keep, read_only=True) as checkpoints:
             return checkpoints.restore(self.steps[-1] if step is None else step, like=like)

@@ -32,7 +32,7 @@ def lock_folder(folder: RunFolder) -> Iterator[Callable[[], None]]:
             pass
         except BlockingIOError:
             raise UserError(
-                f"--workdir={folder.root}: another start is training there; wait for it, stop it, or use another --workdir"
+                f"workdir={folder.root}: another start is training there; wait for it, stop it, or use another folder"
             ) from None
 
         for place in (folder.root, folder.samples, folder.damaged):
@@ -43,9 +43,9 @@ def lock_folder(folder: RunFolder) -> Iterator[Callable[[], None]]:
                 if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
                     return
             raise UserError(
-                f"--workdir={folder.root}: the folder was removed or replaced while the run was training in it, so the run has"
+                f"workdir={folder.root}: the folder was removed or replaced while the run was training in it, so the run has"
                 " stopped and written nothing more; put it back to continue from its last checkpoint, or start in another"
-                " --workdir"
+                " folder"
             )
 
         yield check

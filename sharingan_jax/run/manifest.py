@@ -239,6 +239,6 @@ def _checked_format(path: Path) -> Mapping[str, Any]:
     if value.get("format") != FORMAT:
         raise UserError(
             f"{path}: format={value.get('format')!r}: expected {FORMAT}. The file was written by another version of this"
-            " project, or is not a run's; use that version, or another --workdir"
+            " project, or is not a run's; use that version, or another folder"
         )
     return value

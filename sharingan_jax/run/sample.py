@@ -116,7 +116,7 @@ def sample(
     if columns is not None and ending not in GRIDS and not between:
         raise UserError(f"--columns={columns}: expected --out=grid.png, got --out={out}. Leave out --columns.")
     if scale is not None and scale not in SCALES:
-        raise UserError(f"--scale={scale}: expected 1, 2 or 4. Use {min(SCALES, key=lambda known: abs(known - scale))}.")
+        raise UserError(f"scale={scale}: expected 1, 2 or 4. Use {min(SCALES, key=lambda known: abs(known - scale))}.")
     if scale is not None and ending in (*MOVIES, ".npy"):
         raise UserError(f"--scale={scale}: expected --out=grid.png or a folder/, got --out={out}. Leave out --scale.")
     if weights == "both" and ending not in (*GRIDS, *MOVIES):
@@ -171,7 +171,7 @@ def _layout(ending: str, *, num: int | None, columns: int | None, interpolate: b
         return _layout_between(tuple(between), num=num, columns=columns)
     count = num if num is not None else (6 if walks else 25)
     if count < 1 + walks:
-        raise UserError(f"--num={count}: expected at least {1 + walks}{', since a walk needs two ends' if walks else ''}")
+        raise UserError(f"num={count}: expected at least {1 + walks}{', since a walk needs two ends' if walks else ''}")
     if walks:
         return _Layout(count, count * WALK_FRAMES, columns or WALK_FRAMES, walks=True)
     return _Layout(count, count, columns)
@@ -199,7 +199,7 @@ def _layout_of_file(layout: _Layout, path: Path, *, found: int) -> _Layout:
     if layout.corners:
         return _Layout(found, layout.images, layout.columns, corners=layout.corners)
     if layout.walks and found < 2:
-        raise UserError(f"--latents={path}: expected at least 2 latents, since a walk needs two ends, got 1")
+        raise UserError(f"latents={path}: expected at least 2 latents, since a walk needs two ends, got 1")
     return _Layout(found, found * (WALK_FRAMES if layout.walks else 1), layout.columns, walks=layout.walks)
 
 

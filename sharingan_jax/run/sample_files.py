@@ -33,11 +33,11 @@ def read_target(out: str | Path, *, overwrite: bool = False) -> tuple[Path, str]
     path = user_path(out, name="out")
     ending = "" if is_folder or path.is_dir() else path.suffix.lower()
     if ending not in FORMATS:
-        raise UserError(f"--out={out}: expected .png, .jpg, .npy, .gif, .mp4 or a folder's name with / at its end.")
+        raise UserError(f"out={out}: expected .png, .jpg, .npy, .gif, .mp4 or a folder's name with / at its end.")
     if ending == "" and path.is_dir() and any(path.iterdir()) and not overwrite:
         raise UserError(f"--out={path}: holds files already. Give a new folder, or --overwrite to replace its numbered images.")
     if ending == "" and (path / "config.json").is_file():
-        raise UserError(f"--out={path}: is a run's folder. Give a new folder.")
+        raise UserError(f"out={path}: is a run's folder. Give a new folder.")
     if ending == "" and path.is_dir():
         _numbered(path)  # Raises now, and not after the images are drawn.
     return path, ending
@@ -65,10 +65,10 @@ def check_size(out: Path, ending: str, *, count: int, latents: int, nz: int, ima
     size, free = 4 * pixels * channels, shutil.disk_usage(parent).free
     if ending == ".npy" and size > free:
         room = f"the array would take {size / 1e9:,.1f} GB, and the disk has {free / 1e9:,.1f} GB left"
-        raise UserError(f"--out={out}: {room}. Draw fewer images.")
+        raise UserError(f"out={out}: {room}. Draw fewer images.")
     if ending == "" and size / 4 / SMALLEST_PNG > free:
         room = f"the images would take more than {size / 4e9 / SMALLEST_PNG:,.1f} GB, and the disk has {free / 1e9:,.1f} GB left"
-        raise UserError(f"--out={out}: {room}. Draw fewer images.")
+        raise UserError(f"out={out}: {room}. Draw fewer images.")
 
 
 def show_progress(groups: Iterable[np.ndarray], *, count: int) -> Iterator[np.ndarray]:
@@ -93,7 +93,7 @@ def _numbered(folder: Path) -> list[Path]:
     if len(found) < len(others):
         missing, later = f"{len(found):0{digits}d}.png", others[len(found)].name
         raise UserError(
-            f"--out={folder}: expected the images of one sampling, but {missing} is missing and {later} is there."
+            f"out={folder}: expected the images of one sampling, but {missing} is missing and {later} is there."
             " Remove what should not stay, or give a new folder."
         )
     return found

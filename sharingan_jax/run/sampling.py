@@ -87,20 +87,20 @@ def read_latents(path: Path, *, nz: int, classes: int = 0) -> np.ndarray:
     try:
         z = _READERS[path.suffix.lower()](path)
     except KeyError:
-        raise UserError(f"--latents={path}: expected a name ending in {', '.join(_READERS)}") from None
+        raise UserError(f"latents={path}: expected a name ending in {', '.join(_READERS)}") from None
     except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"--latents={path}: not readable as an array: {reason_of(error)}") from None
+        raise UserError(f"latents={path}: not readable as an array: {reason_of(error)}") from None
     found = f"{z.dtype} {list(z.shape)}" if isinstance(z, np.ndarray) else type(z).__name__
     if isinstance(z, np.ndarray) and z.shape[2:] == (1, 1):
         z = z[:, :, 0, 0]  # PyTorch's form of latents.
     widths = sorted({nz, nz + classes})
     if not isinstance(z, np.ndarray) or z.ndim != 2 or z.shape[1] not in widths or not len(z) or z.dtype.kind not in "fiu":
         shapes = " or ".join([f"[N, {width}]" for width in widths] + [f"[N, {nz}, 1, 1]"])
-        raise UserError(f"--latents={path}: expected numbers of shape {shapes}, got {found}")
+        raise UserError(f"latents={path}: expected numbers of shape {shapes}, got {found}")
     with np.errstate(over="ignore"):
         z = z.astype(np.float32)
     if not np.isfinite(z).all():
-        raise UserError(f"--latents={path}: not all of its numbers are finite, or fit a float32")
+        raise UserError(f"latents={path}: not all of its numbers are finite, or fit a float32")
     return z
 
 

@@ -40,7 +40,7 @@ from sharingan_jax.run.manifest import (
 from sharingan_jax.run.metrics import MetricsFile, Record, read_metrics, write_metrics
 from sharingan_jax.training.setup import RunSetup
 
-ADVICE = "in a new --workdir lower optim.disc.lr and optim.gen.lr, or set optim.disc.clip_norm=5 or model.disc.spectral_norm=True"
+ADVICE = "in a new folder lower optim.disc.lr and optim.gen.lr, or set optim.disc.clip_norm=5 or model.disc.spectral_norm=True"
 
 
 class NonFiniteError(UserError):

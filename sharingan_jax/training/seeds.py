@@ -104,7 +104,7 @@ def prepare(
     seeds = range(config.seed, config.seed + config.train.seeds)
     folders = [RunFolder(root)] if len(seeds) == 1 else [RunFolder(root / f"seed-{seed}") for seed in seeds]
     if len(seeds) > 1 and RunFolder(root).config.is_file():
-        raise UserError(f"--workdir={root}: expected a folder for the runs of {len(seeds)} seeds, got a run's. Give another one.")
+        raise UserError(f"workdir={root}: expected a folder for the runs of {len(seeds)} seeds, got a run's. Give another one.")
     config = with_absolute_paths(config)
     several = [read_existing(folder) for folder in folders]
     config = pin_environment(config, recorded=0 if config.train.host_threads else common_host_threads(several))

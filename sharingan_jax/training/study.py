@@ -74,9 +74,9 @@ def check_options(root: Path, *, stacked: int, features: Sequence[str], samples:
     """Raise UserError if `compare` cannot work with these options, or in this folder. Nothing is written."""
     check_samples(samples)
     if not 1 <= stacked <= 4096:
-        raise UserError(f"--stacked={stacked}: expected 1 to 4096 seeds in one program.")
+        raise UserError(f"stacked={stacked}: expected 1 to 4096 seeds in one program.")
     if (root / "config.json").is_file():
-        raise UserError(f"--workdir={root}: is a run's folder. Give a new folder for the comparison.")
+        raise UserError(f"workdir={root}: is a run's folder. Give a new folder for the comparison.")
     check_features(features)
 
 

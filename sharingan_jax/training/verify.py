@@ -99,7 +99,7 @@ def verify(
     existing = read_existing(RunFolder(user_path(workdir, name="workdir")))
     folder, manifest, recorded = existing.folder, existing.manifest, existing.config or read_config(existing.folder)
     if manifest is None:
-        raise UserError(f"--workdir={folder.root}: no {folder.manifest.name} there; expected a run's folder")
+        raise UserError(f"workdir={folder.root}: no {folder.manifest.name} there; expected a run's folder")
     changed = identity_changes(parse(manifest.config), recorded)
     if changed:
         raise UserError(
@@ -142,15 +142,13 @@ def _choose_span(existing: Existing, *, start: int | None, end: int | None) -> S
     first, steps = existing.first_step - 1, existing.steps
     starts = sorted({*([] if existing.origin and first not in steps else [first]), *steps})
     if not steps or not starts or steps == (first,):
-        raise UserError(
-            f"--workdir={existing.folder.root}: has no checkpoint after its first step, so there is nothing to verify"
-        )
+        raise UserError(f"workdir={existing.folder.root}: has no checkpoint after its first step, so there is nothing to verify")
     span = Span(starts[0] if start is None else start, steps[-1] if end is None else end)
-    for flag, step, choices in (("--from", span.start, starts), ("--to", span.end, steps)):
+    for name, step, choices in (("start", span.start, starts), ("end", span.end, steps)):
         if step not in choices:
-            raise UserError(f"{flag}={step}: the run has no checkpoint of that step; there are: {', '.join(map(str, choices))}")
+            raise UserError(f"{name}={step}: the run has no checkpoint of that step; there are: {', '.join(map(str, choices))}")
     if span.start >= span.end:
-        raise UserError(f"--from={span.start} must be below --to={span.end}")
+        raise UserError(f"start={span.start}: expected a step below {span.end}, where the repetition ends")
     return span
 
 

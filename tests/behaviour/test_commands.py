@@ -175,7 +175,7 @@ def test_a_dry_run_of_an_existing_run_says_where_it_would_resume(run: Path, caps
         (["configs", "--config.seed=1"], "--config.seed: sharingan-jax configs takes its settings from"),
         (["runs", "nowhere"], "nowhere: expected a folder of runs, found none."),
         (["runs", ""], "error: DIR: expected the name of a file or folder, got an empty text."),
-        (["sample", "--workdir", "nowhere", "--out", "x.png"], "--workdir=nowhere: no config.json there"),
+        (["sample", "--workdir", "nowhere", "--out", "x.png"], "error: nowhere: no config.json there; expected a run's folder"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

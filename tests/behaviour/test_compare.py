@@ -204,7 +204,7 @@ SMOKE = ["--configs", "smoke"]
         (["compare", "--configs", "smoke,", *SEEDS, *DIR], "--configs=smoke,: expected names with commas between them"),
         (
             ["compare", "--configs", "smokey", *SEEDS, *DIR],
-            "--config=smokey: expected a configuration, found none. Did you mean smoke?",
+            "config=smokey: expected a configuration, found none. Did you mean smoke?",
         ),
         (
             ["compare", *SMOKE, *SEEDS, *DIR, "--set", "train.steps"],

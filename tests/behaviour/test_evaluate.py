@@ -269,7 +269,7 @@ def test_a_mistake_in_evaluating_a_run_is_one_line(
     ("arguments", "message"),
     [
         ([], "one of the arguments --workdir --images is required"),
-        (["--workdir", "nowhere"], "--workdir=nowhere: no config.json there"),
+        (["--workdir", "nowhere"], "error: nowhere: no config.json there; expected a run's folder"),
         (["--images", "images"], "--images=images: expected --reference too. Give the folder of the real images."),
         (["--images", "images", "--reference", "images", "--step", "3"], "--step: goes with --workdir. Remove it."),
         (["--images", "images", "--reference", "images", "--samples", "200"], "--samples: goes with --workdir. Remove it."),

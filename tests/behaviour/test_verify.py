@@ -221,7 +221,7 @@ def test_verify_names_changed_images(run: Path, image_folder: Path, tmp_path: Pa
     [
         (["--from", "5"], "--from=5: the run has no checkpoint of that step; there are: 0, 4, 8, 12"),
         (["--to", "3"], "--to=3: the run has no checkpoint of that step; there are: 4, 8, 12"),
-        (["--from", "8", "--to", "8"], "--from=8 must be below --to=8"),
+        (["--from", "8", "--to", "8"], "--from=8: expected a step below 8, where the repetition ends"),
         (["--config.seed=1"], "--config.seed: verify takes its settings from the run in --workdir. Only data.path, "),
     ],
 )

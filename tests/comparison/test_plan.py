@@ -127,7 +127,7 @@ def test_the_baseline_comes_first() -> None:
         ({"vary": {"optim.disc.lr": ["-1"]}}, "optim.disc.lr=-1.0: expected above 0"),
         ({"vary": {"optim.disc.lr": ["1e-4", "1e-4"]}}, "--vary optim.disc.lr: expected different values, got 1e-4, 1e-4."),
         ({"vary": {"optim.disc.lr": []}}, "--vary optim.disc.lr: expected different values, got none."),
-        ({"configs": ["nowhere"]}, "--config=nowhere: expected a configuration, found none."),
+        ({"configs": ["nowhere"]}, "config=nowhere: expected a configuration, found none."),
         ({"configs": ["smoke", "smoke"]}, "smoke is given twice. Leave one of them out."),
         (
             {"configs": ["default", "stabilised"]},

@@ -69,17 +69,17 @@ def test_a_configuration_builds_on_another_by_name(tmp_path: Path) -> None:
     assert base_config("smoke").to_dict() == to_dict(SMOKE)
     lines = ["from sharingan_jax.config import base_config", "def get_config():", "    return base_config('smokee')"]
     (tmp_path / "mine.py").write_text("\n".join(lines))
-    with pytest.raises(UserError, match=r"mine\.py, line 3: --config=smokee: expected a config.*Did you mean smoke\?"):
+    with pytest.raises(UserError, match=r"mine\.py, line 3: config=smokee: expected a config.*Did you mean smoke\?"):
         load_config(tmp_path / "mine.py")
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("", "--config=: expected a configuration, found none. In "),
-        ("smokey", "--config=smokey: expected a configuration, found none. Did you mean smoke? In "),
-        ("notes.txt", "--config=notes.txt: expected a .py file, a run's folder, or its config.json or manifest.json."),
-        ("empty", "--config=empty: expected a configuration, got a folder without a run."),
+        ("", "config=: expected a configuration, found none. In "),
+        ("smokey", "config=smokey: expected a configuration, found none. Did you mean smoke? In "),
+        ("notes.txt", "config=notes.txt: expected a .py file, a run's folder, or its config.json or manifest.json."),
+        ("empty", "config=empty: expected a configuration, got a folder without a run."),
         (3, "config: expected a name, a path or settings, got int."),
         ("list.json", "list.json: expected a JSON object, got a list"),
         ("torn.json", "torn.json: not readable as JSON: "),

@@ -182,7 +182,7 @@ def test_a_start_removes_the_files_that_a_killed_one_was_writing(tmp_path: Path)
 def test_a_run_folder_inside_the_image_folder_is_refused(tmp_path: Path) -> None:
     config = smoke_config(data__source="folder", data__path=str(tmp_path))
     dataset = ArrayDataset(images=np.zeros((1, 32, 32, 3), np.uint8), names=("a.png",), digests=("0" * 64,))
-    with pytest.raises(UserError, match=r"lies inside data\.path=.*; use a --workdir outside it"):
+    with pytest.raises(UserError, match=r"lies inside data\.path=.*; use a folder outside it"):
         check_continuation(read_existing(RunFolder(tmp_path / "runs" / "one")), config, dataset)
     check_continuation(read_existing(RunFolder(tmp_path.parent / "elsewhere")), config, dataset)
 

@@ -118,7 +118,7 @@ def test_an_mp4_has_the_frames_of_the_gif(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("out", "options", "message"),
     [
-        ("x.png", {"scale": 3}, "--scale=3: expected 1, 2 or 4. Use 2."),
+        ("x.png", {"scale": 3}, "scale=3: expected 1, 2 or 4. Use 2."),
         ("x.gif", {"scale": 2}, "--scale=2: expected --out=grid.png or a folder/, got --out=x.gif. Leave out --scale."),
         ("x.npy", {"weights": "both"}, "--weights=both: expected --out=grid.png, walk.gif or walk.mp4, which show both side"),
         ("x.png", {"truncation": 0}, "truncation=0: expected a number above 0, at most 5. Use 0.5."),
@@ -211,7 +211,7 @@ def test_tensors_that_are_not_plain_numbers_are_refused_in_one_line(tmp_path: Pa
     odd = [lie, torch.zeros(3, NZ).to_sparse(), torch.zeros(3, NZ, device="meta"), torch.zeros(3, NZ) * 1j, {"z": 1}]
     for tensor in odd:
         torch.save(tensor, tmp_path / "z.pt")
-        with pytest.raises(UserError, match=r"^--latents=[^\n]*z\.pt: [^\n]*$"):
+        with pytest.raises(UserError, match=r"^latents=[^\n]*z\.pt: [^\n]*$"):
             read_latents(tmp_path / "z.pt", nz=NZ)
     torch.save(torch.nn.Parameter(torch.ones(3, NZ)), tmp_path / "z.pt")
     np.testing.assert_array_equal(read_latents(tmp_path / "z.pt", nz=NZ), np.ones((3, NZ)))
@@ -249,5 +249,5 @@ def test_other_files_are_refused_in_one_line(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("not an array")
     with pytest.raises(UserError) as refusal:
         read_latents(tmp_path / name, nz=NZ)
-    assert str(refusal.value).startswith(f"--latents={tmp_path / name}: ")
+    assert str(refusal.value).startswith(f"latents={tmp_path / name}: ")
     assert "\n" not in str(refusal.value)

@@ -290,7 +290,7 @@ def test_mistakes_are_found_before_anything_is_trained(compare: Call, study: tup
         ({"features": ("pixel",)}, "--features=pixel: expected pixels, aligned, random, gradients"),
         ({"features": ("none.py:f",)}, "--features=none.py:f: expected a Python file, found none."),
         ({"samples": 99}, "--samples=99: expected 100 to 100000. Use 5000."),
-        ({"stacked": 0}, "--stacked=0: expected 1 to 4096 seeds in one program."),
+        ({"stacked": 0}, "stacked=0: expected 1 to 4096 seeds in one program."),
         ({"baseline": "default"}, "--baseline=default: expected one of "),
     ):
         with pytest.raises(sg.UserError) as error:
