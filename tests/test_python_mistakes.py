@@ -145,3 +145,9 @@ def test_functions_take_a_configuration_by_name(tmp_path: Path, monkeypatch: pyt
 def test_what_is_no_path_is_named() -> None:
     with pytest.raises(sg.UserError, match=r"^path: expected the name of a file or folder, got int 5\.$"):
         sg.load_run(5)  # type: ignore[arg-type]
+
+
+def test_a_data_set_is_shown_in_one_short_line(mixed_folder: Path) -> None:
+    images = sg.load_dataset(mixed_folder, size=32)
+    assert repr(images) == f"<ArrayDataset: 30 images of 32×32×3 from a folder, digest {images.digest[:12]}>"
+    assert repr(images.subset([0])).startswith("<ArrayDataset: 1 image of 32×32×3 from a folder, digest ")

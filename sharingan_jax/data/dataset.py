@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sharingan_jax.errors import UserError
+from sharingan_jax.errors import UserError, counted
 
 BLOCK = 1024
 """Images that `ImageDataset.digest` gathers at a time."""
@@ -23,7 +23,7 @@ class Original(NamedTuple):
     format: str
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ImageDataset(ABC):
     """N images of one shape, each with its name and the SHA-256 of its source; class labels int64 [N] if the source has them.
 
@@ -45,6 +45,10 @@ class ImageDataset(ABC):
     remarks: tuple[str, ...] = ()
     originals: tuple[Original, ...] = ()
     held_out_digests: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        shape, source = "×".join(map(str, self.image_shape)), f" from {self.kind}" if self.kind else ""
+        return f"<{type(self).__name__}: {counted(self.count, 'image')} of {shape}{source}, digest {self.digest[:12]}>"
 
     @property
     def count(self) -> int:
@@ -148,7 +152,7 @@ class ImageDataset(ABC):
         return total.hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ArrayDataset(ImageDataset):
     """Images in memory: `images` uint8 [N, H, W, C]."""
 
@@ -171,7 +175,7 @@ class ArrayDataset(ImageDataset):
         return ArrayDataset(images=self.gather(chosen), **self._described(chosen))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class MappedDataset(ImageDataset):
     """Images in a file that is mapped into memory: image i is `mapped`[`places`[i]], of uint8 [M, H, W, C].
 
@@ -200,7 +204,7 @@ class MappedDataset(ImageDataset):
         return np.asarray(self.mapped[self.places[self.positions(indices)]])
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Subset(ImageDataset):
     """Some images of another data set: image i is the image `indices`[i] of `source`."""
 

@@ -14,7 +14,7 @@ from sharingan_jax.data.sources.files import Member, ReadFile
 from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, key_of
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TurnedDataset(ImageDataset):
     """N images at `turns` angles over the circle, mirrored too if `mirrors`: images k·N to (k + 1)·N − 1 are the variant k.
 
