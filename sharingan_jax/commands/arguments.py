@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sharingan_jax.config.load import is_config
 from sharingan_jax.config.parse import read_whole_number
+from sharingan_jax.config.schema import KINDS
 from sharingan_jax.devices.processes import Processes, join, started_together, stay_alone
 from sharingan_jax.errors import UserError, command_line
 from sharingan_jax.files import user_path
@@ -69,9 +71,8 @@ class Parser(argparse.ArgumentParser):
             word = rest.pop(0)
             key, equals, text = word.removeprefix("--config.").partition("=")
             if not word.startswith("--config."):
-                known = [option for action in self._actions for option in action.option_strings]
-                nearest = difflib.get_close_matches(word.partition("=")[0], known, n=1, cutoff=0.7)
-                hint = f"Did you mean {nearest[0]}?" if nearest else f"See {self.prog} --help"
+                meant = self._meant_by(word)
+                hint = f"Did you mean {meant}?" if meant else f"See {self.prog} --help"
                 raise UserError(f"{word}: not an argument of {self.prog}. {hint}")
             if settings_from:
                 raise UserError(f"--config.{key}: {self.prog} takes its settings from {settings_from}. Remove the flag.")
@@ -81,6 +82,16 @@ class Parser(argparse.ArgumentParser):
                 text = rest.pop(0)
             overrides.append((key, text))
         return flags, overrides
+
+    def _meant_by(self, word: str) -> str:
+        """Return the nearest argument to one that does not exist: a setting's, a configuration's, or a flag; "" if none is."""
+        known = [option for action in self._actions for option in action.option_strings]
+        flag = word.partition("=")[0]
+        if "--config.KEY" in known and flag.removeprefix("--") in KINDS:
+            return f"--config.{flag.removeprefix('--')}"
+        if "--config" in known and is_config(word):
+            return f"--config {word}"
+        return next(iter(difflib.get_close_matches(flag, known, n=1, cutoff=0.7)), "")
 
 
 def _path(flag: str, text: str, kind: type[Path | str]) -> Path | str:

@@ -84,6 +84,15 @@ def find_config(source: str | Path) -> Path:
     raise _not_found(source, given)
 
 
+def is_config(source: str) -> bool:
+    """Return whether `load_config` finds a configuration by this name or path. It may still be invalid."""
+    try:
+        find_config(source)
+    except UserError:
+        return False
+    return True
+
+
 def seed_folders(root: Path) -> tuple[Path, ...]:
     """Return the folders of several seeds' runs that lie in `root`, in order."""
     seeds = {path.parent.name.removeprefix("seed-"): path.parent for path in root.glob("seed-*/config.json")}

@@ -14,6 +14,11 @@ BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "n
 """The words that a text may use for a boolean setting."""
 PATHS = ("data.path", "data.data_dir", "data.cache")
 """Settings in which `~` is the user's home folder."""
+ALSO_CALLED = {
+    "learning_rate": "lr", "beta1": "b1", "beta2": "b2", "epsilon": "eps", "latent_dim": "nz", "z_dim": "nz",
+    "image_size": "size", "num_steps": "steps", "max_steps": "steps", "num_epochs": "epochs", "bs": "batch_size", "architecture": "arch",
+}  # fmt: skip
+"""What other programs call our settings: the last words of both names."""
 _KIND_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -68,8 +73,10 @@ def read_whole_number(text: str) -> int | None:
 
 def unknown_key(key: str) -> UserError:
     """Return the error for a setting that does not exist, with the nearest settings that do."""
-    last = key.rpartition(".")[2]
-    nearest = [known for known in KINDS if known.rpartition(".")[2] == last]  # `optim.gen.lr` for `train.lr`.
+    group, dot, last = key.rpartition(".")
+    last = ALSO_CALLED.get(last, last)
+    nearest = [known for known in KINDS if known == f"{group}{dot}{last}"]
+    nearest = nearest or [known for known in KINDS if known.rpartition(".")[2] == last]  # `optim.gen.lr` for `train.lr`.
     nearest = nearest or difflib.get_close_matches(key, KINDS, n=1, cutoff=0.5)
     hint = f"Did you mean {' or '.join(nearest)}?" if nearest else f"`{command_line()} train --help` lists every setting."
     shown = key or '""'

@@ -153,6 +153,10 @@ def test_a_dry_run_of_an_existing_run_says_where_it_would_resume(run: Path, caps
     ("arguments", "message"),
     [
         (["trian"], "trian: no such command. Did you mean train? Choose one of train, data, sample, project,"),
+        (["train", "quick"], "quick: not an argument of sharingan-jax train. Did you mean --config quick?"),
+        (["quick"], "quick: no such command. Did you mean --config quick? Choose one of train, "),
+        (["--train.steps=5"], "--train.steps=5: not an argument of sharingan-jax train. Did you mean --config.train.steps?"),
+        (["--config.=5"], '"": no such setting. `sharingan-jax train --help` lists every setting.'),
         (["--confg=x"], "--confg=x: not an argument of sharingan-jax train. Did you mean --config?"),
         (
             ["--config", "configs/none.py"],

@@ -44,6 +44,8 @@ def test_the_five_experiments_are_the_posts() -> None:
         ("train.stesp", "5", "train.stesp: no such setting. Did you mean train.steps?"),
         ("batch_size", "5", "batch_size: no such setting. Did you mean train.batch_size?"),
         ("train.lr", "5", "train.lr: no such setting. Did you mean optim.gen.lr or optim.disc.lr?"),
+        ("optim.gen.learning_rate", "1", "optim.gen.learning_rate: no such setting. Did you mean optim.gen.lr?"),
+        ("train.learning_rate", "1", "train.learning_rate: no such setting. Did you mean optim.gen.lr or optim.disc.lr?"),
         ("zzzzzz", "5", "zzzzzz: no such setting. `sharingan-jax train --help` lists every setting."),
         ("optim.gen", "5", "optim.gen='5': expected a group of settings: optim.gen.name, optim.gen.lr"),
         ("train.steps", "many", "train.steps='many': expected a whole number."),

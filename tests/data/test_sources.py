@@ -177,7 +177,8 @@ def test_load_dataset_takes_a_name_a_path_or_a_text(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"source": ""}, r'^data\.path="": expected a path, got an empty text\. Give a folder'),
+        ({"source": ""}, r"^data\.path: expected the name of a file or folder, got an empty text\.$"),
+        ({"source": "emblem"}, r"^data\.path=emblem: expected a path that exists, .* Did you mean emblems\?$"),
         ({"source": "emblems", "channels": 2}, r"^data\.channels=2: expected one of 1, 3, 4\. Nearest: 1\.$"),
         ({"source": "emblems", "fit": "sqeeze"}, r"^data\.fit='sqeeze': expected one of crop, pad, stretch\.$"),
         ({"source": "emblems", "size": "64"}, r"^data\.size='64': expected a whole number\.$"),

@@ -1,6 +1,6 @@
 """Load images from a folder, an archive, an array, a table, the embedded emblems, or tensorflow-datasets."""
 
-import os
+import difflib
 import stat
 import zipfile
 from collections.abc import Callable
@@ -53,8 +53,6 @@ def load_dataset(
     the settings of `config.data`.
     A path that is called "emblems" is "./emblems" or a Path. Raise UserError, one line, if the source cannot be loaded.
     """
-    if source == "":
-        raise UserError(f'data.path="": expected a path, got an empty text. {GIVE}.')
     size = checked("data.size", size, int, Rule(at_least=1))  # A run's networks have fewer sizes.
     settings: dict[str, Any] = {"channels": channels, "fit": fit, "filter": filter, "background": background, "exif": exif}
     settings |= {"max_pixels": max_pixels, "on_bad": on_bad, "memory_mb": memory_mb, "split": split, "data_dir": data_dir}
@@ -70,7 +68,10 @@ def load_dataset(
 
         name = source.removeprefix("tfds:")
         return tfds_dataset(name, decoding, split=split, data_dir=data_dir, fetch=fetch, storage=storage)
-    return _load_path(Path(os.path.expanduser(source)), decoding, split=split, on_bad=on_bad, storage=storage)
+    path = user_path(source, name="data.path")
+    if isinstance(source, str) and not path.exists() and difflib.get_close_matches(source, ["emblems"]):
+        raise UserError(f"data.path={source}: expected a path that exists, got nothing there. Did you mean emblems?")
+    return _load_path(path, decoding, split=split, on_bad=on_bad, storage=storage)
 
 
 def _load_path(path: Path, decoding: Decoding, *, split: str, on_bad: str, storage: Storage) -> ImageDataset:
