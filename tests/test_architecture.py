@@ -4,8 +4,10 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 
 PACKAGE = ROOT / "sharingan_jax"
@@ -26,35 +28,63 @@ def _package(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-def _imported_packages(path: Path) -> set[str]:
+def _imported_names(nodes: Iterable[ast.AST]) -> set[str]:
+    """Return what the import statements among `nodes` name in the package, with the dots, such as sharingan_jax.files.T."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "sharingan_jax":
-            inner = node.module.split(".")[1:]
-            found |= {inner[0]} if inner else {alias.name for alias in node.names if alias.name != "__version__"}
-    return found
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"line {node.lineno}: a relative import; write from sharingan_jax..."
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] == "sharingan_jax"}
 
 
-def _imported_modules(path: Path) -> set[str]:
+def _imported_packages(text: str) -> set[str]:
+    """Return the packages at the top of ours that a file imports, also inside functions."""
+    inner = {name.split(".")[1] for name in _imported_names(ast.walk(ast.parse(text))) if "." in name}
+    return inner & {_package(path) for path in PACKAGE.rglob("*.py")}
+
+
+def _imported_modules(text: str) -> set[str]:
     """Return the modules of the package that a file imports at its top level, not inside functions."""
-    found = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("sharingan_jax"):
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            found |= {name if (ROOT / (name.replace(".", "/") + ".py")).exists() else node.module for name in inner}
-    return found
+    names = _imported_names(ast.parse(text).body)
+    files = {name: ROOT / name.replace(".", "/") for name in names}
+    return {name if file.is_dir() or file.with_suffix(".py").exists() else name.rpartition(".")[0] for name, file in files.items()}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from sharingan_jax.run.load import Run",
+        "from sharingan_jax import run",
+        "import sharingan_jax.run.load",
+        "import json, sharingan_jax.run.load as load",
+        "def f():\n    import sharingan_jax.run.load",
+    ],
+)
+def test_every_form_of_import_is_seen(line: str) -> None:
+    assert _imported_packages(line) == {"run"}
+
+
+def test_a_relative_import_is_forbidden() -> None:
+    for line in ("from . import load", "from .load import Run", "from ..run import load"):
+        with pytest.raises(AssertionError, match=r"line 1: a relative import"):
+            _imported_packages(line)
 
 
 def test_packages_import_only_from_packages_below_them() -> None:
     for path in sorted(PACKAGE.rglob("*.py")):
         own = _package(path)
-        for other in _imported_packages(path) - {own} if own != "__init__" else ():
+        for other in _imported_packages(path.read_text(encoding="utf-8")) - {own} if own != "__init__" else ():
             assert _level(other) < _level(own), f"{path.relative_to(ROOT)} imports {other}"
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     graph = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): _imported_modules(path)
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): _imported_modules(
+            path.read_text(encoding="utf-8")
+        )
         for path in PACKAGE.rglob("*.py")
     }
     done: set[str] = set()

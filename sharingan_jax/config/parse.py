@@ -16,7 +16,7 @@ PATHS = ("data.path", "data.data_dir", "data.cache")
 """Settings in which `~` is the user's home folder."""
 ALSO_CALLED = {
     "learning_rate": "lr", "beta1": "b1", "beta2": "b2", "epsilon": "eps", "latent_dim": "nz", "z_dim": "nz",
-    "image_size": "size", "num_steps": "steps", "max_steps": "steps", "num_epochs": "epochs", "bs": "batch_size", "architecture": "arch",
+    "image_size": "size", "num_steps": "steps", "max_steps": "steps", "num_epochs": "epochs", "architecture": "arch",
 }  # fmt: skip
 """What other programs call our settings: the last words of both names."""
 _KIND_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
