@@ -50,7 +50,8 @@ def _imported_modules(text: str) -> set[str]:
     """Return the modules of the package that a file imports at its top level, not inside functions."""
     names = _imported_names(ast.parse(text).body)
     files = {name: ROOT / name.replace(".", "/") for name in names}
-    return {name if file.is_dir() or file.with_suffix(".py").exists() else name.rpartition(".")[0] for name, file in files.items()}
+    modules = {name for name, file in files.items() if file.is_dir() or file.with_suffix(".py").exists()}
+    return modules | {name.rpartition(".")[0] for name in names - modules}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, ImageColor, TiffImagePlugin
 
 from sharingan_jax.data.dataset import Original
 from sharingan_jax.data.formats import BrokenImageError, NotAnImageError, open_image, quiet_pillow
-from sharingan_jax.errors import UserError, reason_of
+from sharingan_jax.errors import reason_of
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode for each number of channels."""
@@ -54,16 +54,6 @@ class Decoded(NamedTuple):
     was_transparent: bool
     was_turned: bool
     original: Original
-
-
-def load_image(path: Path, decoding: Decoding) -> np.ndarray:
-    """Return the image in a file, uint8 [size, size, channels]. Raise UserError with the file and the reason."""
-    try:
-        with path.open("rb") as file:
-            return decode_image(file, path.name, decoding).pixels
-    except (NotAnImageError, BrokenImageError, OSError) as error:
-        remedy = "Repair the file, or move it out of the folder."
-        raise UserError(f"{path}: expected an image that Pillow can read, got: {reason_of(error)}. {remedy}") from None
 
 
 def decode_image(file: BinaryIO, name: str, decoding: Decoding) -> Decoded:

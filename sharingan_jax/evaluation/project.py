@@ -253,11 +253,11 @@ def _write(folder: Path, projection: Projection, images_u8: np.ndarray, drawn_u8
 
 def _sheet(projection: Projection, images_u8: np.ndarray, drawn_u8: np.ndarray) -> np.ndarray:
     """Return a sheet uint8 [H, W, 3]: each image above its reconstruction, under its distance."""
-    from sharingan_jax.reporting.grids import add_caption, enlarge, lay_on_white
+    from sharingan_jax.reporting.grids import add_caption, as_rgb, enlarge, lay_on_white
 
     count, factor = len(projection.images), max(1, TALL // images_u8.shape[1])
     columns = [
-        add_caption(_as_rgb(np.concatenate([enlarge(image, factor), enlarge(drawn, factor)])), f"{of.distance:.3f}")
+        add_caption(as_rgb(np.concatenate([enlarge(image, factor), enlarge(drawn, factor)])), f"{of.distance:.3f}")
         for of, image, drawn in zip(
             (*projection.images, *projection.training), lay_on_white(images_u8), lay_on_white(drawn_u8), strict=True
         )
@@ -271,7 +271,3 @@ def _sheet(projection: Projection, images_u8: np.ndarray, drawn_u8: np.ndarray) 
             parts.append(body if first else add_caption(body, title))
     width = max(part.shape[1] for part in parts)
     return np.concatenate([np.pad(part, ((0, 8), (0, width - part.shape[1]), (0, 0)), constant_values=255) for part in parts])
-
-
-def _as_rgb(image_u8: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(image_u8, (*image_u8.shape[:2], 3)).copy()

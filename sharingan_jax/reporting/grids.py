@@ -36,7 +36,7 @@ def make_grid(images: np.ndarray, *, columns: int = 8, padding: int = 2, pad_val
         images = lay_on((images + 1) / 2, ground=_checkerboard(*images.shape[1:3])) * 2 - 1
     count, height, width, channels = images.shape
     if count == 1:
-        return _as_rgb(to_u8(images[0]))
+        return as_rgb(to_u8(images[0]))
     low, high = float(images.min()), float(images.max())
     scaled = (np.clip(images, low, high) - low) / max(high - low, 1e-5)
     columns = min(columns, count)
@@ -45,7 +45,7 @@ def make_grid(images: np.ndarray, *, columns: int = 8, padding: int = 2, pad_val
     for i, image in enumerate(scaled):
         top, left = padding + i // columns * (height + padding), padding + i % columns * (width + padding)
         grid[top : top + height, left : left + width] = image
-    return _as_rgb(np.clip(np.floor(grid * 255 + 0.5), 0, 255).astype(np.uint8))
+    return as_rgb(np.clip(np.floor(grid * 255 + 0.5), 0, 255).astype(np.uint8))
 
 
 def to_u8(images: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ def add_caption(image_u8: np.ndarray, text: str) -> np.ndarray:
 
 def side_by_side(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return pictures uint8 [H, W, 1 or 3] of one height next to each other, each under its name: uint8 [H', W', 3]."""
-    captioned = [add_caption(_as_rgb(picture), name) for name, picture in pictures.items()]
+    captioned = [add_caption(as_rgb(picture), name) for name, picture in pictures.items()]
     gap = np.full((len(captioned[0]), SIDE_GAP, 3), 255, np.uint8)
     return np.concatenate([part for picture in captioned for part in (gap, picture)][1:], axis=1)
 
@@ -191,7 +191,8 @@ def as_image(image_u8: np.ndarray) -> Image.Image:
     return Image.fromarray(image_u8[..., 0] if image_u8.shape[-1] == 1 else image_u8)
 
 
-def _as_rgb(image_u8: np.ndarray) -> np.ndarray:
+def as_rgb(image_u8: np.ndarray) -> np.ndarray:
+    """Return uint8 [H, W, 1 or 3] as uint8 [H, W, 3]."""
     return np.broadcast_to(image_u8, (*image_u8.shape[:2], 3)).copy()
 
 

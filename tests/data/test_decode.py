@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decoded import load_image
 from faults import FAULTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from sharingan_jax.config.load import load_config
-from sharingan_jax.data.decode import Decoding, fit_image, load_image
-from sharingan_jax.errors import UserError
+from sharingan_jax.data.decode import Decoding, fit_image
+from sharingan_jax.data.formats import BrokenImageError, NotAnImageError
 
 
 def _reference(image: Image.Image, size: int) -> np.ndarray:
@@ -54,21 +55,19 @@ def test_every_mode_becomes_colour_or_grey(tmp_path: Path, mode: str) -> None:
     assert load_image(path, Decoding(size=32, channels=1)).shape == (32, 32, 1)
 
 
-def test_the_error_for_a_truncated_file_names_it_with_the_reason(tmp_path: Path) -> None:
+def test_the_error_for_a_truncated_file_gives_the_reason(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole.jpg", tmp_path / "cut.jpg"
     _noise(90, 90).save(whole)
     cut.write_bytes(whole.read_bytes()[:1500])
-    with pytest.raises(
-        UserError, match=r"cut\.jpg: expected an image that Pillow can read, got: .*truncated.*[^.]\. Repair the file"
-    ):
+    with pytest.raises(BrokenImageError, match=r"truncated.*[^.]$"):
         load_image(cut, Decoding())
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
-def test_the_error_for_a_file_that_only_looks_like_an_image_names_it(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_only_looks_like_an_image_is_refused_with_the_reason(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"broken\.png: expected an image that Pillow can read, got: .+[^.]\. Repair the file"):
+    with pytest.raises((BrokenImageError, NotAnImageError), match=r".+[^.]$"):
         load_image(path, Decoding())
 
 
@@ -77,7 +76,7 @@ def test_an_image_of_absurd_size_is_refused_before_it_is_decoded(tmp_path: Path)
     _noise(60, 60).save(path)
     before = Image.MAX_IMAGE_PIXELS
     for limit in (1000, 3599):  # Pillow has a warning for some pixels too many, and an error for twice as many.
-        with pytest.raises(UserError, match=rf"huge\.png: .* got: more than {limit:,} pixels; data\.max_pixels") as error:
+        with pytest.raises(BrokenImageError, match=rf"^more than {limit:,} pixels; data\.max_pixels") as error:
             load_image(path, Decoding(size=32, max_pixels=limit))
     assert load_image(path, Decoding(size=32, max_pixels=3600)).shape == (32, 32, 3)
     assert before == Image.MAX_IMAGE_PIXELS
@@ -88,8 +87,8 @@ def test_an_image_of_absurd_size_is_refused_before_it_is_decoded(tmp_path: Path)
 def test_an_image_that_would_become_too_large_is_refused_before_it_is_resized(tmp_path: Path, sides: tuple[int, int]) -> None:
     path = tmp_path / "thin.png"
     Image.new("L", sides).save(path)
-    message = rf"thin\.png: .*{sides[0]}×{sides[1]} would become .* more than 250,000,000 pixels; data\.max_pixels"
-    with pytest.raises(UserError, match=message) as error:
+    message = rf"{sides[0]}×{sides[1]} would become .* more than 250,000,000 pixels; data\.max_pixels"
+    with pytest.raises(BrokenImageError, match=message) as error:
         load_image(path, Decoding())
     assert FAULTS["bomb"].is_shown_in(str(error.value))
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decoded import load_image
 from PIL import Image
 
-from sharingan_jax.data.decode import Decoding, load_image
+from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.sources.folder import folder_dataset
 from sharingan_jax.gan.step import scale_images
 
