@@ -1,5 +1,6 @@
 """What the documents name exists: tests, files, settings, links, and the packages in the page on architecture."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from conftest import ROOT
 from test_architecture import LAW, PACKAGE
 
+import sharingan_jax as sg
 from sharingan_jax.config.schema import KINDS
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -76,6 +78,15 @@ def test_the_site_has_every_page_in_its_navigation() -> None:
     named = set(re.findall(r": ([\w/]+\.md)$", navigation, re.MULTILINE))
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert named == pages | {f"reference/{name}" for name in GENERATED}
+
+
+def test_the_page_on_python_has_every_public_name_and_every_type_that_a_function_returns() -> None:
+    page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    documented = {name.rpartition(".")[2] for name in re.findall(r"^::: (\S+)$", page, re.MULTILINE)}
+    functions = [value for value in map(sg.__getattr__, sg._MODULES) if inspect.isfunction(value)]
+    returned = [str(inspect.signature(function).return_annotation) for function in functions]
+    types = {name for annotation in returned for name in re.findall(r"\b[A-Z]\w+", annotation)}
+    assert not (types | set(sg._MODULES)) - documented
 
 
 def test_the_page_on_architecture_has_the_law_and_every_module() -> None:
