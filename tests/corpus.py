@@ -24,6 +24,7 @@ from odd_files import (
     drawing,
     encoded,
     endless_program,
+    fits,
     grey_jpeg,
     grey_with_alpha,
     lab,
@@ -37,6 +38,7 @@ from odd_files import (
     scene,
     sixteen_bits,
     tiff16,
+    tiff_of,
     turned,
     with_alpha,
     written,
@@ -101,6 +103,12 @@ def _depths() -> Iterator[OddFile]:
     ):
         picture = Image.fromarray(blocks(levels).astype(np.float32))  # type: ignore[arg-type]
         yield OddFile(f"deep/{name}.tiff", f"32-bit floats: {name}", outcome, saved(picture.copy, "TIFF"))
+    for name, values, outcome in (
+        ("float16", blocks([0, 1, 0, 1]).astype("<f2"), "bad: a TIFF with 1 channel of floats of 16 bits, which Pillow cannot"),
+        ("float64", blocks([0, 1, 0, 1]).astype("<f8"), "bad: a TIFF with 1 channel of floats of 64 bits, which Pillow cannot"),
+        ("colour-floats", np.zeros((9, 9, 3), "<f4"), "bad: a TIFF with 3 channels of floats of 32 bits, which Pillow cannot"),
+    ):
+        yield OddFile(f"deep/{name}.tiff", f"TIFF of floats: {name}", outcome, written(lambda values=values: tiff_of(values)))  # type: ignore[misc]
     yield OddFile("deep/grey2.png", "2-bit grey PNG", GREYS, written(png2))
     yield OddFile("deep/one-bit.png", "1-bit PNG", "0 255 / 255 0", saved(bits, "PNG"))
     yield OddFile(
@@ -219,6 +227,12 @@ def _broken() -> Iterator[OddFile]:
     yield OddFile("broken/cut.png", "PNG cut in the middle", "bad: ", written(lambda: encoded(noise(), "PNG")[:2000]))
     yield OddFile("broken/cut.webp", "WebP cut in the middle", "bad: ", written(lambda: encoded(noise(), "WEBP")[:900]))
     yield OddFile("broken/cut.tiff", "TIFF cut in the middle", "bad: ", written(lambda: encoded(noise(), "TIFF")[:900]))
+    yield OddFile(
+        "broken/cut.avif",
+        "AVIF cut in the middle",
+        "bad: a damaged HEIC or AVIF file",
+        written(lambda: encoded(noise(), "AVIF")[:900]),
+    )
     yield OddFile("broken/cut.gif", "GIF cut in its header", "bad: ", written(lambda: encoded(scene(), "GIF")[:9]))
     yield OddFile("broken/empty.png", "no bytes", "bad: an empty file", written(bytes))
     yield OddFile("broken/zeros.jpg", "zeros", "bad: named like an image, but not one", written(lambda: bytes(5000)))
@@ -255,10 +269,10 @@ def _skipped() -> Iterator[OddFile]:
     ):  # fmt: skip
         yield OddFile(f"others/{name}", what, "skipped: not an image", written(lambda content=content: content))  # type: ignore[misc]
     yield OddFile("others/paper.pdf", "PDF", "skipped: PDF", written(lambda: b"%PDF-1.4 ..."))
-    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
-    yield OddFile(
-        "others/phone.heic", "HEIC, without pillow-heif", "skipped: HEIC, which needs another package", written(lambda: heic)
-    )
+    yield OddFile("others/telescope.fits", "FITS", "skipped: FITS, whose numbers do not say which one is white", written(fits))
+    raw = written(lambda: tiff_of(np.zeros((9, 9, 3), np.uint8), subfile_type=1))
+    for ending, what in (("nef", "a raw photo of a camera"), ("tiff", "the same called .tiff")):
+        yield OddFile(f"others/raw.{ending}", what, "skipped: a raw photo, of which only its thumbnail would be read", raw)
     yield OddFile("others/pipe.png", "a named pipe", "skipped: not a regular file", os.mkfifo)
     yield OddFile("others/socket.png", "a socket", "skipped: not a regular file", bound_socket)
     yield OddFile(

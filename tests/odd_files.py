@@ -118,6 +118,37 @@ def tiff16(levels: list[int], *, white_is_zero: bool = False, signed: bool = Fal
     return content
 
 
+def tiff_of(values: np.ndarray, **tags: int) -> bytes:
+    """Return a TIFF written by hand, since Pillow writes few of its forms. `values` are [H, W] or [H, W, C]."""
+    height, width, channels = (*values.shape, 1)[:3]
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    photometric = 2 if channels == 3 else 1
+    bits, long, short = 8 * values.dtype.itemsize, 4, 3
+    data, repeated = values.tobytes(), {258: bits, 339: kind}
+    numbers = {256: width, 257: height, 259: 1, 262: photometric, 273: 8, 277: channels, 278: height, 279: len(data)}
+    numbers |= {{"subfile_type": 254}[name]: value for name, value in tags.items()}
+    count = len(numbers) + len(repeated)
+    after = 8 + len(data) + 2 + 12 * count + 4
+    entries, behind = b"", b""
+    for tag, value in sorted((numbers | repeated).items()):
+        if tag not in repeated:
+            entries += struct.pack("<HHII", tag, long, 1, value)
+        elif channels == 1:
+            entries += struct.pack("<HHIHH", tag, short, 1, value, 0)
+        else:
+            entries += struct.pack("<HHII", tag, short, channels, after + len(behind))
+            behind += struct.pack(f"<{channels}H", *[value] * channels)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", count) + entries + bytes(4) + behind
+
+
+def fits() -> bytes:
+    """Return four levels in 16 bits, of which 32768 is to be added to each, as telescopes save them."""
+    cards = ["SIMPLE  =                    T", "BITPIX  =                   16", "NAXIS   =                    2"]
+    cards += [f"NAXIS1  = {SIDE:>20}", f"NAXIS2  = {SIDE:>20}", "BZERO   =                32768", "END"]
+    header = "".join(f"{card:<80}" for card in cards).ljust(2880).encode()
+    return header + (blocks([0, 21845, 43690, 65535]) - 32768).astype(">i2").tobytes()
+
+
 def animation(format: str) -> Callable[[Path], object]:
     return saved(scene, format, save_all=True, append_images=[Image.new("RGB", (SIDE, SIDE), "black")], lossless=True)
 

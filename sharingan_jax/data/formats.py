@@ -7,21 +7,29 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-from PIL import Image
+from PIL import Image, TiffImagePlugin, features
 
 from sharingan_jax.errors import reason_of
 
 MARKED = (
     "PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "HEIF", "JPEG2000", "PSD", "ICO", "CUR", "ICNS", "QOI", "DDS",
-    "BLP", "DCX", "FITS", "FTEX", "GBR", "MCIDAS", "MSP", "PIXAR", "SUN", "XPM", "XVTHUMB",
+    "BLP", "DCX", "FTEX", "GBR", "MCIDAS", "MSP", "PIXAR", "SUN", "XPM", "XVTHUMB",
 )  # fmt: skip
 """Formats whose files begin with a mark of their own, by Pillow's names. A file of one of these is an image whatever its name."""
 UNMARKED = ("DIB", "FLI", "IM", "PCD", "PCX", "SGI", "TGA", "XBM")
 """Formats with no mark, or with one that other files carry by chance: they count only under the ending of an image."""
-NO_PIXELS = ("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG")
-"""What Pillow recognises and would run, hand to another program, or cannot read. These are not opened."""
+REFUSED = {
+    **dict.fromkeys(("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"), "which is not made of pixels and is never run"),
+    "FITS": "whose numbers do not say which one is white",
+}
+"""What Pillow recognises and would run, hand to another program, or read wrongly, with the reasons. These are not opened."""
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 AVIF_BRANDS = (b"avif", b"avis")
+TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+SUBFILE_TYPE = 254
+"""The tag of a TIFF whose lowest bit says that this is a smaller version of an image that is elsewhere in the file."""
+SAMPLES = {1: "integers", 2: "integers with a sign", 3: "floats"}
+"""What the sample formats of a TIFF are."""
 PREFIX = 16
 """Bytes by which Pillow recognises a format."""
 BYTES_PER_PIXEL = 4
@@ -78,32 +86,61 @@ def open_image(file: BinaryIO, name: str) -> Image.Image:
     file.seek(0)
     is_named = has_image_ending(name)
     try:
-        return Image.open(file, formats=_formats(is_named))
+        image = Image.open(file, formats=_formats(is_named))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise
     except Exception as error:  # Pillow's readers raise many kinds of error on other files.
-        reason = _why_not(prefix)
-        if reason:
+        if reason := _why_not(prefix):
             raise NotAnImageError(reason) from None
+        if _brand(prefix) in HEIC_BRANDS + AVIF_BRANDS:
+            raise BrokenImageError("a damaged HEIC or AVIF file") from None
+        numbers = _unreadable_numbers(file) if prefix.startswith(TIFF_MARKS) else ""
         if not is_named:
-            raise NotAnImageError("not an image") from None
+            raise NotAnImageError(numbers or "not an image") from None
         found = "named like an image, but not one" if isinstance(error, Image.UnidentifiedImageError) else reason_of(error)
-        raise BrokenImageError(found if prefix else "an empty file") from None
+        raise BrokenImageError(numbers or (found if prefix else "an empty file")) from None
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(SUBFILE_TYPE, 0) & 1:
+        raise NotAnImageError("a raw photo, of which only its thumbnail would be read")
+    return image
 
 
 def _why_not(prefix: bytes) -> str:
     """Return why files that begin so are not images here, or "" if no reason is known."""
-    if prefix[4:8] == b"ftyp" and prefix[8:12] in HEIC_BRANDS:
+    brand = _brand(prefix)
+    if brand in HEIC_BRANDS and "HEIF" not in _openers():
         return "HEIC, which needs another package: pip install pillow-heif"
-    if prefix[4:8] == b"ftyp" and prefix[8:12] in AVIF_BRANDS:
+    if brand in AVIF_BRANDS and not features.check("avif"):
         return "AVIF, which this Pillow cannot read; Pillow 11.3 or later can"
     if prefix.startswith(b"%PDF"):
         return "PDF, which is a document and has no pixels of its own"
-    for name in NO_PIXELS:
+    for name, reason in REFUSED.items():
         accepts = _openers()[name][1] if name in _openers() else None
         if accepts and accepts(prefix):
-            return f"{name}, which is not made of pixels and is never run"
+            return f"{name}, {reason}"
     return ""
+
+
+def _brand(prefix: bytes) -> bytes:
+    """Return the kind of a file in the container that HEIC, AVIF and films have, or b""."""
+    return prefix[8:12] if prefix[4:8] == b"ftyp" else b""
+
+
+def _unreadable_numbers(file: BinaryIO) -> str:
+    """Return which numbers a TIFF has, if these keep Pillow from opening it, or "" if there is another reason."""
+    try:
+        file.seek(0)
+        mark = file.read(8)
+        tags = TiffImagePlugin.ImageFileDirectory_v2(mark + file.read(8) if 43 in mark[2:4] else mark)
+        file.seek(tags.next)
+        tags.load(file)
+        bits = tags[TiffImagePlugin.BITSPERSAMPLE]
+        kind = SAMPLES[tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0]]
+    except Exception:  # Its tags are damaged too.
+        return ""
+    if kind == SAMPLES[1] and bits[0] <= 8:
+        return ""
+    channels = "1 channel" if len(bits) == 1 else f"{len(bits)} channels"
+    return f"a TIFF with {channels} of {kind} of {bits[0]} bits, which Pillow cannot read; save 8 bits a channel"
 
 
 @cache

@@ -9,11 +9,15 @@ from decoded import load_image
 from faults import FAULTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odd_files import encoded
 from PIL import ExifTags, Image
 
 from sharingan_jax.config.load import load_config
+from sharingan_jax.data import formats
 from sharingan_jax.data.decode import Decoding, fit_image
 from sharingan_jax.data.formats import BrokenImageError, NotAnImageError
+from sharingan_jax.data.sources.files import ReadFile, read_file
+from sharingan_jax.errors import UserError
 
 
 def _reference(image: Image.Image, size: int) -> np.ndarray:
@@ -175,3 +179,31 @@ def test_pillow_heif_is_used_if_it_is_installed(orientation: int, tmp_path: Path
     (tmp_path / "phone.heic").rename(tmp_path / "phone")
     red = load_image(tmp_path / "phone", Decoding(size=32))[4, 16]  # In HEIC the file's own turn counts, never EXIF's.
     assert np.abs(red.astype(int) - [255, 0, 0]).max() < 16
+
+
+def _read(path: Path, content: bytes) -> ReadFile:
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        return read_file(path.name, file, size=len(content), decoding=Decoding(size=32))
+
+
+@pytest.mark.parametrize(
+    ("format", "reason"),
+    [("HEIF", "HEIC, which needs another package: pip install"), ("AVIF", "AVIF, which this Pillow cannot read; Pillow 11.3")],
+)
+def test_a_damaged_photo_is_bad_and_one_that_cannot_be_read_here_is_skipped(
+    format: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if format == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    content = encoded(_noise(96, 96), format)
+    for name in ("photo.heic", "photo"):
+        damaged = _read(tmp_path / name, content[:60])
+        assert (damaged.reason, damaged.is_bad) == ("a damaged HEIC or AVIF file", True)
+    openers = {name: opener for name, opener in formats._openers().items() if name != format}
+    monkeypatch.setattr(formats, "_openers", lambda: openers)
+    monkeypatch.setattr(formats, "_formats", lambda is_named: ("PNG",))
+    monkeypatch.setattr(formats.features, "check", lambda name: False)
+    unreadable = _read(tmp_path / "photo.heic", content)
+    assert reason in unreadable.reason
+    assert not unreadable.is_bad
