@@ -94,6 +94,22 @@ def _depths() -> Iterator[OddFile]:
         written(lambda: b"P5 64 64 1023\n" + blocks([0, 341, 682, 1023]).astype(">u2").tobytes()),
     )
     yield OddFile("deep/colour16.png", "16-bit colour PNG", "red white / blue white", written(png16_colour))
+    yield OddFile(
+        "deep/near16.png",
+        "16-bit colour PNG, near to the clear colour",
+        "red white / #12ff56 white",
+        written(lambda: png16_colour(near=(0x1235, 65535, 0x5679))),
+    )
+    orientation = Image.Exif()
+    orientation[0x0112] = 3
+    yield OddFile(
+        "turned/colour16.png",
+        "16-bit colour PNG, EXIF orientation 3",
+        "white blue / white red",
+        written(lambda: png16_colour(eXIf=orientation.tobytes().removeprefix(b"Exif\0\0"))),
+    )
+    signed = written(lambda: tiff_of(blocks([-5, 0, 5, 127]).astype(np.int8)))
+    yield OddFile("deep/signed8.tiff", "8-bit integers with a sign", "bad: integers of 32 bits or with a sign", signed)
     yield OddFile("deep/int32.tiff", "32-bit integers", "bad: integers of 32 bits", written(lambda: tiff16(sixteen, signed=True)))
     for name, levels, outcome in (
         ("float", [0, 1 / 3, 2 / 3, 1], GREYS),

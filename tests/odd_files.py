@@ -72,11 +72,11 @@ def png2(**chunks: bytes) -> bytes:
     return png(SIDE, SIDE, [(row @ [64, 16, 4, 1]).astype(np.uint8).tobytes() for row in rows], bits=2, colour=0, **chunks)
 
 
-def png16_colour() -> bytes:
-    """The scene with 16 bits a channel, in which exactly one green is transparent."""
-    colours = np.array([[65535, 0, 0], [0x1234, 65535, 0x5678], [0, 0, 65535], [65535] * 3])
+def png16_colour(*, near: tuple[int, int, int] = (0, 0, 65535), **chunks: bytes) -> bytes:
+    """The scene with 16 bits a channel, in which exactly one green is transparent. The colour `near` takes the place of blue."""
+    colours = np.array([[65535, 0, 0], [0x1234, 65535, 0x5678], near, [65535] * 3])
     rows = [colours[row].reshape(-1).astype(">u2").tobytes() for row in blocks([0, 1, 2, 3])]
-    return png(SIDE, SIDE, rows, bits=16, colour=2, tRNS=struct.pack(">3H", 0x1234, 65535, 0x5678))
+    return png(SIDE, SIDE, rows, bits=16, colour=2, tRNS=struct.pack(">3H", 0x1234, 65535, 0x5678), **chunks)
 
 
 def with_alpha(*alphas: int) -> Image.Image:

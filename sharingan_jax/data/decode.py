@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageColor, TiffImagePlugin
+from PIL import ExifTags, Image, ImageColor, ImageFile, TiffImagePlugin
 
 from sharingan_jax.data.dataset import Original
 from sharingan_jax.data.formats import BrokenImageError, NotAnImageError, open_image, quiet_pillow
@@ -27,6 +27,10 @@ WHITE_IS_ZERO = 0
 """The photometric interpretation of a TIFF whose higher levels are darker."""
 SHORT_SAMPLES = {"L;2": 2, "L;4": 4}
 """Pillow's raw modes of PNG files with fewer than 8 bits for a grey level: how many bits."""
+HIGH_BYTES, LOW_BYTES = "RGB;16B", "RGB;16L"
+"""Pillow's raw modes that take of each colour of 16 bits, written high byte first, the high byte or the low one."""
+SIGNED = 2
+"""The sample format of a TIFF whose integers have a sign."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,12 @@ def load_original(path: Path, decoding: Decoding) -> Image.Image:
         return _load_upright(image, decoding)[0].copy()
 
 
-def _load_upright(image: Image.Image, decoding: Decoding) -> tuple[Image.Image, bool]:
+def _load_upright(image: ImageFile.ImageFile, decoding: Decoding) -> tuple[Image.Image, bool]:
     """Decode an opened image as 8 bits a channel, RGBA if it has transparency, and turn it upright. Say whether it was turned."""
-    samples = _raw_mode(image)
+    samples, file = _raw_mode(image), image.fp
     image.load()
+    if file and samples == HIGH_BYTES and isinstance(image.info.get("transparency"), tuple):
+        _clear_colour(image, file)
     turned = _upright(image) if decoding.exif == "apply" else image
     return _with_alpha(_to_8_bits(turned, image), samples), turned is not image
 
@@ -191,14 +197,15 @@ def _to_8_bits(image: Image.Image, opened: Image.Image) -> Image.Image:
     """Return an image of more than 8 bits a channel as 8 bits: grey levels over the format's range, floats from 0 to 1.
 
     16 bits a channel in colour arrive here as 8, the upper ones: so Pillow decodes them. Raise BrokenImageError for integers of
-    32 bits, which do not say which number is white.
+    32 bits or with a sign, which do not say which number is white.
     """
+    tags = opened.tag_v2 if isinstance(opened, TiffImagePlugin.TiffImageFile) else {}
+    is_long = image.mode == "I" and opened.format not in ("PPM", "PNG")  # Pillow brings these two to the range of 16 bits.
+    if is_long or SIGNED in tags.get(TiffImagePlugin.SAMPLEFORMAT, ()):
+        raise BrokenImageError("integers of 32 bits or with a sign, which do not say what number is white; save 8 or 16 bits")
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
     values, white = np.asarray(image), 65535
-    if image.mode == "I" and opened.format not in ("PPM", "PNG"):  # Pillow brings these two to the range of 16 bits.
-        raise BrokenImageError("integers of 32 bits or with a sign, which do not say what number is white; save 8 or 16 bits")
-    tags = opened.tag_v2 if isinstance(opened, TiffImagePlugin.TiffImageFile) else {}
     if image.mode.startswith("I;16"):
         white = 2 ** int(tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]) - 1
     grey = scale_to_u8(values, white=white)
@@ -210,8 +217,23 @@ def _to_8_bits(image: Image.Image, opened: Image.Image) -> Image.Image:
     return Image.merge("LA", (plain, Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))))
 
 
+def _clear_colour(image: Image.Image, file: IO[bytes]) -> None:
+    """Make the transparent colour of a PNG with 16 bits a channel transparent in `image`, decoded from `file`.
+
+    Only colours that equal it in all 16 bits are. Pillow keeps the high bytes, so the low ones are decoded for this.
+    """
+    key = np.array(image.info.pop("transparency"))
+    file.seek(0)
+    with Image.open(file, formats=("PNG",)) as other:
+        other.tile = [tile._replace(args=LOW_BYTES) for tile in other.tile]
+        is_key = (np.asarray(image) == key >> 8).all(-1) & (np.asarray(other) == key & 255).all(-1)  # [H, W]
+    image.putalpha(Image.fromarray(np.where(is_key, 0, 255).astype(np.uint8)))
+
+
 def _with_alpha(image: Image.Image, samples: str) -> Image.Image:
-    """Return an image with transparency in any form as RGBA, and another one as it is.
+    """Return an image with transparency in any form as RGBA, and another one as it is, or as RGB if it is LAB.
+
+    Pillow converts LAB to no other mode.
 
     Pillow compares a PNG's transparent colour with its own 8-bit levels, though the file counts in its own number of bits.
     """
@@ -220,6 +242,6 @@ def _with_alpha(image: Image.Image, samples: str) -> Image.Image:
         image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
     elif samples in SHORT_SAMPLES and isinstance(key, int):
         image.info["transparency"] = key * 255 // (2 ** SHORT_SAMPLES[samples] - 1)
-    elif samples == "RGB;16B" and isinstance(key, tuple):
-        image.info["transparency"] = tuple(level >> 8 for level in key)
+    elif image.mode == "LAB":
+        image = image.convert("RGB")
     return image.convert("RGBA") if image.has_transparency_data else image

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-from PIL import Image, TiffImagePlugin, features
+from PIL import Image, ImageFile, TiffImagePlugin, features
 
 from sharingan_jax.errors import reason_of
 
@@ -76,7 +76,7 @@ def quiet_pillow(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def open_image(file: BinaryIO, name: str) -> Image.Image:
+def open_image(file: BinaryIO, name: str) -> ImageFile.ImageFile:
     """Open, but do not decode, the image in a file; `name` gives the ending. Call it inside `quiet_pillow`.
 
     Raise NotAnImageError or BrokenImageError with the reason. A file is broken, not "no image", if its name ends as an image's.

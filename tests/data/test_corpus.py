@@ -46,6 +46,21 @@ def test_an_odd_file_becomes_what_the_table_says(name: str, dataset: ImageDatase
         assert np.abs(found_colours - colours).max() <= file.within, found_colours.tolist()
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_each_image_is_also_read_as_grey_and_with_transparency(channels: int, folder: Path, dataset: ImageDataset) -> None:
+    found = load_dataset(folder, size=SIZE, channels=channels, on_bad="skip")
+    assert (found.names, dict(found.bad), dict(found.skipped)) == (dataset.names, dict(dataset.bad), dict(dataset.skipped))
+    middles = np.ix_(range(dataset.count), [SIZE // 4, 3 * SIZE // 4], [SIZE // 4, 3 * SIZE // 4])
+    colours, others = (each.preview(each.count)[middles].astype(int) for each in (dataset, found))
+    if channels == 1:  # Pillow's weights of red, green and blue.
+        colours = (colours @ [299, 587, 114])[..., None] / 1000
+    else:
+        alpha = others[..., 3:]
+        others = (others[..., :3] * alpha + 255 * (255 - alpha)) / 255
+    differences = np.abs(others - colours).max((1, 2, 3))  # [N]
+    assert [name for name, far in zip(dataset.names, differences, strict=True) if far > 2] == []
+
+
 def _colour(word: str) -> tuple[int, ...]:
     return (int(word),) * 3 if word.isdigit() else ImageColor.getrgb(word)
 
