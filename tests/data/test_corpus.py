@@ -82,8 +82,18 @@ def test_all_bad_files_are_listed_in_one_line_with_their_reasons(folder: Path) -
         load_dataset(folder, size=SIZE)
     message = str(caught.value)
     assert f"expected images that can be read, got {len(bad)} that cannot: broken/bomb-without-ending (more than" in message
-    assert f" and {len(bad) - 10} more. Repair or remove them, or use --config.data.on_bad=skip." in message
+    assert [name for name in bad if f"{name} ({corpus.FILES[name].outcome.removeprefix('bad: ')}" not in message] == []
+    assert message.endswith("). Repair or remove them, or use --config.data.on_bad=skip.")
     assert "\n" not in message
+
+
+def test_of_too_many_bad_files_two_hundred_are_listed_and_where_the_others_are(tmp_path: Path) -> None:
+    for i in range(203):
+        (tmp_path / f"{i:03d}.png").write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"199\.png \(an empty file\) and 3 more\. .*skip, which lists all in the run's data\.json\.$"
+    ):
+        load_dataset(tmp_path, size=SIZE)
 
 
 def test_the_table_in_the_documents_is_the_one_that_is_tested() -> None:

@@ -61,6 +61,8 @@ SYSTEM_FOLDERS = frozenset(
 """Folders that systems and storage devices make for themselves, in lower case: thumbnails, recovered and deleted files."""
 SYSTEM = "a folder that a system made for itself"
 SECOND = "a second file of this name"
+MOST = 200
+"""Bad files that an error lists. More would hide the screen's other lines, and all are in data.json."""
 FEW = 3
 """Files that a line at the start names; the others are in data.json."""
 
@@ -130,10 +132,11 @@ class FileReader:
 
     def _checked_images(self, place: str, *, kind: str, on_bad: str) -> dict[str, ReadFile]:
         if self.bad and on_bad != "skip":
-            bad = with_reasons(_in_order(self.bad), most=10)
+            bad = with_reasons(_in_order(self.bad), most=MOST)
+            whole = ", which lists all in the run's data.json" if len(self.bad) > MOST else ""
             raise UserError(
                 f"data.path={place}: expected images that can be read, got {len(self.bad):,} that cannot: {bad}."
-                " Repair or remove them, or use --config.data.on_bad=skip."
+                f" Repair or remove them, or use --config.data.on_bad=skip{whole}."
             )
         if not self._images:
             others = _in_order(self.skipped | self.bad)
