@@ -23,10 +23,10 @@ from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.sources.files import Member, ReadFile, held
 from sharingan_jax.data.workers import cores, map_in_processes
 from sharingan_jax.errors import UserError
-from sharingan_jax.files import cache_folder, make_folder, name_in_errors, read_json, write_json, write_text
+from sharingan_jax.files import cache_folder, make_folder, name_in_errors, write_json, write_text
 
 MEGABYTE = 2**20
-KEY_FORMAT = 2
+KEY_FORMAT = 3
 """Raise it when the same files give other pixels, or another journal."""
 BLOCK_BYTES, BLOCK_FILES = 4 * MEGABYTE, 256
 """Pixels are written in blocks of at most so many bytes, and of so many members."""
@@ -38,6 +38,8 @@ SAY_EVERY = 10.0
 """Seconds between two lines that say how far decoding is."""
 PIXELS, BLOCKS, DIGEST, LOCK = "pixels.u8", "blocks.jsonl", "digest.json", ".lock"
 """The files of a folder of decoded images: the pixels [M, H, W, C], what was read in each block, and the digest of all."""
+SEAL = "seal"
+"""The key of the SHA-256 over the other keys of a JSON object in these files."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +176,8 @@ class ImageFile:
     """A set's decoded images in a folder: a file of `count` images uint8 [count, H, W, C], and a journal of blocks.
 
     The file of place i of the set has its pixels at place i, or zeros if it is no image. A line of the journal has the SHA-256 of
-    a block's pixels and what was read besides them, and is written after the pixels. So a start that is killed loses one block
-    for each core, and a block that is damaged is decoded again.
+    a block's pixels, what was read besides them, and the SHA-256 of this line. It is written after the pixels. So a start that is
+    killed loses one block for each core, and a block is decoded again if its pixels or its line are damaged.
     """
 
     def __init__(self, folder: Path, *, count: int, image_shape: Sequence[int], say: Callable[[str], object]) -> None:
@@ -199,18 +201,18 @@ class ImageFile:
             journal = self._verified(count)
             if len(journal) < count:
                 self._check_room(count - len(journal))
-                write_text(self.folder / BLOCKS, "".join(f"{json.dumps(line)}\n" for line in journal.values()))
+                write_text(self.folder / BLOCKS, "".join(f"{json.dumps(_sealed(line))}\n" for line in journal.values()))
                 self._decode(source, journal, processes=processes)
         return [found for number in range(count) for found in self._entries(number, journal[number])]
 
     def with_digest(self, dataset: MappedDataset) -> MappedDataset:
         """Return the data set of these images with its digest, which is taken once and then kept."""
-        blocks = hashlib.sha256((self.folder / BLOCKS).read_bytes()).hexdigest()
-        with contextlib.suppress(UserError):
-            kept = read_json(self.folder / DIGEST)
-            if kept.get("blocks") == blocks:
-                return dataset.with_digest(str(kept["digest"]))
-        write_json(self.folder / DIGEST, {"blocks": blocks, "digest": dataset.digest})
+        path, blocks = self.folder / DIGEST, hashlib.sha256((self.folder / BLOCKS).read_bytes()).hexdigest()
+        kept = _unsealed(path.read_bytes()) if path.is_file() else None
+        if kept and kept["blocks"] == blocks:
+            return dataset.with_digest(str(kept["digest"]))
+        with contextlib.suppress(OSError):  # On a disk that is read-only it is taken at each start.
+            write_json(path, _sealed({"blocks": blocks, "digest": dataset.digest}))
         return dataset
 
     @contextlib.contextmanager
@@ -227,13 +229,12 @@ class ImageFile:
                     fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def _verified(self, count: int) -> dict[int, Mapping[str, object]]:
+    def _verified(self, count: int) -> dict[int, Mapping[str, Any]]:
         """Return the journal's lines whose pixels are as they were written, by the number of the block."""
-        lines: dict[int, Mapping[str, object]] = {}
+        lines: dict[int, Mapping[str, Any]] = {}
         with contextlib.suppress(FileNotFoundError):
-            for text in (self.folder / BLOCKS).read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(ValueError, KeyError, TypeError):  # The last line of a killed start may be cut off.
-                    line = json.loads(text)
+            for text in (self.folder / BLOCKS).read_bytes().splitlines():
+                if line := _unsealed(text):
                     lines[int(line["block"])] = line
         path = self.folder / PIXELS
         if not path.is_file() or path.stat().st_size != math.prod(self._shape):
@@ -242,14 +243,14 @@ class ImageFile:
 
         def is_whole(number: int) -> bool:
             place = number * self._block
-            return hashlib.sha256(pixels[place : place + self._block].data).hexdigest() == lines[number].get("sha256")
+            return hashlib.sha256(pixels[place : place + self._block].data).hexdigest() == lines[number]["sha256"]
 
         numbers = sorted(number for number in lines if 0 <= number < count)
         with ThreadPoolExecutor(cores(), "verifier") as pool:  # hashlib works without Python's lock.
             whole = list(pool.map(is_whole, numbers))
         return {number: lines[number] for number, is_good in zip(numbers, whole, strict=True) if is_good}
 
-    def _decode(self, source: Source, journal: dict[int, Mapping[str, object]], *, processes: int) -> None:
+    def _decode(self, source: Source, journal: dict[int, Mapping[str, Any]], *, processes: int) -> None:
         missing = source.count - sum(min(self._block, source.count - number * self._block) for number in journal)
         self._say(f"decoding {missing:,} of {source.count:,} images into {self.folder}; later starts read them from there")
         progress, path = _Progress(missing, self._say), self.folder / PIXELS
@@ -263,7 +264,7 @@ class ImageFile:
                 found += read
                 if ends:
                     journal[number] = {"block": number, **self._write(pixels, number, found)}
-                    lines.write(f"{json.dumps(journal[number])}\n")
+                    lines.write(f"{json.dumps(_sealed(journal[number]))}\n")
                     lines.flush()
                     found = []
                 progress.add(len(read))
@@ -284,11 +285,9 @@ class ImageFile:
         names = [[one.name, one.label] for one in found]
         return {"sha256": hashlib.sha256(block.data).hexdigest(), "names": names, "files": facts}
 
-    def _entries(self, number: int, line: Mapping[str, object]) -> Iterator[ReadFile]:
-        entries, names = line["files"], line["names"]
-        assert isinstance(entries, list)
-        assert isinstance(names, list)
-        for place, ((name, label), entry) in enumerate(zip(names, entries, strict=True), number * self._block):
+    def _entries(self, number: int, line: Mapping[str, Any]) -> Iterator[ReadFile]:
+        entries = zip(line["names"], line["files"], strict=True)
+        for place, ((name, label), entry) in enumerate(entries, number * self._block):
             if len(entry) == 2:
                 yield ReadFile(name, label, reason=entry[0], is_bad=entry[1])
             else:
@@ -303,6 +302,21 @@ class ImageFile:
                 f"data.cache={self.folder.parent}: expected {needed / 1e9:.1f} GB of free space for the decoded images, got"
                 f" {free / 1e9:.1f} GB. Give a folder on another disk, or set data.memory_mb={more} to hold them in memory."
             )
+
+
+def _sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with the SHA-256 over it, by which a change is seen."""
+    return {**facts, SEAL: hashlib.sha256(json.dumps(facts).encode()).hexdigest()}
+
+
+def _unsealed(text: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in a text if it is as it was sealed, or None. The last line of a killed start may be cut off."""
+    try:
+        facts = json.loads(text)
+        seal = facts.pop(SEAL)
+        return facts if _sealed(facts)[SEAL] == seal else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 class _Progress:

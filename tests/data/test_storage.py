@@ -1,5 +1,6 @@
 """Images that are decoded once into a file: the same images as in memory, kept, continued after a kill, and verified."""
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -130,6 +131,49 @@ def test_a_damaged_block_is_decoded_again(images: Path, tmp_path: Path, blocks_r
     assert FAULTS["decoded-damaged"].is_shown_in(lines[0])
     assert [names[0] for names in blocks_read] == ["14.png"]
     assert _is_same(found, _load(images, None))
+
+
+def _edited(line: str, **changes: object) -> str:
+    return json.dumps(json.loads(line) | changes)
+
+
+DAMAGES: dict[str, Callable[[str], str | bytes]] = {
+    "garbage": lambda line: b"\xff\xfe\0garbage\x80",
+    "no keys": lambda line: "{}",
+    "a list": lambda line: "[1, 2]",
+    "only its block": lambda line: json.dumps({"block": 4}),
+    "deep": lambda line: "[" * 100_000,
+    "another name": lambda line: line.replace("14.png", "99.png"),
+    "other digests": lambda line: _edited(line, files=json.loads(line)["files"][::-1]),
+    "another block": lambda line: _edited(line, block=3),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_block_whose_line_in_the_journal_was_changed_is_decoded_again(
+    damage: str, images: Path, tmp_path: Path, blocks_read: list[Sequence[str]]
+) -> None:
+    _load(images, tmp_path / "cache")
+    (journal,) = (tmp_path / "cache").glob(f"*/{storage.BLOCKS}")
+    *others, last = journal.read_text().splitlines()
+    changed = DAMAGES[damage](last)
+    assert changed != last
+    content = changed if isinstance(changed, bytes) else changed.encode()
+    journal.write_bytes("".join(f"{line}\n" for line in others).encode() + content + b"\n")
+    blocks_read.clear()
+    assert _is_same(_load(images, tmp_path / "cache"), _load(images, None))
+    assert [names[0] for names in blocks_read[:1]] == ["14.png"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"{}", b'{"blocks": 1}', b"[]"])
+def test_a_kept_digest_that_was_changed_is_taken_again(content: bytes, images: Path, tmp_path: Path) -> None:
+    expected = _load(images, tmp_path / "cache").digest
+    (path,) = (tmp_path / "cache").glob(f"*/{storage.DIGEST}")
+    whole = path.read_text()
+    for changed in (content, whole.replace(expected, "0" * 64).encode()):
+        path.write_bytes(changed)
+        assert _load(images, tmp_path / "cache").digest == expected
+        assert path.read_text() == whole
 
 
 def test_a_changed_image_is_seen(images: Path, tmp_path: Path) -> None:
