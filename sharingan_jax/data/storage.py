@@ -127,9 +127,16 @@ def key_of(place: str, decoding: Decoding, parts: Iterable[bytes]) -> str:
 
 
 def file_state(path: Path) -> bytes:
-    """Return the name, the size and the time of change of a file, as a part of a key."""
-    status = path.stat()
-    return b"%s\0%d %d" % (os.fsencode(path.name), status.st_size, status.st_mtime_ns)
+    """Return what shows that a file was changed, as a part of a key: see `state_of`."""
+    return state_of(path.name, path.stat())
+
+
+def state_of(name: str, status: os.stat_result) -> bytes:
+    """Return a file's name, its size, and when its content and its entry on the disk changed, as a part of a key.
+
+    The second time shows a change by a program that puts the first one back, as tools that copy or synchronise files do.
+    """
+    return b"%s\0%d %d %d" % (os.fsencode(name), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def block_size(image_shape: Sequence[int]) -> int:

@@ -1,6 +1,7 @@
 """Images that are decoded once into a file: the same images as in memory, kept, continued after a kill, and verified."""
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -182,6 +183,27 @@ def test_a_changed_image_is_seen(images: Path, tmp_path: Path) -> None:
     after = _load(images, tmp_path / "cache")
     assert after.digest != before.digest
     assert _is_same(after, _load(images, None))
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_change_that_keeps_the_size_and_the_time_of_writing_is_seen(is_packed: bool, tmp_path: Path) -> None:
+    place = tmp_path / "images"
+    place.mkdir()
+
+    def write(colour: str) -> Path:
+        Image.new("RGB", (9, 9), colour).save(place / "a.bmp")
+        os.utime(place / "a.bmp", (1e9, 1e9))
+        if is_packed:
+            with tarfile.open(tmp_path / "images.tar", "w") as archive:
+                archive.add(place / "a.bmp", "a.bmp")
+            os.utime(tmp_path / "images.tar", (1e9, 1e9))
+        return tmp_path / "images.tar" if is_packed else place
+
+    for colour, expected in (("red", [255, 0, 0]), ("blue", [0, 0, 255])):
+        path = write(colour)
+        found = load_dataset(path, size=640, memory_mb=1, cache=str(tmp_path / "cache"), say=lambda line: None)
+        assert isinstance(found, MappedDataset)
+        assert found.gather([0])[0, 0, 0].tolist() == expected
 
 
 def test_a_disk_without_room_is_refused_with_what_to_do(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

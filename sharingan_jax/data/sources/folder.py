@@ -11,15 +11,15 @@ from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.formats import has_image_ending
 from sharingan_jax.data.sources.files import SYSTEM, FileReader, Member, ReadFile, is_hidden, read_file, readable, system_folder
-from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, key_of
+from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, key_of, state_of
 
 
 class _File(NamedTuple):
-    """A file by its relative name, with its size in bytes and the time of its last change, in nanoseconds."""
+    """A file by its relative name, with its size in bytes, and with what shows that it was changed (`state_of`)."""
 
     name: str
     size: int
-    changed: int
+    state: bytes
 
 
 def folder_dataset(folder: Path, decoding: Decoding, *, on_bad: str = "stop", storage: Storage = IN_MEMORY) -> ImageDataset:
@@ -38,7 +38,7 @@ def folder_dataset(folder: Path, decoding: Decoding, *, on_bad: str = "stop", st
         read=partial(_read_member, folder, decoding),
         count=len(files),
         size=sum(file.size for file in files),
-        key=lambda: key_of(str(folder.absolute()), decoding, map(_state, files)),
+        key=lambda: key_of(str(folder.absolute()), decoding, (file.state for file in files)),
     )
     reading = storage.read(source, image_shape=decoding.image_shape)
     for found in reading.found:
@@ -57,7 +57,7 @@ def _regular_files(folder: Path, reader: FileReader) -> Iterator[_File]:
         if not stat.S_ISREG(status.st_mode):
             reader.skip(name, "not a regular file")  # Opening a pipe would wait for its other end.
             continue
-        yield _File(name, status.st_size, status.st_mtime_ns)
+        yield _File(name, status.st_size, state_of(name, status))
 
 
 def _read_member(folder: Path, decoding: Decoding, member: Member) -> ReadFile:
@@ -69,10 +69,6 @@ def _read_member(folder: Path, decoding: Decoding, member: Member) -> ReadFile:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         return ReadFile(name, reason=reason, is_bad=has_image_ending(readable(name)))
-
-
-def _state(file: _File) -> bytes:
-    return b"%s\0%d %d" % (os.fsencode(file.name), file.size, file.changed)
 
 
 def relative_names(folder: Path, reader: FileReader) -> Iterator[str]:
