@@ -1,6 +1,7 @@
 """Where decoded images are held: in memory, or if they are too many, in a file that is mapped into memory."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -22,8 +23,8 @@ from sharingan_jax.data.dataset import ImageDataset, MappedDataset, Original
 from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.sources.files import Member, ReadFile, held
 from sharingan_jax.data.workers import cores, map_in_processes
-from sharingan_jax.errors import UserError
-from sharingan_jax.files import cache_folder, make_folder, name_in_errors, write_json, write_text
+from sharingan_jax.errors import UserError, reason_of
+from sharingan_jax.files import cache_folder, make_folder, write_json, write_text
 
 MEGABYTE = 2**20
 KEY_FORMAT = 3
@@ -38,6 +39,8 @@ SAY_EVERY = 10.0
 """Seconds between two lines that say how far decoding is."""
 PIXELS, BLOCKS, DIGEST, LOCK = "pixels.u8", "blocks.jsonl", "digest.json", ".lock"
 """The files of a folder of decoded images: the pixels [M, H, W, C], what was read in each block, and the digest of all."""
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+"""What opening a file to write it raises on a disk, or in a folder, that may only be read."""
 SEAL = "seal"
 """The key of the SHA-256 over the other keys of a JSON object in these files."""
 
@@ -200,15 +203,20 @@ class ImageFile:
     def fill(self, source: Source, *, processes: int) -> list[ReadFile]:
         """Verify all blocks, decode those that are missing or damaged, and return what was read of each member.
 
-        Raise UserError if the disk has too little room, or the source another number of members.
+        Raise UserError if the disk has too little room or cannot be written, or if the source has another number of members.
         """
-        make_folder(self.folder)
         count = math.ceil(source.count / self._block)
-        with self._held():
-            journal = self._verified(count)
+        with self._errors_named():
+            make_folder(self.folder)
+        with self._held() as refusal:
+            with self._errors_named():
+                journal = self._verified(count)
+                if len(journal) < count and refusal:
+                    raise refusal
             if len(journal) < count:
                 self._check_room(count - len(journal))
-                write_text(self.folder / BLOCKS, "".join(f"{json.dumps(_sealed(line))}\n" for line in journal.values()))
+                with self._errors_named():
+                    write_text(self.folder / BLOCKS, "".join(f"{json.dumps(_sealed(line))}\n" for line in journal.values()))
                 self._decode(source, journal, processes=processes)
         return [found for number in range(count) for found in self._entries(number, journal[number])]
 
@@ -223,9 +231,18 @@ class ImageFile:
         return dataset
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
-        """Hold the folder, or wait for the start that does, on systems that have `flock`."""
-        with (self.folder / LOCK).open("ab") as file:
+    def _held(self) -> Iterator[OSError | None]:
+        """Hold the folder, or wait for the start that does, on systems that have `flock`.
+
+        Yield the reason if nobody can write there: whole images can still be read.
+        """
+        with contextlib.ExitStack() as opened:
+            try:
+                with self._errors_named(allowed=READ_ONLY):
+                    file = opened.enter_context((self.folder / LOCK).open("ab"))
+            except OSError as error:
+                yield error
+                return
             with contextlib.suppress(ImportError):
                 import fcntl
 
@@ -234,7 +251,20 @@ class ImageFile:
                 except BlockingIOError:
                     self._say(f"waiting for another start, which decodes these images into {self.folder}")
                     fcntl.flock(file, fcntl.LOCK_EX)
+            yield None
+
+    @contextlib.contextmanager
+    def _errors_named(self, *, allowed: Collection[int] = ()) -> Iterator[None]:
+        """Raise UserError in place of an OSError of this folder's files, but for those with an `allowed` number."""
+        try:
             yield
+        except OSError as error:
+            if error.errno in allowed:
+                raise
+            raise UserError(
+                f"data.cache={self.folder.parent}: expected a folder for the decoded images, got one that cannot be used:"
+                f" {error.strerror or reason_of(error)}. Give another folder, or {self._in_memory_instead()}."
+            ) from None
 
     def _verified(self, count: int) -> dict[int, Mapping[str, Any]]:
         """Return the journal's lines whose pixels are as they were written, by the number of the block."""
@@ -261,18 +291,22 @@ class ImageFile:
         missing = source.count - sum(min(self._block, source.count - number * self._block) for number in journal)
         self._say(f"decoding {missing:,} of {source.count:,} images into {self.folder}; later starts read them from there")
         progress, path = _Progress(missing, self._say), self.folder / PIXELS
-        path.touch()
         pieces = _pieces(source, block=self._block, unwanted=frozenset(journal))
         results = map_in_processes(partial(_read_piece, source.read), pieces, processes=processes)
         found: list[ReadFile] = []
-        with name_in_errors(path), path.open("r+b") as pixels, (self.folder / BLOCKS).open("a", encoding="utf-8") as lines:
-            pixels.truncate(math.prod(self._shape))  # Not written yet, it takes no room on most disks.
+        with contextlib.ExitStack() as opened:
+            with self._errors_named():
+                path.touch()
+                pixels = opened.enter_context(path.open("r+b"))
+                lines = opened.enter_context((self.folder / BLOCKS).open("a", encoding="utf-8"))
+                pixels.truncate(math.prod(self._shape))  # Not written yet, it takes no room on most disks.
             for number, ends, read in results:
                 found += read
                 if ends:
-                    journal[number] = {"block": number, **self._write(pixels, number, found)}
-                    lines.write(f"{json.dumps(_sealed(journal[number]))}\n")
-                    lines.flush()
+                    with self._errors_named():
+                        journal[number] = {"block": number, **self._write(pixels, number, found)}
+                        lines.write(f"{json.dumps(_sealed(journal[number]))}\n")
+                        lines.flush()
                     found = []
                 progress.add(len(read))
 
@@ -304,11 +338,13 @@ class ImageFile:
     def _check_room(self, blocks: int) -> None:
         needed, free = blocks * self._block * math.prod(self._shape[1:]), shutil.disk_usage(self.folder).free
         if needed > free:
-            more = math.ceil(math.prod(self._shape) / MEGABYTE)
             raise UserError(
-                f"data.cache={self.folder.parent}: expected {needed / 1e9:.1f} GB of free space for the decoded images, got"
-                f" {free / 1e9:.1f} GB. Give a folder on another disk, or set data.memory_mb={more} to hold them in memory."
+                f"data.cache={self.folder.parent}: expected {math.ceil(needed / 1e6):,} MB of free space for the decoded images,"
+                f" got {free // 10**6:,} MB. Give a folder on another disk, or {self._in_memory_instead()}."
             )
+
+    def _in_memory_instead(self) -> str:
+        return f"set data.memory_mb={math.ceil(math.prod(self._shape) / MEGABYTE)} to hold them in memory"
 
 
 def _sealed(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Images that are decoded once into a file: the same images as in memory, kept, continued after a kill, and verified."""
 
+import errno
 import json
 import os
 import subprocess
@@ -208,8 +209,76 @@ def test_a_change_that_keeps_the_size_and_the_time_of_writing_is_seen(is_packed:
 
 def test_a_disk_without_room_is_refused_with_what_to_do(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage.shutil, "disk_usage", lambda folder: SimpleNamespace(free=9))
-    with pytest.raises(UserError, match=r"^data\.cache=.*: expected 0\.0 GB of free space .*data\.memory_mb=\d+ to hold"):
+    room = r"expected 1 MB of free space for the decoded images, got 0 MB\. .*"
+    with pytest.raises(UserError, match=rf"^data\.cache=.*: {room}data\.memory_mb=\d+ to hold"):
         _load(images, tmp_path / "cache")
+
+
+@pytest.fixture
+def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A function that makes the folder of decoded images one that cannot be written, with this number of error."""
+    open_file, make = Path.open, Path.mkdir
+
+    def fail_if_written(path: Path, how: str, number: int) -> None:
+        if path.is_relative_to(tmp_path / "cache") and set(how) & set("awx+"):
+            raise OSError(number, os.strerror(number), str(path))
+
+    def protect(number: int) -> None:
+        def open_or_fail(path: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+            fail_if_written(path, mode, number)
+            return open_file(path, mode, *arguments, **named)
+
+        def make_or_fail(path: Path, *arguments: Any, **named: Any) -> None:
+            if not path.is_dir():
+                fail_if_written(path, "x", number)
+            make(path, *arguments, **named)
+
+        monkeypatch.setattr(Path, "open", open_or_fail)
+        monkeypatch.setattr(Path, "mkdir", make_or_fail)
+
+    return protect
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_whole_images_on_a_disk_that_cannot_be_written_are_read(
+    number: int, images: Path, tmp_path: Path, blocks_read: list[Sequence[str]], read_only: Callable[[int], None]
+) -> None:
+    _load(images, tmp_path / "cache")
+    blocks_read.clear()
+    (digest,) = (tmp_path / "cache").glob(f"*/{storage.DIGEST}")
+    digest.unlink()
+    read_only(number)
+    assert _is_same(_load(images, tmp_path / "cache"), _load(images, None))
+    assert blocks_read[:-5] == []  # The last five are those of the set in memory.
+    assert not digest.exists()
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+@pytest.mark.parametrize("is_damaged", [True, False])
+def test_images_on_a_disk_that_cannot_be_written_are_refused_if_some_are_missing(
+    number: int, is_damaged: bool, images: Path, tmp_path: Path, read_only: Callable[[int], None]
+) -> None:
+    if is_damaged:
+        _load(images, tmp_path / "cache")
+        (pixels,) = (tmp_path / "cache").glob(f"*/{storage.PIXELS}")
+        pixels.write_bytes(pixels.read_bytes()[:-1] + b"?")
+    read_only(number)
+    message = rf"^data\.cache=.*: expected a folder .* cannot be used: {os.strerror(number)}\. .*data\.memory_mb=\d+ to hold"
+    with pytest.raises(UserError, match=message):
+        _load(images, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("pack", ["folder", "archive"])
+def test_a_disk_that_is_full_while_images_are_decoded_is_named(
+    pack: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(storage.ImageFile, "_write", fail)
+    path = images if pack == "folder" else _zip(images, tmp_path)
+    with pytest.raises(UserError, match=r"^data\.cache=.*: No space left on device\. Give another folder"):
+        load_dataset(path, size=8, on_bad="skip", memory_mb=1, cache=str(tmp_path / "cache"), say=lambda line: None)
 
 
 def test_files_are_read_in_other_processes_if_they_are_many(
