@@ -284,7 +284,7 @@ FAULTS = {
         "decoding … later starts read them from there",
         "0",
         "everything; the next start decodes the damaged block again",
-        "tests/data/test_storage.py::test_a_damaged_block_is_decoded_again",
+        "tests/data/test_storage_faults.py::test_a_damaged_block_is_decoded_again",
     ),
     "mixed-samples": Fault(
         "a second sampling into a folder that holds files",
