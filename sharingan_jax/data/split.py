@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -30,6 +31,13 @@ emblems vary 20 motifs, many pairs are alike, and chains of them are long: 0.29 
 The share of set bits, not of all bits, keeps drawings on a plain background apart: there most bits are unset in both.
 """
 
+PLAIN, CLOSE = 32, 8
+"""If at most PLAIN of 512 bits are set in either hash, the mean colours may differ by at most CLOSE of 255 levels in a channel.
+
+The hash of a plain ground says nothing about its colour: that of every image of one colour is empty. A dot on it sets up to 28
+bits. Emblems and the 100 Sharingan images have 208 bits and more. CLOSE is chosen, not measured: it allows for JPEG's rounding.
+"""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -37,6 +45,13 @@ class Split:
 
     train: ImageDataset
     held_out: ImageDataset
+
+
+class _Hashes(NamedTuple):
+    """The hashes of N images in eight orientations, `words` uint64 [N, 8, W], and their mean colours, `colours` [N, C]."""
+
+    words: np.ndarray
+    colours: np.ndarray
 
 
 def split(dataset: ImageDataset, holdout: float) -> Split:
@@ -66,12 +81,13 @@ def split(dataset: ImageDataset, holdout: float) -> Split:
 def near_duplicates(dataset: ImageDataset) -> list[list[int]]:
     """Return groups of the images' indices. Every image is in one group, and a near duplicate of an image is in its group.
 
-    Two images are near duplicates if their difference hashes are close (`NEAR`) after a mirroring or turns by 90 degrees.
+    Two images are near duplicates if their difference hashes are close (`NEAR`) after a mirroring or turns by 90 degrees. Images
+    with hardly any difference to hash must have the same mean colour too (`PLAIN`).
     """
-    words = _all_hash_words(dataset)
+    hashes = _all_hashes(dataset)
     group_of = np.arange(dataset.count)
-    for upright in words[:, 0]:  # [W]
-        joined = np.unique(group_of[_compare_hashes(words, upright)[0]])  # The groups of all its near duplicates.
+    for index in range(dataset.count):
+        joined = np.unique(group_of[_compare_hashes(hashes, index)[0]])  # The groups of all its near duplicates.
         group_of[np.isin(group_of, joined)] = joined[0]
     return [np.flatnonzero(group_of == group).tolist() for group in np.unique(group_of)]
 
@@ -81,28 +97,31 @@ def near_pairs(dataset: ImageDataset) -> list[tuple[int, int, float]]:
 
     The distance is the share of differing bits that `NEAR` bounds, in the best of eight orientations; 0 for equal hashes.
     """
-    words = _all_hash_words(dataset)
+    hashes = _all_hashes(dataset)
     found: dict[tuple[int, int], float] = {}
-    for first, upright in enumerate(
-        words[:, 0]
-    ):  # Turning the other image instead rounds differently: the nearer of the two counts.
-        near, distance = _compare_hashes(words, upright)
+    for first in range(dataset.count):  # Turning the other image instead rounds differently: the nearer of the two counts.
+        near, distance = _compare_hashes(hashes, first)
         for other in np.flatnonzero(near).tolist():
             pair = (min(first, other), max(first, other))
             found[pair] = min(found.get(pair, 1.0), float(distance[other]))
     return sorted(((*pair, far) for pair, far in found.items() if pair[0] != pair[1]), key=lambda one: (one[2], one[:2]))
 
 
-def _all_hash_words(dataset: ImageDataset) -> np.ndarray:
-    """Return the hashes of all images, uint64 [N, 8, W]."""
-    return np.stack([_hash_words(dataset.gather([index])[0]) for index in range(dataset.count)])
+def _all_hashes(dataset: ImageDataset) -> _Hashes:
+    images = (dataset.gather([index])[0] for index in range(dataset.count))
+    words, colours = zip(*((_hash_words(image), image.mean((0, 1))) for image in images), strict=True)
+    return _Hashes(np.stack(words), np.stack(colours))
 
 
-def _compare_hashes(words: np.ndarray, upright: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return which images, of hashes [N, 8, W], are near duplicates of one with the hash [W], bool [N], and distances [N]."""
-    differing = np.bitwise_count(words ^ upright).sum(-1, dtype=np.int64)  # [N, 8]
-    either = np.bitwise_count(words | upright).sum(-1, dtype=np.int64)  # [N, 8]
-    return (differing <= NEAR * either).any(1), (differing / np.maximum(either, 1)).min(1)
+def _compare_hashes(hashes: _Hashes, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of N images are near duplicates of the one at `index`, bool [N], and their distances from it, [N]."""
+    upright = hashes.words[index, 0]  # [W]
+    differing = np.bitwise_count(hashes.words ^ upright).sum(-1, dtype=np.int64)  # [N, 8]
+    either = np.bitwise_count(hashes.words | upright).sum(-1, dtype=np.int64)  # [N, 8]
+    other_colour = np.abs(hashes.colours - hashes.colours[index]).max(-1) > CLOSE  # [N]
+    differs = (either <= PLAIN) & other_colour[:, None]  # [N, 8]
+    near = (differing <= NEAR * either) & ~differs
+    return near.any(1), np.where(differs, 1.0, differing / np.maximum(either, 1)).min(1)
 
 
 def _hash_words(image: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from sharingan_jax.config.load import load_config
 from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, Subset, array_digests
 from sharingan_jax.data.pipeline import import_tensorflow
 from sharingan_jax.data.sources.load import load_dataset, load_dataset_from_config, load_split_from_config
-from sharingan_jax.data.split import near_duplicates, split
+from sharingan_jax.data.split import near_duplicates, near_pairs, split
 from sharingan_jax.errors import UserError
 
 
@@ -110,6 +110,23 @@ def test_as_many_images_are_held_out_as_asked_if_none_are_alike(count: int, hold
 )
 def test_whole_groups_come_near_to_the_number_asked_for(copies: list[int], holdout: float, expected: int) -> None:
     assert split(_dataset(_family(copies)[0]), holdout).held_out.count == expected
+
+
+def _plain(colour: tuple[int, ...], *, speck: bool = False) -> np.ndarray:
+    image = np.full((32, 32, len(colour)), colour, np.uint8)
+    if speck:
+        image[4:7, 4:7] = 0
+    return image
+
+
+@pytest.mark.parametrize("speck", [False, True])
+def test_images_of_one_colour_are_near_duplicates_only_if_it_is_the_same(speck: bool) -> None:
+    colours = [(250, 40, 40), (40, 250, 40), (40, 40, 250), (251, 39, 42), (140, 140, 140)]
+    dataset = _dataset([_plain(colour, speck=speck) for colour in colours])
+    assert near_duplicates(dataset) == [[0, 3], [1], [2], [4]]
+    assert near_pairs(dataset) == [(0, 3, 0.0)]
+    assert split(dataset, 0.4).held_out.count == 2
+    assert len(near_duplicates(_dataset([_plain((level,)) for level in (0, 128, 255)]))) == 3
 
 
 def test_each_side_carries_names_digests_labels_and_classes() -> None:
