@@ -60,15 +60,19 @@ class Source:
 
 
 class Reading(NamedTuple):
-    """What was read of a source, a ReadFile for each member. The pixels are in these, or in `file`."""
+    """What was read of a source, a ReadFile for each member. Their pixels are at their places in `pixels`, or in `file`."""
 
     found: list[ReadFile]
+    pixels: np.ndarray | None = None
     file: "ImageFile | None" = None
 
     @property
-    def mapped(self) -> np.ndarray | None:
-        """The pixels in the file, uint8 [count, H, W, C], or None if there is none."""
-        return self.file.pixels if self.file else None
+    def mapped(self) -> np.ndarray:
+        """The pixels, uint8 [M, H, W, C], mapped into memory if they are in a file."""
+        if self.file:
+            return self.file.pixels
+        assert self.pixels is not None
+        return self.pixels
 
     def dataset(self, **described: Any) -> ImageDataset:
         """Return the data set of these images, if every member is one. `described` are the other fields of `ImageDataset`."""
@@ -107,13 +111,20 @@ class Storage:
         if not self.fits(source.count, image_shape=image_shape):
             folder = Path(self.cache) if self.cache else cache_folder() / "sharingan_jax" / "images"
             file = ImageFile(folder / source.key()[:32], count=source.count, image_shape=image_shape, say=self.say)
-            return Reading(file.fill(source, processes=processes), file)
-        progress, found = _Progress(source.count, self.say), []
+            return Reading(file.fill(source, processes=processes), file=file)
+        progress, found, place = _Progress(source.count, self.say), list[ReadFile](), 0
+        pixels = np.empty((source.count, *image_shape), np.uint8)  # What is not written yet takes no memory on most systems.
         pieces = _pieces(source, block=block_size(image_shape))
         for _, _, read in map_in_processes(partial(_read_piece, source.read), pieces, processes=processes):
-            found += read
+            for entry in read:
+                if entry.pixels is None:
+                    found.append(entry)
+                    continue
+                pixels[place] = entry.pixels
+                found.append(entry._replace(pixels=None, place=place))
+                place += 1
             progress.add(len(read))
-        return Reading(found)
+        return Reading(found, pixels[:place])
 
 
 IN_MEMORY = Storage(memory_mb=2**31 - 1)

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import tarfile
+import tracemalloc
+import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from conftest import ROOT
 from faults import FAULTS
 from kept_images import DECODING, count_pieces, is_same, load, make_images, packed, use_small_blocks
+from odd_files import encoded
 from PIL import Image
 
 from sharingan_jax.config.load import load_config
@@ -183,6 +186,24 @@ def test_archives_arrays_and_tables_are_decoded_once_too(
         assert found.originals == expected.originals
         np.testing.assert_array_equal(found.labels, expected.labels)
         assert found.classes == expected.classes
+
+
+def test_images_in_memory_are_there_once_whatever_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "PIECE_BYTES", 2**20)
+    rng, side = np.random.default_rng(0), 256
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for i in rng.permutation(64).tolist():
+            archive.writestr(f"{i:02d}.bmp", encoded(Image.new("RGB", (side, side), (i, 2 * i, 3 * i)), "BMP"))
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        found = load_dataset(tmp_path / "images.zip", size=side)
+        most = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert found.names == tuple(f"{i:02d}.bmp" for i in range(64))
+    assert [image[0, 0].tolist() for image in found.preview(64)] == [[i, 2 * i, 3 * i] for i in range(64)]
+    assert most < 1.5 * 64 * side * side * 3  # The array, and a piece of the archive as bytes and as pixels.
 
 
 def test_an_archive_that_was_replaced_is_read_again(images: Path, tmp_path: Path) -> None:

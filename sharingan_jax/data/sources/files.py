@@ -172,13 +172,26 @@ class FileReader:
 
 
 def held(images: Sequence[ReadFile], mapped: np.ndarray | None, **described: Any) -> ImageDataset:
-    """Return images that were read as a data set, in memory or, if their pixels are in `mapped`, there.
+    """Return images that were read as a data set. Their pixels are at their places in `mapped`, or else their own.
 
+    If `mapped` is in memory, and not mapped from a file, the images are brought into their order there.
     `described` are the other fields of `ImageDataset`.
     """
     if mapped is None:
         return ArrayDataset(images=np.stack([image.pixels for image in images if image.pixels is not None]), **described)
-    return MappedDataset(mapped=mapped, places=np.array([image.place for image in images], np.int64), **described)
+    places = np.array([image.place for image in images], np.int64)
+    if isinstance(mapped, np.memmap):
+        return MappedDataset(mapped=mapped, places=places, **described)
+    return ArrayDataset(images=_reordered(mapped, places), **described)
+
+
+def _reordered(pixels: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the images at `places` of [M, H, W, C], in the memory of these, which is written over."""
+    chosen = pixels[: len(places)]
+    if not np.array_equal(places, np.arange(len(places))):
+        for row in range(pixels.shape[1]):  # A row of all images at a time, so that no second copy of all is made.
+            chosen[:, row] = pixels[places, row]
+    return chosen
 
 
 def label_remarks(labels: np.ndarray | None, classes: Sequence[str], *, origin: str) -> tuple[str, ...]:
