@@ -45,13 +45,6 @@ class Decoding:
     exif: str = "apply"
     max_pixels: int = 250_000_000
 
-    def __post_init__(self) -> None:
-        for name, value in (("size", self.size), ("channels", self.channels)):
-            if not isinstance(value, int):  # 64.0 would be an error of each image.
-                raise UserError(
-                    f"data.{name}={value!r}: expected a whole number, got {type(value).__name__}. Use int({value!r})."
-                )
-
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of each image."""

@@ -97,10 +97,6 @@ class Storage:
     cache: str = ""
     say: Callable[[str], object] = lambda line: None
 
-    def __post_init__(self) -> None:
-        if self.memory_mb < 1:
-            raise UserError(f"data.memory_mb={self.memory_mb}: expected at least 1. The default is {Storage.memory_mb}.")
-
     def fits(self, count: int, *, image_shape: Sequence[int]) -> bool:
         """Return whether so many images are held in memory."""
         return count * math.prod(image_shape) <= self.memory_mb * MEGABYTE

@@ -17,7 +17,6 @@ from sharingan_jax.data import formats
 from sharingan_jax.data.decode import Decoding, fit_image
 from sharingan_jax.data.formats import BrokenImageError, NotAnImageError
 from sharingan_jax.data.sources.files import ReadFile, read_file
-from sharingan_jax.errors import UserError
 
 
 def _reference(image: Image.Image, size: int) -> np.ndarray:

@@ -228,19 +228,3 @@ def test_the_error_for_an_unknown_tensorflow_set_or_split_names_the_known_ones(p
         _load("tfds", name="tiny_eyse", data_dir=prepared_set)
     with pytest.raises(UserError, match=r"^data\.split=validation: expected a split of tiny_eyes \(it has .*test.*\), got: "):
         _load("tfds", name="tiny_eyes", data_dir=prepared_set, split="validation")
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"size": 64.0}, r"^data\.size=64\.0: expected a whole number, got float\. Use int\(64\.0\)\.$"),
-        ({"channels": 3.0}, r"^data\.channels=3\.0: expected a whole number, got float\."),
-        ({"memory_mb": 0}, r"^data\.memory_mb=0: expected at least 1\. The default is 1024\.$"),
-        ({"memory_mb": -1}, r"^data\.memory_mb=-1: expected at least 1\."),
-    ],
-)
-def test_a_number_that_no_image_can_be_read_with_is_refused_before_any_is(
-    settings: dict[str, Any], message: str, mixed_folder: Path
-) -> None:
-    with pytest.raises(UserError, match=message):
-        load_dataset(mixed_folder, **settings)

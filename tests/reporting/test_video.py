@@ -27,7 +27,7 @@ def test_a_missing_package_is_named_in_one_line(tmp_path: Path, monkeypatch: pyt
         save_walk_mp4(tmp_path / "walk.mp4", _frames())
     missing = "an .mp4 is written by the package imageio-ffmpeg, which is not installed"
     hint = "Run: pip install imageio-ffmpeg, or write a .gif."
-    assert str(refusal.value) == f"--out={tmp_path / 'walk.mp4'}: {missing}. {hint}"
+    assert str(refusal.value) == f"out={tmp_path / 'walk.mp4'}: {missing}. {hint}"
     assert not list(tmp_path.iterdir())
 
 
