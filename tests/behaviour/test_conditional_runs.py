@@ -102,7 +102,10 @@ def test_samples_are_of_the_class_asked_for(run: Path, tmp_path: Path, capsys: p
     assert in_turn.shape == (6, 32, 32, 3)
     assert main.main(["sample", "--workdir", str(run), "--class", "2", "--out", str(tmp_path / "grid.png")]) == 2
     assert "--class=2: expected 0 to 1." in capsys.readouterr().err
-    with pytest.raises(sg.UserError, match=r"latents: expected shape \[N, 10\], got \[4, 8\]\. They end in the class of each"):
+    with pytest.raises(
+        sg.UserError,
+        match=r"latents: expected numbers of shape \[N, 10\], N at least 1, got float32 \[4, 8\]\. They end in the class",
+    ):
         loaded.generator()(z)
 
 
