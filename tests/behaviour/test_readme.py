@@ -21,8 +21,6 @@ import sharingan_jax as sg
 from sharingan_jax.comparison import runs, write
 from sharingan_jax.data.emblems.draw import draw_emblem
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = ["README.md", *sorted(f"docs/{path.relative_to(ROOT / 'docs').as_posix()}" for path in (ROOT / "docs").rglob("*.md"))]
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install "
