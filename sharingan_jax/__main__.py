@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 
 import sharingan_jax
-from sharingan_jax.config.load import is_config
 from sharingan_jax.errors import LostProcessError, Stopped, UserError, command_line, reason_of, without_control
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.training.signals import interrupts_between_imports
@@ -78,6 +77,8 @@ def _run(words: list[str]) -> int:
         return 0
     name, rest = ("train", words) if words[0].startswith("-") else (words[0], words[1:])
     if name not in COMMANDS:
+        from sharingan_jax.config.load import is_config  # Not at every start: this one ends here.
+
         nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
         nearest = [f"--config {name}"] if is_config(name) else nearest
         meant = f"Did you mean {nearest[0]}? " if nearest else ""

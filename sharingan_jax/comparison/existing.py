@@ -1,23 +1,22 @@
 """Group runs that exist into variants: the same settings except the seed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sharingan_jax.comparison.failures import failure_of, manifest_of
+from sharingan_jax.comparison.failures import failure_of
 from sharingan_jax.comparison.plan import PER_RUN, StudyRun
 from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import Config, DataConfig, settings_of
 from sharingan_jax.errors import UserError
 from sharingan_jax.run.listing import COMPARED, list_runs
-from sharingan_jax.run.manifest import read_manifest
+from sharingan_jax.run.manifest import Manifest, read_manifest
 
 
-def check_same_images(paths: Sequence[Path]) -> None:
-    """Raise UserError if two of the runs were trained on different images. A path without a run is passed over."""
+def check_same_images(manifests: Mapping[Path, Manifest]) -> None:
+    """Raise UserError if two of the runs, with their manifests by path, were trained on different images."""
     digests: dict[str, Path] = {}
-    for path in sorted(paths):
-        manifest = manifest_of(path)
-        if manifest is not None and manifest.data is not None:
+    for path, manifest in sorted(manifests.items()):
+        if manifest.data is not None:
             digests.setdefault(manifest.data.digest, path)
     if len(digests) > 1:
         first, second, *_ = digests.values()
@@ -35,13 +34,13 @@ def group_runs(folders: Sequence[Path], *, baseline: str | None = None) -> tuple
     if not entries:
         raise UserError(f"{', '.join(map(str, folders))}: expected folders with runs, found none.")
     groups: dict[tuple[object, ...], list[tuple[Path, Config, str]]] = {}
+    manifests = {path: read_manifest(path / "manifest.json") for path in sorted(entries)}
+    check_same_images(manifests)
     for path, entry in sorted(entries.items()):
-        manifest = read_manifest(path / "manifest.json")
-        config = parse(manifest.config)
+        config = parse(manifests[path].config)
         settings = settings_of(config)
         key = tuple(settings[name] for name in COMPARED if name not in PER_RUN)
         groups.setdefault(key, []).append((path, config, entry.config))
-    check_same_images(list(entries))
     names = [members[0][2] for members in groups.values()]
     runs = []
     for name, members in zip(names, groups.values(), strict=True):

@@ -93,11 +93,12 @@ def evaluate_runs(
     """
     check_samples(samples)
 
+    from sharingan_jax.evaluation.features import space_keys
     from sharingan_jax.evaluation.judge import Judge
     from sharingan_jax.run.load import load_run
 
     out = lasting(stream or sys.stdout)
-    asked = _keys(features)
+    asked = space_keys(features)
     found, missing = {}, []
     for study_run in runs:
         if not RunFolder(study_run.path).checkpoint_steps():
@@ -123,15 +124,11 @@ def evaluate_runs(
     return found
 
 
-def _keys(features: Sequence[str]) -> dict[str, str]:
-    from sharingan_jax.evaluation.features import space_key
-
-    return {name: space_key(name) for name in features}
-
-
 def without_evaluation(paths: Sequence[Path], *, features: Sequence[str], samples: int) -> list[Path]:
     """Return the runs whose last checkpoint has not been evaluated so. No checkpoint is read."""
-    asked = _keys(features)
+    from sharingan_jax.evaluation.features import space_keys
+
+    asked = space_keys(features)
     return [
         path
         for path in paths

@@ -57,6 +57,17 @@ def has_image_ending(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in image_endings()
 
 
+def may_be_image(name: str, first: bytes) -> bool:
+    """Return whether a file is called as an image, or its first `PREFIX` bytes are those of a format that counts by any name.
+
+    Any other file is not an image for `open_image` either, however it continues.
+    """
+    if has_image_ending(name) or _brand(first) in HEIC_BRANDS + AVIF_BRANDS:  # Known also to a Pillow that cannot read them.
+        return True
+    accepts = (_openers()[known][1] for known in MARKED if known in _openers())
+    return any(accept is None or accept(first[:PREFIX]) for accept in accepts)
+
+
 def largest_file(max_pixels: int) -> int:
     """Return how many bytes of a file are read at most."""
     return BYTES_PER_PIXEL * max_pixels + METADATA

@@ -185,7 +185,7 @@ def make_spaces(names: Sequence[str], *, train_u8: np.ndarray, turns: Turns) -> 
 
 
 def space_key(name: str) -> str:
-    """Return what tells the feature space `name` from another one of its name: the digest of the file that it is made of.
+    """Return by what the feature space `name` differs from another one of its name: the digest of the file it is made of.
 
     A space that needs no file has its name; one whose file is not there has "". Nothing is downloaded or run.
     """
@@ -197,6 +197,11 @@ def space_key(name: str) -> str:
         path = Path(kind).expanduser()
         return f"{_file_digest(path)} {rest}" if path.is_file() else ""
     return name
+
+
+def space_keys(names: Sequence[str]) -> dict[str, str]:
+    """Return the `space_key` of each feature space by name."""
+    return {name: space_key(name) for name in names}
 
 
 def _file_digest(path: Path) -> str:
@@ -211,7 +216,7 @@ def _inception_space(name: str, path: Path | None) -> FeatureSpace:
 def _user_space(path: Path, function: str) -> FeatureSpace:
     flag = f"--features={path}:{function}"
     try:
-        path.read_bytes()
+        key = space_key(f"{path}:{function}")
         spec = importlib.util.spec_from_file_location(f"sharingan_jax_features_{path.stem}", path)
         assert spec is not None
         assert spec.loader is not None
@@ -233,5 +238,4 @@ def _user_space(path: Path, function: str) -> FeatureSpace:
         except (Exception, SystemExit) as error:
             raise UserError(f"{flag}: the function failed: {type(error).__name__}: {reason_of(error)}") from error
 
-    key = space_key(f"{path}:{function}")
     return FeatureSpace(f"{path.stem}.{function}", f"{path.name}:{function}", features, cache_key=key)

@@ -12,7 +12,7 @@ from sharingan_jax.data.split import Split
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.controls import COPIES, MEAN, NOISE, REAL_HALF, make_controls
 from sharingan_jax.evaluation.defaults import ALWAYS, CONTROL_IMAGES, CONTROLS, evaluation_seconds
-from sharingan_jax.evaluation.features import make_spaces, space_key
+from sharingan_jax.evaluation.features import make_spaces, space_keys
 from sharingan_jax.evaluation.measures.memorisation import distinct
 from sharingan_jax.evaluation.modes import make_mode_counter
 from sharingan_jax.evaluation.panel import MEASURES, Reference, measure_images, parts_of, perfect_coverage, varies
@@ -97,7 +97,7 @@ class Judge:
                     raise
                 self._skipped[name] = str(error)
                 self._say(f"{name} is left out: {error}")
-        self._asked = {name: space_key(name) for name in names}  # Now, since making a space may download its weights.
+        self._asked = space_keys(names)  # Now, since making a space may download its weights.
         if not spaces:
             raise UserError(f"--features: none of the feature spaces can be used. Add {', '.join(ALWAYS[:-1])} or {ALWAYS[-1]}.")
         found = [space.name for space in spaces]

@@ -24,7 +24,7 @@ from sharingan_jax.files import make_folder, user_path
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.reporting.progress import duration, is_interactive
 from sharingan_jax.run.folder import RunFolder
-from sharingan_jax.run.manifest import config_digest
+from sharingan_jax.run.manifest import Manifest, config_digest
 from sharingan_jax.training.schedule import fit_batch_size, make_schedule
 from sharingan_jax.training.seeds import FailedSeedsError, prepare, train_seeds
 
@@ -124,9 +124,11 @@ def train_plan(plan: Plan, root: Path, *, stacked: int = 1, stream: TextIO | Non
     """
     out = lasting(stream or sys.stdout)
     failures = Failures(root)
-    check_same_images([plan.path(root, variant, seed) for variant in plan.variants for seed in plan.seeds])
+    paths = [plan.path(root, variant, seed) for variant in plan.variants for seed in plan.seeds]
+    there = {path: manifest for path in paths if (manifest := manifest_of(path)) is not None}
+    check_same_images(there)
     parts = [(variant, part) for variant in plan.variants for part in _missing(plan, root, variant, failures, stacked=stacked)]
-    count = _count_images(plan, root) if parts else 0
+    count = _count_images(plan, there) if parts else 0
     last = {variant.name: _last_step(variant.config, count) for variant, _ in parts}
     make_folder(root)
     left = [_steps_left(plan, root, variant, part, last=last[variant.name]) for variant, part in parts]
@@ -142,15 +144,14 @@ def train_plan(plan: Plan, root: Path, *, stacked: int = 1, stream: TextIO | Non
     ]
 
 
-def _count_images(plan: Plan, root: Path) -> int:
-    """Return the number of training images. The variants train on the same ones. Raise UserError if runs here had others."""
+def _count_images(plan: Plan, there: Mapping[Path, Manifest]) -> int:
+    """Return the number of training images, the same for all variants. Raise UserError if the runs `there` had other images."""
     data = plan.variants[0].config.data
     dataset = load_dataset_from_config(data)
-    for path in (plan.path(root, variant, seed) for variant in plan.variants for seed in plan.seeds):
-        manifest = manifest_of(path)
-        if manifest is not None and manifest.data is not None and manifest.data.digest != dataset.digest:
+    for path, manifest in there.items():
+        if manifest.data is not None and manifest.data.digest != dataset.digest:
             reason = f"these are not the images that {path} was trained on, so no figure would compare them"
-            raise UserError(f"{place_of(data)}: {reason}. Put those back, or give a new --workdir.")
+            raise UserError(f"{place_of(data)}: {reason}. Put those back, or give a new folder.")
     return dataset.count
 
 

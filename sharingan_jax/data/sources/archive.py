@@ -12,9 +12,8 @@ from typing import IO, Self
 
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import Decoding
-from sharingan_jax.data.formats import largest_file
+from sharingan_jax.data.formats import PREFIX, largest_file, may_be_image
 from sharingan_jax.data.sources.files import SYSTEM, FileReader, Member, is_hidden, read_content, readable, refused, system_folder
-from sharingan_jax.data.sources.marks import MARK_BYTES, may_be_image
 from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, file_state, key_of
 from sharingan_jax.errors import UserError, reason_of
 
@@ -143,7 +142,7 @@ def _listed(name: str, systems: set[str]) -> Member | None:
 
 def _content(file: IO[bytes], name: str, most: int) -> bytes:
     """Return up to `most` bytes of a file, or just the first few if they show that it is no image: that is then the result."""
-    first = _bytes(file, MARK_BYTES)
+    first = _bytes(file, PREFIX)
     return first + _bytes(file, most - len(first)) if may_be_image(readable(name), first) else first
 
 

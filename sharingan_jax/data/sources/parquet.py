@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import Decoding
-from sharingan_jax.data.formats import has_image_ending
+from sharingan_jax.data.formats import PREFIX, has_image_ending, may_be_image
 from sharingan_jax.data.labels import SPLITS
 from sharingan_jax.data.sources.files import FileReader, Member, ReadFile, is_hidden, read_content, readable, shown, system_folder
-from sharingan_jax.data.sources.marks import MARK_BYTES, may_be_image
 from sharingan_jax.data.sources.table_labels import TableLabels, checked_class_names, features_of, label_column, labels_of_rows
 from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, file_state, key_of
 from sharingan_jax.errors import UserError, listed, reason_of
@@ -89,7 +88,7 @@ def _is_image(file: Path) -> bool:
         return True
     try:
         with file.open("rb") as content:
-            return may_be_image(file.name, content.read(MARK_BYTES))
+            return may_be_image(file.name, content.read(PREFIX))
     except OSError:
         return False
 
