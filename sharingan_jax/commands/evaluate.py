@@ -42,6 +42,8 @@ SHOWN = (
     "diversity",
     "frechet_train",
 )
+LOOKS = 5
+"""The first measures without a feature space, which say how images look. The others are of modes and of copying."""
 
 
 def make_parser() -> Parser:
@@ -115,12 +117,12 @@ def describe(evaluation: "Evaluation") -> str:
         columns = [(f"{space}/{measure.key}", measure.label) for measure in MEASURES if measure.key in SHOWN]
         lines += ["", f"{space}: {described}", *_table(evaluation, rows, columns)]
     others = [(measure.key, measure.label) for measure in MEASURES if not measure.in_space]
-    lines += ["", "images and copying", *_table(evaluation, rows, others[:5]), "", *_table(evaluation, rows, others[5:])]
+    for title, columns in (("images", others[:LOOKS]), ("modes and copying", others[LOOKS:])):
+        lines += ["", title, *_table(evaluation, rows, columns)]
     if evaluation.real:
         real = ", ".join(f"{key} {value:.3g}" for key, value in evaluation.real.items() if "/" not in key)
         lines += ["", f"real images' own values: {real}; coverage of a perfect sampler: {evaluation.perfect_coverage:.3f}"]
-    if evaluation.modes:
-        lines.append(_describe_modes(evaluation.modes))
+    lines.append(_describe_modes(evaluation.modes))
     if evaluation.copies_win:
         keys = ", ".join(evaluation.copies_win)
         lines.append(f"exact copies look about as good as new real images by: {keys}")

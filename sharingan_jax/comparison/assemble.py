@@ -58,6 +58,7 @@ MAIN = (
     "diversity",
     "flat_noise",
     "edge_sharpness",
+    "modes_covered",
     "authentic",
     "nearest_ratio",
     "close_share",
@@ -126,7 +127,7 @@ def _measures(evaluation: Evaluation) -> tuple[Measure, ...]:
             key = f"{space}/{each.key}" if space else each.key
             if not any(key in row for row in evaluation.rows.values()) or (not space and each.better == ""):
                 continue
-            label = f"{each.label} ({space})" if space else each.label
+            label = f"{each.label} ({space})" if space else each.label.replace("modes", evaluation.modes["kind"])
             better: Literal["lower", "higher", "neither", ""] = "lower" if each.better == "real" else each.better
             name, unit, note = key, each.unit, each.note
             if each.better == "real":
@@ -134,21 +135,7 @@ def _measures(evaluation: Evaluation) -> tuple[Measure, ...]:
             copies = key in evaluation.copies_win
             main = each.key in MAIN and space in ("", evaluation.primary.partition("/")[0])
             found.append(Measure(name, label, better, unit, note, key == evaluation.primary, copies, main))
-    if evaluation.modes:
-        kind = evaluation.modes["kind"]  # classes or clusters
-        share, far = f"share of the real images' {kind} that samples show", f"of the samples' shares of {kind} from the real ones"
-        found.append(Measure("modes_covered", f"{kind} covered", "higher", "", share))
-        found.append(Measure("modes_divergence", f"divergence of {kind}", "lower", "nats", far, is_main=False))
     return tuple(found)
-
-
-def _figures(evaluation: Evaluation) -> dict[str, float]:
-    """Return the row that a run is ranked by, with the figures of its modes."""
-    modes = evaluation.modes
-    if not modes:
-        return evaluation.figures
-    of_modes = {"modes_covered": modes["covered"] / modes["count"], "modes_divergence": modes["divergence"]}
-    return evaluation.figures | of_modes
 
 
 def _value(evaluation: Evaluation, row: Mapping[str, float], name: str) -> float | None:
@@ -176,7 +163,7 @@ def _row(run: RunRecord, measures: Sequence[Measure], root: Path) -> RunRow:
         digest=manifest.digest or "",
         collapse_step=find_collapse(run.records),
         failure=run.failure,
-        measures={each.name: _value(evaluation, _figures(evaluation), each.name) if evaluation else None for each in measures},
+        measures={each.name: _value(evaluation, evaluation.figures, each.name) if evaluation else None for each in measures},
     )
 
 

@@ -29,7 +29,7 @@ FEWEST_HELD_OUT = 3
 """Held-out images: KID's standard error leaves one of them out, and takes pairs of the others."""
 TOLERANCE = 0.05
 """Share of the new real images' value by which copies may be worse and still pass a measure without a standard error."""
-FORMAT = 2
+FORMAT = 3
 FILE = "evaluation.json"
 
 
@@ -58,7 +58,7 @@ class Evaluation:
     real: dict[str, float]
     perfect_coverage: float
     copies_win: tuple[str, ...]
-    modes: dict[str, Any] | None
+    modes: dict[str, Any]
     note: str
     folder: str = field(default="", compare=False)
     format: int = FORMAT
@@ -145,7 +145,8 @@ class Judge:
                 raise UserError(f"--features={name}: {got}. Remove or correct it.")
         for control in make_controls(self.reference, count=min(self.samples, CONTROL_IMAGES)):
             self._bar.set_description(control.name)
-            self._controls[control.name] = measure_images(control.images, control.reference, done=self._done)
+            row = measure_images(control.images, control.reference, done=self._done)
+            self._controls[control.name] = row | self._modes.count(control.images).figures
             if control.name not in (REAL_HALF, COPIES, MEAN, NOISE):
                 self._control_distances[control.name] = self._to_train(control.images[:SHOWN_COPIES])
 
@@ -171,10 +172,12 @@ class Judge:
         if not self._controls:
             self._measure_controls()
         *_, best = rows.values()  # The averaged weights, if the run keeps them.
-        measured = {}
+        measured, modes = {}, {}
         for name, images in rows.items():
             self._bar.set_description(name)
-            measured[name] = measure_images(images, self.reference, done=self._done)
+            modes[name] = self._modes.count(images, asked)
+            measured[name] = measure_images(images, self.reference, done=self._done) | modes[name].figures
+        *_, modes_of_best = modes.values()
         spaces = {space.name: space.describe for space in self.reference.spaces}
         evaluation = Evaluation(
             subject=subject,
@@ -192,7 +195,7 @@ class Judge:
             real=self.reference.real_row,
             perfect_coverage=perfect_coverage(self.reference, len(best)),
             copies_win=measures_that_copies_pass(self._controls, self.reference.real_row),
-            modes=self._modes.count(best, asked),
+            modes=asdict(modes_of_best),
             note=note,
             folder=str(folder) if folder else "",
         )

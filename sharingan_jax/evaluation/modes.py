@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,11 @@ class Modes:
     accuracy: float | None = None
     as_asked: float | None = None
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Return the measures of a row of figures: the share of modes that are covered, and the divergence in nats."""
+        return {"modes_covered": self.covered / self.count, "modes_divergence": self.divergence}
+
 
 def spread(shares: np.ndarray, real: np.ndarray) -> tuple[int, float, float]:
     """Return (modes covered, entropy in nats, divergence in nats) of shares [K] against those of the real images [K].
@@ -71,8 +76,8 @@ class ClassModes:
         self._real = np.bincount(labels, minlength=len(names)) / len(labels)
         self._real_confidence = float(classifier.probabilities(train_u8).max(1).mean())
 
-    def count(self, images_u8: np.ndarray, asked: np.ndarray | None = None) -> dict[str, object]:
-        """Return the `Modes` of images uint8 [F, H, W, C], as a dict. G was `asked` for the classes int [F], if for any."""
+    def count(self, images_u8: np.ndarray, asked: np.ndarray | None = None) -> Modes:
+        """Return the `Modes` of images uint8 [F, H, W, C]. G was `asked` for the classes int [F], if for any."""
         probabilities = self._classifier.probabilities(images_u8)
         seen = probabilities.argmax(1)
         shares = np.bincount(seen, minlength=len(self._names)) / len(images_u8)
@@ -104,21 +109,19 @@ class ClusterModes:
     def _features(self, soft: np.ndarray) -> np.ndarray:
         return align(soft, self._template, self._turns).reshape(len(soft), -1).astype(np.float64)
 
-    def count(self, images_u8: np.ndarray, asked: np.ndarray | None = None) -> dict[str, object]:
-        """Return the `Modes` of images uint8 [F, H, W, C], as a dict. Images without labels have no classes to be asked for."""
+    def count(self, images_u8: np.ndarray, asked: np.ndarray | None = None) -> Modes:
+        """Return the `Modes` of images uint8 [F, H, W, C]. Images without labels have no classes to be asked for."""
         nearest = cdist(self._features(soften(images_u8)), self._centres).argmin(1)
         shares = np.bincount(nearest, minlength=len(self._centres)) / len(images_u8)
         names = tuple(f"cluster {i + 1}" for i in range(len(self._centres)))
         return _describe("clusters", names, shares, self._real)
 
 
-def _describe(
-    kind: str, names: tuple[str, ...], shares: np.ndarray, real: np.ndarray, **others: float | None
-) -> dict[str, object]:
+def _describe(kind: str, names: tuple[str, ...], shares: np.ndarray, real: np.ndarray, **others: float | None) -> Modes:
     covered, entropy, divergence = spread(shares, real)
     _, real_entropy, _ = spread(real, real)
     named = dict(zip(names, shares.tolist(), strict=True))
-    return asdict(Modes(kind, int((real > 0).sum()), covered, entropy, real_entropy, divergence, named, **others))
+    return Modes(kind, int((real > 0).sum()), covered, entropy, real_entropy, divergence, named, **others)
 
 
 def make_mode_counter(

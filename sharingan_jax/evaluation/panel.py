@@ -71,6 +71,10 @@ MEASURES = (
     Measure("colour_distance", "colour distance", "lower", "grey levels", "of the channels' means and deviations", False),
     Measure("flat_noise", "noise in flat areas", "real", "grey levels", "what is left where nothing is drawn", False),
     Measure("edge_sharpness", "sharpness of edges", "real", "grey levels a pixel", "of the strongest edges", False),
+    Measure("modes_covered", "modes covered", "higher", "", "share of the real images' modes that samples show", False),
+    Measure(
+        "modes_divergence", "divergence of modes", "lower", "nats", "of the samples' shares of modes from the real ones", False
+    ),
     Measure(
         "authentic", "authentic", "neither", "", "share farther from their nearest training image than it from its own", False
     ),
@@ -136,9 +140,10 @@ class Reference:
 
 
 def measure_images(images_u8: np.ndarray, reference: Reference, *, done: Callable[[], None] = lambda: None) -> dict[str, float]:
-    """Return every measure of images uint8 [F, H, W, C] by key, in the order of `MEASURES` within a space.
+    """Return the measures of images uint8 [F, H, W, C] by key, in the order of `MEASURES` within a space.
 
-    F ≥ 2; H = W ≥ `LEAST_SIDE`. Raise UserError if a feature function fails.
+    All but those of modes, which count classes or clusters (`modes.Modes.figures`). F ≥ 2; H = W ≥ `LEAST_SIDE`. Raise UserError
+    if a feature function fails.
 
     Measures that are not defined are missing: KID against held-out images if there are none, diversity if the features of all
     training images are equal, and the memorisation panel if all training images are (`distinct`).

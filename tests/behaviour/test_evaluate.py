@@ -17,7 +17,7 @@ import main
 import sharingan_jax as sg
 from sharingan_jax.data.emblems.draw import draw_emblem
 from sharingan_jax.evaluation import classifier, judge, modes
-from sharingan_jax.evaluation.controls import COPIES, TURNED
+from sharingan_jax.evaluation.controls import COPIES, MEAN, TURNED
 from sharingan_jax.evaluation.evaluate import load_reference
 from sharingan_jax.evaluation.judge import AVERAGED, GIVEN, RAW, read_evaluation
 from sharingan_jax.evaluation.turns import Orientation, Turns
@@ -93,6 +93,11 @@ def test_evaluate_writes_figures_and_plots_and_the_same_bytes_twice(
     assert len(record["rows"]) == 7
     assert record["primary"] == "random/kid_held_out"
     assert record["modes"]["kind"] == "classes"
+    rows, modes = record["rows"], record["modes"]
+    assert rows[AVERAGED]["modes_covered"] == modes["covered"] / modes["count"]
+    assert rows[AVERAGED]["modes_divergence"] == modes["divergence"]
+    assert rows[MEAN]["modes_covered"] == 1 / modes["count"]
+    assert all("modes_divergence" in row for row in rows.values())
     assert (record["note"], record["skipped_spaces"]) == ("", {})
     assert record["digest"] == json.loads((run / "manifest.json").read_text())["digest"]
     for name in ("neighbours.png", "distances.png"):

@@ -32,6 +32,7 @@ from sharingan_jax.evaluation.turns import UNTURNED, Turns, distances, soften
 Rows = dict[str, dict[str, float]]
 
 COUNT = 40
+OF_MODES = {"modes_covered", "modes_divergence"}
 HELD_OUT = ("random/kid_held_out", "random/kid_held_out_error")
 
 
@@ -61,7 +62,7 @@ def rows(reference: Reference, new: np.ndarray) -> Rows:
 
 
 def test_every_row_has_every_measure_and_no_other(rows: Rows) -> None:
-    keys = {f"random/{measure.key}" if measure.in_space else measure.key for measure in MEASURES}
+    keys = {f"random/{measure.key}" if measure.in_space else measure.key for measure in MEASURES} - OF_MODES
     for name, row in rows.items():
         assert row.keys() == keys, name
         assert all(np.isfinite(value) for value in row.values()), name
@@ -242,10 +243,14 @@ def test_an_evaluation_reads_back_as_it_was_written(
     assert (written.train_images, written.held_out_images, written.samples) == (30, 30, 30)
     assert written.orientation["is_free"]
     assert set(written.rows) == {GIVEN, REAL_HALF, COPIES, TURNED, MEAN, NOISE}
+    assert all(row.keys() >= OF_MODES for row in written.rows.values())
+    clusters = written.modes["count"]
+    assert written.rows[MEAN]["modes_covered"] == 1 / clusters < written.rows[COPIES]["modes_covered"]
+    assert written.rows[MEAN]["modes_divergence"] > 1 > written.rows[COPIES]["modes_divergence"]
     assert "(random; distances over 144 turns)" in (tmp_path / "log.txt").read_text()
     path = tmp_path / "out" / judge.FILE
     for text, message in (
-        (path.read_text().replace('"format": 2', '"format": 1'), "format=1: expected 2. Evaluate the run again."),
+        (path.read_text().replace('"format": 3', '"format": 2'), "format=2: expected 3. Evaluate the run again."),
         (path.read_text().replace('"samples": 30', '"samples": "30"'), "samples"),
         (path.read_text()[:-20], "evaluation.json"),
     ):
@@ -285,7 +290,7 @@ def test_every_measure_is_defined_on_images_of_the_least_side() -> None:
     images = emblem_dataset(size=LEAST_SIDE, channels=3).preview(12)
     spaces = make_spaces(["pixels", "aligned", "random"], train_u8=images[:8], turns=UNTURNED)
     row = measure_images(images[4:], Reference(images[:8], images[8:], spaces, UNTURNED))
-    assert len(row) == sum(len(spaces) if measure.in_space else 1 for measure in MEASURES)
+    assert len(row) == sum(len(spaces) if measure.in_space else 1 for measure in MEASURES) - len(OF_MODES)
     assert all(np.isfinite(value) for value in row.values())
 
 

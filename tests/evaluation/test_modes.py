@@ -106,16 +106,16 @@ def test_classes_of_labelled_images_are_counted() -> None:
     counter = make_mode_counter(_dataset(images, labels), images, UNTURNED)
     assert isinstance(counter, ClassModes)
     found = counter.count(images)
-    assert (found["kind"], found["count"], found["covered"]) == ("classes", 4, 4)
-    assert found["real_entropy"] == pytest.approx(np.log(4))
-    assert found["divergence"] < 0.1  # type: ignore[operator]
-    assert found["accuracy"] > 0.6  # type: ignore[operator]
-    assert found["confidence"] == found["real_confidence"]  # The same images.
-    assert set(found["shares"]) == set(KINDS)  # type: ignore[call-overload]
+    assert (found.kind, found.count, found.covered) == ("classes", 4, 4)
+    assert found.real_entropy == pytest.approx(np.log(4))
+    assert found.divergence < 0.1
+    assert found.accuracy > 0.6
+    assert found.confidence == found.real_confidence  # The same images.
+    assert set(found.shares) == set(KINDS)
     only = counter.count(images[labels == 1])
-    assert only["covered"] <= 2  # type: ignore[operator]
-    assert only["entropy"] < np.log(2)
-    assert only["divergence"] > np.log(2)
+    assert only.covered <= 2
+    assert only.entropy < np.log(2)
+    assert only.divergence > np.log(2)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_the_emblems_classifier_is_trained_on_emblems_outside_of_the_set(channel
     dataset = emblem_dataset(size=32, channels=channels)
     images = dataset.preview(100)
     found = make_mode_counter(dataset, images, Turns()).count(images)
-    assert set(found["shares"]) == set(CLASSES)  # type: ignore[call-overload]
+    assert set(found.shares) == set(CLASSES)
     assert (len(seen["train"]), len(seen["test"])) == (30, 100)
     # Grey ones are averaged in the classifier's set and weighted in the data set, so they differ by some grey levels.
     assert np.abs(seen["test"].astype(int) - images).max() <= (0 if channels == 3 else 90)
@@ -182,8 +182,8 @@ def test_the_emblems_classifier_is_right_nine_times_of_ten(monkeypatch: pytest.M
     monkeypatch.setattr(classifier, "STEPS", 1500)
     dataset = emblem_dataset(size=32, channels=3)
     found = make_mode_counter(dataset, dataset.preview(100), Turns()).count(dataset.preview(100))
-    assert found["accuracy"] > 0.85  # type: ignore[operator]
-    assert found["covered"] == 20
+    assert found.accuracy > 0.85
+    assert found.covered == 20
 
 
 def test_unlabelled_images_are_counted_in_clusters_that_are_called_so() -> None:
@@ -191,15 +191,15 @@ def test_unlabelled_images_are_counted_in_clusters_that_are_called_so() -> None:
     counter = make_mode_counter(_dataset(images), images, UNTURNED)
     assert isinstance(counter, ClusterModes)
     found = counter.count(images)
-    assert (found["kind"], found["count"]) == ("clusters", 10)
-    assert found["covered"] == 10
-    assert found["divergence"] == pytest.approx(0, abs=1e-9)
-    assert found["entropy"] == found["real_entropy"]
-    assert (found["accuracy"], found["confidence"]) == (None, None)
-    assert list(found["shares"]) == [f"cluster {i}" for i in range(1, 11)]  # type: ignore[call-overload]
+    assert (found.kind, found.count) == ("clusters", 10)
+    assert found.covered == 10
+    assert found.divergence == pytest.approx(0, abs=1e-9)
+    assert found.entropy == found.real_entropy
+    assert (found.accuracy, found.confidence) == (None, None)
+    assert list(found.shares) == [f"cluster {i}" for i in range(1, 11)]
     blanks = counter.count(images[labels == 3])
-    assert blanks["covered"] < 5  # type: ignore[operator]
-    assert blanks["divergence"] > 0.5  # type: ignore[operator]
+    assert blanks.covered < 5
+    assert blanks.divergence > 0.5
     assert ClusterModes(images, UNTURNED).count(images) == found
 
 
@@ -208,14 +208,14 @@ def test_a_turned_image_is_in_the_cluster_of_the_image() -> None:
     squares = _shapes(80, seed=0)[0][1::4]
     counter = ClusterModes(np.concatenate([bars, squares]), Turns(angles=4))
     upright, turned = counter.count(bars), counter.count(np.rot90(bars, axes=(1, 2)))
-    assert turned["shares"] == upright["shares"]
+    assert turned.shares == upright.shares
 
 
 @pytest.mark.parametrize(("different", "copies"), [(1, 20), (2, 30), (3, 4)])
 def test_copies_among_the_images_make_fewer_clusters_and_no_warning(different: int, copies: int) -> None:
     images = np.repeat(_shapes(different, seed=0)[0], copies, axis=0)
     found = ClusterModes(images, UNTURNED).count(images)
-    assert found["count"] == found["covered"] == min(different, len(images) // 5)
+    assert found.count == found.covered == min(different, len(images) // 5)
 
 
 def test_a_set_with_one_class_gets_clusters() -> None:
