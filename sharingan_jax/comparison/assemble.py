@@ -162,6 +162,7 @@ def _row(run: RunRecord, measures: Sequence[Measure], root: Path) -> RunRow:
         device=device,
         digest=manifest.digest or "",
         collapse_step=find_collapse(run.records),
+        evaluated_step=evaluation.step if evaluation else None,
         failure=run.failure,
         measures={each.name: _value(evaluation, evaluation.figures, each.name) if evaluation else None for each in measures},
     )

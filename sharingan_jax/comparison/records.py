@@ -42,6 +42,13 @@ def notes_on(runs: Sequence[RunRecord], rows: Sequence[RunRow], judged: Sequence
     unjudged = [f"{run.variant}, seed {run.seed}" for run in runs if run.evaluation is None]
     if judged and unjudged:
         found.append(f"Without a checkpoint to evaluate, and so without figures: {'; '.join(unjudged)}.")
+    earlier = [
+        f"{row.variant}, seed {row.seed} (step {row.evaluated_step:,} of {row.step:,})"
+        for row in rows
+        if row.evaluated_step not in (None, row.step)
+    ]
+    if earlier:
+        found.append(f"Figures are of the last checkpoint, which is not of the run's last step: {'; '.join(earlier)}.")
     seen = {row.images_seen for row in rows}
     if len(seen) > 1:
         early = [f"{row.variant}, seed {row.seed} ({row.status})" for row in rows if row.status != "complete"]

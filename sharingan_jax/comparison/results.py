@@ -61,6 +61,7 @@ class RunRow:
     """One run: where it is, how far it came, and its measures, None for a measure that the run does not have.
 
     `collapse_step` is the step at which collapse begins by the stated rule, or None. `failure` says why a run failed.
+    `evaluated_step` is the step of the checkpoint that the measures are of, or None if nothing was measured.
     """
 
     variant: str
@@ -73,6 +74,7 @@ class RunRow:
     device: str
     digest: str
     collapse_step: int | None = None
+    evaluated_step: int | None = None
     failure: str = ""
     measures: Mapping[str, float | None] = field(default_factory=dict)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from sharingan_jax.comparison.report import render_report
 from sharingan_jax.comparison.report_plots import save_paper_plots
 from sharingan_jax.comparison.results import Report, RunRow, runs_csv, to_json
+from sharingan_jax.comparison.sentences import answer, outcome, warnings
 from sharingan_jax.errors import as_command
 from sharingan_jax.files import write_json, write_text
 
@@ -40,7 +41,8 @@ def write_report(report: Report, folder: Path) -> None:
 
     The same report gives the same bytes. There is a card only if runs were measured.
     """
-    write_json(folder / "report.json", to_json(report))
+    sentences = {"answer": answer(report), "outcome": outcome(report), "warnings": warnings(report)}
+    write_json(folder / "report.json", to_json(report) | sentences)
     write_text(folder / "runs.csv", runs_csv(report))
     save_paper_plots(report, folder / "plots")
     chosen = best_run(report)
@@ -97,6 +99,8 @@ def model_card(report: Report, run: RunRow) -> str:
         why += " The best of several runs is an optimistic choice: the table of all runs says what to expect."
     own = report.runs_of(run.variant)
     collapsed, failed = sum(each.collapsed for each in own), sum(each.failed for each in own)
+    if run.evaluated_step not in (None, run.step):
+        why += f" The figures are of step {run.evaluated_step}."
     why += f" Runs of `{run.variant}`: {len(own)}, of which {collapsed or 'none'} collapsed and {failed or 'none'} failed."
     copiers = [each.label for each in report.measures if each.copier_wins]
     warning = f"Exact copies of the training images pass as new real images by: {', '.join(copiers)}." if copiers else ""

@@ -14,9 +14,9 @@ from made_runs import CONFIG, HELD_OUT, OTHER, make_environment, make_evaluation
 from sharingan_jax.comparison import write
 from sharingan_jax.comparison.assemble import CURVE_POINTS
 from sharingan_jax.comparison.plan import StudyRun
-from sharingan_jax.comparison.report import no_better_than_controls
 from sharingan_jax.comparison.report_plots import make_plots
 from sharingan_jax.comparison.results import Control, Report
+from sharingan_jax.comparison.sentences import no_better_than_controls
 from sharingan_jax.comparison.statistics import wilson_interval
 from sharingan_jax.comparison.write import best_run, model_card, write_report
 from sharingan_jax.errors import UserError
@@ -216,6 +216,16 @@ def test_a_run_that_stopped_early_or_lost_records_is_named(tmp_path: Path) -> No
     notes = make_report([(run, make_evaluation(1.0)) for run in runs], tmp_path).notes
     assert "The runs have not seen equally many images: 64 to 300. Not complete: a, seed 1 (stopped)." in notes
     assert "metrics.jsonl ends before the run did, so curves and marks are cut: a, seed 2." in notes
+
+
+def test_figures_of_a_checkpoint_before_the_last_step_are_called_so(tmp_path: Path) -> None:
+    runs = [StudyRun("a", seed, make_run(tmp_path / str(seed), seed=seed)) for seed in range(2)]
+    report = make_report([(runs[0], make_evaluation(1.0, step=8)), (runs[1], make_evaluation(2.0))], tmp_path)
+    assert [row.evaluated_step for row in report.runs] == [8, 12]
+    note = "Figures are of the last checkpoint, which is not of the run's last step: a, seed 0 (step 8 of 12)."
+    assert note in report.notes
+    assert "The figures are of step 8." in model_card(report, report.runs[0])
+    assert "The figures are of step" not in model_card(report, report.runs[1])
 
 
 def test_samples_of_a_run_that_failed_are_shown_too(tmp_path: Path) -> None:

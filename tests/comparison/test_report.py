@@ -15,15 +15,7 @@ import numpy as np
 import pytest
 from made_runs import photo_noise, rows_of_eight
 
-from sharingan_jax.comparison.report import (
-    QUALITIES,
-    _pictures,
-    answer,
-    duration,
-    outcome,
-    render_report,
-    too_few_seeds,
-)
+from sharingan_jax.comparison.report import QUALITIES, _pictures, duration, render_report
 from sharingan_jax.comparison.report_plots import MOST_POINTS, make_plots, number, save_paper_plots
 from sharingan_jax.comparison.results import (
     Comparison,
@@ -39,6 +31,7 @@ from sharingan_jax.comparison.results import (
     runs_csv,
     to_json,
 )
+from sharingan_jax.comparison.sentences import answer, outcome, too_few_seeds
 from sharingan_jax.comparison.statistics import holm, paired_difference, summarise, wilson_interval
 from sharingan_jax.comparison.verdict import verdict
 
