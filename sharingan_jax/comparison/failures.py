@@ -1,11 +1,12 @@
-"""Why the runs of a comparison failed: kept in its folder, so that a failed run is a result and is not tried again."""
+"""Which runs of a comparison are at their end, and why some failed: kept in its folder, so that these are not tried again."""
 
 from pathlib import Path
 from typing import Any
 
+from sharingan_jax.config.schema import Config
 from sharingan_jax.files import read_json, write_json
 from sharingan_jax.run.folder import RunFolder
-from sharingan_jax.run.manifest import Manifest, read_manifest
+from sharingan_jax.run.manifest import Manifest, config_digest, read_manifest
 
 STUDY = "study.json"
 
@@ -43,3 +44,14 @@ def manifest_of(run: Path) -> Manifest | None:
     """Return a run's manifest, or None if there is none."""
     path = RunFolder(run).manifest
     return read_manifest(path) if path.is_file() else None
+
+
+def is_settled(run: Path, config: Config, failures: Failures) -> bool:
+    """Return whether a run is there with these settings, at its end: complete, collapsed, or failed and recorded so."""
+    manifest = manifest_of(run)
+    if manifest is None or manifest.config_digest != config_digest(config):
+        return False
+    keys = ["steps", "epochs", *(["stop_on_collapse"] if manifest.status == "collapsed" else [])]
+    if any(manifest.config["train"][key] != getattr(config.train, key) for key in keys):
+        return False
+    return manifest.status in ("complete", "collapsed") or bool(failures.get(run))

@@ -114,7 +114,7 @@ def evaluate_runs(
         split, note = load_reference(data)
         for run, _ in missing:
             check_images(run, split)
-        sets = sum(row_count(run) for run, _ in missing)
+        sets = sum(row_count(run.config) for run, _ in missing)
         with Judge(split, features, samples=samples, sets=sets, stream=out, place=place_of(data)) as judge:
             for run, folder in missing:
                 try:

@@ -101,6 +101,10 @@ class ImageDataset(ABC):
         chosen = self.positions(indices)
         return Subset(source=self, indices=chosen, **self._described(chosen))
 
+    def at_most(self, n: int) -> "ImageDataset":
+        """Return this data set if it has at most n images, else n of them that are spread evenly over it."""
+        return self if self.count <= n else self.subset(evenly(self.count, n).tolist())
+
     def _described(self, indices: np.ndarray) -> dict[str, Any]:
         return {
             "names": tuple(self.names[i] for i in indices),

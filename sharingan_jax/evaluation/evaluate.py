@@ -17,7 +17,7 @@ from sharingan_jax.run.manifest import labels_digest
 from sharingan_jax.run.metrics import read_metrics
 
 if TYPE_CHECKING:
-    from sharingan_jax.config.schema import DataConfig
+    from sharingan_jax.config.schema import Config, DataConfig
     from sharingan_jax.data.dataset import ImageDataset
     from sharingan_jax.data.split import Split
     from sharingan_jax.evaluation.judge import Evaluation, Judge
@@ -66,7 +66,7 @@ def evaluate(
     check_images(loaded, split)
     root = Path(out).expanduser() if out is not None else loaded.path / "evaluation"
     make_folder(root)  # Raises now, and not after minutes, if it cannot be made.
-    sets, place = row_count(loaded) * len(steps), place_of(loaded.config.data)
+    sets, place = row_count(loaded.config) * len(steps), place_of(loaded.config.data)
     with Judge(split, features, samples=samples, sets=sets, stream=stream or sys.stdout, place=place) as judge:
         return [evaluate_step(loaded, at, judge, note, root / folder_name(at)) for at in steps]
 
@@ -161,17 +161,18 @@ def check_features(names: Sequence[str]) -> None:
     make_spaces(light, train_u8=np.zeros((1, 1, 1, 3), np.uint8), turns=UNTURNED)
 
 
-def load_reference(data: "DataConfig") -> "tuple[Split, str]":
+def load_reference(data: "DataConfig", *, fetch: bool = True) -> "tuple[Split, str]":
     """Return the training images and the images to judge by, and a note on where the latter come from. Raise UserError.
 
-    If the run holds out too few images for KID, the split has none of them, and the note says so.
+    `fetch` is that of `load_dataset`. If the run holds out too few images for KID, the split has none of them, and the note says
+    so.
     """
     from sharingan_jax.data.sources.emblems import emblem_dataset
     from sharingan_jax.data.sources.load import load_split_from_config
     from sharingan_jax.data.split import Split
     from sharingan_jax.evaluation.judge import FEWEST_HELD_OUT
 
-    split = load_split_from_config(data)
+    split = load_split_from_config(data, fetch=fetch)
     held_out = split.held_out.count
     if 0 < held_out < FEWEST_HELD_OUT:
         numbers = {"holdout": data.holdout, "count": held_out, "all": held_out + split.train.count, "fewest": FEWEST_HELD_OUT}
@@ -203,9 +204,9 @@ def folder_name(step: int) -> str:
     return f"step_{step:06d}"
 
 
-def row_count(run: "Run") -> int:
-    """Return the number of sets of samples that are evaluated at each step: two if the run keeps averaged weights."""
-    return 2 if run.config.train.ema_half_life else 1
+def row_count(config: "Config") -> int:
+    """Return the number of sets of samples that are evaluated at each step of a run: two if it keeps averaged weights."""
+    return 2 if config.train.ema_half_life else 1
 
 
 def _steps(run: "Run", step: "int | str") -> list[int]:
@@ -263,7 +264,7 @@ def evaluate_step(run: "Run", step: int, judge: "Judge", note: str, folder: Path
     z = draw_run_latents(LATENTS_SEED, count=judge.samples, nz=model.nz, classes=model.classes, labels=labels)
     kinds: tuple[tuple[str, Weights], ...] = ((RAW, "raw"), (AVERAGED, "averaged"))
     rows = {}
-    for name, weights in kinds[: row_count(run)]:
+    for name, weights in kinds[: row_count(run.config)]:
         sampler = run.sampler_of(state, weights=weights)
         rows[name] = np.concatenate([to_u8(_finite(images, run, step)) for images in sampler.draw_groups(z)])
     subject = f"{run.path}, step {step}"

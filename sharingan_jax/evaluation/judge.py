@@ -11,7 +11,8 @@ from tqdm import tqdm
 from sharingan_jax.data.split import Split
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.controls import COPIES, MEAN, NOISE, REAL_HALF, make_controls
-from sharingan_jax.evaluation.defaults import ALWAYS, CONTROL_IMAGES, CONTROLS, evaluation_seconds
+from sharingan_jax.evaluation.defaults import ALWAYS, CONTROL_IMAGES, CONTROLS, MOST_REAL
+from sharingan_jax.evaluation.estimate import evaluation_seconds
 from sharingan_jax.evaluation.features import make_spaces, space_keys
 from sharingan_jax.evaluation.measures.memorisation import distinct
 from sharingan_jax.evaluation.modes import make_mode_counter
@@ -27,6 +28,9 @@ FEWEST = 8
 """Training images, and images of a folder to evaluate: fewer measure nothing."""
 FEWEST_HELD_OUT = 3
 """Held-out images: KID's standard error leaves one of them out, and takes pairs of the others."""
+PART_OF_MANY = (
+    "Figures are against {most:,} of the {count:,} training images, spread evenly over the set: copies of the others go unseen."
+)
 TOLERANCE = 0.05
 """Share of the new real images' value by which copies may be worse and still pass a measure without a standard error."""
 FORMAT = 3
@@ -73,17 +77,21 @@ class Judge:
     """Measures sets of images against one reference. The controls are measured once. Use as a context manager.
 
     `names` are feature spaces, `samples` the number of images of each of the `sets` sets. `place` says where the training images
-    are from, as FLAG=VALUE or KEY=VALUE, for errors. The split holds out no image, or at least `FEWEST_HELD_OUT`. The attribute
-    `labels` int [N] has the classes of the training images, or is None.
+    are from, as FLAG=VALUE or KEY=VALUE, for errors. The split holds out no image, or at least `FEWEST_HELD_OUT`. Of more than
+    `MOST_REAL` training or held-out images, evenly spread ones are used. The attribute `labels` int [N] has the classes of all
+    training images, or is None.
 
     Raise UserError if there are fewer than `FEWEST` training images or if all are alike, or for a wrong feature space.
     """
 
     def __init__(self, split: Split, names: Sequence[str], *, samples: int, sets: int, stream: TextIO, place: str) -> None:
-        train = lay_on_white(split.train.preview(split.train.count))
-        if len(train) < FEWEST:
-            raise UserError(f"{place}: expected at least {FEWEST} images, got {len(train)}. Fewer measure nothing.")
-        held_out = lay_on_white(split.held_out.preview(split.held_out.count)) if split.held_out.count else None
+        if split.train.count < FEWEST:
+            raise UserError(f"{place}: expected at least {FEWEST} images, got {split.train.count}. Fewer measure nothing.")
+        chosen, unseen = split.train.at_most(MOST_REAL), split.held_out.at_most(MOST_REAL)
+        train = lay_on_white(chosen.preview(chosen.count))
+        held_out = lay_on_white(unseen.preview(unseen.count)) if unseen.count else None
+        part = PART_OF_MANY.format(most=chosen.count, count=split.train.count)
+        self._note = part if chosen.count < split.train.count else ""
         self.samples, self.labels = samples, split.train.labels
         self._stream = stream
         self._orientation = measure_orientation(soften(train))
@@ -103,13 +111,13 @@ class Judge:
         found = [space.name for space in spaces]
         if twice := next((name for name in found if found.count(name) > 1), None):
             raise UserError(f"--features={','.join(names)}: two of them are called {twice}. Remove or rename one.")
-        self.reference = Reference(train, held_out, spaces, self._orientation.turns, split.train.digest)
+        self.reference = Reference(train, held_out, spaces, self._orientation.turns, chosen.digest)
         self._controls: dict[str, dict[str, float]] = {}
         self._control_distances: dict[str, np.ndarray] = {}
         self._say(self._announce(sets))
         if len(distinct(self.reference.train_to_train)) < 2:
             raise UserError(f"{place}: expected images that differ, got {len(train)} that are all alike. Add other images.")
-        self._modes = make_mode_counter(split.train, train, self.reference.turns, say=self._say)
+        self._modes = make_mode_counter(chosen, train, self.reference.turns, say=self._say)
         shown = hasattr(stream, "isatty") and stream.isatty()
         total = parts_of(self.reference) * (sets + CONTROLS)
         self._bar = tqdm(total=total, unit="part", file=stream, disable=not shown, leave=False, dynamic_ncols=True)
@@ -122,7 +130,8 @@ class Judge:
         held_out = 0 if self.reference.held_out is None else len(self.reference.held_out)
         turned = f"distances over {self.reference.turns.count} turns" if self.reference.turns.count > 1 else "distances unturned"
         names = [space.name for space in spaces]
-        minutes = max(1, round(evaluation_seconds(names, samples=self.samples, sets=sets) / 60))
+        real, turns = len(self.reference.train), self.reference.turns.count
+        minutes = max(1, round(evaluation_seconds(names, samples=self.samples, sets=sets, real=real, turns=turns) / 60))
         return (
             f"evaluating {sets * self.samples:,} images"
             f" against {len(self.reference.train)} training and {held_out} held-out images"
@@ -196,7 +205,7 @@ class Judge:
             perfect_coverage=perfect_coverage(self.reference, len(best)),
             copies_win=measures_that_copies_pass(self._controls, self.reference.real_row),
             modes=asdict(modes_of_best),
-            note=note,
+            note=" ".join(filter(None, (note, self._note))),
             folder=str(folder) if folder else "",
         )
         if folder is not None:

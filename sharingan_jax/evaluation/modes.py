@@ -133,9 +133,10 @@ def make_mode_counter(
     emblems that are not in the set; for other labelled sets on four fifths of the images, and tested on the last fifth. An
     unlabelled set gets clusters.
     """
-    if dataset.labels is None or len(dataset.classes) < 2:
+    if not _has_classes(dataset):
         return ClusterModes(train_u8, turns)
-    path = kept_file(f"classifier {VERSION}\0{turns}\0{dataset.digest}{_key_of_labels(dataset)}", ending=".npz")
+    assert dataset.labels is not None
+    path = _classifier_file(dataset, turns)
     classifier = _kept(path)
     if classifier is None:
         say(f"training a classifier of the {len(dataset.classes)} classes, once for these images: about a minute on two cores")
@@ -145,6 +146,19 @@ def make_mode_counter(
         with suppress(OSError, UserError):  # A cache that cannot be written costs time only.
             write_atomically(path, lambda file: np.savez(file, **arrays))
     return ClassModes(classifier, dataset.classes, train_u8, dataset.labels)
+
+
+def has_to_train(dataset: ImageDataset, turns: Turns) -> bool:
+    """Return whether `make_mode_counter` would train a classifier first: the images have labels, and none is kept for them."""
+    return _has_classes(dataset) and not _classifier_file(dataset, turns).is_file()
+
+
+def _has_classes(dataset: ImageDataset) -> bool:
+    return dataset.labels is not None and len(dataset.classes) > 1
+
+
+def _classifier_file(dataset: ImageDataset, turns: Turns) -> Path:
+    return kept_file(f"classifier {VERSION}\0{turns}\0{dataset.digest}{_key_of_labels(dataset)}", ending=".npz")
 
 
 def _key_of_labels(dataset: ImageDataset) -> str:

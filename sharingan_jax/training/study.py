@@ -1,6 +1,5 @@
 """Train what a plan asks for and is not there yet, evaluate, report: `sg.compare`. Stopped, the same call continues."""
 
-import io
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,24 +10,26 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from sharingan_jax.comparison.existing import check_same_images
-from sharingan_jax.comparison.failures import Failures, manifest_of
+from sharingan_jax.comparison.failures import Failures, is_settled, manifest_of
 from sharingan_jax.comparison.plan import Plan, PlannedVariant, StudyRun, make_plan
-from sharingan_jax.comparison.runs import Compared, evaluate_runs, without_evaluation, write_comparison
+from sharingan_jax.comparison.runs import Compared, evaluate_runs, write_comparison
 from sharingan_jax.config.schema import Config
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources.load import load_dataset_from_config
-from sharingan_jax.errors import UserError, counted
-from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES, evaluation_seconds
+from sharingan_jax.errors import UserError
+from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
 from sharingan_jax.evaluation.evaluate import check_features, check_samples, place_of
 from sharingan_jax.files import make_folder, user_path
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.reporting.progress import duration, is_interactive
 from sharingan_jax.run.folder import RunFolder
-from sharingan_jax.run.manifest import Manifest, config_digest
+from sharingan_jax.run.manifest import Manifest
+from sharingan_jax.training.forecast import forecast
 from sharingan_jax.training.schedule import fit_batch_size, make_schedule
-from sharingan_jax.training.seeds import FailedSeedsError, prepare, train_seeds
+from sharingan_jax.training.seeds import FailedSeedsError, train_seeds
 
 LOG = "training.log"
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:,}/{total:,} steps{postfix}"
 
 
 def compare(
@@ -58,10 +59,10 @@ def compare(
     plan = make_plan(configs, seeds, settings=settings, vary=vary, baseline=baseline)
     check_options(root, stacked=stacked, features=features, samples=samples)
     out = lasting(stream or sys.stdout)
-    found = estimate(plan, root, stream=stream)
-    if any(missing for _, missing, *_ in found):
-        print(_describe(plan, found, root, features=features, samples=samples), file=out, flush=True)
-    runs = train_plan(plan, root, stacked=stacked, stream=stream)
+    left = forecast(plan, root, features=features, samples=samples, stream=stream)
+    if left.trains:
+        print(left, file=out, flush=True)
+    runs = train_plan(plan, root, stacked=stacked, then_seconds=left.evaluation_seconds, stream=stream)
     evaluations = evaluate_runs(plan.variants[0].config.data, runs, features=features, samples=samples, stream=stream)
     names = [variant.name for variant in plan.variants]
     title = f"{len(names)} variants: {', '.join(names)}" if len(names) > 2 else " against ".join(reversed(names))
@@ -88,39 +89,15 @@ def _as_call(configs: Sequence[str | Path | Config], seeds: Sequence[int], root:
     return f"sharingan_jax.compare([{', '.join(named)}], seeds={list(seeds)!r}, workdir={str(root)!r}{more})"
 
 
-def estimate(
-    plan: Plan, root: Path, *, fetch: bool = True, stream: TextIO | None = None
-) -> list[tuple[PlannedVariant, int, int, float]]:
-    """Return, for each variant, how many runs are missing, their steps and the seconds to train them, roughly.
-
-    Everything that `train` checks is checked; nothing is written, except that images are downloaded if they have to be. Without
-    `fetch` that is an error. It starts JAX.
-    """
-    found, failures = [], Failures(root)
-    notices: TextIO = stream or sys.stdout
-    for variant in plan.variants:
-        missing = [seed for seed in plan.seeds if not _is_settled(plan, root, variant, seed, failures)]
-        steps, seconds = 0, 0.0
-        if missing:
-            config = replace(variant.config, seed=missing[0])
-            ((setup,),) = prepare(config, plan.path(root, variant, missing[0]), stream=notices, fetch=fetch)
-            notices = io.StringIO()  # All variants train on the same images, so the other notices would be the same.
-
-            from sharingan_jax.devices.estimate import estimate_cost  # After `prepare`, which pins the environment.
-
-            cost = estimate_cost(setup.trainer, batch_size=setup.plan.batch_size, image_shape=setup.dataset.image_shape)
-            steps = setup.schedule.total_steps * len(missing)
-            seconds = steps * cost.step_seconds
-        found.append((variant, len(missing), steps, seconds))
-    return found
-
-
-def train_plan(plan: Plan, root: Path, *, stacked: int = 1, stream: TextIO | None = None) -> list[StudyRun]:
+def train_plan(
+    plan: Plan, root: Path, *, stacked: int = 1, then_seconds: float = 0.0, stream: TextIO | None = None
+) -> list[StudyRun]:
     """Train every run of the plan that is not complete, exactly as `train_seeds` does, and return all runs.
 
-    `stacked` seeds share a program, which rounds differently; each manifest records it. Training's own lines go to
-    `root`/training.log; `stream` gets one display for all. A run that fails is recorded and never tried again or dropped. Raise
-    UserError if a run cannot be trained, and Stopped at a signal: the same call then continues.
+    The display's time left has `then_seconds` added, for what follows the training. `stacked` seeds share a program, which rounds
+    differently; each manifest records it. Training's own lines go to `root`/training.log; `stream` gets one display for all. A
+    run that fails is recorded and never tried again or dropped. Raise UserError if a run cannot be trained, and Stopped at a
+    signal: the same call then continues.
     """
     out = lasting(stream or sys.stdout)
     failures = Failures(root)
@@ -133,7 +110,7 @@ def train_plan(plan: Plan, root: Path, *, stacked: int = 1, stream: TextIO | Non
     make_folder(root)
     left = [_steps_left(plan, root, variant, part, last=last[variant.name]) for variant, part in parts]
     print(_describe_parts(plan, parts), file=out, flush=True)
-    with _Display(out, total=sum(left)) as display, (root / LOG).open("a", encoding="utf-8") as log:
+    with _Display(out, total=sum(left), then_seconds=then_seconds) as display, (root / LOG).open("a", encoding="utf-8") as log:
         for number, (variant, part) in enumerate(parts, 1):
             numbers = {"last": last[variant.name], "done": sum(left[:number])}
             _train_part(plan, root, variant, part, failures, stacked=stacked, log=log, display=display, **numbers)
@@ -160,7 +137,11 @@ def _missing(plan: Plan, root: Path, variant: PlannedVariant, failures: Failures
 
     The seeds of a part follow each other. If they are stacked, a part has at most `stacked` of them.
     """
-    left = [seed for seed in sorted(plan.seeds) if not _is_settled(plan, root, variant, seed, failures)]
+    left = [
+        seed
+        for seed in sorted(plan.seeds)
+        if not is_settled(plan.path(root, variant, seed), replace(variant.config, seed=seed), failures)
+    ]
     parts: list[list[int]] = []
     for seed in left:
         if parts and parts[-1][-1] == seed - 1 and (stacked == 1 or len(parts[-1]) < stacked):
@@ -175,18 +156,6 @@ def _describe_parts(plan: Plan, parts: Sequence[tuple[PlannedVariant, tuple[int,
     if not missing:
         return f"all {count} runs are there"
     return f"training {missing} of {count} runs; their own lines go to {LOG}"
-
-
-def _is_settled(plan: Plan, root: Path, variant: PlannedVariant, seed: int, failures: Failures) -> bool:
-    """Return whether a run is there with these settings, at its end: complete, collapsed, or failed and recorded so."""
-    path, wanted = plan.path(root, variant, seed), replace(variant.config, seed=seed)
-    manifest = manifest_of(path)
-    if manifest is None or manifest.config_digest != config_digest(wanted):
-        return False
-    keys = ["steps", "epochs", *(["stop_on_collapse"] if manifest.status == "collapsed" else [])]
-    if any(manifest.config["train"][key] != getattr(wanted.train, key) for key in keys):
-        return False
-    return manifest.status in ("complete", "collapsed") or bool(failures.get(path))
 
 
 def _last_step(config: Config, count: int) -> int:
@@ -266,11 +235,11 @@ def _named(part: tuple[int, ...]) -> str:
 class _Display:
     """One display for all runs: a bar over all steps on a terminal; everywhere a line for each run that has ended."""
 
-    def __init__(self, stream: TextIO, *, total: int) -> None:
-        self._stream, self._total, self._done = stream, total, 0
+    def __init__(self, stream: TextIO, *, total: int, then_seconds: float) -> None:
+        self._stream, self._total, self._done, self._then_seconds = stream, total, 0, then_seconds
         self._start = time.monotonic()
         shown = is_interactive(stream) and total > 0
-        self._bar = tqdm(total=total, unit="step", file=stream, disable=not shown, dynamic_ncols=True)
+        self._bar = tqdm(total=total, file=stream, disable=not shown, dynamic_ncols=True, bar_format=BAR)
 
     def __enter__(self) -> "_Display":
         return self
@@ -285,6 +254,7 @@ class _Display:
     def step(self, *, weight: int) -> None:
         """Take a step of `weight` runs."""
         self._done += weight
+        self._bar.set_postfix_str(self._left(), refresh=False)
         self._bar.update(weight)
 
     def settle(self, done: int) -> None:
@@ -294,12 +264,18 @@ class _Display:
 
     def say(self, line: str) -> None:
         """Print a line, with the time left for everything."""
-        rate = self._done / (time.monotonic() - self._start)
-        left = f" ({duration((self._total - self._done) / rate)} left)" if 0 < self._done < self._total else ""
+        left = f" ({self._left()})" if 0 < self._done < self._total else ""
         if self._bar.disable:
             print(line + left, file=self._stream, flush=True)
         else:
             self._bar.write(line + left, file=self._stream)
+
+    def _left(self) -> str:
+        """Return the time left in words, with what follows the training."""
+        if not self._done:
+            return ""
+        seconds = (self._total - self._done) * (time.monotonic() - self._start) / self._done
+        return f"{duration(seconds + self._then_seconds)} left"
 
 
 def describe_plan(
@@ -313,26 +289,4 @@ def describe_plan(
 ) -> str:
     """Return what `compare` would train and how long it would take, roughly. Nothing is written. Raise UserError as it would."""
     check_options(root, stacked=stacked, features=features, samples=samples)
-    return _describe(plan, estimate(plan, root, fetch=False, stream=stream), root, features=features, samples=samples)
-
-
-def _describe(
-    plan: Plan,
-    found: Sequence[tuple[PlannedVariant, int, int, float]],
-    root: Path,
-    *,
-    features: Sequence[str],
-    samples: int,
-) -> str:
-    lines = []
-    for variant, missing, steps, seconds in found:
-        if missing:
-            lines.append(f"  {variant.name}: {counted(missing, 'run')} to train, {steps:,} steps, roughly {duration(seconds)}")
-    runs = [plan.path(root, variant, seed) for variant in plan.variants for seed in plan.seeds]
-    trained = sum(missing for _, missing, *_ in found)
-    unmeasured = trained + len(without_evaluation(runs, features=features, samples=samples))
-    if not unmeasured:
-        return "nothing is left to train or to evaluate"
-    total = sum(seconds for *_, seconds in found) + evaluation_seconds(features, samples=samples, sets=unmeasured)
-    lines.append(f"roughly {duration(total)} in all on two cores, with {counted(unmeasured, 'evaluation')}, without compiling")
-    return "\n".join(lines)
+    return str(forecast(plan, root, features=features, samples=samples, fetch=False, stream=stream))

@@ -50,6 +50,10 @@ def test_examples_are_of_each_class_in_turn_or_evenly_spread() -> None:
 def test_images_to_show_are_spread_evenly_and_over_the_classes() -> None:
     assert evenly(5, 9).tolist() == [0, 1, 2, 3, 4]
     assert evenly(10, 4).tolist() == [0, 2, 5, 7]
+    images = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
+    dataset = ArrayDataset(images=images, names=tuple(map(str, range(10))), digests=array_digests(images))
+    assert dataset.at_most(10) is dataset
+    assert dataset.at_most(4).names == ("0", "2", "5", "7")
     assert [(label, own.tolist()) for label, own in choose_shown(None, count=10, most=2)] == [(-1, [0, 5])]
     labels = np.array([2, 0, 2, 0, 0, 2, 2, 0, 2])
     groups = choose_shown(labels, count=9, most=4)

@@ -261,6 +261,23 @@ def test_an_evaluation_reads_back_as_it_was_written(
         path.write_text(text)
 
 
+def test_of_many_images_evenly_spread_ones_are_used_and_the_note_says_so(
+    tmp_path: Path, train: np.ndarray, new: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(judge, "MOST_REAL", 10)
+    part = _evaluate(tmp_path, train[:30], new[:20])
+    assert (
+        part.note
+        == "Figures are against 10 of the 30 training images, spread evenly over the set: copies of the others go unseen."
+    )
+    monkeypatch.setattr(judge, "MOST_REAL", 1000)
+    alone = _evaluate(tmp_path, train[:30:3], new[:20:2])
+    assert (alone.note, alone.train_images, alone.held_out_images) == ("", 10, 10)
+    assert part.rows[REAL_HALF] == alone.rows[REAL_HALF]
+    assert part.real == alone.real
+
+
 def test_too_few_images_are_refused(tmp_path: Path, train: np.ndarray, new: np.ndarray) -> None:
     with pytest.raises(UserError, match=r"^data\.path=x: expected at least 8 images, got 7\. Fewer measure nothing\.$"):
         _evaluate(tmp_path, train[:7], new[:10])

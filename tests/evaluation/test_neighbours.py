@@ -13,6 +13,7 @@ from sharingan_jax.evaluation.measures.neighbours import (
     expected_coverage,
     precision_recall_density_coverage,
     resampled,
+    subsets_of,
 )
 
 CLIPPED = [clipped_density, clipped_coverage]
@@ -151,6 +152,14 @@ def test_resampling_compares_equal_counts_and_averages_each_field() -> None:
     resampled(measure, real, fake[:40])
     assert counts[7:] == [(40, 40)] * 3
     assert resampled(lambda real, fake: float(len(fake)), real, fake) == 40.0
+
+
+def test_large_sets_are_drawn_from_less_often_but_at_least_once() -> None:
+    assert [subsets_of(count) for count in (100, 200, 400, 900, 5000)] == [20, 20, 5, 1, 1]
+    drawn: list[int] = []
+    features = np.arange(1300.0)[:, None]
+    resampled(lambda real, fake: float(drawn.append(len(fake)) or 0), features[:1000], features)
+    assert drawn == [1000]
 
 
 def test_the_mean_over_resamples_is_close_to_the_expected_coverage() -> None:

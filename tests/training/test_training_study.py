@@ -28,10 +28,12 @@ from sharingan_jax.evaluation.measures.kid import kid
 from sharingan_jax.evaluation.panel import Reference
 from sharingan_jax.evaluation.turns import Orientation, Turns
 from sharingan_jax.run.sampling import Sampler
+from sharingan_jax.training import forecast as forecast_module
 from sharingan_jax.training import recorder
 from sharingan_jax.training import study as study_module
+from sharingan_jax.training.forecast import forecast
 from sharingan_jax.training.recorder import OpenRun
-from sharingan_jax.training.study import describe_plan, estimate
+from sharingan_jax.training.study import describe_plan
 
 # Both variants, and the runs of test_compare.py and test_stop_on_collapse.py, use one compiled program.
 NAMES = ("smoke, data.last_batch=drop", "smoke, data.last_batch=fill")
@@ -253,14 +255,14 @@ def test_a_run_that_fails_is_a_result_and_is_not_tried_again(compare: Call, imag
     assert "all 2 runs are there" in out
     assert contents_of(workdir) == before
     plan = make_plan(["smoke"], (0, 1), settings=_settings(image_folder) | settings, vary={"data.last_batch": ["drop"]})
-    assert [missing for _, missing, *_ in estimate(plan, workdir)] == [0]
+    assert [each.missing for each in forecast(plan, workdir).variants] == [0]
 
     # With other settings it is another run, and a run whose folder is gone is tried again.
     with pytest.raises(sg.UserError, match=r"holds another run: optim\.disc\.lr was 1e\+30 and is now 0\.0002"):
         compare(workdir, last_batch=("drop",))
     assert contents_of(workdir)["study.json"] == before["study.json"]
     shutil.rmtree(workdir / FOLDERS[0] / "seed-1")
-    assert [missing for _, missing, *_ in estimate(plan, workdir)] == [1]
+    assert [each.missing for each in forecast(plan, workdir).variants] == [1]
 
 
 def test_trouble_that_can_be_mended_is_no_result(compare: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +283,20 @@ def test_a_collapsed_run_is_settled_until_the_limit_changes(copy: Path, image_fo
     for limit, missing in ((2, 0), (0, 1)):
         settings = _settings(image_folder) | {"train.stop_on_collapse": limit}
         plan = make_plan(["smoke"], (0, 1), settings=settings, vary={"data.last_batch": ["drop"]})
-        assert [count for _, count, *_ in estimate(plan, copy)] == [missing]
+        assert [each.missing for each in forecast(plan, copy).variants] == [missing]
+
+
+def test_the_time_left_counts_the_evaluations_that_follow() -> None:
+    stream = io.StringIO()
+    with study_module._Display(stream, total=10, then_seconds=3600.0) as display:
+        display.say("before the first step")
+        display.step(weight=5)
+        display.say("a, seed 0: complete at step 5")
+        display.settle(10)
+        display.say("b, seed 0: complete at step 5")
+    first, second, last = stream.getvalue().splitlines()
+    assert (first, last) == ("before the first step", "b, seed 0: complete at step 5")
+    assert re.fullmatch(r"a, seed 0: complete at step 5 \(1:00:0\d left\)", second)
 
 
 def test_mistakes_are_found_before_anything_is_trained(compare: Call, study: tuple[Compared, str], tmp_path: Path) -> None:
@@ -307,8 +322,8 @@ def test_a_dry_run_counts_what_is_missing_and_writes_nothing(study: tuple[Compar
     plan = make_plan(["smoke"], (0, 1, 2), settings=_settings(image_folder), vary={"data.last_batch": ["drop"]})
     line, total = describe_plan(plan, study[0].folder).splitlines()
     assert line.startswith(f"  {NAMES[0]}: 1 run to train, 8 steps, roughly 0:0")
-    # (10 + 0.0015 · 15,000) · 4 seconds: other feature spaces and more samples than in the evaluations that are there.
-    assert re.match(r"roughly 2:(0|1|2)\d in all on two cores, with 3 evaluations, ", total)
+    # 0.0012 · 15,000 · 4 seconds and a little: other feature spaces and more samples than in the evaluations that are there.
+    assert re.match(r"roughly 1:1\d in all on two cores, with 3 evaluations, ", total)
     plan = make_plan(["smoke"], (0, 1), settings=_settings(image_folder), vary={"data.last_batch": ["drop"]})
     assert describe_plan(plan, study[0].folder, features=("pixels",), samples=100) == "nothing is left to train or to evaluate"
     assert contents_of(study[0].folder) == before
@@ -335,7 +350,7 @@ def test_only_a_dry_run_refuses_to_download_images(compare: Call, image_folder: 
         allowed.append(fetch)
         raise UserError("stop here")
 
-    monkeypatch.setattr(study_module, "prepare", refuse)
+    monkeypatch.setattr(forecast_module, "prepare", refuse)
     plan = make_plan(["smoke"], (0,), settings=_settings(image_folder))
     for call in (lambda: compare(tmp_path / "new"), lambda: describe_plan(plan, tmp_path / "new")):
         with pytest.raises(UserError, match="stop here"):

@@ -13,6 +13,9 @@ from sharingan_jax.evaluation.measures.kid import as_feature_pair
 
 Measured = TypeVar("Measured")
 """A measure's result: a float or a frozen dataclass of floats."""
+RESAMPLES, PAIRS = 20, 800_000
+"""Subsets that a measure is averaged over, at most, and pairs of images in all of them: with 200 images 20 subsets, with 900 or
+more only one. A measure of many images varies less from subset to subset, and takes the square of their number."""
 
 
 @dataclass(frozen=True)
@@ -135,20 +138,22 @@ def resampled(
     real: np.ndarray,
     fake: np.ndarray,
     *,
-    resamples: int = 20,
+    resamples: int | None = None,
     seed: int = 0,
 ) -> Measured:
     """Return `measure(real, fake)` at equal counts, averaged over random subsets of the larger set.
 
     Each of the `resamples` times, as many fakes [M, …] as reals [N, …] are drawn without replacement, in their order. If there
-    are fewer fakes, as many reals as fakes are drawn. With N = M the measure is called once. `measure` returns a float or a
-    dataclass of floats; each field is averaged. Equal arguments give equal results.
-    Raise ValueError if `resamples` is below 1.
+    are fewer fakes, as many reals as fakes are drawn. By default `RESAMPLES` times, and fewer if the subsets would have more
+    than `PAIRS` pairs, but at least once. With N = M the measure is called once. `measure` returns a float or a dataclass of
+    floats; each field is averaged. Equal arguments give equal results. Raise ValueError if `resamples` is below 1.
     """
+    count = min(len(real), len(fake))
+    if resamples is None:
+        resamples = subsets_of(count)
     if resamples < 1:
         raise ValueError(f"resamples: expected at least 1, got {resamples}")
     rng = np.random.default_rng(seed)
-    count = min(len(real), len(fake))
     results = []
     for _ in range(1 if len(real) == len(fake) else resamples):
         results.append(measure(_drawn(real, count, rng), _drawn(fake, count, rng)))
@@ -157,6 +162,11 @@ def resampled(
         return float(np.mean(results))  # type: ignore[arg-type, return-value]
     names = [field.name for field in dataclasses.fields(first)]
     return dataclasses.replace(first, **{name: float(np.mean([getattr(result, name) for result in results])) for name in names})
+
+
+def subsets_of(count: int) -> int:
+    """Return over how many subsets of `count` images `resampled` averages by default: 1 to `RESAMPLES`."""
+    return min(RESAMPLES, max(1, PAIRS // count**2))
 
 
 def _drawn(features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
