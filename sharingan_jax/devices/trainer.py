@@ -15,9 +15,10 @@ from sharingan_jax.config.schema import Config
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.devices.memory import trim_malloc
 from sharingan_jax.devices.mesh import BATCH, replicated
-from sharingan_jax.gan.gan import Gan, build_gan, init_state
+from sharingan_jax.gan.gan import Gan, build_gan, init_state_from_key
 from sharingan_jax.gan.state import NetState, TrainState
 from sharingan_jax.gan.step import Metrics, TrainStep, sample_images, scan_steps, train_step
+from sharingan_jax.model.rng import seed_key
 
 
 class Trainer:
@@ -38,14 +39,14 @@ class Trainer:
         self.program = jit_steps(config, mesh, gathers=dataset is not None)
         self._ahead: dict[tuple[int, ...], Future[jax.stages.Compiled]] = {}
         self._batches = NamedSharding(mesh, PartitionSpec(None, BATCH))
-        self._init = jax.jit(partial(init_state, self.gan), static_argnames="seed", out_shardings=replicated(mesh))
+        self._init = jax.jit(partial(init_state_from_key, self.gan), out_shardings=replicated(mesh))
         self._sample = jit_sample(self.gan, statistics="batch", precision=config.train.precision, mesh=mesh)
         self._one_each = NamedSharding(mesh, PartitionSpec(BATCH))
         self._max = jax.jit(jnp.max, in_shardings=self._one_each, out_shardings=replicated(mesh))
 
     def init(self, seed: int) -> TrainState:
         """Return the state before step 1, on every device."""
-        state: TrainState = self._init(seed=seed)
+        state: TrainState = self._init(np.asarray(seed_key(seed)))
         return state
 
     def to_device(self, states: Sequence[TrainState]) -> TrainState:

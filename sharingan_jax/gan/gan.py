@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
 
 from sharingan_jax.config.schema import Config
 from sharingan_jax.gan.ema import init_ema
@@ -66,7 +67,11 @@ def build_gan(config: Config, *, axis_name: str | None = None) -> Gan:
 
 def init_state(gan: Gan, *, seed: int) -> TrainState:
     """Return the state before step 1: a pure function of the game and the seed."""
-    key = seed_key(seed)
+    return init_state_from_key(gan, seed_key(seed))
+
+
+def init_state_from_key(gan: Gan, key: Array) -> TrainState:
+    """Return the state before step 1 of a run with this key, from `seed_key`. One compiled program serves all seeds."""
     gen_params, gen_buffers = gan.gen.init(stream_key(key, Stream.GEN_INIT))
     disc_params, disc_buffers = gan.disc.init(stream_key(key, Stream.DISC_INIT))
     return TrainState(
