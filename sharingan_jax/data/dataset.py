@@ -152,7 +152,7 @@ class ImageDataset(ABC):
         for name, digest in zip(self.names, self.digests, strict=True):
             total.update(f"{name}\0{digest}\n".encode())
         for first in range(0, self.count, BLOCK):
-            total.update(self.gather(range(first, min(first + BLOCK, self.count))).tobytes())
+            total.update(np.ascontiguousarray(self.gather(range(first, min(first + BLOCK, self.count)))).data)
         return total.hexdigest()
 
 

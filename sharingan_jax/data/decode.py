@@ -115,7 +115,10 @@ def fit_image(image: Image.Image, decoding: Decoding) -> np.ndarray:
     background = ImageColor.getrgb(decoding.background)[:3]
     if image.has_transparency_data and decoding.channels < 4:
         image = lay_on_background(image, decoding.background)
-    image = image.convert("RGB").convert(mode) if image.mode == "RGBA" and decoding.channels < 4 else image.convert(mode)
+    if image.mode == "RGBA" and decoding.channels < 4:
+        image = image.convert("RGB")
+    if image.mode != mode:  # `convert` copies an image that has the mode.
+        image = image.convert(mode)
     resized = _resized(image.size, decoding)
     if resized[0] * resized[1] > decoding.max_pixels:
         width, height = image.size
@@ -125,12 +128,12 @@ def fit_image(image: Image.Image, decoding: Decoding) -> np.ndarray:
         )
     if resized != image.size:
         image = image.resize(resized, Image.Resampling[decoding.filter.upper()])
-    left, top = (round((side - size) / 2) for side in resized)
     if decoding.fit == "pad":
         canvas = empty_canvas((size, size), background=decoding.background, channels=decoding.channels)
         canvas.paste(image, ((size - resized[0]) // 2, (size - resized[1]) // 2))
         image = canvas
-    else:
+    elif resized != (size, size):
+        left, top = (round((side - size) / 2) for side in resized)
         image = image.crop((left, top, left + size, top + size))
     pixels = np.array(image, np.uint8).reshape(size, size, decoding.channels)
     if decoding.channels == 4:

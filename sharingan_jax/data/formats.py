@@ -93,14 +93,14 @@ def open_image(file: BinaryIO, name: str) -> ImageFile.ImageFile:
     Raise NotAnImageError or BrokenImageError with the reason. A file is broken, not "no image", if its name ends as an image's.
     Raise Pillow's DecompressionBombWarning or DecompressionBombError if it has too many pixels.
     """
-    prefix = file.read(PREFIX)
-    file.seek(0)
     is_named = has_image_ending(name)
     try:
         image = Image.open(file, formats=_formats(is_named))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise
     except Exception as error:  # Pillow's readers raise many kinds of error on other files.
+        file.seek(0)
+        prefix = file.read(PREFIX)
         if reason := _why_not(prefix):
             raise NotAnImageError(reason) from None
         if _brand(prefix) in HEIC_BRANDS + AVIF_BRANDS:

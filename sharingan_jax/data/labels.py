@@ -59,7 +59,9 @@ def why_no_classes(names: Sequence[str]) -> str:
 
 def _own_folders(names: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the folders that each image lies in, outermost first, without those at the top that all images share."""
-    parents = [PurePosixPath(name).parts[:-1] for name in names]
+    folders = [name.rpartition("/")[0] for name in names]
+    parts = {folder: PurePosixPath(folder).parts for folder in set(folders)}
+    parents = [parts[folder] for folder in folders]
     first, last = min(parents, default=()), max(parents, default=())  # Folders that these two share, all between them share.
     pairs = zip(first, last, strict=False)
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

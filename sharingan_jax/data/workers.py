@@ -14,7 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
+
+import numpy as np
 
 from sharingan_jax.errors import UserError
 
@@ -22,6 +24,8 @@ T = TypeVar("T")
 A = TypeVar("A")
 AHEAD = 2
 """Calls in progress or done for each process, before the first result is taken: they bound the memory."""
+PIPE_BYTES = 2**20
+"""Linux lets every user have pipes of so many bytes. By default they hold 64 kB."""
 
 
 def cores() -> int:
@@ -72,6 +76,8 @@ class _Worker:
         environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, env=environment)
+        for stream in (self._process.stdin, self._process.stdout):
+            _widen(stream)
         return self
 
     def call(self, function: Callable[[A], T], argument: A) -> T:
@@ -79,11 +85,11 @@ class _Worker:
         assert self._process.stdin
         assert self._process.stdout
         try:
-            pickle.dump((function, argument), self._process.stdin)
+            pickle.dump((function, argument), self._process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
             self._process.stdin.flush()
             failure: Exception | None
             result: T
-            failure, result = pickle.load(self._process.stdout)
+            failure, result = _receive(self._process.stdout)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             code = self._process.wait()
             raise UserError(
@@ -113,5 +119,33 @@ def serve() -> None:
                 answer = None, function(argument)
             except Exception as error:
                 answer = error, None
-            pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
-            answers.flush()
+            _send(answer, answers)
+
+
+def _widen(stream: IO[bytes] | None) -> None:
+    """Let a pipe hold PIPE_BYTES where the system allows it, so that its two ends wake each other less often."""
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, PIPE_BYTES)  # type: ignore[arg-type]
+
+
+def _send(answer: object, stream: IO[bytes]) -> None:
+    """Write an object, and after it the bytes of its arrays, which `pickle` would copy."""
+    arrays: list[pickle.PickleBuffer] = []
+    packed = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=arrays.append)
+    contents = [array.raw() for array in arrays]
+    pickle.dump((packed, [content.nbytes for content in contents]), stream, protocol=pickle.HIGHEST_PROTOCOL)
+    for content in contents:
+        stream.write(content)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> Any:
+    """Read what `_send` wrote. Raise EOFError if the stream ends before."""
+    packed, sizes = pickle.load(stream)
+    contents = [np.empty(size, np.uint8) for size in sizes]
+    for content in contents:
+        if stream.readinto(content.data) < content.nbytes:  # type: ignore[attr-defined]
+            raise EOFError
+    return pickle.loads(packed, buffers=contents)

@@ -69,7 +69,8 @@ FEW = 3
 
 def is_hidden(name: str) -> bool:
     """Return whether a file or a folder above it is hidden: its name begins with a dot."""
-    return any(part.startswith(".") for part in PurePosixPath(name).parts)
+    may_be = name.startswith(".") or "/." in name  # A path object takes longer, and a folder has many files.
+    return may_be and any(part.startswith(".") for part in PurePosixPath(name).parts)
 
 
 def system_folder(name: str) -> str:
@@ -83,11 +84,13 @@ def system_folder(name: str) -> str:
 
 def readable(name: str) -> str:
     """Return a file's name as UTF-8 can hold it: bytes that are none, as in names of old systems, become \\x and two digits."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def shown(name: str) -> str:
     """Return a name for a line of text: control characters escaped, and the middle of a long name left out."""
+    if name.isprintable() and len(name) <= 80:  # As nearly all are.
+        return name
     text = "".join(character if character >= " " and character != "\x7f" else repr(character)[1:-1] for character in name)
     return text if len(text) <= 80 else f"{text[:50]}…{text[-25:]}"
 
@@ -211,7 +214,9 @@ def read_file(name: str, file: BinaryIO, *, size: int, decoding: Decoding) -> Re
     except (NotAnImageError, BrokenImageError) as reason:
         return ReadFile(name, reason=str(reason), is_bad=isinstance(reason, BrokenImageError))
     pixels, was_transparent, was_turned, original = decoded
-    return ReadFile(name, None, _sha256(file), was_transparent, was_turned, original, pixels=pixels)
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    return ReadFile(name, None, digest, was_transparent, was_turned, original, pixels=pixels)
 
 
 def read_content(decoding: Decoding, member: Member) -> ReadFile:
@@ -236,14 +241,6 @@ def read_array(decoding: Decoding, member: Member) -> ReadFile:
 def refused(name: str, reason: str) -> Member:
     """Return a file that cannot be read: it is bad if it is called an image."""
     return Member(name, reason=reason, is_bad=has_image_ending(readable(name)))
-
-
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    file.seek(0)
-    while block := file.read(2**20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _in_order(files: Mapping[str, T]) -> dict[str, T]:

@@ -1,5 +1,6 @@
 """Images from a folder."""
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.formats import has_image_ending
 from sharingan_jax.data.sources.files import SYSTEM, FileReader, Member, ReadFile, is_hidden, read_file, readable, system_folder
 from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, key_of, state_of
+
+WHOLE_BYTES = 2**24
+"""Files of at most so many bytes are read once, for decoding and for their SHA-256; of larger ones parts are in memory."""
 
 
 class _File(NamedTuple):
@@ -50,7 +54,7 @@ def _regular_files(folder: Path, reader: FileReader) -> Iterator[_File]:
     """Yield the files that are to be read, in the byte order of their names, and let `reader` record why others are not."""
     for name in sorted(relative_names(folder, reader), key=os.fsencode):
         try:
-            status = (folder / name).stat()
+            status = os.stat(os.path.join(folder, name))  # Path objects would take longer than this.
         except OSError:
             reader.skip(name, "a link that leads nowhere")
             continue
@@ -65,7 +69,9 @@ def _read_member(folder: Path, decoding: Decoding, member: Member) -> ReadFile:
     name = member.name
     try:
         with (folder / name).open("rb") as file:
-            return read_file(name, file, size=os.fstat(file.fileno()).st_size, decoding=decoding)
+            size = os.fstat(file.fileno()).st_size
+            whole = io.BytesIO(file.read()) if size <= WHOLE_BYTES else file
+            return read_file(name, whole, size=size, decoding=decoding)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         return ReadFile(name, reason=reason, is_bad=has_image_ending(readable(name)))
@@ -88,4 +94,5 @@ def relative_names(folder: Path, reader: FileReader) -> Iterator[str]:
             if system := system_folder((relative / name / "any").as_posix()):
                 reader.skip(system, SYSTEM)
         folders[:] = sorted(name for name in folders if not is_hidden(name) and not system_folder(f"{name}/any"))
-        yield from ((relative / name).as_posix() for name in files if not is_hidden(name))
+        above = "" if relative == Path() else f"{relative.as_posix()}/"
+        yield from (above + name for name in files if not is_hidden(name))
