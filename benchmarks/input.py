@@ -2,12 +2,14 @@
 
     python -m benchmarks.input
     python -m benchmarks.input --counts 200000 --size 32
+    python -m benchmarks.input --counts 1000 --side 500 --format png --only-cold
     python -m benchmarks.input --counts 100 --starts 5
 
-The images are made up: JPEG files of 96×96 pixels. *Cold* is from files to decoded images. *Warm* is from then on: batches of an
-epoch, in a training step's form, on the device. The ways take turns, `--rounds` times, and a ratio is the median of the rounds'
-ratios, since shared cores are faster in one minute than in the next. "A DataLoader" decodes each image in each epoch, as
-`ImageFolder` does, and so does "plain tf.data"; "a DataLoader over an array" has the decoded images in memory.
+The images are made up: JPEG files of 96×96 pixels, unless `--side` and `--format` say otherwise. *Cold* is from files to decoded
+images. "Pillow alone" is a plain script with a pool of processes, `PLAIN`: it keeps no image, and takes no digest. *Warm* is from
+then on: batches of an epoch, in a training step's form, on the device. The ways take turns, `--rounds` times, and a ratio is the
+median of the rounds' ratios, since shared cores are faster in one minute than in the next. "A DataLoader" decodes each image in
+each epoch, as `ImageFolder` does, and so does "plain tf.data"; "a DataLoader over an array" has the decoded images in memory.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
@@ -30,24 +33,45 @@ from benchmarks.spread import spread
 from sharingan_jax.data.dataset import ArrayDataset, ImageDataset
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources.load import load_dataset
-from sharingan_jax.data.workers import cores, map_in_processes
+from sharingan_jax.data.workers import cores
 
 T = TypeVar("T")
-SIDE, STEPS_A_CHUNK = 96, 10
+STEPS_A_CHUNK = 10
+PLAIN = """
+import os, sys, time
+from multiprocessing import get_context
+import numpy as np
+from PIL import Image
+
+folder, size, processes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+
+def decode(name):
+    with Image.open(os.path.join(folder, name)) as image:
+        pixels = np.array(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+    return len(pixels) == size
+
+start = time.perf_counter()
+names = sorted(os.listdir(folder))
+with get_context("fork").Pool(processes) as pool:
+    decoded = sum(pool.imap(decode, names, chunksize=256))
+print(decoded, time.perf_counter() - start)
+"""
+"""What a user would write to decode a folder of square images on all cores. Its imports are not timed, as ours are not."""
 NARROW = ("--config.model.gen.width=8", "--config.model.disc.width=8", "--config.log.tensorboard=False")
 """Settings of the starts that are timed."""
 IN_MEMORY = 2**20
 """A budget in megabytes that holds all sets of this benchmark."""
+PILLOW = "Pillow alone, all cores"
 
 
-def make_files(folder: Path, count: int) -> list[Path]:
-    """Write `count` JPEG files of smooth noise, and return them."""
+def make_files(folder: Path, count: int, *, side: int = 96, ending: str = "jpg") -> list[Path]:
+    """Write `count` files of smooth noise, `side` pixels a side, in the format of an ending, and return them."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
-    paths = [folder / f"{i:07d}.jpg" for i in range(count)]
+    paths = [folder / f"{i:07d}.{ending}" for i in range(count)]
     for path in paths:
         coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8))
-        coarse.resize((SIDE, SIDE), Image.Resampling.BILINEAR).save(path, quality=90)
+        coarse.resize((side, side), Image.Resampling.BILINEAR).save(path, quality=90)
     return paths
 
 
@@ -60,24 +84,41 @@ def decode(path: Path, size: int) -> np.ndarray:
 # --- Cold: from files to decoded images. ---
 
 
-def count_decoded(size: int, paths: Sequence[Path]) -> int:
-    """Decode images and keep none: what Pillow can do at most."""
-    return sum(len(decode(path, size)) > 0 for path in paths)
+def decode_alone(folder: Path, size: int) -> tuple[int, float]:
+    """Run `PLAIN`, and return how many images it decoded, in how many seconds."""
+    command = [sys.executable, "-c", PLAIN, str(folder), str(size), str(cores())]
+    decoded, seconds = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return int(decoded), float(seconds)
 
 
-def cold_ways(folder: Path, paths: Sequence[Path], *, size: int) -> dict[str, Callable[[], object]]:
-    """Return the ways from files to decoded images, by name."""
-    blocks = [paths[first : first + 256] for first in range(0, len(paths), 256)]
+def timed(way: Callable[[], object]) -> Callable[[], float]:
+    """Return a function that calls a way and returns the seconds that it took."""
+
+    def call() -> float:
+        start = time.perf_counter()
+        way()
+        return time.perf_counter() - start
+
+    return call
+
+
+def cold_ways(folder: Path, paths: Sequence[Path], *, size: int) -> dict[str, Callable[[], float]]:
+    """Return the ways from files to decoded images, by name, as functions that return the seconds they took."""
+    archive = folder.with_suffix(".zip")
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in paths:
+            packed.write(path, path.name)
 
     def into_file() -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent) as cache:
             load_dataset(folder, size=size, memory_mb=1, cache=cache, say=lambda line: None)
 
     return {
-        "Pillow alone, all cores": lambda: sum(map_in_processes(partial(count_decoded, size), blocks, processes=cores())),
-        "ours, into memory": lambda: load_dataset(folder, size=size, memory_mb=IN_MEMORY, say=lambda line: None),
-        "ours, into a file": into_file,
-        "a DataLoader": lambda: list(itertools.islice(_loader(Files(paths, size)), -(-len(paths) // 25))),
+        PILLOW: lambda: decode_alone(folder, size)[1],
+        "ours, into memory": timed(lambda: load_dataset(folder, size=size, memory_mb=IN_MEMORY, say=lambda line: None)),
+        "ours, into a file": timed(into_file),
+        "ours, a zip": timed(lambda: load_dataset(archive, size=size, memory_mb=IN_MEMORY, say=lambda line: None)),
+        "a DataLoader": timed(lambda: list(itertools.islice(_loader(Files(paths, size)), -(-len(paths) // 25)))),
     }
 
 
@@ -279,16 +320,13 @@ def print_rates(title: str, found: dict[str, list[float]], *, against: str) -> N
 
 def measure(count: int, folder: Path, flags: argparse.Namespace) -> None:
     """Measure and print all tables for `count` images."""
-    paths, cache = make_files(folder / "images", count), folder / "cache"
+    paths, cache = make_files(folder / "images", count, side=flags.side, ending=flags.format), folder / "cache"
     print(f"\n**{count:,} images, {flags.size}×{flags.size}**\n", flush=True)
-
-    def rate_of(way: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        way()
-        return count / (time.perf_counter() - start)
-
-    cold = {name: partial(rate_of, way) for name, way in cold_ways(folder / "images", paths, size=flags.size).items()}
-    print_rates("cold", take_turns(cold, rounds=flags.rounds), against="Pillow alone, all cores")
+    cold = take_turns(cold_ways(folder / "images", paths, size=flags.size), rounds=flags.rounds)
+    rates = {name: [count / taken for taken in seconds] for name, seconds in cold.items()}
+    print_rates("cold", rates, against=PILLOW)
+    if flags.only_cold:
+        return
     mapped = load_dataset(folder / "images", size=flags.size, memory_mb=1, cache=str(cache), say=lambda line: None)
     batch = min(25, count)
     streams = {name: way() for name, way in warm_ways(paths, mapped, batch=batch).items()}
@@ -332,6 +370,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 10_000], help="how many images")
     parser.add_argument("--size", type=int, default=64, help="pixels a side of the decoded images")
+    parser.add_argument("--side", type=int, default=96, help="pixels a side of the files")
+    parser.add_argument("--format", choices=["jpg", "png"], default="jpg", help="of the files")
+    parser.add_argument("--only-cold", action="store_true", help="measure only the way from files to decoded images")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement of warm batches")
     parser.add_argument("--config", default="quick", help="the configuration that is trained to see whether it waits")

@@ -9,7 +9,7 @@ import pytest
 from conftest import smoke_config
 
 from benchmarks.flops import step_operations
-from benchmarks.input import count_decoded, decode, make_files, memory_of, print_rates, take_turns, warm_ways
+from benchmarks.input import decode, decode_alone, make_files, memory_of, print_rates, take_turns, warm_ways
 from sharingan_jax.data.dataset import MappedDataset
 from sharingan_jax.data.sources.load import load_dataset
 from sharingan_jax.devices.mesh import make_mesh
@@ -43,7 +43,7 @@ def test_the_ways_of_the_input_benchmark_bring_the_images_of_the_files(tmp_path:
     for chunk in ours[1:]:
         np.testing.assert_array_equal(chunk, ours[0])
     assert sorted(np.unique(ours[0][:6].reshape(30, -1), axis=0).tolist()) == sorted(mapped.preview(30).reshape(30, -1).tolist())
-    assert count_decoded(32, paths) == 30
+    assert decode_alone(tmp_path / "images", 32)[0] == 30
 
 
 def test_the_input_benchmark_takes_turns_and_shows_ratios_of_each_round(capsys: pytest.CaptureFixture[str]) -> None:
