@@ -93,7 +93,7 @@ def run(arguments: list[str]) -> int:
         workdir = workdir / f"seed-{config.seed}"
     call: dict[str, Any] = {"join": partial(join_processes, flags), "expected_data": _expected_data(flags.config, overrides)}
     if not flags.dry_run:
-        train_seeds(config, workdir, **call)
+        train_seeds(config, workdir, source=flags.config, **call)
         return 0
     groups = prepare(config, workdir, **call, fetch=False)
 

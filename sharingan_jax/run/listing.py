@@ -2,16 +2,16 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sharingan_jax.config.load import config_files, load_config
+from sharingan_jax.config.load import ConfigSource, config_files, configs_folder, find_config, load_config
 from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import RULES, Config, settings_of
-from sharingan_jax.errors import UserError
+from sharingan_jax.errors import UserError, counted
 from sharingan_jax.files import read_as, read_json, user_path
 from sharingan_jax.run.lock import is_locked
 
@@ -49,11 +49,31 @@ def list_runs(folder: str | Path) -> list[RunEntry]:
     root = user_path(folder, name="folder")
     if not root.is_dir():
         raise UserError(f"{root}: expected a folder of runs, found {'a file' if root.exists() else 'none'}.")
+    known = _known_configs()
+    return [_entry(path, known) for path in _run_folders(root)]
+
+
+def name_config(config: Config, source: ConfigSource) -> str:
+    """Return the name of the configuration that `source` names, or that is nearest to `config`, and how many settings differ.
+
+    It is a name of `configs/` or the path of another file: "quick", or "mine.py, 2 settings changed". The seed does not count.
+    """
+    file = find_config(source) if isinstance(source, str | Path) else None
+    if file is None:
+        known = _known_configs()
+    else:
+        known = {file.stem if file.parent.resolve() == configs_folder().resolve() else str(file): load_config(file)}
+    name, changed = _nearest(config, known, keys=[key for key in RULES if key != "seed"])
+    return f"{name}, {counted(changed, 'setting')} changed" if changed else name
+
+
+def _known_configs() -> dict[str, Config]:
+    """Return the configurations that come with the package, by name."""
     known = {}
     for path in config_files():
         with suppress(UserError):  # One that is being written says nothing about the runs.
             known[path.stem] = load_config(path)
-    return [_entry(path, known) for path in _run_folders(root)]
+    return known
 
 
 def _run_folders(root: Path) -> Iterator[Path]:
@@ -77,7 +97,7 @@ def _entry(path: Path, known: Mapping[str, Config]) -> RunEntry:
         step=_last_step(path / "metrics.jsonl") or recorded.step,
         total_steps=recorded.total_steps,
         seed=config.seed if config else None,
-        config=_nearest(config, known) if config else "-",
+        config=_short_name(config, known) if config else "-",
         modified=max((file.stat().st_mtime for file in written), default=path.stat().st_mtime),
     )
 
@@ -93,10 +113,16 @@ def _last_step(path: Path) -> int:
         return 0
 
 
-def _nearest(config: Config, known: Mapping[str, Config]) -> str:
+def _short_name(config: Config, known: Mapping[str, Config]) -> str:
+    name, changed = _nearest(config, known, keys=COMPARED)
+    return f"{name} +{changed}" if changed else name
+
+
+def _nearest(config: Config, known: Mapping[str, Config], *, keys: Sequence[str]) -> tuple[str, int]:
+    """Return the name of the configuration with the fewest other settings among `keys`, and their number; "-" without any."""
     own, others = settings_of(config), {name: settings_of(other) for name, other in known.items()}
-    differences = {name: sum(own[key] != other[key] for key in COMPARED) for name, other in others.items()}
+    differences = {name: sum(own[key] != other[key] for key in keys) for name, other in others.items()}
     if not differences:
-        return "-"
+        return "-", 0
     name = min(differences, key=lambda name: (differences[name], name != "default"))
-    return f"{name} +{differences[name]}" if differences[name] else name
+    return name, differences[name]

@@ -41,8 +41,11 @@ def describe_files(dataset: ImageDataset, *, place: str) -> list[str]:
     return lines
 
 
-def describe_start(setup: RunSetup, *, seeds: int) -> str:
-    """Return what is about to be trained, on which device, on how many images, and where it writes."""
+def describe_start(setup: RunSetup, *, seeds: int, name: str) -> str:
+    """Return what is about to be trained, on which device, on how many images, and where it writes.
+
+    `name` is the configuration's: see `listing.name_config`.
+    """
     config, dataset, schedule, mesh = setup.config, setup.dataset, setup.schedule, setup.trainer.mesh
     height, width, _ = dataset.image_shape
     done = setup.existing.last_step
@@ -55,6 +58,7 @@ def describe_start(setup: RunSetup, *, seeds: int) -> str:
     return "\n".join(
         [
             f"training  {networks}",
+            f"config    {name}",
             f"images    {describe_images(setup)}",
             f"steps     {steps}" + (f", continuing after step {done}" if done else ""),
             f"device    {f'{count} × ' if count > 1 else ''}{kind}",

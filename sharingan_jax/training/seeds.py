@@ -16,6 +16,7 @@ from sharingan_jax.reporting.output import lasting
 from sharingan_jax.run.continuation import common_host_threads, read_existing
 from sharingan_jax.run.diff import differing_images
 from sharingan_jax.run.folder import RunFolder
+from sharingan_jax.run.listing import name_config
 from sharingan_jax.run.manifest import DataRecord, describe_data
 from sharingan_jax.training.signals import StopRequest
 
@@ -42,12 +43,12 @@ def train(config: ConfigSource, workdir: Path | str, *, stream: TextIO | None = 
     Python is as reproducible as one from the command line. Progress goes to `stream` (default: standard output). Raise
     UserError if the run cannot be made, continued or kept finite, and Stopped if a signal stopped it, after saving.
     """
-    config = load_config(config)
+    source, config = config, load_config(config)
     if config.train.seeds != 1:
         raise UserError(
             f"train.seeds={config.train.seeds}: expected 1, since train() makes one run. Use train_seeds() for several."
         )
-    (run,) = train_seeds(config, workdir, stream=stream)
+    (run,) = train_seeds(config, workdir, stream=stream, source=source)
     return run
 
 
@@ -59,16 +60,20 @@ def train_seeds(
     expected_data: DataRecord | None = None,
     stream: TextIO | None = None,
     watch: Callable[[int], object] = lambda step: None,
+    source: ConfigSource | None = None,
 ) -> "list[Run]":
     """Train `train.seeds` runs, from seed `seed` on, and return them. Several lie in `workdir`/seed-0, seed-1, ...
 
-    `config` is that of `train`.
+    `config` is that of `train`. If it is the result of changing a configuration, `source` is that one: the first lines name it.
 
     A run whose values are not finite does not stop the others. `join` connects to the run's other processes. If the images
     differ from `expected_data`, UserError is raised. `watch` is called with each step that is done. Raise what `train` raises. If
     some of several seeds have failed, the error names them, after the others are done. Processes other than the primary one get
     no runs.
     """
+    source = config if source is None else source
+    config = load_config(config)
+    name = name_config(config, source)
     groups = prepare(config, workdir, join=join, expected_data=expected_data, stream=stream)
 
     from sharingan_jax.run.load import load_run  # This imports JAX, so it comes after `prepare` has pinned the environment.
@@ -76,7 +81,8 @@ def train_seeds(
     processes = groups[0][0].processes
     try:
         with report_lost_processes(processes):
-            _train_groups(groups, stream=lasting(stream or sys.stdout if processes.is_primary else None), watch=watch)
+            out = lasting(stream or sys.stdout if processes.is_primary else None)
+            _train_groups(groups, name=name, stream=out, watch=watch)
     except Stopped as stopped:
         if not processes.is_primary:
             stopped.args = ("",)  # Only the primary process reports.
@@ -136,7 +142,7 @@ def prepare(
     return setup_seeds(config, dataset, several, processes=processes)
 
 
-def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, stream: TextIO, watch: Callable[[int], object]) -> None:
+def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, name: str, stream: TextIO, watch: Callable[[int], object]) -> None:
     """Train group after group. Raise Stopped, or the UserErrors of runs that failed as one, after all others have ended."""
     from sharingan_jax.comparison.runs import write_run_report
     from sharingan_jax.training.announce import describe_end, describe_start
@@ -147,7 +153,7 @@ def _train_groups(groups: "Sequence[Sequence[RunSetup]]", *, stream: TextIO, wat
 
     count, processes = sum(map(len, groups)), groups[0][0].processes
     failures: dict[int, UserError] = {}
-    say(describe_start(groups[0][0], seeds=count))
+    say(describe_start(groups[0][0], seeds=count, name=name))
     with StopRequest() as stop:
         for number, group in enumerate(groups):
             if number and (stop.agreed or (stop.signal and processes.count == 1)):

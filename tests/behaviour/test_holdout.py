@@ -1,6 +1,7 @@
 """A run with held-out images trains on the others, records both, repeats, and is refused on another split."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ def test_the_start_and_the_dry_run_say_how_many_images_are_held_out(tmp_path: Pa
     assert main.main(_emblem_run(tmp_path / "run", "--dry-run")) == 0
     assert "images       80 (20 held out) from the embedded emblems, 0 files skipped" in capsys.readouterr().out
     assert main.main(_emblem_run(tmp_path / "run", "--config.train.steps=1")) == 0
-    assert "images    80 (20 held out) from the embedded emblems\n" in capsys.readouterr().out
+    start = capsys.readouterr().out
+    assert "images    80 (20 held out) from the embedded emblems\n" in start
+    assert re.search(r"^config    smoke, \d+ settings changed$", start, re.MULTILINE)
 
 
 def test_a_changed_holdout_or_held_out_image_is_another_run(

@@ -10,7 +10,7 @@ from sharingan_jax.config.load import load_config
 from sharingan_jax.config.schema import to_dict
 from sharingan_jax.errors import UserError
 from sharingan_jax.run import listing
-from sharingan_jax.run.listing import list_runs
+from sharingan_jax.run.listing import list_runs, name_config
 
 
 def _make_run(folder: Path, config: dict, **manifest: object) -> Path:
@@ -54,6 +54,17 @@ def test_a_configuration_that_cannot_be_read_is_left_out(tmp_path: Path, monkeyp
     monkeypatch.setattr(listing, "config_files", lambda: [tmp_path / "half.py"])
     (entry,) = list_runs(tmp_path / "runs")
     assert (entry.path, entry.status, entry.config) == (run, "complete", "-")
+
+
+def test_a_configuration_has_its_name_and_the_number_of_changed_settings(tmp_path: Path) -> None:
+    changed = load_config("quick", {"seed": 4, "train.steps": 5, "sample.every": 5})
+    assert name_config(load_config("quick", {"seed": 4}), "quick") == "quick"
+    assert name_config(changed, "quick.py") == "quick, 2 settings changed"
+    assert name_config(changed, changed) == name_config(changed, to_dict(changed)) == "quick, 2 settings changed"
+    mine = tmp_path / "mine.py"
+    mine.write_text("from sharingan_jax.config.load import base_config\n\n\ndef get_config():\n    return base_config('quick')\n")
+    assert name_config(load_config(mine), mine) == str(mine)
+    assert name_config(load_config(mine, {"data.turns": 2}), str(mine)) == f"{mine}, 1 setting changed"
 
 
 def test_a_broken_manifest_is_listed_and_a_missing_folder_is_refused(tmp_path: Path) -> None:
