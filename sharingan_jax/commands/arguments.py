@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -51,10 +52,14 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(flag, type=lambda text: _whole_number(flag, text), **options)
 
     def in_flags(self, message: str) -> str:
-        """Return a function's error on one of its arguments, `num=0: ...`, as that of the flag: `--num=0: ...`."""
-        name, equals, rest = message.partition("=")
-        flags = [action.option_strings[0] for action in self._actions if action.option_strings and action.dest == name]
-        return f"{flags[0]}{equals}{rest}" if equals and flags else message
+        """Return a function's error on its arguments as that of the flags: `num=0: ...` becomes `--num=0: ...`.
+
+        A function names an argument at the start of its message, before `=` or `:`; later before `=`, or between backticks.
+        """
+        flags = {action.dest: action.option_strings[0] for action in self._actions if action.option_strings}
+        names = "|".join(map(re.escape, flags))
+        named = re.compile(rf"^({names})(?=[=:])|(?<= )({names})(?==)|`({names})`")
+        return named.sub(lambda found: flags[found[1] or found[2] or found[3]], message)
 
     def parse(
         self, arguments: list[str], *, settings_from: str | None = None

@@ -1,10 +1,8 @@
 """`sharingan-jax report`: make the report of runs that exist."""
 
-from pathlib import Path
-
 from sharingan_jax.commands.arguments import Parser
 from sharingan_jax.commands.compare import add_evaluation_flags, evaluation_options
-from sharingan_jax.errors import UserError, as_command, command_line
+from sharingan_jax.errors import as_command, command_line
 
 DESCRIPTION = """\
 Make report.html from runs that exist: one run, or several configurations and
@@ -31,16 +29,12 @@ def make_parser() -> Parser:
 def run(arguments: list[str]) -> int:
     """Make the report; return the exit code."""
     flags, _ = make_parser().parse(arguments, settings_from="the runs")
-    single = len(flags.folders) == 1 and (Path(flags.folders[0]) / "config.json").is_file()
-    out = flags.out or (flags.folders[0] if single else Path("report"))
-    if not single and (Path(out) / "config.json").is_file():
-        raise UserError(f"--out={out}: is a run's folder. Give a new folder for the report of several runs.")
 
     from sharingan_jax.comparison.runs import report
 
     report(
         flags.folders,
-        out=out,
+        out=flags.out,
         baseline=flags.baseline,
         command=as_command(f"{command_line()} report", arguments),
         **evaluation_options(flags.features, flags.samples),

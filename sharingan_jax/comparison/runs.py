@@ -22,6 +22,7 @@ from sharingan_jax.evaluation.evaluate import (
     place_of,
     row_count,
 )
+from sharingan_jax.files import user_path
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.run.folder import RunFolder
 
@@ -45,37 +46,51 @@ class Compared:
 
 
 def report(
-    folders: Sequence[Path | str],
+    folders: Sequence[Path | str] | Path | str,
     *,
-    out: Path | str,
+    out: Path | str | None = None,
     baseline: str | None = None,
     features: Sequence[str] = ALWAYS,
     samples: int = SAMPLES,
     command: str = "",
     stream: TextIO | None = None,
 ) -> Compared:
-    """Make the report of runs that exist, in and below `folders`, and write it to the folder `out`.
+    """Make the report of runs that exist, in and below `folders` (one or several), and write it to the folder `out`.
 
+    By default `out` is the folder of a single run, else report/ in the current folder.
     Runs with the same settings except the seed are one variant, named after the nearest configuration. Runs are evaluated
-    if they are not yet; with `samples` = 0 none is. Raise UserError if there is no run, or if the runs' images differ.
+    if they are not yet; with `samples` = 0 none is. Raise UserError if there is no run, if the runs' images differ, or if `out`
+    is a run's folder and several folders are given.
     """
+    given = [folders] if isinstance(folders, str | Path) else list(folders)
+    places = [user_path(folder, name="folders") for folder in given]
+    root = _report_folder(places, None if out is None else user_path(out, name="out"))
     if samples:
         check_samples(samples)
     keep_compiled()
 
     from sharingan_jax.comparison.existing import group_runs
 
-    runs, data = group_runs([Path(folder).expanduser() for folder in folders], baseline=baseline)
+    runs, data = group_runs(places, baseline=baseline)
     evaluations: dict[Path, Evaluation] = {}
     if samples:
         evaluations = evaluate_runs(data, runs, features=features, samples=samples, stream=stream)
     names = list(dict.fromkeys(run.variant for run in runs))
     title = f"{names[0]}, seed {runs[0].seed}" if len(runs) == 1 else ", ".join(names)
     usual = {"baseline": None, "features": ALWAYS, "samples": SAMPLES}
-    given = {"baseline": baseline, "features": tuple(features), "samples": samples}
-    more = "".join(f", {name}={value!r}" for name, value in given.items() if value != usual[name])
-    made_by = command or f"sharingan_jax.report({[str(folder) for folder in folders]!r}, out={str(out)!r}{more})"
-    return write_comparison(runs, evaluations, root=Path(out).expanduser(), title=title, command=made_by, stream=stream)
+    chosen = {"baseline": baseline, "features": tuple(features), "samples": samples}
+    more = "".join(f", {name}={value!r}" for name, value in chosen.items() if value != usual[name])
+    made_by = command or f"sharingan_jax.report({[str(folder) for folder in given]!r}, out={str(root)!r}{more})"
+    return write_comparison(runs, evaluations, root=root, title=title, command=made_by, stream=stream)
+
+
+def _report_folder(folders: Sequence[Path], out: Path | None) -> Path:
+    """Return where the report of `folders` goes. Raise UserError if that is a run's folder and the report is of several."""
+    single = len(folders) == 1 and (folders[0] / "config.json").is_file()
+    root = out or (folders[0] if single else Path("report"))
+    if not single and (root / "config.json").is_file():
+        raise UserError(f"out={root}: is a run's folder. Give a new folder for the report of several runs.")
+    return root
 
 
 def evaluate_runs(

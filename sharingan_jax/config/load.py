@@ -154,7 +154,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{path}: this run started from {run or f'the weights in {files}'}. {again} again, then train that folder."
         )
     if not isinstance(settings, dict):
-        raise UserError(f"{path}: expected the run's settings under `config`, found none. Use the config.json in its folder.")
+        raise UserError(f"{path}: expected the run's settings, found none. Use the config.json in its folder.")
     return settings
 
 

@@ -12,7 +12,7 @@ from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
 from sharingan_jax.evaluation.measures.collapse import best_step
-from sharingan_jax.files import make_folder
+from sharingan_jax.files import make_folder, user_path
 from sharingan_jax.run.manifest import labels_digest
 from sharingan_jax.run.metrics import read_metrics
 
@@ -64,7 +64,7 @@ def evaluate(
     steps = _steps(loaded, step)
     split, note = load_reference(loaded.config.data)
     check_images(loaded, split)
-    root = Path(out).expanduser() if out is not None else loaded.path / "evaluation"
+    root = user_path(out, name="out") if out is not None else loaded.path / "evaluation"
     make_folder(root)  # Raises now, and not after minutes, if it cannot be made.
     sets, place = row_count(loaded.config) * len(steps), place_of(loaded.config.data)
     with Judge(split, features, samples=samples, sets=sets, stream=stream or sys.stdout, place=place) as judge:
@@ -116,7 +116,7 @@ def evaluate_images(
         )
     if given.count < FEWEST:
         raise UserError(f"--images={images}: expected at least {FEWEST} images, got {given.count}. Fewer measure nothing.")
-    folder = Path(out).expanduser() if out is not None else None
+    folder = user_path(out, name="out") if out is not None else None
     if folder is not None:
         make_folder(folder)
     note = "" if unseen.count else "no held-out images were given: figures against training images reward copies."

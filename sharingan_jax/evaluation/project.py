@@ -12,7 +12,7 @@ import numpy as np
 from sharingan_jax.devices.compile_cache import keep_compiled
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.defaults import PROJECTION_SAMPLES, PROJECTION_STARTS, PROJECTION_STEPS
-from sharingan_jax.files import make_folder, write_atomically, write_json
+from sharingan_jax.files import make_folder, user_path, write_atomically, write_json
 
 if TYPE_CHECKING:
     from sharingan_jax.config.schema import DataConfig
@@ -99,7 +99,7 @@ def project(
     for flag, value, most in (("starts", starts, samples), ("steps", steps, 100_000), ("samples", samples, 100_000)):
         if not 1 <= value <= most:
             raise UserError(f"--{flag}={value}: expected 1 to {most}. Use {min(max(value, 1), most)}.")
-    folder = Path(out).expanduser() if out is not None else None
+    folder = user_path(out, name="out") if out is not None else None
     if folder is not None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"--out={folder}: exists and is not an empty folder. Give a new folder.")

@@ -57,10 +57,10 @@ def export(
     if format not in ENDINGS:
         raise UserError(f"format={format}: expected one of {', '.join(ENDINGS)}")
     if out.suffix not in ENDINGS[format]:
-        raise UserError(f"--out={out}: expected a name ending in {' or '.join(ENDINGS[format])} for --format={format}")
+        raise UserError(f"out={out}: expected a name ending in {' or '.join(ENDINGS[format])} for format={format}")
     for name, formats in OPTIONS.items():
         if given[name] is not None and format not in formats:
-            raise UserError(f"--{name}: goes with --format={' or '.join(formats)}, not with {format}")
+            raise UserError(f"{name}: goes with format={' or '.join(formats)}, not with {format}")
     if steps is not None and steps < 1:
         raise UserError(f"steps={steps}: expected at least 1")
     if format == "trace":

@@ -112,16 +112,16 @@ def sample(
     layout = _layout(ending, num=num, columns=columns, interpolate=interpolate, between=between)
     for name, value in (("num", None if between else num), ("seed", seed), ("truncation", truncation)):
         if latents is not None and value is not None:
-            raise UserError(f"--{name} with --latents: expected only one of them. Remove --{name} to use the file's latents.")
+            raise UserError(f"`{name}` with `latents`: expected only one of them. Remove `{name}` to use the file's latents.")
     if columns is not None and ending not in GRIDS and not between:
-        raise UserError(f"--columns={columns}: expected --out=grid.png, got --out={out}. Leave out --columns.")
+        raise UserError(f"columns={columns}: expected out=grid.png, got out={out}. Leave out `columns`.")
     if scale is not None and scale not in SCALES:
         raise UserError(f"scale={scale}: expected 1, 2 or 4. Use {min(SCALES, key=lambda known: abs(known - scale))}.")
     if scale is not None and ending in (*MOVIES, ".npy"):
-        raise UserError(f"--scale={scale}: expected --out=grid.png or a folder/, got --out={out}. Leave out --scale.")
+        raise UserError(f"scale={scale}: expected out=grid.png or a folder/, got out={out}. Leave out `scale`.")
     if weights == "both" and ending not in (*GRIDS, *MOVIES):
-        expected = "expected --out=grid.png, walk.gif or walk.mp4, which show both side by side"
-        raise UserError(f"--weights=both: {expected}, got --out={out}. Use raw or averaged.")
+        expected = "expected out=grid.png, walk.gif or walk.mp4, which show both side by side"
+        raise UserError(f"weights=both: {expected}, got out={out}. Use raw or averaged.")
     if ending == ".mp4":
         from sharingan_jax.reporting.video import find_ffmpeg
 
@@ -167,7 +167,7 @@ def _layout(ending: str, *, num: int | None, columns: int | None, interpolate: b
     walks = interpolate or ending in MOVIES
     if between is not None:
         if walks:
-            raise UserError("--between: makes a grid, and a walk is asked for too. Use --out=grid.png without --interpolate.")
+            raise UserError("between: makes a grid, and a walk is asked for too. Use out=grid.png without `interpolate`.")
         return _layout_between(tuple(between), num=num, columns=columns)
     count = num if num is not None else (6 if walks else 25)
     if count < 1 + walks:
@@ -180,14 +180,14 @@ def _layout(ending: str, *, num: int | None, columns: int | None, interpolate: b
 def _layout_between(corners: tuple[int, ...], *, num: int | None, columns: int | None) -> _Layout:
     shown = ",".join(map(str, corners))
     if len(corners) != 4 or min(corners) < 0:
-        raise UserError(f"--between={shown}: expected four indices of latents, counted from 0. Use --between=0,1,2,3.")
+        raise UserError(f"between={shown}: expected four indices of latents, counted from 0. Use between=0,1,2,3.")
     columns = columns if columns is not None else BETWEEN_COLUMNS
     count = num if num is not None else columns**2
     if columns < 2:
-        raise UserError(f"--columns={columns}: expected at least 2 with --between, which needs four corners")
+        raise UserError(f"columns={columns}: expected at least 2 with `between`, which needs four corners")
     if count % columns or count < 2 * columns:
         nearest = max(2, round(count / columns)) * columns
-        raise UserError(f"--num={count}: expected whole rows of {columns}, at least 2, with --between. Use --num={nearest}.")
+        raise UserError(f"num={count}: expected whole rows of {columns}, at least 2, with `between`. Use num={nearest}.")
     return _Layout(max(corners) + 1, count, columns, corners=corners)
 
 
@@ -195,7 +195,7 @@ def _layout_of_file(layout: _Layout, path: Path, *, found: int) -> _Layout:
     """Return the layout for the `found` latents of a file. Raise UserError if there are too few."""
     if layout.corners and layout.latents > found:
         shown = ",".join(map(str, layout.corners))
-        raise UserError(f"--between={shown}: expected indices from 0 to {found - 1}, as --latents={path} holds {found} latents")
+        raise UserError(f"between={shown}: expected indices from 0 to {found - 1}, as latents={path} holds {found} latents")
     if layout.corners:
         return _Layout(found, layout.images, layout.columns, corners=layout.corners)
     if layout.walks and found < 2:

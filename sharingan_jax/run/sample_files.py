@@ -35,7 +35,7 @@ def read_target(out: str | Path, *, overwrite: bool = False) -> tuple[Path, str]
     if ending not in FORMATS:
         raise UserError(f"out={out}: expected .png, .jpg, .npy, .gif, .mp4 or a folder's name with / at its end.")
     if ending == "" and path.is_dir() and any(path.iterdir()) and not overwrite:
-        raise UserError(f"--out={path}: holds files already. Give a new folder, or --overwrite to replace its numbered images.")
+        raise UserError(f"out={path}: holds files already. Give a new folder, or `overwrite` to replace its numbered images.")
     if ending == "" and (path / "config.json").is_file():
         raise UserError(f"out={path}: is a run's folder. Give a new folder.")
     if ending == "" and path.is_dir():
@@ -53,14 +53,14 @@ def check_size(out: Path, ending: str, *, count: int, latents: int, nz: int, ima
     pixels, most = count * height * width, Image.MAX_IMAGE_PIXELS
     if ending in GRIDS and most is not None and pixels > most:
         limit = f"the grid would have {pixels:,} pixels, and Pillow opens at most {most:,}"
-        raise UserError(f"--num: {limit}. Draw at most {most // (height * width)}, or write a folder or .npy.")
+        raise UserError(f"num: {limit}. Draw at most {most // (height * width)}, or write a folder or .npy.")
     if ending == ".gif" and count > MOST_FRAMES:
-        fewer = f"Walk between at most {MOST_FRAMES // WALK_FRAMES} latents, or write an .mp4, or a folder with --interpolate."
-        raise UserError(f"--num: the GIF would have {count} frames, expected at most {MOST_FRAMES}. {fewer}")
+        fewer = f"Walk between at most {MOST_FRAMES // WALK_FRAMES} latents, or write an .mp4, or a folder with `interpolate`."
+        raise UserError(f"num: the GIF would have {count} frames, expected at most {MOST_FRAMES}. {fewer}")
     size = 4 * max(count, latents) * nz
     if size > MOST_BYTES:
         needed = f"the latents would take {size / 1e9:,.1f} GB, expected at most {MOST_BYTES / 1e9:.1f}"
-        raise UserError(f"--num: {needed}. Draw several times, with other seeds.")
+        raise UserError(f"num: {needed}. Draw several times, with other seeds.")
     parent = next(folder for folder in (out.absolute().parent, *out.absolute().parents) if folder.exists())
     size, free = 4 * pixels * channels, shutil.disk_usage(parent).free
     if ending == ".npy" and size > free:

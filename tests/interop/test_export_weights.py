@@ -52,7 +52,7 @@ def test_an_exported_sampler_has_the_weights_that_were_asked_for(run: Path, tmp_
 
 
 def test_weights_that_a_run_or_a_format_does_not_have_are_refused(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--weights: goes with --format=pytorch or stablehlo, not with trace"):
+    with pytest.raises(UserError, match=r"^weights: goes with format=pytorch or stablehlo, not with trace"):
         export(run, tmp_path / "x.npz", format="trace", weights="raw")
     plain = write_initial_run(tmp_path / "plain")
     with pytest.raises(UserError, match=r"keeps no averaged weights\. Set train\.ema_half_life=10000 in a new run"):

@@ -11,6 +11,7 @@ import pytest
 from faults import FAULTS
 from PIL import Image
 
+from sharingan_jax.commands.sample import make_parser
 from sharingan_jax.errors import UserError
 from sharingan_jax.reporting import video
 from sharingan_jax.reporting.grids import to_u8
@@ -44,7 +45,7 @@ def test_a_folder_is_written_whole_or_not_at_all_and_never_mixed(tmp_path: Path)
     first = (folder / "00000.png").read_bytes()
     with pytest.raises(UserError) as refusal:
         sample(SAMPLER, folder, num=3, seed=1)
-    assert FAULTS["mixed-samples"].is_shown_in(str(refusal.value))
+    assert FAULTS["mixed-samples"].is_shown_in(make_parser().in_flags(str(refusal.value)))
     mine = {"notes.txt", "7.png", "2024.png", "20240101.png"}
     for name in mine:
         (folder / name).write_text("mine")
@@ -119,23 +120,27 @@ def test_an_mp4_has_the_frames_of_the_gif(tmp_path: Path, monkeypatch: pytest.Mo
     ("out", "options", "message"),
     [
         ("x.png", {"scale": 3}, "scale=3: expected 1, 2 or 4. Use 2."),
-        ("x.gif", {"scale": 2}, "--scale=2: expected --out=grid.png or a folder/, got --out=x.gif. Leave out --scale."),
-        ("x.npy", {"weights": "both"}, "--weights=both: expected --out=grid.png, walk.gif or walk.mp4, which show both side"),
+        ("x.gif", {"scale": 2}, "scale=2: expected out=grid.png or a folder/, got out=x.gif. Leave out `scale`."),
+        ("x.npy", {"weights": "both"}, "weights=both: expected out=grid.png, walk.gif or walk.mp4, which show both side"),
         ("x.png", {"truncation": 0}, "truncation=0: expected a number above 0, at most 5. Use 0.5."),
-        ("x.png", {"truncation": 1, "latents": "z.npy"}, "--truncation with --latents: expected only one of them."),
-        ("x.png", {"between": (0, 1, 2)}, "--between=0,1,2: expected four indices of latents, counted from 0."),
+        ("x.png", {"truncation": 1, "latents": "z.npy"}, "`truncation` with `latents`: expected only one of them."),
+        ("x.png", {"between": (0, 1, 2)}, "between=0,1,2: expected four indices of latents, counted from 0."),
         (
             "x.png",
             {"between": (0, 1, 2, 9), "latents": "z.npy"},
-            "--between=0,1,2,9: expected indices from 0 to 4, as --latents=",
+            "between=0,1,2,9: expected indices from 0 to 4, as latents=",
         ),
-        ("x.gif", {"between": (0, 1, 2, 3)}, "--between: makes a grid, and a walk is asked for too. Use --out=grid.png without"),
+        (
+            "x.gif",
+            {"between": (0, 1, 2, 3)},
+            "between: makes a grid, and a walk is asked for too. Use out=grid.png without `interpolate`.",
+        ),
         (
             "x.png",
             {"between": (0, 1, 2, 3), "num": 20},
-            "--num=20: expected whole rows of 7, at least 2, with --between. Use --num=21.",
+            "num=20: expected whole rows of 7, at least 2, with `between`. Use num=21.",
         ),
-        ("x.png", {"between": (0, 1, 2, 3), "columns": 1}, "--columns=1: expected at least 2 with --between"),
+        ("x.png", {"between": (0, 1, 2, 3), "columns": 1}, "columns=1: expected at least 2 with `between`"),
         ("x.png", {"between": (0, 1, 2, 10**9)}, "the latents would take 16.0 GB, expected at most 2.1"),
     ],
 )
@@ -148,6 +153,22 @@ def test_choices_that_contradict_each_other_are_refused_in_one_line(
         sample(Sampler("a test", NZ, lambda z: pytest.fail("it was drawn"), (8, 8, 3)), out, **options)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+    assert "--" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("num=0: expected at least 1.", "--num=0: expected at least 1."),
+        ("label=5: expected 0 to 2.", "--class=5: expected 0 to 2."),
+        ("between: makes a grid. Use out=grid.png without `interpolate`.",
+         "--between: makes a grid. Use --out=grid.png without --interpolate."),
+        ("`num` with `latents`: expected only one of them.", "--num with --latents: expected only one of them."),
+        ("model.nz=num=0: expected `sample` or num = 0", "model.nz=num=0: expected `sample` or num = 0"),
+    ],
+)  # fmt: skip
+def test_the_command_names_its_flags_where_the_function_names_its_arguments(message: str, shown: str) -> None:
+    assert make_parser().in_flags(message) == shown
 
 
 @pytest.mark.parametrize(
