@@ -9,6 +9,7 @@ import numpy as np
 from sharingan_jax.config.schema import settings_of
 from sharingan_jax.devices.estimate import estimate_cost, in_words, memory_limit
 from sharingan_jax.errors import counted
+from sharingan_jax.gan.gan import init_state
 from sharingan_jax.training.announce import describe_images
 from sharingan_jax.training.inspection import inspect_dataset
 from sharingan_jax.training.setup import RunSetup
@@ -22,7 +23,7 @@ def describe(groups: Sequence[Sequence[RunSetup]]) -> str:
     setup, stacked = setups[0], len(groups[0])
     schedule, plan, dataset, trainer = setup.schedule, setup.plan, setup.dataset, setup.trainer
     devices = (setup.stacked_mesh or trainer.mesh).size
-    state = jax.eval_shape(lambda: trainer.init(setup.config.seed))
+    state = jax.eval_shape(lambda: init_state(trainer.gan, seed=setup.config.seed))
     device = trainer.mesh.devices.flat[0]
     lines = [f"  {key} = {value!r}" for key, value in settings_of(setup.config).items()]
     partial_batch = f", the last of {plan.size_of(plan.batches_per_epoch)}" if plan.has_partial_batch else ""

@@ -58,7 +58,7 @@ def group_runs(folders: Sequence[Path], *, baseline: str | None = None) -> tuple
         raise UserError(f"{', '.join(map(str, folders))}: several variants have the name of one folder. Report on fewer folders.")
     if baseline is not None:
         if baseline not in found:
-            raise UserError(f"--baseline={baseline}: expected one of {', '.join(found)}.")
+            raise UserError(f"baseline={baseline}: expected one of {', '.join(found)}.")
         runs.sort(key=lambda run: run.variant != baseline)
     data = next(iter(groups.values()))[0][1].data
     return runs, data

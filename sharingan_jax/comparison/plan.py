@@ -60,18 +60,18 @@ def make_plan(
     The baseline (default: the first variant) comes first. Raise UserError if two variants are the same, or a setting is wrong.
     """
     if not configs:
-        raise UserError("--configs: expected at least one configuration, such as --configs baseline,stabilised.")
+        raise UserError("configs: expected at least one configuration, such as baseline.")
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise UserError(f"--seeds={','.join(map(str, seeds))}: expected different numbers from 0 on, such as 0:10 or 0,1,2.")
+        raise UserError(f"seeds={','.join(map(str, seeds))}: expected different numbers from 0 on, such as 0:10 or 0,1,2.")
     pairs = list(settings.items()) if isinstance(settings, Mapping) else list(settings)
     vary = dict(vary or {})
     for key in [*dict(pairs), *vary]:
         if key in PER_RUN:
-            raise UserError(f"{key}: a comparison sets it itself. Use --seeds, and --stacked for seeds in one program.")
+            raise UserError(f"{key}: a comparison sets it itself. Use `seeds`, and `stacked` for seeds in one program.")
     keys = list(vary)
     for key in keys:
         if len(set(map(str, vary[key]))) != len(vary[key]) or not vary[key]:
-            raise UserError(f"--vary {key}: expected different values, got {', '.join(map(str, vary[key])) or 'none'}.")
+            raise UserError(f"vary={key}: expected different values, got {', '.join(map(str, vary[key])) or 'none'}.")
     variants = []
     for number, source in enumerate(configs):
         name = source if isinstance(source, str) else f"config {number + 1}" if isinstance(source, Config) else source.stem
@@ -86,7 +86,7 @@ def make_plan(
     if baseline is not None:
         names = [variant.name for variant in variants]
         if baseline not in names:
-            raise UserError(f"--baseline={baseline}: expected one of {', '.join(names)}.")
+            raise UserError(f"baseline={baseline}: expected one of {', '.join(names)}.")
         variants.insert(0, variants.pop(names.index(baseline)))
     return Plan(tuple(variants), tuple(seeds))
 
@@ -94,16 +94,16 @@ def make_plan(
 def _check_different(variants: Sequence[PlannedVariant]) -> None:
     for one, other in itertools.combinations(variants, 2):
         if one.name == other.name:
-            raise UserError(f"--configs: {one.name} is given twice. Leave one of them out.")
+            raise UserError(f"configs: {one.name} is given twice. Leave one of them out.")
         if one.folder == other.folder:
-            raise UserError(f"--configs: {one.name} and {other.name} would have the same folder. Rename one of the files.")
+            raise UserError(f"configs: {one.name} and {other.name} would have the same folder. Rename one of the files.")
         if not changes(one.config, other.config):
-            raise UserError(f"--configs: {one.name} and {other.name} have the same settings. Leave one of them out.")
+            raise UserError(f"configs: {one.name} and {other.name} have the same settings. Leave one of them out.")
     # Turned images are the same images, and no run is judged by them.
     sources = {replace(variant.config.data, last_batch="", turns=1, mirrors=False): variant.name for variant in variants}
     if len(sources) > 1:
         raise UserError(
-            f"--configs: {' and '.join(sources.values())} train on different images (data.*), so no figure compares them."
+            f"configs: {' and '.join(sources.values())} train on different images (data.*), so no figure compares them."
         )
 
 
@@ -124,9 +124,9 @@ def parse_seeds(text: str) -> list[int]:
         match = re.fullmatch(r"\s*(\d{1,10})(?::(\d{1,10}))?\s*", part, re.ASCII)
         first, end = (int(match[1]), int(match[2] or int(match[1]) + 1)) if match else (0, 0)
         if end <= first or end > 2**31:
-            raise UserError(f"--seeds={text}: expected seeds such as 0:10 (0 to 9) or 0,1,5.")
+            raise UserError(f"seeds={text}: expected seeds such as 0:10 (0 to 9) or 0,1,5.")
         parts.append(range(first, end))
     count = sum(map(len, parts))  # Counted before they are listed: 0:2000000000 would fill the memory.
     if count > MOST_SEEDS:
-        raise UserError(f"--seeds={text}: expected at most {MOST_SEEDS} seeds, got {count:,}.")
+        raise UserError(f"seeds={text}: expected at most {MOST_SEEDS} seeds, got {count:,}.")
     return list(itertools.chain(*parts))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from sharingan_jax.devices.trainer import Trainer
+from sharingan_jax.gan.gan import init_state
 
 SHARE_OF_PEAK = 0.5
 """A step's rate of float operations, as a part of that of a large product. Measured with `default` on two CPU cores: 0.5."""
@@ -30,7 +31,7 @@ class Cost:
 
 def estimate_cost(trainer: Trainer, *, batch_size: int, image_shape: tuple[int, int, int]) -> Cost:
     """Return what a step of one run costs. It is traced and not compiled; one product is timed on the device."""
-    state = jax.eval_shape(lambda: trainer.init(0))
+    state = jax.eval_shape(lambda: init_state(trainer.gan, seed=0))
     work = trainer.lower(state, steps=1, batch_size=batch_size, image_shape=image_shape).cost_analysis() or {}
     operations, traffic = (float(work.get(name, 0.0)) for name in ("flops", "bytes accessed"))
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))

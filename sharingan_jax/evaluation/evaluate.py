@@ -95,32 +95,32 @@ def evaluate_images(
     from sharingan_jax.evaluation.panel import LEAST_SIDE
 
     if size < LEAST_SIDE:
-        raise UserError(f"--size={size}: expected at least {LEAST_SIDE} pixels a side, as the measures need. Use 64.")
+        raise UserError(f"size={size}: expected at least {LEAST_SIDE} pixels a side, as the measures need. Use 64.")
 
-    def load(place: Path | str, flag: str) -> "ImageDataset":
+    def load(place: Path | str, name: str) -> "ImageDataset":
         try:
             return load_dataset("emblems" if str(place) == "emblems" else Path(place), size=size)
         except UserError as error:
-            raise UserError(str(error).replace("data.path", flag).replace("data.size", "--size")) from None
+            raise UserError(str(error).replace("data.path", name).replace("data.size", "size")) from None
 
-    given, train = load(images, "--images"), load(reference, "--reference")
-    unseen = load(held_out, "--held-out") if held_out is not None else train.subset(())
+    given, train = load(images, "images"), load(reference, "reference")
+    unseen = load(held_out, "held_out") if held_out is not None else train.subset(())
     if held_out is not None and unseen.count < FEWEST_HELD_OUT:
         got = f"expected at least {FEWEST_HELD_OUT} images, as KID needs, got {unseen.count}"
-        raise UserError(f"--held-out={held_out}: {got}. Add images, or remove the flag.")
+        raise UserError(f"held_out={held_out}: {got}. Add images, or leave it out.")
     if copies := _shared_images(unseen, train):
         held, trained = next(iter(copies.items()))
         raise UserError(
-            f"--held-out={held_out}: expected images that were not trained on, but {held} equals {trained} in"
-            f" --reference={reference} ({len(copies)} of {unseen.count} images do). Remove them from one of the two folders."
+            f"held_out={held_out}: expected images that were not trained on, but {held} equals {trained} in"
+            f" reference={reference} ({len(copies)} of {unseen.count} images do). Remove them from one of the two folders."
         )
     if given.count < FEWEST:
-        raise UserError(f"--images={images}: expected at least {FEWEST} images, got {given.count}. Fewer measure nothing.")
+        raise UserError(f"images={images}: expected at least {FEWEST} images, got {given.count}. Fewer measure nothing.")
     folder = user_path(out, name="out") if out is not None else None
     if folder is not None:
         make_folder(folder)
     note = "" if unseen.count else "no held-out images were given: figures against training images reward copies."
-    split, place = Split(train, unseen), f"--reference={reference}"
+    split, place = Split(train, unseen), f"reference={reference}"
     with Judge(split, features, samples=given.count, sets=1, stream=stream or sys.stdout, place=place) as judge:
         return judge.judge(
             {GIVEN: given.preview(given.count)},
@@ -147,7 +147,7 @@ def _shared_images(some: "ImageDataset", others: "ImageDataset") -> dict[str, st
 def check_samples(samples: int) -> None:
     """Raise UserError if this number of samples cannot be evaluated."""
     if not 100 <= samples <= 100_000:
-        raise UserError(f"--samples={samples}: expected 100 to 100000. Use {SAMPLES}.")
+        raise UserError(f"samples={samples}: expected 100 to 100000. Use {SAMPLES}.")
 
 
 def check_features(names: Sequence[str]) -> None:
@@ -222,12 +222,12 @@ def _steps(run: "Run", step: "int | str") -> list[int]:
             best = best_step(read_metrics(run.folder), run.steps, by=by)
             if best is None:
                 reason = f"checkpoint.best={by} chose no checkpoint of this run" if by else "the run has no checkpoint.best"
-                raise UserError(f"--step=best: {reason}. Give a step.")
+                raise UserError(f"step=best: {reason}. Give a step.")
             return [best]
         case int():
             run.state(step)  # Raises if there is no such checkpoint, before anything is measured.
             return [step]
-    raise UserError(f"--step={step}: expected a number, last, best or all.")
+    raise UserError(f"step={step}: expected a number, last, best or all.")
 
 
 def classes_in_shares(labels: np.ndarray, count: int) -> np.ndarray:

@@ -48,13 +48,13 @@ class FeatureSpace:
         found = np.asarray(self.function(images_u8))
         if found.ndim != 2 or len(found) != len(images_u8) or found.size == 0 or found.dtype.kind not in "fiu":
             got = f"{found.dtype} {list(found.shape)}"
-            raise UserError(f"--features={self.name}: expected numbers of shape [{len(images_u8)}, D], got {got}")
+            raise UserError(f"features={self.name}: expected numbers of shape [{len(images_u8)}, D], got {got}")
         with np.errstate(over="ignore"):  # A value beyond float32 becomes infinite.
             features = found.astype(np.float32)
         wrong = ~(np.abs(features) <= LARGEST)  # NaN too.
         if wrong.any():
             got = f"expected finite numbers from {-LARGEST:g} to {LARGEST:g}, got {found[wrong][0]:g}"
-            raise UserError(f"--features={self.name}: {got}. Scale the features.")
+            raise UserError(f"features={self.name}: {got}. Scale the features.")
         return features
 
     def of_dataset(self, images_u8: np.ndarray, *, digest: str) -> np.ndarray:
@@ -180,7 +180,7 @@ def make_spaces(names: Sequence[str], *, train_u8: np.ndarray, turns: Turns) -> 
                 spaces.append(_user_space(Path(python).expanduser(), called))
             case _:
                 expected = f"expected {', '.join(ALWAYS)}, inception, inception:WEIGHTS or FILE.py:function"
-                raise UserError(f"--features={name}: {expected}.")
+                raise UserError(f"features={name}: {expected}.")
     return spaces
 
 
@@ -214,7 +214,7 @@ def _inception_space(name: str, path: Path | None) -> FeatureSpace:
 
 
 def _user_space(path: Path, function: str) -> FeatureSpace:
-    flag = f"--features={path}:{function}"
+    place = f"features={path}:{function}"
     try:
         key = space_key(f"{path}:{function}")
         spec = importlib.util.spec_from_file_location(f"sharingan_jax_features_{path.stem}", path)
@@ -224,18 +224,18 @@ def _user_space(path: Path, function: str) -> FeatureSpace:
         sys.modules[spec.name] = module  # Dataclasses and pickle look their module up.
         spec.loader.exec_module(module)
     except FileNotFoundError:
-        raise UserError(f"{flag}: expected a Python file, found none.") from None
+        raise UserError(f"{place}: expected a Python file, found none.") from None
     except (Exception, SystemExit) as error:  # The user's code may raise anything.
-        raise UserError(f"{flag}: the file does not run: {type(error).__name__}: {reason_of(error)}") from error
+        raise UserError(f"{place}: the file does not run: {type(error).__name__}: {reason_of(error)}") from error
     found: Any = getattr(module, function, None)
     if not callable(found):
-        raise UserError(f"{flag}: the file has no function called {function}.")
+        raise UserError(f"{place}: the file has no function called {function}.")
 
     def features(images_u8: np.ndarray) -> np.ndarray:
         colour = images_u8.repeat(3, axis=-1) if images_u8.shape[-1] == 1 else images_u8.copy()  # It may write into them.
         try:
             return np.asarray(found(colour))
         except (Exception, SystemExit) as error:
-            raise UserError(f"{flag}: the function failed: {type(error).__name__}: {reason_of(error)}") from error
+            raise UserError(f"{place}: the function failed: {type(error).__name__}: {reason_of(error)}") from error
 
     return FeatureSpace(f"{path.stem}.{function}", f"{path.name}:{function}", features, cache_key=key)

@@ -107,10 +107,10 @@ class Judge:
                 self._say(f"{name} is left out: {error}")
         self._asked = space_keys(names)  # Now, since making a space may download its weights.
         if not spaces:
-            raise UserError(f"--features: none of the feature spaces can be used. Add {', '.join(ALWAYS[:-1])} or {ALWAYS[-1]}.")
+            raise UserError(f"features: none of the feature spaces can be used. Add {', '.join(ALWAYS[:-1])} or {ALWAYS[-1]}.")
         found = [space.name for space in spaces]
         if twice := next((name for name in found if found.count(name) > 1), None):
-            raise UserError(f"--features={','.join(names)}: two of them are called {twice}. Remove or rename one.")
+            raise UserError(f"features={','.join(names)}: two of them are called {twice}. Remove or rename one.")
         self.reference = Reference(train, held_out, spaces, self._orientation.turns, chosen.digest)
         self._controls: dict[str, dict[str, float]] = {}
         self._control_distances: dict[str, np.ndarray] = {}
@@ -151,7 +151,7 @@ class Judge:
         for name, (features, _) in self.reference.features.items():
             if not varies(features):
                 got = f"expected features that differ between images, got the same for all {len(features)} training images"
-                raise UserError(f"--features={name}: {got}. Remove or correct it.")
+                raise UserError(f"features={name}: {got}. Remove or correct it.")
         for control in make_controls(self.reference, count=min(self.samples, CONTROL_IMAGES)):
             self._bar.set_description(control.name)
             row = measure_images(control.images, control.reference, done=self._done)

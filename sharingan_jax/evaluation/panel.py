@@ -177,7 +177,7 @@ def _measure_in_space(space: FeatureSpace, images_u8: np.ndarray, reference: Ref
     fake = space(images_u8)
     if fake.shape[1] != train.shape[1]:
         got = f"{train.shape[1]} of a training image and {fake.shape[1]} of another"
-        raise UserError(f"--features={space.name}: expected equally many numbers of each image, got {got}.")
+        raise UserError(f"features={space.name}: expected equally many numbers of each image, got {got}.")
     fake_kernel = mean_kernel(fake)  # Both references share this half of the work.
     row: dict[str, float] = {}
     for name, real in (("held_out", held_out), ("train", train)):

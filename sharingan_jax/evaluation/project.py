@@ -96,13 +96,13 @@ def project(
     nearer. With `out`, a new or empty folder, write latents.npy [N, nz], which `sample` reads, projection.json and
     projection.png. Progress goes to `stream` (default: standard output). Raise UserError.
     """
-    for flag, value, most in (("starts", starts, samples), ("steps", steps, 100_000), ("samples", samples, 100_000)):
+    for name, value, most in (("starts", starts, samples), ("steps", steps, 100_000), ("samples", samples, 100_000)):
         if not 1 <= value <= most:
-            raise UserError(f"--{flag}={value}: expected 1 to {most}. Use {min(max(value, 1), most)}.")
+            raise UserError(f"{name}={value}: expected 1 to {most}. Use {min(max(value, 1), most)}.")
     folder = user_path(out, name="out") if out is not None else None
     if folder is not None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"--out={folder}: exists and is not an empty folder. Give a new folder.")
+            raise UserError(f"out={folder}: exists and is not an empty folder. Give a new folder.")
         make_folder(folder)  # Raises now, and not after minutes, if it cannot be made.
     keep_compiled()
 
@@ -223,7 +223,7 @@ def _load_images(images: Path | str | np.ndarray, data: "DataConfig") -> tuple[l
             expected = ", ".join(map(str, shape))
             raise UserError(f"images: expected uint8 [N, {expected}], got {images.dtype} {list(images.shape)}.")
         return [str(i) for i in range(len(images))], images
-    dataset = load_given_images(images, data, flag="--images")
+    dataset = load_given_images(images, data, name="images")
     return list(dataset.names), dataset.preview(dataset.count)
 
 

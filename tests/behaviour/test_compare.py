@@ -216,7 +216,7 @@ SMOKE = ["--configs", "smoke"]
         ),
         (["compare", *SMOKE, *SEEDS, *DIR, "--set", "train.stesp=4"], "train.stesp: no such setting. Did you mean train.steps?"),
         (["compare", *SMOKE, *SEEDS, *DIR, "--vary", "=4"], "--vary =4: expected KEY=VALUE"),
-        (["compare", *SMOKE, *SEEDS, *DIR, "--vary", "model.nz=4,4"], "--vary model.nz: expected different values, got 4, 4."),
+        (["compare", *SMOKE, *SEEDS, *DIR, "--vary", "model.nz=4,4"], "--vary=model.nz: expected different values, got 4, 4."),
         (
             ["compare", *SMOKE, *SEEDS, *DIR, "--vary", "model.nz=4", "--vary", "model.nz=5"],
             "--vary model.nz: given twice. Write all its values after one --vary, with commas.",

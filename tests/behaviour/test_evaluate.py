@@ -288,7 +288,7 @@ def test_a_mistake_in_evaluating_a_run_is_one_line(
         ),
         (
             ["--images", "images", "--reference", "images", "--held-out", "two"],
-            "--held-out=two: expected at least 3 images, as KID needs, got 2. Add images, or remove the flag.",
+            "--held-out=two: expected at least 3 images, as KID needs, got 2. Add images, or leave it out.",
         ),
         (["--images", "same", "--reference", "same"], "--reference=same: expected images that differ, got 8 that are all alike."),
         (["--images", "images", "--reference", "images", "--size", "0"], "--size=0: expected at least 11 pixels a side"),

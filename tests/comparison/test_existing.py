@@ -50,7 +50,7 @@ def test_runs_are_grouped_by_their_settings_without_the_seed(tmp_path: Path) -> 
     assert [(run.variant, run.seed) for run in again] == [*names[2:], *names[:2]]
     twice, _ = group_runs([tmp_path / "first", tmp_path])
     assert len(twice) == 4  # A folder that is given twice counts once.
-    with pytest.raises(UserError, match=r"^--baseline=none: expected one of "):
+    with pytest.raises(UserError, match=r"^baseline=none: expected one of "):
         group_runs([tmp_path], baseline="none")
 
 

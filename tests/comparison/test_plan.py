@@ -32,7 +32,7 @@ def test_seeds_are_numbers_and_ranges_with_commas(text: str, seeds: list[int]) -
     "text", ["", ",", "0,", "-1", "1.5", "a", "3:3", "3:1", "0:", ":4", "0:4:2", "0-3", "2147483648", "0:2147483649", "1 2", "٣"]
 )
 def test_a_text_that_names_no_seeds_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match=r"^--seeds=.*: expected seeds such as 0:10 \(0 to 9\) or 0,1,5\.$"):
+    with pytest.raises(UserError, match=r"^seeds=.*: expected seeds such as 0:10 \(0 to 9\) or 0,1,5\.$"):
         parse_seeds(text)
 
 
@@ -109,29 +109,29 @@ def test_a_file_is_named_after_its_stem_and_image_folders_become_absolute(
 def test_the_baseline_comes_first() -> None:
     plan = _plan(["smoke", "quick"], baseline="quick")
     assert [variant.name for variant in plan.variants] == ["quick", "smoke"]
-    with pytest.raises(UserError, match=r"^--baseline=slow: expected one of smoke, quick\.$"):
+    with pytest.raises(UserError, match=r"^baseline=slow: expected one of smoke, quick\.$"):
         _plan(["smoke", "quick"], baseline="slow")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"configs": []}, "--configs: expected at least one configuration, such as --configs baseline,stabilised."),
-        ({"seeds": []}, "--seeds=: expected different numbers from 0 on"),
-        ({"seeds": [1, 1]}, "--seeds=1,1: expected different numbers from 0 on"),
-        ({"seeds": [-1]}, "--seeds=-1: expected different numbers from 0 on"),
-        ({"settings": {"seed": 3}}, "seed: a comparison sets it itself. Use --seeds"),
+        ({"configs": []}, "configs: expected at least one configuration, such as baseline."),
+        ({"seeds": []}, "seeds=: expected different numbers from 0 on"),
+        ({"seeds": [1, 1]}, "seeds=1,1: expected different numbers from 0 on"),
+        ({"seeds": [-1]}, "seeds=-1: expected different numbers from 0 on"),
+        ({"settings": {"seed": 3}}, "seed: a comparison sets it itself. Use `seeds`"),
         ({"vary": {"train.seeds": [1, 2]}}, "train.seeds: a comparison sets it itself."),
-        ({"settings": {"train.stacked_seeds": 2}}, "--stacked for seeds in one program."),
+        ({"settings": {"train.stacked_seeds": 2}}, "`stacked` for seeds in one program."),
         ({"settings": {"train.stesp": 3}}, "train.stesp: no such setting. Did you mean train.steps?"),
         ({"vary": {"optim.disc.lr": ["-1"]}}, "optim.disc.lr=-1.0: expected above 0"),
-        ({"vary": {"optim.disc.lr": ["1e-4", "1e-4"]}}, "--vary optim.disc.lr: expected different values, got 1e-4, 1e-4."),
-        ({"vary": {"optim.disc.lr": []}}, "--vary optim.disc.lr: expected different values, got none."),
+        ({"vary": {"optim.disc.lr": ["1e-4", "1e-4"]}}, "vary=optim.disc.lr: expected different values, got 1e-4, 1e-4."),
+        ({"vary": {"optim.disc.lr": []}}, "vary=optim.disc.lr: expected different values, got none."),
         ({"configs": ["nowhere"]}, "config=nowhere: expected a configuration, found none."),
         ({"configs": ["smoke", "smoke"]}, "smoke is given twice. Leave one of them out."),
         (
             {"configs": ["default", "stabilised"]},
-            "--configs: default and stabilised have the same settings. Leave one of them out.",
+            "configs: default and stabilised have the same settings. Leave one of them out.",
         ),
         (
             {"vary": {"optim.disc.lr": ["1e-4", "0.0001"]}},
@@ -139,7 +139,7 @@ def test_the_baseline_comes_first() -> None:
         ),
         (
             {"configs": ["smoke", "default"]},
-            "--configs: smoke and default train on different images (data.*), so no figure compares them.",
+            "configs: smoke and default train on different images (data.*), so no figure compares them.",
         ),
         ({"vary": {"data.holdout": ["0", "0.2"]}}, "train on different images (data.*)"),
     ],

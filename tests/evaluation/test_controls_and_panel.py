@@ -290,7 +290,7 @@ def test_images_that_are_all_alike_are_refused(tmp_path: Path, train: np.ndarray
 
 def test_features_that_are_the_same_for_all_images_are_refused(tmp_path: Path, train: np.ndarray, new: np.ndarray) -> None:
     (tmp_path / "mine.py").write_text("import numpy as np\ndef f(images): return np.ones((len(images), 3))")
-    with pytest.raises(UserError, match=r"^--features=mine\.f: expected features that differ .* for all 9 training images\."):
+    with pytest.raises(UserError, match=r"^features=mine\.f: expected features that differ .* for all 9 training images\."):
         _evaluate(tmp_path, train[:9], new[:3], names=(f"{tmp_path / 'mine.py'}:f",))
 
 

@@ -175,7 +175,7 @@ def test_a_users_function_that_fails_is_one_line(tmp_path: Path, source: str, me
     space = _make(tmp_path, source)
     with pytest.raises(UserError) as error:
         space(_noise(4))
-    assert str(error.value).startswith("--features=")
+    assert str(error.value).startswith("features=")
     assert message in str(error.value)
     assert "mine" in str(error.value)
     assert len(str(error.value).splitlines()) == 1
@@ -183,7 +183,7 @@ def test_a_users_function_that_fails_is_one_line(tmp_path: Path, source: str, me
 
 def test_features_of_another_length_are_one_line(tmp_path: Path, emblems: np.ndarray) -> None:
     space = _make(tmp_path, "def f(images): return images.reshape(len(images), -1)[:, : len(images)]")
-    with pytest.raises(UserError, match=r"^--features=mine\.f: expected equally many numbers of each image, got 12 of"):
+    with pytest.raises(UserError, match=r"^features=mine\.f: expected equally many numbers of each image, got 12 of"):
         measure_images(emblems[:9], Reference(emblems[:12], None, [space], UNTURNED))
 
 
@@ -208,22 +208,22 @@ def test_the_largest_features_have_finite_measures(tmp_path: Path, emblems: np.n
 def test_a_users_file_without_the_function_is_one_line(tmp_path: Path, source: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         _make(tmp_path, source)
-    assert str(error.value).startswith(f"--features={tmp_path / 'mine.py'}:f{message}")
+    assert str(error.value).startswith(f"features={tmp_path / 'mine.py'}:f{message}")
     assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("none.py:f", "--features=none.py:f: expected a Python file, found none."),
+        ("none.py:f", "features=none.py:f: expected a Python file, found none."),
         (
             "evaluation.py:",
-            "--features=evaluation.py:: expected pixels, aligned, random, gradients, inception, inception:WEIGHTS or FILE.py",
+            "features=evaluation.py:: expected pixels, aligned, random, gradients, inception, inception:WEIGHTS or FILE.py",
         ),
-        ("pixel", "--features=pixel: expected pixels, "),
-        ("pixels:f", "--features=pixels:f: expected pixels, "),
-        ("mine.txt:f", "--features=mine.txt:f: expected pixels, "),
-        ("", "--features=: expected pixels, "),
+        ("pixel", "features=pixel: expected pixels, "),
+        ("pixels:f", "features=pixels:f: expected pixels, "),
+        ("mine.txt:f", "features=mine.txt:f: expected pixels, "),
+        ("", "features=: expected pixels, "),
         ("inception:none.pth", "none.pth: expected FID's Inception weights, found none. Download https://"),
         ("inception:none.safetensors", "none.safetensors: expected FID's Inception weights, found none. Download https://"),
     ],
@@ -341,7 +341,7 @@ def test_without_network_or_weights_inception_is_left_out_in_one_line(
     assert line.startswith("inception is left out: ")
     assert "<urlopen error no such host>" in line
     with pytest.raises(
-        UserError, match=r"^--features: none of the feature spaces can be used\. Add pixels, aligned, random or gradients\.$"
+        UserError, match=r"^features: none of the feature spaces can be used\. Add pixels, aligned, random or gradients\.$"
     ):
         _judge(["inception"], emblems, tmp_path)
 

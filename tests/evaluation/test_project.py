@@ -88,11 +88,11 @@ def test_the_same_command_gives_the_same_bytes(run: Path, images: Path, tmp_path
 @pytest.mark.parametrize(
     ("given", "options", "message"),
     [
-        ("images", {"steps": 0}, "--steps=0: expected 1 to 100000. Use 1."),
-        ("images", {"starts": 40, "samples": 30}, "--starts=40: expected 1 to 30. Use 30."),
-        ("none", {}, "--images=none: expected a path that exists"),
+        ("images", {"steps": 0}, "steps=0: expected 1 to 100000. Use 1."),
+        ("images", {"starts": 40, "samples": 30}, "starts=40: expected 1 to 30. Use 30."),
+        ("none", {}, "images=none: expected a path that exists"),
         ("images", {"weights": "averaged"}, "keeps no averaged weights. Set train.ema_half_life=10000 in a new run."),
-        ("images", {"out": "."}, "--out=.: exists and is not an empty folder. Give a new folder."),
+        ("images", {"out": "."}, "out=.: exists and is not an empty folder. Give a new folder."),
         (np.zeros((2, 8, 8, 3), np.uint8), {}, "images: expected uint8 [N, 32, 32, 3], got uint8 [2, 8, 8, 3]."),
     ],
 )

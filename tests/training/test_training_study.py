@@ -302,11 +302,11 @@ def test_the_time_left_counts_the_evaluations_that_follow() -> None:
 def test_mistakes_are_found_before_anything_is_trained(compare: Call, study: tuple[Compared, str], tmp_path: Path) -> None:
     workdir = tmp_path / "study"
     for options, message in (
-        ({"features": ("pixel",)}, "--features=pixel: expected pixels, aligned, random, gradients"),
-        ({"features": ("none.py:f",)}, "--features=none.py:f: expected a Python file, found none."),
-        ({"samples": 99}, "--samples=99: expected 100 to 100000. Use 5000."),
+        ({"features": ("pixel",)}, "features=pixel: expected pixels, aligned, random, gradients"),
+        ({"features": ("none.py:f",)}, "features=none.py:f: expected a Python file, found none."),
+        ({"samples": 99}, "samples=99: expected 100 to 100000. Use 5000."),
         ({"stacked": 0}, "stacked=0: expected 1 to 4096 seeds in one program."),
-        ({"baseline": "default"}, "--baseline=default: expected one of "),
+        ({"baseline": "default"}, "baseline=default: expected one of "),
     ):
         with pytest.raises(sg.UserError) as error:
             compare(workdir, **options)

@@ -156,12 +156,12 @@ def load_dataset_from_config(
     return TurnedDataset(upright=upright, large=large, **described | settings)
 
 
-def load_given_images(source: Path | str, data: DataConfig, *, flag: str) -> ImageDataset:
+def load_given_images(source: Path | str, data: DataConfig, *, name: str) -> ImageDataset:
     """Load other images as `config.data` says the run's own are prepared: from one image file, or from what `load_dataset` reads.
 
-    Raise UserError, one line that names the `flag`, if they cannot be loaded.
+    Raise UserError, one line that names the argument `name`, if they cannot be loaded.
     """
-    path = user_path(source, name=flag)
+    path = user_path(source, name=name)
     try:
         if path.is_file() and has_image_ending(path.name):
             from sharingan_jax.data.sources.files import FileReader, read_file
@@ -173,7 +173,7 @@ def load_given_images(source: Path | str, data: DataConfig, *, flag: str) -> Ima
         storage = Storage(data.memory_mb, data.cache)
         return _load_path(path, _decoding(data), split=data.split, on_bad=data.on_bad, storage=storage)
     except UserError as error:
-        raise UserError(str(error).replace("data.path", flag)) from None
+        raise UserError(str(error).replace("data.path", name)) from None
 
 
 def _decoding(data: DataConfig) -> Decoding:
