@@ -7,12 +7,12 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from sharingan_jax.comparison.page_svg import INK, as_svg, page_colour
 from sharingan_jax.comparison.results import Curve, Measure, Report, finite
 from sharingan_jax.files import write_atomically
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK = "#010203"
-"""Black in files. On the page it becomes the colour of the text around the plot, so that a dark page has light axes."""
 COLOURS = (INK, "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's palette without yellow.
 DASHES = ((), (4.0, 1.5), (1.2, 1.2), (6.0, 1.5, 1.2, 1.5), (2.5, 1.0))  # in line widths; 7 colours x 5 dashes: 35 variants
 MARKERS = "osD^vP"  # Six, so that two variants of one colour differ in their markers.
@@ -65,7 +63,7 @@ def make_plots(report: Report) -> list[Plot]:
     plots = []
     with _style():
         for number, panel in enumerate(_panels(report), start=1):
-            svg = _as_svg(_figure(panel), prefix=f"plot{number}", title=panel.title, description=panel.description())
+            svg = as_svg(_figure(panel), prefix=f"plot{number}", title=panel.title, description=panel.description())
             columns, rows = panel.table()
             plots.append(Plot(panel.section, panel.title, panel.note(), svg, columns, rows))
     return plots
@@ -100,7 +98,7 @@ def save_paper_plots(report: Report, folder: Path) -> list[Path]:
 
 def swatch(index: int) -> str:
     """Return a small SVG with the line and the marker of a variant, for a key. The variant's name stands next to it."""
-    colour = _page_colour(_colour(index))
+    colour = page_colour(_colour(index))
     dashes = " ".join(f"{length * 2:g}" for length in _dashes(index))
     return (
         '<svg class="swatch" viewBox="0 0 44 12" width="44" height="12" aria-hidden="true">'
@@ -300,34 +298,6 @@ def _style() -> Iterator[None]:
         warnings.filterwarnings("ignore", "Glyph")  # A name may have letters that the font lacks.
         matplotlib.style.use(["default", STYLE])
         yield
-
-
-def _as_svg(figure: "Figure", *, prefix: str, title: str, description: str) -> str:
-    """Return a figure as an SVG element for a page: named, without fixed size, ids that start with `prefix`, numbers rounded."""
-    content = io.StringIO()
-    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(content, format="svg", metadata=metadata, transparent=True)
-    text = content.getvalue()
-    box = re.search(r'viewBox="([^"]*)"', text)
-    body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
-    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)  # It would style the whole page.
-    body = re.sub(r"<[^>]+>", lambda tag: _page_tag(tag[0], prefix), body)
-    body = re.sub(r">\s+<", "><", body)
-    return (
-        f'<svg viewBox="{box[1] if box else ""}" role="img" aria-labelledby="{prefix}-title {prefix}-desc">'
-        f'<title id="{prefix}-title">{escape(title)}</title><desc id="{prefix}-desc">{escape(description)}</desc>{body}</svg>'
-    )
-
-
-def _page_tag(tag: str, prefix: str) -> str:
-    tag = re.sub(r' transform="rotate\(-0 [^"]*"| font-family: [^;"]*;', "", tag)
-    tag = re.sub(r'( id="| xlink:href="#|url\(#)', rf"\g<1>{prefix}-", tag).replace("xlink:href", "href")
-    tag = re.sub(r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), tag)
-    return re.sub(r"\s*\n\s*", "", _page_colour(tag))
-
-
-def _page_colour(text: str) -> str:
-    return text.replace(INK, "currentColor")
 
 
 def _thinned(curve: Curve) -> Curve:
