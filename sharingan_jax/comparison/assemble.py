@@ -131,7 +131,8 @@ def _measures(evaluation: Evaluation) -> tuple[Measure, ...]:
             better: Literal["lower", "higher", "neither", ""] = "lower" if each.better == "real" else each.better
             name, unit, note = key, each.unit, each.note
             if each.better == "real":
-                name, label, unit, note = f"{key}{OFF_BY}", f"{label}: off by", "", f"|value / real images' own − 1|. {each.note}"
+                name, label, unit = f"{key}{OFF_BY}", f"{label}: off by", ""
+                note = f"{each.note}; off by: |value / real images' own − 1|"
             copies = key in evaluation.copies_win
             main = each.key in MAIN and space in ("", evaluation.primary.partition("/")[0])
             found.append(Measure(name, label, better, unit, note, key == evaluation.primary, copies, main))

@@ -18,10 +18,13 @@ from PIL import Image
 from sharingan_jax.comparison.report_plots import make_plots, number, swatch
 from sharingan_jax.comparison.results import Report, RunRow, SampleStrip
 from sharingan_jax.comparison.sentences import answer, outcome, p_value, warnings
+from sharingan_jax.comparison.verdict import ALPHA, fewest_seeds
 from sharingan_jax.reporting.grids import as_image
 
 PAGE_LIMIT = 2_900_000  # bytes; images are shown in the best quality that fits
 SHEETS_SHARE = 0.25  # of the bytes for images, at most, is taken by sheets; strips take the rest
+SPACE = "feature space "
+"""The start of a line of the environment that describes a feature space."""
 TRIED = 6  # images that are encoded to find the quality for all of them
 PALETTE_PIXELS = 4096  # A palette is chosen from so many pixels of an image.
 
@@ -93,6 +96,9 @@ def render_report(report: Report) -> str:
         "others": [each for each in report.measures if not each.is_main],
         "symbols": {"better": "▲", "worse": "▼", "differs": "◆", "same": "=", "none": "○", "exploratory": "?"},
         "steps": steps,
+        "fewest_seeds": fewest_seeds(),
+        "alpha": ALPHA,
+        "spaces": [(name.removeprefix(SPACE), text) for name, text in report.environment if name.startswith(SPACE)],
     }
 
     def render(sheets: list[Picture], sheets_quality: Quality, pictures: list[Picture], strips_quality: Quality) -> str:

@@ -5,6 +5,7 @@ import io
 import logging
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from sharingan_jax.comparison.page_svg import INK, as_svg, page_colour
 from sharingan_jax.comparison.results import Curve, Measure, Report, finite
+from sharingan_jax.evaluation.measures.collapse import SIGNS
 from sharingan_jax.files import write_atomically
 
 if TYPE_CHECKING:
@@ -44,6 +46,10 @@ MOST_BANDS = 4  # The bands of more variants would hide each other, and are draw
 MOST_LETTERS, AXIS_LETTERS = 22, 36  # of a variant's name in a plot, and along an axis
 KEY_COLUMNS = 2
 PNG_DPI = 200
+STACKED = 0.055  # of the axis' height: the distance of marks at the same step
+BEST = {"diversity": "1 is best.", "nearest_ratio": "1 is best.", "kid_pixels": "0 is best."}
+"""The best value of each sign of collapse."""
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -107,12 +113,16 @@ def swatch(index: int) -> str:
 
 
 def number(value: float | int | None, digits: int = 3) -> str:
-    """Return a number with this many significant digits, and a dash for a missing one. Digits before the point are all shown."""
+    """Return a number with this many significant digits, and a dash for a missing one. Digits before the point are all shown.
+
+    Below 0.0001 a power of ten follows: 6.25×10⁻⁵.
+    """
     if value is None or finite(float(value)) is None:
         return "–"
     if isinstance(value, int) or value == 0 or abs(value) >= 10**digits:
         return f"{value:,.0f}".replace("-", "−")
-    return f"{value:#.{digits}g}".removesuffix(".").replace("-", "−")
+    mantissa, _, exponent = f"{value:#.{digits}g}".removesuffix(".").replace("-", "−", 1 if value < 0 else 0).partition("e")
+    return f"{mantissa}×10{str(int(exponent)).translate(SUPERSCRIPTS)}" if exponent else mantissa
 
 
 class CurvePanel:
@@ -128,10 +138,19 @@ class CurvePanel:
         self.recorded = max(len(curve.steps) for curve in curves)
 
     def note(self) -> str:
-        """Return a sentence on averaging, if points were averaged."""
-        if self.recorded <= MOST_POINTS:
-            return ""
-        return f"Each point is the mean of about {-(-self.recorded // MOST_POINTS)} recorded values."
+        """Return how to read the plot: what a sign of collapse is, its best value, averaging, the scale and equal lines."""
+        sentences = [f"{sign.note[0].upper()}{sign.note[1:]}. {BEST[sign.name]}" for sign in SIGNS if sign.name == self.name]
+        if self.recorded > MOST_POINTS:
+            sentences.append(f"Each point is the mean of about {-(-self.recorded // MOST_POINTS)} recorded values.")
+        if self._is_symlog(self._values()):
+            sentences.append("The axis is linear from −1 to 1 and logarithmic outside.")
+        same: dict[Any, list[str]] = {}
+        for curve in self.curves:
+            same.setdefault((curve.steps, curve.median), []).append(curve.variant)
+        sentences += [
+            f"The lines of {' and '.join(names)} are equal: one hides the other." for names in same.values() if len(names) > 1
+        ]
+        return " ".join(sentences)
 
     def description(self) -> str:
         """Return what the plot shows, in words: lines, bands, the last values and the marks."""
@@ -163,29 +182,45 @@ class CurvePanel:
             steps = np.array(curve.steps, np.float64)
             median, low, high = (np.array(values, np.float64) for values in (curve.median, curve.low, curve.high))
             axes.fill_between(steps, low, high, color=_colour(index), alpha=band, linewidth=0)
-            few = len(steps) <= TABLE_ROWS
-            axes.plot(steps, median, **_line(index), marker=_marker(index) if few else "", markersize=4.5)
+            axes.plot(steps, median, **_line(index), marker=self.marker(index), markersize=4.5)
+        at = Counter[int]()
         for variant, step, what in self._marks():
-            # On the axis, since the mark is of one run and the line is the median of all.
+            # On the axis, since the mark is of one run and the line is the median of all. Marks of one step are stacked.
+            height = STACKED * at[step]
+            at[step] += 1
             marker, bottom = "X" if what == "collapsed" else "v", axes.get_xaxis_transform()
             colour = _colour(indices[variant])
-            axes.plot(step, 0, marker, color=colour, markersize=8, markeredgecolor="white", clip_on=False, transform=bottom)
-        self._scale(
-            axes, np.array([value for curve in self.curves for value in (*curve.low, *curve.median, *curve.high)], np.float64)
-        )
+            axes.plot(step, height, marker, color=colour, markersize=8, markeredgecolor="white", clip_on=False, transform=bottom)
+        self._scale(axes, self._values())
         axes.set_xlabel("step")
         axes.set_ylabel(_shortened(self.y_label, AXIS_LETTERS))
         axes.margins(x=0.02)
 
     def _scale(self, axes: "Axes", values: np.ndarray) -> None:
         """Set the y scale. A scale that the values do not need, or do not allow, stays linear."""
-        values = values[np.isfinite(values)]
-        if self.scale == "symlog" and (np.abs(values) > FAR).any():
+        if self._is_symlog(values):
             axes.set_yscale("symlog", linthresh=1.0)
         if self.scale == "log" and (values > 0).any():
             axes.set_yscale("log")
         else:
             axes.yaxis.set_major_formatter("{x:g}")
+
+    def marker(self, index: int) -> str:
+        """Return the marker of a variant's points. Long curves have none."""
+        return _marker(index) if max(len(curve.steps) for curve in self.curves) <= TABLE_ROWS else ""
+
+    def marks_key(self) -> dict[str, str]:
+        """Return the words for each kind of mark that the plot has, by marker."""
+        words = {"collapsed": ("X", "collapse begins"), "failed": ("v", "run failed")}
+        return dict(words[what] for what in words if what in {mark[2] for mark in self._marks()})
+
+    def _is_symlog(self, values: np.ndarray) -> bool:
+        return self.scale == "symlog" and bool((np.abs(values) > FAR).any())
+
+    def _values(self) -> np.ndarray:
+        """Return all finite values of lines and bands, float64."""
+        values = [value for curve in self.curves for value in (*curve.low, *curve.median, *curve.high)]
+        return np.array([value for value in map(finite, values) if value is not None], np.float64)
 
     def _marks(self) -> list[tuple[str, int, str]]:
         shown = {curve.variant for curve in self.curves}
@@ -202,14 +237,15 @@ class RunsPanel:
     def __init__(self, report: Report, measure: Measure):
         self.report, self.measure, self.name = report, measure, measure.name
         self.title = f"{measure.label} ({measure.unit})" if measure.unit else measure.label
-        self.height = 1.1 + 0.4 * len(report.variants)
+        self.height = 1.3 + 0.4 * len(report.variants)
         self.values = {variant.name: self._values(variant.name) for variant in report.variants}
 
     def note(self) -> str:
         """Return how to read the plot."""
         direction = f"{self.measure.direction.capitalize()}. " if self.measure.direction else ""
+        cross = "; a cross is a run that collapsed" if self.marks_key() else ""
         return (
-            f"{direction}Each mark is a run; a cross is a run that collapsed. Below the marks: the mean and its interval. "
+            f"{direction}Each mark is a run{cross}. Below the marks: the mean and its interval. "
             "Runs of one seed are at one height within their rows."
         )
 
@@ -245,8 +281,16 @@ class RunsPanel:
                 axes.plot(summary.mean, index + 0.28, "|", color=_colour(index), markersize=9, markeredgewidth=2.4)
         axes.set_yticks(range(len(self.values)), [_shortened(variant, MOST_LETTERS) for variant in self.values])
         axes.set_ylim(len(self.values) - 0.45, -0.55)
-        axes.set_xlabel(_shortened(self.title, AXIS_LETTERS))
+        axes.set_xlabel(_shortened(self.title, AXIS_LETTERS) + (f"\n{self.measure.direction}" if self._has_direction else ""))
         axes.grid(visible=False, axis="y")
+
+    def marks_key(self) -> dict[str, str]:
+        """Return the words for a cross, if the plot has one."""
+        return {"X": "collapsed"} if any(has_collapsed for own in self.values.values() for _, _, has_collapsed in own) else {}
+
+    @property
+    def _has_direction(self) -> bool:
+        return self.measure.better in ("lower", "higher")
 
     def _values(self, variant: str) -> list[tuple[int, float | None, bool]]:
         runs = self.report.runs_of(variant)
@@ -267,22 +311,28 @@ def _panels(report: Report) -> list[CurvePanel | RunsPanel]:
 
 
 def _figure(panel: CurvePanel | RunsPanel, key: Sequence[str] = ()) -> "Figure":
-    """Return the panel as a figure. With `key`, the names of all variants, curves get a title and a legend."""
+    """Return the panel as a figure. With `key`, the names of all variants, it gets a legend, and curves get a title."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    key = key if isinstance(panel, CurvePanel) else ()
-    rows = -(-len(key) // KEY_COLUMNS)
+    marks = panel.marks_key() if key else {}
+    lines, names = list[Line2D](), list[str]()
+    if isinstance(panel, CurvePanel):
+        names += key
+        lines += [Line2D([], [], **_line(index), marker=panel.marker(index), markersize=4.5) for index in range(len(key))]
+    names += marks.values()
+    lines += [Line2D([], [], color="0.4", linestyle="", marker=marker, markersize=8) for marker in marks]
+    rows = -(-len(names) // KEY_COLUMNS)
     figure = Figure(figsize=(WIDTH, panel.height + 0.22 * rows), layout="constrained")
     axes = figure.subplots()
     panel.draw(axes)
-    if key:
+    if key and isinstance(panel, CurvePanel):
         axes.set_title(_shortened(panel.title, 3 * MOST_LETTERS), fontsize="medium")
-        lines = [Line2D([], [], **_line(index), marker=_marker(index), markersize=4.5) for index in range(len(key))]
+    if lines:
         legend = figure.legend(
-            lines, [str(i) for i in range(len(key))], loc="outside lower center", ncols=KEY_COLUMNS, frameon=False
+            lines, [str(i) for i in range(len(names))], loc="outside lower center", ncols=KEY_COLUMNS, frameon=False
         )
-        for text, name in zip(legend.get_texts(), key, strict=True):
+        for text, name in zip(legend.get_texts(), names, strict=True):
             text.set(text=_shortened(name, MOST_LETTERS), fontsize="small")  # legend() leaves out names that start with _.
     return figure
 

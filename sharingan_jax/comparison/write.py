@@ -21,8 +21,8 @@ A DCGAN for small images, trained by sharingan_jax: `{variant}`, seed {seed}, st
 
 {why}
 
-| measure | value | better |
-|---|---|---|
+| measure | value | better | copies pass |
+|---|---|---|---|
 {rows}
 
 {warning}
@@ -89,8 +89,8 @@ def model_card(report: Report, run: RunRow) -> str:
     index = [{"name": f"{run.variant}-seed-{run.seed}", "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}]
     metadata = {"library_name": "sharingan_jax", "tags": ["gan", "unconditional-image-generation"], "model-index": index}
     rows = [
-        f"| {each.heading} | {value:.4g} | {each.better or '–'} |"
-        for each in report.measures
+        f"| {each.heading} | {value:.4g} | {each.better or '–'} | {'yes' if each.copier_wins else 'no'} |"
+        for each in sorted(report.measures, key=lambda each: (not each.is_primary, not each.is_main))
         if (value := run.measures.get(each.name)) is not None
     ]
     count = len(report.runs)
@@ -102,8 +102,12 @@ def model_card(report: Report, run: RunRow) -> str:
     if run.evaluated_step not in (None, run.step):
         why += f" The figures are of step {run.evaluated_step}."
     why += f" Runs of `{run.variant}`: {len(own)}, of which {collapsed or 'none'} collapsed and {failed or 'none'} failed."
-    copiers = [each.label for each in report.measures if each.copier_wins]
-    warning = f"Exact copies of the training images pass as new real images by: {', '.join(copiers)}." if copiers else ""
+    warning = ""
+    if any(each.copier_wins for each in report.measures):
+        warning = (
+            "“Copies pass” means that exact copies of the training images do as well as new real images by this measure. A good "
+            "value then says nothing about copying."
+        )
     return CARD.format(
         metadata="\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in metadata.items()),  # JSON is YAML.
         title=f"{run.variant}, seed {run.seed}",

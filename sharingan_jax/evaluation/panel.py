@@ -54,7 +54,7 @@ class Measure:
 
 
 MEASURES = (
-    Measure("kid_held_out", "KID, held-out", "lower", "×10³", "against images that were not trained on: the primary figure"),
+    Measure("kid_held_out", "KID, held-out", "lower", "×10³", "against images that were not trained on"),
     Measure("kid_held_out_error", "its standard error", "", "×10³", "from leaving out one real image at a time"),
     Measure("kid_train", "KID, training", "lower", "×10³", "against the training images; slightly prefers copies"),
     Measure("kid_train_error", "its standard error", "", "×10³", "from leaving out one real image at a time"),
