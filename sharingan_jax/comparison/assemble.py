@@ -346,7 +346,14 @@ def _environment(runs: Sequence[RunRecord], judged: Sequence[Evaluation]) -> tup
         )
         lines += [(f"feature space {name}", described) for name, described in first.spaces.items()]
         lines += [(f"left out: {name}", reason) for name, reason in first.skipped_spaces.items()]
-        lines.append(("orientation", "free" if first.orientation["is_free"] else "not free: distances are not over turns"))
+        lines.append(
+            (
+                "orientation",
+                "free: distances are the smallest over all turns"
+                if first.orientation["is_free"]
+                else "not free: distances are not over turns",
+            )
+        )
     if manifest.starts:
         environment = manifest.starts[-1].environment
         lines += [(name, version) for name, version in sorted(environment.versions.items())]
