@@ -19,6 +19,8 @@ CONFIDENCE = 0.95
 MAX_EXACT_PAIRS = 20  # Up to 2^20 sign flips are counted one by one.
 SAMPLED_FLIPS = 100_000
 ROUNDING = 1e-12  # Differences this small relative to the values are rounding of float64.
+GRID = 2**40
+"""Steps between the smallest and the largest value in a bootstrap: sums of up to 4,096 whole numbers of them are exact."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +85,31 @@ def _bca_interval(values: np.ndarray, seed: int, n_resamples: int) -> tuple[floa
     """Return the BCa bootstrap 95% interval of the mean, or None if it is undefined.
 
     Source: Efron & Tibshirani 1993, section 14.3. The interval is undefined for one value, and for values without spread.
+
+    With few values many resamples have the mean of the values themselves, and BCa counts those below it. So the values are
+    rounded to a fine grid on which sums are exact. Otherwise the order of a sum would decide such a tie, and values that
+    differ at the level of rounding would have intervals that differ in the third digit.
     """
-    if values.size < 2 or np.ptp(values) <= ROUNDING * np.abs(values).max():
+    spread = np.ptp(values)
+    if values.size < 2 or spread <= ROUNDING * np.abs(values).max():
         return None
+    least = values.min()
+    steps = np.round((values - least) / spread * GRID)  # whole numbers
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # scipy warns when it returns NaN, which becomes None here.
         low, high = scipy.stats.bootstrap(
-            (values,),
+            (steps,),
             np.mean,
             confidence_level=CONFIDENCE,
             n_resamples=n_resamples,
             method="BCa",
             rng=np.random.default_rng(seed),
         ).confidence_interval
-    return (float(low), float(high)) if np.isfinite([low, high]).all() else None
+    if not np.isfinite([low, high]).all():
+        return None
+    ends = (float(least + end * spread / GRID) for end in (low, high))
+    low, high = (0.0 if abs(end) <= 2 * ROUNDING * np.abs(values).max() else end for end in ends)  # An interval that ends at 0.
+    return low, high
 
 
 def summarise(values: Values, *, seed: int = 0, n_resamples: int = 10_000) -> Summary:

@@ -57,6 +57,24 @@ def test_the_interquartile_mean_lies_between_the_least_and_the_largest_value(val
     assert min(values) - slack <= interquartile_mean(values) <= max(values) + slack
 
 
+def test_an_interval_that_ends_at_zero_covers_it() -> None:
+    shares = np.array([-0.1, -0.2, 0.0, -0.1, -0.2, 0.1, -0.1, 0.0]) / 3
+    interval = summarise(shares)
+    assert interval.high == 0.0
+
+
+def test_rounding_of_the_values_does_not_move_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        values = rng.normal(size=8)
+        plain = summarise(values)
+        assert plain.low is not None
+        assert plain.high is not None
+        for relative in (1e-15, 1e-12):
+            moved = summarise(values * (1 + relative * rng.normal(size=8)))
+            np.testing.assert_allclose([moved.low, moved.high], [plain.low, plain.high], rtol=0, atol=1e-9)
+
+
 def test_a_summary_holds_the_figures_of_numpy_and_a_bca_interval() -> None:
     values = skewed_pair(9)[0]
     summary = summarise(values)
