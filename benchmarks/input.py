@@ -263,7 +263,7 @@ def training_ways(dataset: ImageDataset, *, config_name: str, chunks: int) -> di
             for _ in range(chunks - 1):
                 asked = time.perf_counter()
                 of_chunk = next(stream)
-                if all(value.is_ready() for value in metrics.values()):
+                if all(value.is_ready() for value in jax.tree.leaves(metrics)):
                     waited += time.perf_counter() - asked
                 jax.block_until_ready(metrics)
                 state, metrics = trainer.run_steps(state, [of_chunk])

@@ -31,6 +31,7 @@ from sharingan_jax.evaluation.panel import MEASURES
 from sharingan_jax.gan.losses import LOSSES
 from sharingan_jax.gan.metrics import METRICS
 from sharingan_jax.reporting.grids import read_png
+from sharingan_jax.run.manifest import Device
 from sharingan_jax.run.metrics import Record
 
 STRIP_STEPS = 6
@@ -150,7 +151,7 @@ def _value(evaluation: Evaluation, row: Mapping[str, float], name: str) -> float
 def _row(run: RunRecord, measures: Sequence[Measure], root: Path) -> RunRow:
     manifest, evaluation = run.manifest, run.evaluation
     environment = manifest.starts[-1].environment if manifest.starts else None
-    device = f"{environment.device.count} × {environment.device.kind} ({environment.device.platform})" if environment else ""
+    device = _describe_device(environment.device) if environment else ""
     path, root = run.folder.root.resolve(), root.resolve()
     return RunRow(
         variant=run.variant,
@@ -167,6 +168,12 @@ def _row(run: RunRecord, measures: Sequence[Measure], root: Path) -> RunRow:
         failure=run.failure,
         measures={each.name: _value(evaluation, evaluation.figures, each.name) if evaluation else None for each in measures},
     )
+
+
+def _describe_device(device: Device) -> str:
+    """Return what a run was made on, such as `1 × NVIDIA H100 (gpu)`; the kind of a CPU is its platform's name."""
+    platform = "" if device.kind == device.platform else f" ({device.platform})"
+    return f"{device.count} × {device.kind}{platform}"
 
 
 def _images_seen(run: RunRecord) -> int:
