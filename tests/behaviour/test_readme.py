@@ -20,6 +20,8 @@ import main
 import sharingan_jax as sg
 from sharingan_jax.comparison import runs, write
 from sharingan_jax.data.emblems.draw import draw_emblem
+from sharingan_jax.evaluation import classifier, features, modes
+from sharingan_jax.evaluation.turns import Orientation, Turns
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = ["README.md", *sorted(f"docs/{path.relative_to(ROOT / 'docs').as_posix()}" for path in (ROOT / "docs").rglob("*.md"))]
@@ -182,7 +184,7 @@ def test_every_command_and_every_piece_of_python_runs_in_the_order_of_the_page(
 ) -> None:
     monkeypatch.chdir(checkout)
     _shrink_load_config(monkeypatch)
-    monkeypatch.setattr(write, "save_paper_plots", lambda report, folder: [])  # tests/comparison/test_report.py tests them.
+    _shrink_evaluation(monkeypatch, checkout)
     if page in NEEDS_DEFAULT:
         assert not _run(["sharingan-jax", "train", "--config", "default", *TINY, WHOLE_BATCHES, *SHORT])
     names: dict[str, Any] = {}
@@ -212,6 +214,15 @@ def _shrink_load_config(monkeypatch: pytest.MonkeyPatch) -> None:
     compare, settings = sg.compare, {key: value for key, value in small if key != "train.devices"}
     less = {"settings": settings, "samples": 100, "features": ("pixels",), "seeds": [0]}
     monkeypatch.setattr(sg, "compare", lambda configs, **options: compare(configs, **options | less))
+
+
+def _shrink_evaluation(monkeypatch: pytest.MonkeyPatch, checkout: Path) -> None:
+    """Measure over few turns, with a classifier that has hardly trained, and leave out plots for a paper: others test these."""
+    monkeypatch.setattr(write, "save_paper_plots", lambda report, folder: [])
+    monkeypatch.setattr(Orientation, "turns", Turns(angles=8))
+    monkeypatch.setattr(classifier, "STEPS", 5)
+    monkeypatch.setattr(modes, "MORE_EMBLEMS", 20)
+    monkeypatch.setattr(features, "cache_folder", lambda: checkout / "cache")
 
 
 def _train_the_experiments(checkout: Path) -> None:
