@@ -113,6 +113,8 @@ def _shrunk_measuring(words: list[str]) -> list[str]:
         if flag != "--samples" or "--images" not in words:
             words = [*words, flag, value]
     if words[1] == "compare":
+        varied = [i + 1 for i, word in enumerate(words) if word == "--vary"]
+        words = [word.split(",")[0] if i in varied[1:] else word for i, word in enumerate(words)]  # Not every combination.
         steps = [i for i, word in enumerate(words) if word.startswith("train.steps=")]
         words = [word for i, word in enumerate(words) if i not in steps and i + 1 not in steps]
         tiny = [word.removeprefix("--config.") for word in [*TINY, WHOLE_BATCHES, *SHORT] if "train.devices" not in word]
