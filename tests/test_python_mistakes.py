@@ -54,6 +54,10 @@ def test_an_empty_path_is_refused_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
+def compare(configs: Any = ("smoke",), **options: Any) -> Any:
+    return sg.compare(configs, **{"seeds": [0], "workdir": "none"} | options)
+
+
 NO_NUMBER = r"expected a whole number\.$"
 MISTAKES: dict[str, tuple[Callable[[sg.Run], Any], str]] = {
     "overrides as a text": (lambda run: sg.load_config("smoke", "a=b"), r"^overrides: expected settings by .* 'a=b'\.$"),
@@ -69,6 +73,20 @@ MISTAKES: dict[str, tuple[Callable[[sg.Run], Any], str]] = {
     "a number of samples": (lambda run: run.sample("a"), rf"^num='a': {NO_NUMBER}"),
     "a seed": (lambda run: run.sample(seed="a"), rf"^seed='a': {NO_NUMBER}"),
     "a truncation": (lambda run: run.sample(truncation="a"), r"^truncation='a': expected a number\.$"),
+    "a run to evaluate": (lambda run: sg.evaluate(3), r"^run: expected the name of a file or folder, got int 3\.$"),
+    "no feature space": (lambda run: sg.evaluate(run, features=[]), r"^features=\[\]: expected names of feature spaces, such as"),
+    "feature spaces": (lambda run: sg.evaluate(run, features=[3]), r"^features=\[3\]: expected names of feature spaces"),
+    "samples to evaluate": (lambda run: sg.evaluate(run, samples=100.5), r"^samples=100\.5: expected a whole number from 100 to"),
+    "seeds as a text": (lambda run: compare(seeds="0:2"), r"^seeds='0:2': expected whole numbers, such as range\(10\)"),
+    "seeds as a number": (lambda run: compare(seeds=3), r"^seeds=3: expected whole numbers, such as range\(10\)"),
+    "a configuration to compare": (lambda run: compare([3]), r"^configs: expected names, files or configurations, got 3\.$"),
+    "settings to compare": (lambda run: compare(settings=["train.steps=8"]), r"^settings=.*: expected settings by dotted key"),
+    "no settings to compare": (lambda run: compare(settings=3), r"^settings=3: expected settings by dotted key"),
+    "stacked seeds": (lambda run: compare(stacked="2"), rf"^stacked='2': {NO_NUMBER}"),
+    "Inception's weights": (
+        lambda run: compare(features=["inception:none.pth"]),
+        r"^features=inception:none\.pth: expected a file with the weights of FID's Inception, found none\.$",
+    ),
     "a number to write": (lambda run: sg.sample(run.path, "x.png", num="a"), rf"^num='a': {NO_NUMBER}"),
     "a number and a file of latents": (
         lambda run: sg.sample(run.path, "x.png", num=5, latents="z.npy"),

@@ -1,5 +1,6 @@
 """Turn runs and their evaluations into a `Report`: summaries, differences, rates, curves and pictures."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,7 @@ from sharingan_jax.comparison.results import (
     Variant,
 )
 from sharingan_jax.comparison.statistics import Summary, holm, paired_difference, summarise, wilson_interval
-from sharingan_jax.comparison.verdict import ALPHA, seeds_needed, verdict
+from sharingan_jax.comparison.verdict import ALPHA, seeds_needed, verdict, with_lost_runs
 from sharingan_jax.config.load import load_config
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
@@ -88,7 +89,7 @@ def assemble(
     measures = _measures(judged[0]) if judged else ()
     rows = tuple(_row(run, measures, root) for run in runs)
     values = {(name, each.name): _by_seed(rows, name, each.name) for name in names for each in measures}
-    comparisons = tuple(_comparisons(names, measures, values))
+    comparisons = tuple(_comparisons(names, measures, values, Counter(row.variant for row in rows)))
     return Report(
         title=title,
         command=command,
@@ -196,8 +197,12 @@ def _summary(values: Mapping[int, float]) -> Summary:
 
 
 def _comparisons(
-    names: Sequence[str], measures: Sequence[Measure], values: Mapping[tuple[str, str], Mapping[int, float]]
+    names: Sequence[str],
+    measures: Sequence[Measure],
+    values: Mapping[tuple[str, str], Mapping[int, float]],
+    runs: Mapping[str, int],
 ) -> list[Comparison]:
+    """Return each variant's comparison with the baseline. `runs` counts the runs of each variant, failed ones too."""
     baseline, found = names[0], []
     for measure in measures:
         if measure.better == "":
@@ -212,8 +217,10 @@ def _comparisons(
                 paired[name] = np.subtract(b, a)
         adjusted = holm([difference.p for difference in differences.values()]) if differences else []
         for (name, difference), p in zip(differences.items(), adjusted, strict=True):
-            needed = seeds_needed(paired[name], alpha=ALPHA / len(differences))
+            needed = seeds_needed(paired[name], alpha=ALPHA / len(differences)) if difference.mean else None
+            lost, lost_by_baseline = (runs[each] - len(values[each, measure.name]) for each in (name, baseline))
             words = verdict(difference, p, better=measure.better)
+            words = with_lost_runs(words, lost=lost, lost_by_baseline=lost_by_baseline)
             found.append(Comparison(name, baseline, measure.name, difference, p, needed, words))
     return found
 

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,13 @@ def make_plan(
     """
     if not configs:
         raise UserError("configs: expected at least one configuration, such as baseline.")
+    given: Any = seeds
+    if not isinstance(given, Iterable) or not all(isinstance(seed, int) for seed in given):
+        raise UserError(f"seeds={seeds!r}: expected whole numbers, such as range(10) or [0, 1, 2].")
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise UserError(f"seeds={','.join(map(str, seeds))}: expected different numbers from 0 on, such as 0:10 or 0,1,2.")
-    pairs = list(settings.items()) if isinstance(settings, Mapping) else list(settings)
-    vary = dict(vary or {})
+    pairs = _settings(settings)
+    vary = {key: [values] if isinstance(values, str | int | float) else list(values) for key, values in (vary or {}).items()}
     for key in [*dict(pairs), *vary]:
         if key in PER_RUN:
             raise UserError(f"{key}: a comparison sets it itself. Use `seeds`, and `stacked` for seeds in one program.")
@@ -74,6 +77,8 @@ def make_plan(
             raise UserError(f"vary={key}: expected different values, got {', '.join(map(str, vary[key])) or 'none'}.")
     variants = []
     for number, source in enumerate(configs):
+        if not isinstance(source, str | Path | Config):
+            raise UserError(f"configs: expected names, files or configurations, got {source!r}.")
         name = source if isinstance(source, str) else f"config {number + 1}" if isinstance(source, Config) else source.stem
         name = Path(name).stem if name.endswith(".py") else name
         for values in itertools.product(*(vary[key] for key in keys)):
@@ -105,6 +110,14 @@ def _check_different(variants: Sequence[PlannedVariant]) -> None:
         raise UserError(
             f"configs: {' and '.join(sources.values())} train on different images (data.*), so no figure compares them."
         )
+
+
+def _settings(given: Mapping[str, Any] | Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Return settings as pairs of a dotted key and a value. Raise UserError for something else."""
+    pairs: Any = given.items() if isinstance(given, Mapping) else given
+    if not isinstance(pairs, Iterable) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
+        raise UserError(f"settings={given!r}: expected settings by dotted key, such as {{'train.steps': 400}}.")
+    return list(pairs)
 
 
 def changes(baseline: Config, config: Config) -> tuple[str, ...]:

@@ -144,6 +144,8 @@ class CurvePanel:
             sentences.append(f"Each point is the mean of about {-(-self.recorded // MOST_POINTS)} recorded values.")
         if self._is_symlog(self._values()):
             sentences.append("The axis is linear from −1 to 1 and logarithmic outside.")
+        shown = {curve.variant for curve in self.curves}
+        sentences += [f"{each.name} has no values." for each in self.report.variants if each.name not in shown]
         same: dict[Any, list[str]] = {}
         for curve in self.curves:
             same.setdefault((curve.steps, curve.median), []).append(curve.variant)

@@ -17,6 +17,7 @@ from sharingan_jax.evaluation.evaluate import (
     check_images,
     check_samples,
     evaluate_step,
+    feature_names,
     folder_name,
     load_reference,
     place_of,
@@ -65,6 +66,7 @@ def report(
     given = [folders] if isinstance(folders, str | Path) else list(folders)
     places = [user_path(folder, name="folders") for folder in given]
     root = _report_folder(places, None if out is None else user_path(out, name="out"))
+    features = feature_names(features)
     if samples:
         check_samples(samples)
     keep_compiled()
@@ -78,7 +80,7 @@ def report(
     names = list(dict.fromkeys(run.variant for run in runs))
     title = f"{names[0]}, seed {runs[0].seed}" if len(runs) == 1 else ", ".join(names)
     usual = {"baseline": None, "features": ALWAYS, "samples": SAMPLES}
-    chosen = {"baseline": baseline, "features": tuple(features), "samples": samples}
+    chosen = {"baseline": baseline, "features": features, "samples": samples}
     more = "".join(f", {name}={value!r}" for name, value in chosen.items() if value != usual[name])
     made_by = command or f"sharingan_jax.report({[str(folder) for folder in given]!r}, out={str(root)!r}{more})"
     return write_comparison(runs, evaluations, root=root, title=title, command=made_by, stream=stream)

@@ -23,7 +23,7 @@ def answer(report: Report) -> str:
     measure = report.primary
     if measure is None:
         if len(report.runs) == 1:
-            return "This run has not been measured yet. The command at the end of this page measures its samples."
+            return _answer_without_measures(report)
         return "Nothing was measured, so this report has curves and images only and does not rank the variants."
     compared = [each for each in report.comparisons if each.measure == measure.name]
     if not compared:
@@ -49,12 +49,26 @@ def outcome(report: Report) -> str:
         run = report.runs[0]
         sign = f"; collapse begins at step {number(run.collapse_step)}" if collapsed else ""
         return f"One run: {run.status}, at step {number(run.step)}{sign}."
-    return f"{len(report.runs)} runs: {failed or 'none'} failed, {collapsed or 'none'} collapsed. No run is left out."
+    return f"{len(report.runs)} runs: {failed or 'none'} failed, {collapsed or 'none'} collapsed. Every run is shown."
 
 
 def warnings(report: Report) -> list[str]:
-    """Return sentences on what limits the answer: variants no better than controls, and too few seeds. Empty if nothing does."""
-    return [*no_better_than_controls(report), *too_few_seeds(report)]
+    """Return sentences on what limits the answer: runs without figures, variants no better than controls, and too few seeds."""
+    return [*without_figures(report), *no_better_than_controls(report), *too_few_seeds(report)]
+
+
+def without_figures(report: Report) -> list[str]:
+    """Return a sentence on each variant of which some runs have no value of the primary measure. Empty if all runs have one."""
+    measure, sentences = report.primary, []
+    for variant in report.variants if measure is not None and len(report.runs) > 1 else ():
+        own = report.runs_of(variant.name)
+        lost = sum(run.measures.get(measure.name) is None for run in own) if measure is not None else 0
+        if lost:
+            sentences.append(
+                f"{lost} of {len(own)} runs of {variant.name} have no figure, so they are in no mean and no difference."
+                " If they failed, the worst runs are missing: see “Collapse and failure”."
+            )
+    return sentences
 
 
 def no_better_than_controls(report: Report) -> list[str]:
@@ -107,6 +121,13 @@ def p_value(p: float | None) -> str:
     return "–" if p is None or finite(p) is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def _answer_without_measures(report: Report) -> str:
+    if report.runs[0].failed:
+        return "This run failed, and nothing was measured."
+    later = "" if "--samples 0" in report.command else " The command at the end of this page measures its samples."
+    return f"This run has not been measured yet.{later}"
+
+
 def _answer_without_comparison(report: Report, measure: Measure) -> str:
     value = next((summary.mean for (_, name), summary in report.summaries.items() if name == measure.name), None)
     if value is None:
@@ -144,4 +165,6 @@ def _interval(comparison: Comparison) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    """Return names as a list in words; with semicolons if a name has a comma, as those of varied settings have."""
+    comma = "; " if any("," in name for name in names) else ", "
+    return names[0] if len(names) == 1 else f"{comma.join(names[:-1])} and {names[-1]}"

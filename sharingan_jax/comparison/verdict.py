@@ -77,6 +77,18 @@ def seeds_needed(differences: Values, *, power: float = 0.8, alpha: float = ALPH
     return high if high <= MAX_SEEDS else None
 
 
+def with_lost_runs(found: Verdict, *, lost: int, lost_by_baseline: int) -> Verdict:
+    """Return the verdict on a variant, or "no difference shown" if runs without a figure may have made it.
+
+    `lost` runs of the variant and `lost_by_baseline` of the baseline have no figure, since they failed. If the better side has
+    lost more runs than the other, its worst ones may be missing.
+    """
+    better, other = (lost, lost_by_baseline) if found.kind == "better" else (lost_by_baseline, lost)
+    if found.kind not in ("better", "worse") or better <= other:
+        return found
+    return Verdict("none", f"no difference shown, since {better} runs of the better side have no figure")
+
+
 def verdict(difference: Difference, p_adjusted: float, *, better: Better | Literal["neither"]) -> Verdict:
     """Return what may be said of a difference. `p_adjusted` is its p after `holm` over all variants compared.
 

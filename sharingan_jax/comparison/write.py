@@ -17,7 +17,7 @@ CARD = """\
 
 # {title}
 
-A DCGAN for small images, trained by sharingan_jax: `{variant}`, seed {seed}, step {step}, {images_seen:,} images seen.
+A generator of small images, trained by sharingan_jax: `{variant}`, seed {seed}, step {step}, {images_seen:,} images seen.
 
 {why}
 

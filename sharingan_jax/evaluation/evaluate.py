@@ -55,12 +55,13 @@ def evaluate(
     standard output). Raise UserError.
     """
     check_samples(samples)
+    features = feature_names(features)
     keep_compiled()
 
     from sharingan_jax.evaluation.judge import Judge
-    from sharingan_jax.run.load import load_run
+    from sharingan_jax.run.load import Run, load_run
 
-    loaded = load_run(run) if isinstance(run, str | Path) else run
+    loaded = run if isinstance(run, Run) else load_run(user_path(run, name="run"))
     steps = _steps(loaded, step)
     split, note = load_reference(loaded.config.data)
     check_images(loaded, split)
@@ -87,6 +88,7 @@ def evaluate_images(
     trained on: none of them may have the pixels of a training image. Images are resized and cropped to `size` pixels, at least
     11, as for training. Results go to `out`, if given. Raise UserError.
     """
+    features = feature_names(features)
     keep_compiled()
 
     from sharingan_jax.data.sources.load import load_dataset
@@ -146,18 +148,35 @@ def _shared_images(some: "ImageDataset", others: "ImageDataset") -> dict[str, st
 
 def check_samples(samples: int) -> None:
     """Raise UserError if this number of samples cannot be evaluated."""
-    if not 100 <= samples <= 100_000:
-        raise UserError(f"samples={samples}: expected 100 to 100000. Use {SAMPLES}.")
+    if type(samples) is not int or not 100 <= samples <= 100_000:
+        raise UserError(f"samples={samples}: expected a whole number from 100 to 100000. Use {SAMPLES}.")
+
+
+def feature_names(features: Sequence[str] | str) -> tuple[str, ...]:
+    """Return the names of feature spaces; one may be given alone. Raise UserError if there is none, or for something else."""
+    names = (features,) if isinstance(features, str) else features
+    if not isinstance(names, Sequence) or not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"features={features!r}: expected names of feature spaces, such as {', '.join(ALWAYS)}.")
+    return tuple(names)
 
 
 def check_features(names: Sequence[str]) -> None:
-    """Raise UserError if the name or the file of a feature space is wrong. Inception's weights are not looked up."""
+    """Raise UserError if the name or the file of a feature space is wrong.
+
+    Inception's weights are loaded only if there is no other space, since an evaluation leaves this one out without them.
+    """
     pin_jax()
 
     from sharingan_jax.evaluation.features import make_spaces
     from sharingan_jax.evaluation.turns import UNTURNED
 
+    for name in names:
+        kind, _, weights = name.partition(":")
+        if kind == "inception" and weights and not Path(weights).expanduser().is_file():
+            raise UserError(f"features={name}: expected a file with the weights of FID's Inception, found none.")
     light = [name for name in names if name != "aligned" and name.partition(":")[0] != "inception"]
+    if "aligned" not in names and not light:
+        light = list(names)
     make_spaces(light, train_u8=np.zeros((1, 1, 1, 3), np.uint8), turns=UNTURNED)
 
 

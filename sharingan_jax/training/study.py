@@ -13,12 +13,13 @@ from sharingan_jax.comparison.existing import check_same_images
 from sharingan_jax.comparison.failures import Failures, is_settled, manifest_of
 from sharingan_jax.comparison.plan import Plan, PlannedVariant, StudyRun, make_plan
 from sharingan_jax.comparison.runs import Compared, evaluate_runs, write_comparison
-from sharingan_jax.config.schema import Config
+from sharingan_jax.config.parse import checked
+from sharingan_jax.config.schema import Config, Rule
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
-from sharingan_jax.evaluation.evaluate import check_features, check_samples, place_of
+from sharingan_jax.evaluation.evaluate import check_features, check_samples, feature_names, place_of
 from sharingan_jax.files import make_folder, user_path
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.reporting.progress import duration, is_interactive
@@ -56,6 +57,8 @@ def compare(
     signal.
     """
     root = user_path(workdir, name="workdir")
+    features = feature_names(features)
+    configs = [configs] if isinstance(configs, str | Path | Config) else configs
     plan = make_plan(configs, seeds, settings=settings, vary=vary, baseline=baseline)
     check_options(root, stacked=stacked, features=features, samples=samples)
     out = lasting(stream or sys.stdout)
@@ -65,7 +68,8 @@ def compare(
     runs = train_plan(plan, root, stacked=stacked, then_seconds=left.evaluation_seconds, stream=stream)
     evaluations = evaluate_runs(plan.variants[0].config.data, runs, features=features, samples=samples, stream=stream)
     names = [variant.name for variant in plan.variants]
-    title = f"{len(names)} variants: {', '.join(names)}" if len(names) > 2 else " against ".join(reversed(names))
+    comma = "; " if any("," in name for name in names) else ", "  # Names of varied settings have commas.
+    title = f"{len(names)} variants: {comma.join(names)}" if len(names) > 2 else " against ".join(reversed(names))
     options = {"settings": dict(settings), "vary": dict(vary or {}), "baseline": baseline, "stacked": stacked}
     made_by = command or _as_call(configs, seeds, root, **options, features=tuple(features), samples=samples)
     return write_comparison(runs, evaluations, root=root, title=title, command=made_by, stream=stream)
@@ -74,8 +78,9 @@ def compare(
 def check_options(root: Path, *, stacked: int, features: Sequence[str], samples: int) -> None:
     """Raise UserError if `compare` cannot work with these options, or in this folder. Nothing is written."""
     check_samples(samples)
-    if not 1 <= stacked <= 4096:
-        raise UserError(f"stacked={stacked}: expected 1 to 4096 seeds in one program.")
+    stacked = checked("stacked", stacked, int, Rule(at_least=1, at_most=4096))
+    if root.exists() and not root.is_dir():
+        raise UserError(f"workdir={root}: expected a folder, got a file. Give a new folder for the comparison.")
     if (root / "config.json").is_file():
         raise UserError(f"workdir={root}: is a run's folder. Give a new folder for the comparison.")
     check_features(features)

@@ -100,7 +100,7 @@ def test_one_command_trains_evaluates_and_reports(study: Path) -> None:
     (answer,) = [each for each in report["comparisons"] if each["measure"] == primary["name"]]
     assert answer["verdict"]["kind"] == "exploratory"
     assert report["answer"].startswith("smoke, data.last_batch=fill compared with smoke, data.last_batch=drop on KID")
-    assert report["outcome"] == "2 runs: none failed, none collapsed. No run is left out."
+    assert report["outcome"] == "2 runs: none failed, none collapsed. Every run is shown."
     assert any(line.startswith("Exploratory: ") for line in report["warnings"])
     assert [run["evaluated_step"] for run in report["runs"]] == [4, 4]
     assert {path.suffix for path in (study / "plots").iterdir()} == {".png", ".pdf"}

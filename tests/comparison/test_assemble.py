@@ -17,7 +17,7 @@ from sharingan_jax.comparison.assemble import CURVE_POINTS
 from sharingan_jax.comparison.plan import StudyRun
 from sharingan_jax.comparison.report_plots import make_plots
 from sharingan_jax.comparison.results import Control, Report
-from sharingan_jax.comparison.sentences import no_better_than_controls
+from sharingan_jax.comparison.sentences import answer, no_better_than_controls, warnings, without_figures
 from sharingan_jax.comparison.statistics import wilson_interval
 from sharingan_jax.comparison.write import best_run, model_card, write_report
 from sharingan_jax.errors import UserError
@@ -217,6 +217,29 @@ def test_a_run_that_stopped_early_or_lost_records_is_named(tmp_path: Path) -> No
     notes = make_report([(run, make_evaluation(1.0)) for run in runs], tmp_path).notes
     assert "The runs have not seen equally many images: 64 to 300. Not complete: a, seed 1 (stopped)." in notes
     assert "metrics.jsonl ends before the run did, so curves and marks are cut: a, seed 2." in notes
+
+
+def test_runs_without_figures_are_counted_and_their_side_does_not_win(tmp_path: Path) -> None:
+    kids: list[float | None] = [5.0 + 0.1 * seed for seed in range(10)]
+    report = make_study(tmp_path, {"a": [20.0 + 0.3 * seed for seed in range(10)], "b": [*kids[:6], None, None, None, None]})
+    compared = report.comparison("b", HELD_OUT)
+    assert compared is not None
+    assert compared.difference.n == 6
+    assert compared.verdict.words == "no difference shown, since 4 runs of the better side have no figure"
+    assert answer(report).startswith("No difference is shown between b and a on ")
+    (line,) = without_figures(report)
+    assert line.startswith("4 of 10 runs of b have no figure, so they are in no mean and no difference.")
+    assert warnings(report)[0] == line
+    whole = make_study(tmp_path / "whole", {"a": [20.0 + 0.3 * seed for seed in range(10)], "b": kids})
+    assert answer(whole).startswith("b is better than a on ")
+    assert without_figures(whole) == []
+
+
+def test_names_with_commas_are_listed_with_semicolons(tmp_path: Path) -> None:
+    names = ("a", "b, x=1", "b, x=2")
+    report = make_study(tmp_path, {name: [1.0 + seed for seed in range(3)] for name in names})
+    assert "for b, x=1 and b, x=2 there are too few seeds" in answer(report)
+    assert any("a; b, x=1 and b, x=2" in line for line in warnings(report)) or not no_better_than_controls(report)
 
 
 def test_figures_of_a_checkpoint_before_the_last_step_are_called_so(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_the_answer_follows_the_verdicts(report: Report, single: Report) -> None
     assert words.startswith("On KID against held-out images (×10³, lower is better), compared with baseline: no difference is ")
     # One of its six runs failed, so five pairs are left.
     assert words.endswith("; for modified_loss there are too few seeds (exploratory).")
-    assert outcome(report) == "18 runs: 1 failed, 1 collapsed. No run is left out."
+    assert outcome(report) == "18 runs: 1 failed, 1 collapsed. Every run is shown."
     assert answer(single).startswith("KID against held-out images (×10³, lower is better): ")
     assert ": spectral norm and clipping and modified_loss are better." in answer(make_report(seeds=8))
     two = make_report(variants=2)
@@ -203,6 +203,14 @@ def test_plots_describe_marks_and_last_values_in_words(report: Report) -> None:
     assert re.search(r"Last values: baseline −?[\d.]+ at step 1,19\d;", loss.svg)
     assert "modified_loss: 5 of 6 runs, from " in runs.svg
     assert runs.rows[3][-1] == "–"
+
+
+def test_a_plot_names_variants_that_have_no_values(report: Report) -> None:
+    absent = report.variants[-1].name
+    less = replace(report, curves=tuple(curve for curve in report.curves if curve.variant != absent))
+    noted = [plot.note for plot in make_plots(less) if f"{absent} has no values." in plot.note]
+    assert len(noted) == len({curve.metric for curve in less.curves})
+    assert not any("has no values" in plot.note for plot in make_plots(report) if absent in plot.note)
 
 
 def test_report_json_survives_a_round_trip_and_has_no_images(report: Report) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharingan_jax.comparison.statistics import Difference, holm, paired_difference
-from sharingan_jax.comparison.verdict import Verdict, fewest_seeds, seeds_needed, smallest_p, verdict
+from sharingan_jax.comparison.verdict import Verdict, fewest_seeds, seeds_needed, smallest_p, verdict, with_lost_runs
 
 FINITE = st.floats(-1e6, 1e6, allow_subnormal=False)
 QUICK = settings(max_examples=50, deadline=None)
@@ -19,6 +19,17 @@ QUICK = settings(max_examples=50, deadline=None)
 
 def compare(a: np.ndarray, b: np.ndarray) -> Difference:
     return paired_difference(a, b, better="lower", n_resamples=200)
+
+
+def test_a_side_that_lost_more_runs_is_not_called_better() -> None:
+    better, worse, none = (Verdict(kind, kind) for kind in ("better", "worse", "none"))
+    assert with_lost_runs(better, lost=0, lost_by_baseline=4) is better
+    assert with_lost_runs(better, lost=2, lost_by_baseline=2) is better
+    assert with_lost_runs(worse, lost=4, lost_by_baseline=0) is worse
+    assert with_lost_runs(none, lost=4, lost_by_baseline=0) is none
+    words = "no difference shown, since 4 runs of the better side have no figure"
+    assert with_lost_runs(better, lost=4, lost_by_baseline=0) == Verdict("none", words)
+    assert with_lost_runs(worse, lost=0, lost_by_baseline=4) == Verdict("none", words)
 
 
 def test_the_smallest_p_is_reached_if_all_differences_have_one_sign() -> None:
