@@ -78,7 +78,8 @@ def compare(
 def check_options(root: Path, *, stacked: int, features: Sequence[str], samples: int) -> None:
     """Raise UserError if `compare` cannot work with these options, or in this folder. Nothing is written."""
     check_samples(samples)
-    stacked = checked("stacked", stacked, int, Rule(at_least=1, at_most=4096))
+    if not 1 <= checked("stacked", stacked, int, Rule()) <= 4096:
+        raise UserError(f"stacked={stacked}: expected 1 to 4096 seeds in one program.")
     if root.exists() and not root.is_dir():
         raise UserError(f"workdir={root}: expected a folder, got a file. Give a new folder for the comparison.")
     if (root / "config.json").is_file():
