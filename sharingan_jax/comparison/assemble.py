@@ -291,9 +291,9 @@ def _strips(runs: Sequence[RunRecord], names: Sequence[str]) -> list[SampleStrip
     """
     chosen = []
     for name in names:
-        first, *others = (run for run in runs if run.variant == name)
-        ruined = [run for run in others if find_collapse(run.records) is not None or run.manifest.status == "failed"]
-        chosen += [first, *ruined[:1]]
+        own = [run for run in runs if run.variant == name]
+        ruined = [run for run in own if find_collapse(run.records) is not None or run.manifest.status == "failed"]
+        chosen += [own[0], *(run for run in ruined[:1] if run is not own[0])]
     found = []
     for run in chosen:
         files = run.folder.sample_files(run.step)

@@ -63,7 +63,10 @@ def report(
     if they are not yet; with `samples` = 0 none is. Raise UserError if there is no run, if the runs' images differ, or if `out`
     is a run's folder and several folders are given.
     """
-    given = [folders] if isinstance(folders, str | Path) else list(folders)
+    several: Any = folders
+    given = list(several) if isinstance(several, Sequence) and not isinstance(several, str) else [several]
+    if not given:
+        raise UserError("folders: expected the folders of runs, got none.")
     places = [user_path(folder, name="folders") for folder in given]
     root = _report_folder(places, None if out is None else user_path(out, name="out"))
     features = feature_names(features)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 import numpy as np
 
+from sharingan_jax.config.parse import checked
+from sharingan_jax.config.schema import Rule
 from sharingan_jax.devices.compile_cache import keep_compiled
 from sharingan_jax.devices.environment import pin_jax
 from sharingan_jax.errors import UserError
@@ -96,7 +98,7 @@ def evaluate_images(
     from sharingan_jax.evaluation.judge import FEWEST, FEWEST_HELD_OUT, GIVEN, Judge
     from sharingan_jax.evaluation.panel import LEAST_SIDE
 
-    if size < LEAST_SIDE:
+    if checked("size", size, int, Rule()) < LEAST_SIDE:
         raise UserError(f"size={size}: expected at least {LEAST_SIDE} pixels a side, as the measures need. Use 64.")
 
     def load(place: Path | str, name: str) -> "ImageDataset":
