@@ -112,12 +112,13 @@ def test_a_log_has_the_originals_lines(image_folder: Path, tmp_path: Path, capsy
     assert main.main(train_arguments(image_folder, tmp_path / "run", "--config.train.steps=4", "--config.log.every=2")) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].endswith(": 1 file is not an image and was skipped: notes.txt (not an image)")
-    assert [line.split()[0] for line in out[1:7]] == ["training", "images", "steps", "device", "folder", "compiling"]
-    assert out[7].startswith("[1/2][2/3]  Loss_D: ")
-    assert "step 4/4" in out[8]
-    assert out[9] == f"step 4: {tmp_path / 'run' / 'samples' / 'step_000004.png'}"
-    assert re.fullmatch(r"complete: step 4 of 4 after \d+:\d\d, digest [0-9a-f]{12}", out[10])
-    assert [line.split()[0] for line in out[11:]] == ["look", "sample"]
+    first = ["training", "config", "images", "steps", "device", "folder", "compiling"]
+    assert [line.split()[0] for line in out[1:8]] == first
+    assert out[8].startswith("[1/2][2/3]  Loss_D: ")
+    assert "step 4/4" in out[9]
+    assert out[10] == f"step 4: {tmp_path / 'run' / 'samples' / 'step_000004.png'}"
+    assert re.fullmatch(r"complete: step 4 of 4 after \d+:\d\d, digest [0-9a-f]{12}", out[11])
+    assert [line.split()[0] for line in out[12:]] == ["look", "sample"]
 
 
 def test_a_run_extended_twice_is_bitwise_identical_to_one_run(image_folder: Path, whole_run: Path, tmp_path: Path) -> None:
