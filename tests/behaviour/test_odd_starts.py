@@ -20,6 +20,7 @@ from sharingan_jax.devices.mesh import make_mesh
 from sharingan_jax.devices.processes import Processes, report_lost_processes
 from sharingan_jax.devices.trainer import Trainer
 from sharingan_jax.errors import LostProcessError, UserError
+from sharingan_jax.gan.gan import init_state
 from sharingan_jax.run.folder import RunFolder, read_config
 
 
@@ -207,7 +208,7 @@ def test_a_dry_run_estimates_memory_and_time_and_warns_of_absurd_ones(tmp_path: 
 def test_the_estimated_memory_is_roughly_that_of_the_compiled_step() -> None:
     config = smoke_config(model__gen__width="4", model__disc__width="4", model__conv_impl="direct", train__devices="1")
     trainer = Trainer(config, make_mesh(1, batch_sizes={25}))
-    state = jax.eval_shape(lambda: trainer.init(0))
+    state = jax.eval_shape(lambda: init_state(trainer.gan, seed=0))
     shape = (config.data.size, config.data.size, 3)
     lowered = trainer.program.lower(state, jax.ShapeDtypeStruct((1, 25, *shape), "uint8"))
     traffic = lowered.cost_analysis()["bytes accessed"]
