@@ -47,6 +47,11 @@ class StudyRun:
     failure: str = ""
 
 
+def separator(names: Sequence[str]) -> str:
+    """Return what stands between these names of variants: a semicolon if one has a comma, as those of varied settings have."""
+    return "; " if any("," in name for name in names) else ", "
+
+
 def make_plan(
     configs: Sequence[str | Path | Config],
     seeds: Sequence[int],

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from sharingan_jax.comparison.plan import separator
 from sharingan_jax.comparison.report_plots import number
 from sharingan_jax.comparison.results import Comparison, Measure, Report, finite
 from sharingan_jax.comparison.verdict import fewest_seeds
@@ -60,10 +61,11 @@ def warnings(report: Report) -> list[str]:
 def without_figures(report: Report) -> list[str]:
     """Return a sentence on each variant of which some runs have no value of the primary measure. Empty if all runs have one."""
     measure, sentences = report.primary, []
-    for variant in report.variants if measure is not None and len(report.runs) > 1 else ():
+    if measure is None or len(report.runs) == 1:
+        return []
+    for variant in report.variants:
         own = report.runs_of(variant.name)
-        lost = sum(run.measures.get(measure.name) is None for run in own) if measure is not None else 0
-        if lost:
+        if lost := sum(run.measures.get(measure.name) is None for run in own):
             sentences.append(
                 f"{lost} of {len(own)} runs of {variant.name} have no figure, so they are in no mean and no difference."
                 " If they failed, the worst runs are missing: see “Collapse and failure”."
@@ -165,6 +167,4 @@ def _interval(comparison: Comparison) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Return names as a list in words; with semicolons if a name has a comma, as those of varied settings have."""
-    comma = "; " if any("," in name for name in names) else ", "
-    return names[0] if len(names) == 1 else f"{comma.join(names[:-1])} and {names[-1]}"
+    return names[0] if len(names) == 1 else f"{separator(names).join(names[:-1])} and {names[-1]}"

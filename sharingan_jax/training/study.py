@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from sharingan_jax.comparison.existing import check_same_images
 from sharingan_jax.comparison.failures import Failures, is_settled, manifest_of
-from sharingan_jax.comparison.plan import Plan, PlannedVariant, StudyRun, make_plan
+from sharingan_jax.comparison.plan import Plan, PlannedVariant, StudyRun, make_plan, separator
 from sharingan_jax.comparison.runs import Compared, evaluate_runs, write_comparison
 from sharingan_jax.config.parse import checked
 from sharingan_jax.config.schema import Config, Rule
@@ -68,8 +68,7 @@ def compare(
     runs = train_plan(plan, root, stacked=stacked, then_seconds=left.evaluation_seconds, stream=stream)
     evaluations = evaluate_runs(plan.variants[0].config.data, runs, features=features, samples=samples, stream=stream)
     names = [variant.name for variant in plan.variants]
-    comma = "; " if any("," in name for name in names) else ", "  # Names of varied settings have commas.
-    title = f"{len(names)} variants: {comma.join(names)}" if len(names) > 2 else " against ".join(reversed(names))
+    title = f"{len(names)} variants: {separator(names).join(names)}" if len(names) > 2 else " against ".join(reversed(names))
     options = {"settings": dict(settings), "vary": dict(vary or {}), "baseline": baseline, "stacked": stacked}
     made_by = command or _as_call(configs, seeds, root, **options, features=tuple(features), samples=samples)
     return write_comparison(runs, evaluations, root=root, title=title, command=made_by, stream=stream)

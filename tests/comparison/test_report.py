@@ -208,8 +208,8 @@ def test_plots_describe_marks_and_last_values_in_words(report: Report) -> None:
 def test_a_plot_names_variants_that_have_no_values(report: Report) -> None:
     absent = report.variants[-1].name
     less = replace(report, curves=tuple(curve for curve in report.curves if curve.variant != absent))
-    noted = [plot.note for plot in make_plots(less) if f"{absent} has no values." in plot.note]
-    assert len(noted) == len({curve.metric for curve in less.curves})
+    found = [plot.note for plot in make_plots(less) if f"{absent} has no values." in plot.note]
+    assert len(found) == len({curve.metric for curve in less.curves})
     assert not any("has no values" in plot.note for plot in make_plots(report) if absent in plot.note)
 
 
