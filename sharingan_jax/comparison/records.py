@@ -41,7 +41,7 @@ def notes_on(runs: Sequence[RunRecord], rows: Sequence[RunRow], judged: Sequence
     found = [judged[0].note[:1].upper() + judged[0].note[1:]] if judged and judged[0].note else []
     unjudged = [f"{run.variant}, seed {run.seed}" for run in runs if run.evaluation is None]
     if judged and unjudged:
-        found.append(f"Without a checkpoint to evaluate, and so without figures: {'; '.join(unjudged)}.")
+        found.append(f"Not evaluated, and so without figures: {'; '.join(unjudged)}.")
     earlier = [
         f"{row.variant}, seed {row.seed} (step {row.evaluated_step:,} of {row.step:,})"
         for row in rows

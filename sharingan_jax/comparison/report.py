@@ -6,7 +6,7 @@ The sentences are made in `sentences.py`, the layout in `templates/report.html.j
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,13 +63,22 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """What a strip shows at some positions of the slider: the samples of `step`, or None if the run has none there."""
+
+    positions: tuple[int, ...]
+    step: int
+    picture: Picture | None
+
+
+@dataclass(frozen=True)
 class StripRow:
-    """The samples of one run: for each step of the slider a picture, or None if the run has no samples at it."""
+    """The samples of one run. After its last samples the slider keeps showing these."""
 
     run: RunRow | None
     variant: str
     seed: int
-    pictures: tuple[Picture | None, ...]
+    frames: tuple[Frame, ...]
 
 
 def render_report(report: Report) -> str:
@@ -157,7 +166,14 @@ def _strip_rows(
     found: dict[tuple[str, int], dict[int, Picture]] = {}
     for strip, picture in zip(strips, pictures, strict=True):
         found.setdefault((strip.variant, strip.seed), {})[strip.step] = picture
-    return [StripRow(runs.get(key), *key, tuple(own.get(step) for step in steps)) for key, own in found.items()]
+    return [StripRow(runs.get(key), *key, _frames(own, steps)) for key, own in found.items()]
+
+
+def _frames(pictures: Mapping[int, Picture], steps: Sequence[int]) -> tuple[Frame, ...]:
+    """Return a run's frames at the steps of the slider. Its last picture stands for all later steps, and is stored once."""
+    last = max(pictures)
+    before = [Frame((position,), step, pictures.get(step)) for position, step in enumerate(steps) if step < last]
+    return (*before, Frame(tuple(range(len(before), len(steps))), last, pictures[last]))
 
 
 def _pictures(images: Sequence[np.ndarray], rows: Sequence[int], budget: float) -> tuple[list[Picture], Quality]:

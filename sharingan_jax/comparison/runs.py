@@ -1,7 +1,7 @@
 """Report on runs that exist: group them into variants, evaluate them, and write the report. `sg.report` is here."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from sharingan_jax.errors import UserError, as_command, command_line
 from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
 from sharingan_jax.evaluation.evaluate import (
     NotFiniteError,
+    check_features,
     check_images,
     check_samples,
     evaluate_step,
@@ -70,6 +71,7 @@ def report(
     places = [user_path(folder, name="folders") for folder in given]
     root = _report_folder(places, None if out is None else user_path(out, name="out"))
     features = feature_names(features)
+    check_features(features)
     if samples:
         check_samples(samples)
     keep_compiled()
@@ -77,16 +79,13 @@ def report(
     from sharingan_jax.comparison.existing import group_runs
 
     runs, data = group_runs(places, baseline=baseline)
-    evaluations: dict[Path, Evaluation] = {}
-    if samples:
-        evaluations = evaluate_runs(data, runs, features=features, samples=samples, stream=stream)
     names = list(dict.fromkeys(run.variant for run in runs))
     title = f"{names[0]}, seed {runs[0].seed}" if len(runs) == 1 else ", ".join(names)
     usual = {"baseline": None, "features": ALWAYS, "samples": SAMPLES}
     chosen = {"baseline": baseline, "features": features, "samples": samples}
     more = "".join(f", {name}={value!r}" for name, value in chosen.items() if value != usual[name])
     made_by = command or f"sharingan_jax.report({[str(folder) for folder in given]!r}, out={str(root)!r}{more})"
-    return write_comparison(runs, evaluations, root=root, title=title, command=made_by, stream=stream)
+    return report_on(runs, data, features=features, samples=samples, root=root, title=title, command=made_by, stream=stream)
 
 
 def _report_folder(folders: Sequence[Path], out: Path | None) -> Path:
@@ -96,6 +95,39 @@ def _report_folder(folders: Sequence[Path], out: Path | None) -> Path:
     if not single and (root / "config.json").is_file():
         raise UserError(f"out={root}: is a run's folder. Give a new folder for the report of several runs.")
     return root
+
+
+def report_on(
+    runs: Sequence[StudyRun],
+    data: DataConfig,
+    *,
+    features: Sequence[str],
+    samples: int,
+    root: Path,
+    title: str,
+    command: str,
+    stream: TextIO | None = None,
+) -> Compared:
+    """Evaluate runs by the images that `data` describes, write their report into `root`, and say where.
+
+    With `samples` = 0 none is evaluated. Raise UserError if one cannot be; the report then has the figures that are there.
+    """
+    from sharingan_jax.comparison.assemble import assemble
+    from sharingan_jax.comparison.write import write_report
+
+    notes: tuple[str, ...] = ()
+    failure: UserError | None = None
+    try:
+        evaluations = evaluate_runs(data, runs, features=features, samples=samples, stream=stream) if samples else {}
+    except UserError as error:
+        evaluations, failure = _matching_evaluations(runs, features=features, samples=samples), error
+        notes = (f"The evaluation ended with an error, so figures are missing: {error}",)
+    made = assemble(runs, evaluations, title=title, command=command, root=root, notes=notes)
+    write_report(made, root)
+    print(f"look at   {root / 'report.html'}", file=stream or sys.stdout, flush=True)
+    if failure is not None:
+        raise failure
+    return Compared(made, root)
 
 
 def evaluate_runs(
@@ -113,35 +145,38 @@ def evaluate_runs(
     """
     check_samples(samples)
 
-    from sharingan_jax.evaluation.features import space_keys
     from sharingan_jax.evaluation.judge import Judge
     from sharingan_jax.run.load import load_run
 
     out = lasting(stream or sys.stdout)
-    asked = space_keys(features)
-    found, missing = {}, []
-    for study_run in runs:
-        if not RunFolder(study_run.path).checkpoint_steps():
-            continue
-        run = load_run(study_run.path)
-        folder = run.path / "evaluation" / folder_name(run.steps[-1])
-        there = _kept_evaluation(run.path, run.steps[-1])
-        if there is not None and (there.samples, there.digest, there.asked) == (samples, _last_digest(run), asked):
-            found[study_run.path] = there
-        else:
-            missing.append((run, folder))
+    found = _matching_evaluations(runs, features=features, samples=samples)
+    missing = [load_run(run.path) for run in runs if run.path not in found and RunFolder(run.path).checkpoint_steps()]
     if missing:
         split, note = load_reference(data)
-        for run, _ in missing:
+        for run in missing:
             check_images(run, split)
-        sets = sum(row_count(run.config) for run, _ in missing)
+        sets = sum(row_count(run.config) for run in missing)
         with Judge(split, features, samples=samples, sets=sets, stream=out, place=place_of(data)) as judge:
-            for run, folder in missing:
+            for run in missing:
+                folder = run.path / "evaluation" / folder_name(run.steps[-1])
                 try:
                     found[run.path] = evaluate_step(run, run.steps[-1], judge, note, folder)
                 except NotFiniteError as error:  # A run that failed: it stays in the report, without figures.
                     print(error, file=out, flush=True)
     return found
+
+
+def _matching_evaluations(runs: Sequence[StudyRun], *, features: Sequence[str], samples: int) -> "dict[Path, Evaluation]":
+    """Return the evaluations of the runs' last checkpoints that are there, are of these weights, and were made so."""
+    from sharingan_jax.evaluation.features import space_keys
+    from sharingan_jax.run.load import load_run
+
+    asked = space_keys(features)
+    return {
+        path: there
+        for path, there in _kept_evaluations(runs).items()
+        if (there.samples, there.asked) == (samples, asked) and there.digest == _last_digest(load_run(path))
+    }
 
 
 def without_evaluation(paths: Sequence[Path], *, features: Sequence[str], samples: int) -> list[Path]:
@@ -194,16 +229,3 @@ def _kept_evaluations(runs: Sequence[StudyRun]) -> "dict[Path, Evaluation]":
     last = {run.path: (RunFolder(run.path).checkpoint_steps() or (0,))[-1] for run in runs}
     found = {path: _kept_evaluation(path, step) for path, step in last.items()}
     return {path: evaluation for path, evaluation in found.items() if evaluation is not None}
-
-
-def write_comparison(
-    runs: Sequence[Any], evaluations: Mapping[Path, Any], *, root: Path, title: str, command: str, stream: TextIO | None
-) -> Compared:
-    """Assemble the report on runs, write it into `root`, and say where."""
-    from sharingan_jax.comparison.assemble import assemble
-    from sharingan_jax.comparison.write import write_report
-
-    made = assemble(runs, evaluations, title=title, command=command, root=root)
-    write_report(made, root)
-    print(f"look at   {root / 'report.html'}", file=stream or sys.stdout, flush=True)
-    return Compared(made, root)

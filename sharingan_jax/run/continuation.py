@@ -124,8 +124,8 @@ def check_continuation(existing: Existing, config: Config, dataset: ImageDataset
 
 def _branch_hint(existing: Existing) -> str:
     """Return how to continue a run with other settings or images, if it has a checkpoint."""
-    flag = as_command("--branch-from", [str(existing.folder.root)])
-    return f"; to continue its state so, add {flag} and give a new --workdir" if existing.steps else ""
+    branch = as_command("--branch-from", [str(existing.folder.root)])
+    return f"; to continue its state so, give `train` {branch} and a new --workdir" if existing.steps else ""
 
 
 def common_host_threads(several: Sequence[Existing]) -> int:

@@ -12,12 +12,12 @@ from tqdm import tqdm
 from sharingan_jax.comparison.existing import check_same_images
 from sharingan_jax.comparison.failures import Failures, is_settled, manifest_of
 from sharingan_jax.comparison.plan import Plan, PlannedVariant, StudyRun, make_plan, separator
-from sharingan_jax.comparison.runs import Compared, evaluate_runs, write_comparison
+from sharingan_jax.comparison.runs import Compared, report_on
 from sharingan_jax.config.parse import checked
 from sharingan_jax.config.schema import Config, Rule
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.data.sources.load import load_dataset_from_config
-from sharingan_jax.errors import UserError
+from sharingan_jax.errors import UserError, counted
 from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
 from sharingan_jax.evaluation.evaluate import check_features, check_samples, feature_names, place_of
 from sharingan_jax.files import make_folder, user_path
@@ -66,12 +66,12 @@ def compare(
     if left.trains:
         print(left, file=out, flush=True)
     runs = train_plan(plan, root, stacked=stacked, then_seconds=left.evaluation_seconds, stream=stream)
-    evaluations = evaluate_runs(plan.variants[0].config.data, runs, features=features, samples=samples, stream=stream)
     names = [variant.name for variant in plan.variants]
     title = f"{len(names)} variants: {separator(names).join(names)}" if len(names) > 2 else " against ".join(reversed(names))
     options = {"settings": dict(settings), "vary": dict(vary or {}), "baseline": baseline, "stacked": stacked}
     made_by = command or _as_call(configs, seeds, root, **options, features=tuple(features), samples=samples)
-    return write_comparison(runs, evaluations, root=root, title=title, command=made_by, stream=stream)
+    made: dict[str, Any] = {"title": title, "command": made_by, "stream": stream}
+    return report_on(runs, plan.variants[0].config.data, features=features, samples=samples, root=root, **made)
 
 
 def check_options(root: Path, *, stacked: int, features: Sequence[str], samples: int) -> None:
@@ -159,8 +159,8 @@ def _missing(plan: Plan, root: Path, variant: PlannedVariant, failures: Failures
 def _describe_parts(plan: Plan, parts: Sequence[tuple[PlannedVariant, tuple[int, ...]]]) -> str:
     count, missing = len(plan.variants) * len(plan.seeds), sum(len(part) for _, part in parts)
     if not missing:
-        return f"all {count} runs are there"
-    return f"training {missing} of {count} runs; their own lines go to {LOG}"
+        return f"{counted(count, 'run')} already trained"
+    return f"training {missing} of {counted(count, 'run')}; their own lines go to {LOG}"
 
 
 def _last_step(config: Config, count: int) -> int:

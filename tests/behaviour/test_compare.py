@@ -126,7 +126,7 @@ def test_the_page_shows_both_variants_their_samples_and_the_command(study: Path)
 def test_the_same_command_again_trains_nothing(study: Path, image_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents_of(study)
     assert _compare(image_folder, study, "--seeds", "0") == 0
-    assert capsys.readouterr().out == f"all 2 runs are there\nlook at   {study / 'report.html'}\n"
+    assert capsys.readouterr().out == f"2 runs already trained\nlook at   {study / 'report.html'}\n"
     assert contents_of(study) == before
 
 

@@ -37,7 +37,7 @@ def test_paired_differences_use_the_seeds_that_both_variants_have(tmp_path: Path
     assert comparison.verdict.words == "exploratory: lower in 2 of 2 seeds"
     assert (report.summaries["a", HELD_OUT].n, report.summaries["a", HELD_OUT].mean) == (3, 20.0)
     assert report.summaries["b", HELD_OUT].mean == pytest.approx(44 / 3)
-    assert "Without a checkpoint to evaluate, and so without figures: a, seed 3; b, seed 0." in report.notes
+    assert "Not evaluated, and so without figures: a, seed 3; b, seed 0." in report.notes
     assert report.variants[1].changes == ("optim.disc.lr: 0.0002 -> 0.0001",)
 
 

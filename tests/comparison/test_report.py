@@ -161,10 +161,15 @@ def test_tables_images_and_plots_have_names(page: str) -> None:
     assert all(own["role"] == "img" for own in plots)
 
 
-def test_without_javascript_the_last_step_is_shown(page: str) -> None:
-    shown = [own["data-frame"] for _, own in _Tags(page).tags if "data-frame" in own and "hidden" not in own]
-    assert shown == [str(len(STEPS) - 1)] * 3
-    assert "No samples at step 1,200: the run ended at step 640 (failed)." in page
+def test_without_javascript_the_last_samples_are_shown(page: str) -> None:
+    last = str(len(STEPS) - 1)
+    shown = [(name, own["data-frames"].split()) for name, own in _Tags(page).tags if "data-frames" in own and "hidden" not in own]
+    assert [name for name, _ in shown] == ["img", "img", "img", "p"]
+    assert all(last in positions for _, positions in shown)
+
+
+def test_a_run_that_ended_keeps_its_last_samples_and_says_of_which_step(page: str) -> None:
+    assert "Its last samples, of step 400. The run ended at step 640 (failed)." in page
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def test_a_branch_changes_settings_and_both_manifests_record_them(
     workdir = tmp_path / "branch"
     other = ["--config.optim.disc.lr=1e-3", "--config.optim.gen.clip_norm=5", "--config.train.batch_size=10"]
     assert main.main(train_arguments(image_folder, run, *other)) == 2
-    assert f"to continue its state so, add --branch-from {run} and give a new --workdir" in capsys.readouterr().err
+    assert f"to continue its state so, give `train` --branch-from {run} and a new --workdir" in capsys.readouterr().err
     command = ["train", "--branch-from", str(run), "--workdir", str(workdir), *other, "--config.train.steps=16"]
     assert main.main(command) == 0
     changes = ["train.batch_size: 8 | 10", "train.steps: 12 | 16", "optim.gen.clip_norm: 0.0 | 5.0"]

@@ -146,6 +146,25 @@ def test_a_run_that_draws_no_finite_image_stays_without_figures(
     assert [key for key, value in values.items() if value is None] == [(NAMES[1], 0)]
 
 
+def test_an_evaluation_that_fails_leaves_a_report_with_the_figures_that_are_there(
+    compare: Call, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise UserError("own.py:f: the function failed: MemoryError.")
+
+    shutil.rmtree(copy / FOLDERS[1] / "seed-0" / "evaluation")
+    for file in ("report.html", "report.json"):
+        (copy / file).unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(comparison_runs, "evaluate_step", refuse)
+        with pytest.raises(UserError, match="MemoryError"):
+            compare(copy)
+    assert "The evaluation ended with an error, so figures are missing: own.py:f" in (copy / "report.html").read_text()
+    values = {(run["variant"], run["seed"]): run["measures"]["pixels/kid_train"] for run in _report(copy)["runs"]}
+    assert [key for key, value in values.items() if value is None] == [(NAMES[1], 0)]
+    assert not any("ended with an error" in note for note in compare(copy)[0].report.notes)
+
+
 def test_every_run_is_bitwise_identical_to_the_one_that_train_makes(
     study: tuple[Compared, str], image_folder: Path, tmp_path: Path
 ) -> None:
@@ -200,7 +219,7 @@ def test_the_call_in_the_report_remakes_it(study: tuple[Compared, str], image_fo
 def test_a_second_call_trains_nothing_and_gives_the_same_bytes(study: tuple[Compared, str], compare: Call) -> None:
     before = contents_of(study[0].folder)
     _, out = compare(study[0].folder)
-    assert out == f"all 4 runs are there\nlook at   {study[0].page}\n"
+    assert out == f"4 runs already trained\nlook at   {study[0].page}\n"
     assert contents_of(study[0].folder) == before
 
 
@@ -252,7 +271,7 @@ def test_a_run_that_fails_is_a_result_and_is_not_tried_again(compare: Call, imag
 
     before = contents_of(workdir)
     _, out = compare(workdir, last_batch=("drop",), settings=settings)
-    assert "all 2 runs are there" in out
+    assert "2 runs already trained" in out
     assert contents_of(workdir) == before
     plan = make_plan(["smoke"], (0, 1), settings=_settings(image_folder) | settings, vary={"data.last_batch": ["drop"]})
     assert [each.missing for each in forecast(plan, workdir).variants] == [0]
