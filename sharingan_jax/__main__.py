@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import sharingan_jax
 from sharingan_jax.errors import LostProcessError, Stopped, UserError, command_line, reason_of, without_control
@@ -98,9 +99,7 @@ def exit_code(work: Callable[[], int]) -> int:
     except UserError as error:
         print(f"error: {without_control(str(error))}", file=sys.stderr)
         if isinstance(error, LostProcessError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(2)
+            _leave(2)
         return 2
     except OSError as error:  # A full disk or a folder that may not be written: the system's own words name the file.
         print(f"error: {without_control(str(error))}{NEXT.get(error.errno, '')}", file=sys.stderr)
@@ -117,7 +116,14 @@ def exit_code(work: Callable[[], int]) -> int:
         return stopped.exit_code
     except KeyboardInterrupt:
         print("interrupted; everything saved so far is intact", file=sys.stderr)
-        return 130
+        _leave(130)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once: threads of XLA may still compute or wait, and have crashed when Python closed around them."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _machine_trouble(error: Exception) -> str | None:

@@ -27,7 +27,7 @@ from sharingan_jax.config.load import load_config
 from sharingan_jax.data.order import BatchPlan
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.judge import AVERAGED, GIVEN, RAW, Evaluation
-from sharingan_jax.evaluation.measures.collapse import RULE, SIGNS, find_collapse
+from sharingan_jax.evaluation.measures.collapse import RULE, SIGN_NAMES, SIGNS
 from sharingan_jax.evaluation.panel import MEASURES
 from sharingan_jax.gan.losses import LOSSES
 from sharingan_jax.gan.metrics import METRICS
@@ -75,7 +75,7 @@ def assemble(
     title: str,
     command: str,
     root: Path,
-    notes: Sequence[str] = (),
+    trouble: Sequence[str] = (),
 ) -> Report:
     """Return the report on runs, in the order of their variants; the first variant is the baseline. Paths are relative to `root`.
 
@@ -104,7 +104,8 @@ def assemble(
         sheets=tuple(_sheets(runs, names)),
         controls=_controls(judged[0], measures) if judged else (),
         environment=_environment(runs, judged),
-        notes=(*notes, *notes_on(runs, rows, judged)),
+        notes=notes_on(runs, rows, judged),
+        trouble=tuple(trouble),
         baseline=names[0],
         collapse_rule=RULE,
         intervals="95% BCa bootstrap interval, which is somewhat too narrow with few seeds",
@@ -161,10 +162,11 @@ def _row(run: RunRecord, measures: Sequence[Measure], root: Path) -> RunRow:
         status=manifest.status,
         step=run.step,
         images_seen=manifest.images_seen or _images_seen(run),
-        wall_seconds=manifest.wall_seconds,
+        wall_seconds=run.wall_seconds,
         device=device,
         digest=manifest.digest or "",
-        collapse_step=find_collapse(run.records),
+        collapse_step=run.collapse_step,
+        grids=sum(record.get(SIGN_NAMES[0]) is not None for record in run.records),
         evaluated_step=evaluation.step if evaluation else None,
         failure=run.failure,
         measures={each.name: _value(evaluation, evaluation.figures, each.name) if evaluation else None for each in measures},
@@ -234,9 +236,11 @@ def _rates(rows: Sequence[RunRow], names: Sequence[str]) -> tuple[Rate, ...]:
     for name in names:
         own = [row for row in rows if row.variant == name]
         for what, test in tests.items():
-            count = sum(map(test, own))
-            low, high = wilson_interval(count, len(own))
-            found.append(Rate(name, what, count, len(own), low, high))
+            counted = [row for row in own if what == "failed" or row.grids or row.collapsed]  # Without a grid nobody knows.
+            if counted:
+                count = sum(map(test, counted))
+                low, high = wilson_interval(count, len(counted))
+                found.append(Rate(name, what, count, len(counted), low, high))
     return tuple(found)
 
 
@@ -287,17 +291,21 @@ def _band(
 def _strips(runs: Sequence[RunRecord], names: Sequence[str]) -> list[SampleStrip]:
     """Return the first images of the sample grids of some runs, at a few steps of growing distance.
 
-    The runs are each variant's first seed, and its first run that collapsed or failed, since such runs look different.
+    The runs are each variant's first seed, and its first run that collapsed or failed, since such runs look different. The steps
+    are those of the longest run and the last of each. A run that has no grid at one of them gives its latest before it.
     """
     chosen = []
     for name in names:
         own = [run for run in runs if run.variant == name]
-        ruined = [run for run in own if find_collapse(run.records) is not None or run.manifest.status == "failed"]
+        ruined = [run for run in own if run.collapse_step is not None or run.manifest.status == "failed"]
         chosen += [own[0], *(run for run in ruined[:1] if run is not own[0])]
     found = []
-    for run in chosen:
-        files = run.folder.sample_files(run.step)
-        for step in _chosen(sorted(files)):
+    files_of = [run.folder.sample_files(run.step) for run in chosen]
+    longest = max(files_of, key=lambda files: max(files, default=0), default={})
+    shown = {*_chosen(sorted(longest)), *(max(files) for files in files_of if files)}
+    for run, files in zip(chosen, files_of, strict=True):
+        latest = {max((own for own in files if own <= step), default=0) for step in shown}
+        for step in sorted(latest - {0}):
             tiles = _tiles(read_png(files[step]), size=run.config.data.size)
             tiles = tiles[: min(STRIP_IMAGES, run.config.sample.num)]  # The places of the last row may be empty.
             found.append(SampleStrip(run.variant, run.seed, step, np.concatenate(tiles, axis=1)))

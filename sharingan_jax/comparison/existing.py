@@ -8,7 +8,7 @@ from sharingan_jax.comparison.plan import PER_RUN, StudyRun
 from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import Config, DataConfig, settings_of
 from sharingan_jax.errors import UserError
-from sharingan_jax.run.listing import COMPARED, list_runs
+from sharingan_jax.run.listing import COMPARED, RunEntry, list_runs
 from sharingan_jax.run.manifest import Manifest, read_manifest
 
 
@@ -26,17 +26,22 @@ def check_same_images(manifests: Mapping[Path, Manifest]) -> None:
 def group_runs(folders: Sequence[Path], *, baseline: str | None = None) -> tuple[list[StudyRun], DataConfig]:
     """Return the runs in and below `folders` by variant and seed, and the images of the first. The baseline comes first.
 
+    Without one the variants have the order of `folders`, and in a folder that of their paths.
+
     A variant is named after its configuration. If several would have one name, or none is exactly a variant's, a variant has the
     name of the folder that holds its seeds.
-    Raise UserError if there is no run, if two runs of a variant have one seed, or if their images differ.
+    Raise UserError if there is no run in one of them, if two runs of a variant have one seed, or if their images differ.
     """
-    entries = {entry.path.resolve(): entry for folder in folders for entry in list_runs(folder)}
-    if not entries:
-        raise UserError(f"{', '.join(map(str, folders))}: expected folders with runs, found none.")
+    entries: dict[Path, RunEntry] = {}
+    for folder in folders:
+        below = list_runs(folder)
+        if not below:
+            raise UserError(f"{folder}: expected a folder with runs, found none.")
+        entries |= {entry.path.resolve(): entry for entry in below}
     groups: dict[tuple[object, ...], list[tuple[Path, Config, str]]] = {}
-    manifests = {path: read_manifest(path / "manifest.json") for path in sorted(entries)}
+    manifests = {path: read_manifest(path / "manifest.json") for path in entries}
     check_same_images(manifests)
-    for path, entry in sorted(entries.items()):
+    for path, entry in entries.items():
         config = parse(manifests[path].config)
         settings = settings_of(config)
         key = tuple(settings[name] for name in COMPARED if name not in PER_RUN)

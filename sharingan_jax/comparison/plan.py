@@ -52,6 +52,16 @@ def separator(names: Sequence[str]) -> str:
     return "; " if any("," in name for name in names) else ", "
 
 
+def title_of(names: Sequence[str]) -> str:
+    """Return the title of a comparison of variants, the baseline first. What all names start with is said once."""
+    if len(names) < 3:
+        return " against ".join(reversed(names))
+    start = names[0].partition(", ")[0] + ", "
+    if all(name.startswith(start) for name in names):
+        return f"{len(names)} variants of {start.removesuffix(', ')}: {'; '.join(name.removeprefix(start) for name in names)}"
+    return f"{len(names)} variants: {separator(names).join(names)}"
+
+
 def make_plan(
     configs: Sequence[str | Path | Config],
     seeds: Sequence[int],

@@ -1,6 +1,7 @@
 """A run as a report reads it, and what has to be said about runs that are compared."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from sharingan_jax.comparison.plan import StudyRun
 from sharingan_jax.comparison.results import RunRow
@@ -8,6 +9,7 @@ from sharingan_jax.config.parse import parse
 from sharingan_jax.config.schema import Config
 from sharingan_jax.errors import listed
 from sharingan_jax.evaluation.judge import Evaluation
+from sharingan_jax.evaluation.measures.collapse import find_collapse
 from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.manifest import Manifest, read_manifest
 from sharingan_jax.run.metrics import Record, read_metrics
@@ -34,6 +36,21 @@ class RunRecord:
     def step(self) -> int:
         """The last step that is recorded."""
         return self.recorded_steps or self.manifest.step
+
+    @property
+    def collapse_step(self) -> int | None:
+        """The step at which collapse begins by the rule, or the last one if one grid was the run's own limit; None without."""
+        found = find_collapse(self.records)
+        return self.step if found is None and self.manifest.status == "collapsed" else found
+
+    @property
+    def wall_seconds(self) -> float:
+        """The time that training took. The manifest of a run that failed or still trains lacks it: see its records then."""
+        if self.manifest.wall_seconds:
+            return self.manifest.wall_seconds
+        times = [record["time"] or 0.0 for record in self.records]  # Each start counts from 0.
+        ends = [before for before, after in pairwise(times) if after < before]
+        return round(sum(ends) + (times[-1] if times else 0.0), 1)
 
 
 def notes_on(runs: Sequence[RunRecord], rows: Sequence[RunRow], judged: Sequence[Evaluation]) -> tuple[str, ...]:

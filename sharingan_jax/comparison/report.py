@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from sharingan_jax.comparison.plan import separator
 from sharingan_jax.comparison.report_plots import make_plots, number, swatch
 from sharingan_jax.comparison.results import Report, RunRow, SampleStrip
 from sharingan_jax.comparison.sentences import answer, outcome, p_value, warnings
@@ -64,7 +65,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Frame:
-    """What a strip shows at some positions of the slider: the samples of `step`, or None if the run has none there."""
+    """What a strip shows at some positions of the slider: the samples of `step`, or None if the run has none so early."""
 
     positions: tuple[int, ...]
     step: int
@@ -73,7 +74,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class StripRow:
-    """The samples of one run. After its last samples the slider keeps showing these."""
+    """The samples of one run: at each position of the slider the latest up to its step."""
 
     run: RunRow | None
     variant: str
@@ -111,11 +112,15 @@ def render_report(report: Report) -> str:
     }
 
     def render(sheets: list[Picture], sheets_quality: Quality, pictures: list[Picture], strips_quality: Quality) -> str:
+        rows = _strip_rows(report, strips, pictures, steps)
+        variants = [each.name for each in report.variants]
+        without = [name for name in variants if name not in {row.variant for row in rows}]
         return environment.get_template("report.html.j2").render(
             **shown,
             sheets=list(zip(report.sheets, sheets, strict=True)),
             sheets_note=sheets_quality.words(),
-            strip_rows=_strip_rows(report, strips, pictures, steps),
+            strip_rows=rows,
+            without_samples=separator(variants).join(without),
             strips_note=strips_quality.words(),
         )
 
@@ -170,10 +175,11 @@ def _strip_rows(
 
 
 def _frames(pictures: Mapping[int, Picture], steps: Sequence[int]) -> tuple[Frame, ...]:
-    """Return a run's frames at the steps of the slider. Its last picture stands for all later steps, and is stored once."""
-    last = max(pictures)
-    before = [Frame((position,), step, pictures.get(step)) for position, step in enumerate(steps) if step < last]
-    return (*before, Frame(tuple(range(len(before), len(steps))), last, pictures[last]))
+    """Return a run's frames at the steps of the slider. A picture that stands for several steps is stored once."""
+    positions: dict[int, list[int]] = {}
+    for position, step in enumerate(steps):
+        positions.setdefault(max((own for own in pictures if own <= step), default=0), []).append(position)
+    return tuple(Frame(tuple(places), step, pictures.get(step)) for step, places in positions.items())
 
 
 def _pictures(images: Sequence[np.ndarray], rows: Sequence[int], budget: float) -> tuple[list[Picture], Quality]:

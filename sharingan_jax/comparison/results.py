@@ -60,7 +60,8 @@ class Measure:
 class RunRow:
     """One run: where it is, how far it came, and its measures, None for a measure that the run does not have.
 
-    `collapse_step` is the step at which collapse begins by the stated rule, or None. `failure` says why a run failed.
+    `collapse_step` is the step at which collapse begins, by the stated rule or by the run's own limit, or None. `grids` counts
+    the sample grids that were tested for it. `failure` says why a run failed.
     `evaluated_step` is the step of the checkpoint that the measures are of, or None if nothing was measured.
     """
 
@@ -74,13 +75,14 @@ class RunRow:
     device: str
     digest: str
     collapse_step: int | None = None
+    grids: int = 0
     evaluated_step: int | None = None
     failure: str = ""
     measures: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def collapsed(self) -> bool:
-        """Whether the run collapsed by the report's rule."""
+        """Whether the run collapsed, by the report's rule or by its own limit."""
         return self.collapse_step is not None
 
     @property
@@ -170,7 +172,8 @@ class Report:
     """Everything that a report shows. A report on a single run has one variant, one run and no comparisons.
 
     `baseline` is the variant that the others are compared with. `band` says in words what the band of the curves is.
-    `collapse_rule` says when a run counts as collapsed. `intervals` says how the intervals of means were made.
+    `collapse_rule` says when a run counts as collapsed. `intervals` says how the intervals of means were made. `trouble` says
+    what went wrong while the report was made.
     """
 
     title: str
@@ -187,6 +190,7 @@ class Report:
     controls: tuple[Control, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    trouble: tuple[str, ...] = ()
     baseline: str = ""
     band: str = "from the lowest to the highest seed"
     collapse_rule: str = ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from sharingan_jax.comparison.plan import StudyRun
+from sharingan_jax.comparison.plan import StudyRun, title_of
 from sharingan_jax.config.schema import DataConfig
 from sharingan_jax.devices.compile_cache import keep_compiled
 from sharingan_jax.errors import UserError, as_command, command_line
@@ -80,7 +80,7 @@ def report(
 
     runs, data = group_runs(places, baseline=baseline)
     names = list(dict.fromkeys(run.variant for run in runs))
-    title = f"{names[0]}, seed {runs[0].seed}" if len(runs) == 1 else ", ".join(names)
+    title = f"{names[0]}, seed {runs[0].seed}" if len(runs) == 1 else title_of(names)
     usual = {"baseline": None, "features": ALWAYS, "samples": SAMPLES}
     chosen = {"baseline": baseline, "features": features, "samples": samples}
     more = "".join(f", {name}={value!r}" for name, value in chosen.items() if value != usual[name])
@@ -115,14 +115,14 @@ def report_on(
     from sharingan_jax.comparison.assemble import assemble
     from sharingan_jax.comparison.write import write_report
 
-    notes: tuple[str, ...] = ()
+    trouble: tuple[str, ...] = ()
     failure: UserError | None = None
     try:
         evaluations = evaluate_runs(data, runs, features=features, samples=samples, stream=stream) if samples else {}
     except UserError as error:
         evaluations, failure = _matching_evaluations(runs, features=features, samples=samples), error
-        notes = (f"The evaluation ended with an error, so figures are missing: {error}",)
-    made = assemble(runs, evaluations, title=title, command=command, root=root, notes=notes)
+        trouble = (f"The evaluation ended with an error, so figures are missing: {error}",)
+    made = assemble(runs, evaluations, title=title, command=command, root=root, trouble=trouble)
     write_report(made, root)
     print(f"look at   {root / 'report.html'}", file=stream or sys.stdout, flush=True)
     if failure is not None:

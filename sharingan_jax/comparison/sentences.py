@@ -54,8 +54,8 @@ def outcome(report: Report) -> str:
 
 
 def warnings(report: Report) -> list[str]:
-    """Return sentences on what limits the answer: runs without figures, variants no better than controls, and too few seeds."""
-    return [*without_figures(report), *no_better_than_controls(report), *too_few_seeds(report)]
+    """Return sentences on what limits the answer: trouble, runs without figures, variants no better than controls, few seeds."""
+    return [*report.trouble, *without_figures(report), *no_better_than_controls(report), *too_few_seeds(report)]
 
 
 def without_figures(report: Report) -> list[str]:

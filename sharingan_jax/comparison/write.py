@@ -7,7 +7,7 @@ from sharingan_jax.comparison.report import render_report
 from sharingan_jax.comparison.report_plots import save_paper_plots
 from sharingan_jax.comparison.results import Report, RunRow, runs_csv, to_json
 from sharingan_jax.comparison.sentences import answer, outcome, warnings
-from sharingan_jax.errors import as_command
+from sharingan_jax.errors import as_command, counted
 from sharingan_jax.files import write_json, write_text
 
 CARD = """\
@@ -17,7 +17,7 @@ CARD = """\
 
 # {title}
 
-A generator of small images, trained by sharingan_jax: `{variant}`, seed {seed}, step {step}, {images_seen:,} images seen.
+A generator of small images, trained by sharingan_jax: `{variant}`, seed {seed}, step {step}, {images_seen:,} images seen.{state}
 
 {why}
 
@@ -27,7 +27,7 @@ A generator of small images, trained by sharingan_jax: `{variant}`, seed {seed},
 
 {warning}
 
-- Run: `{path}`; digest of the weights `{digest}`.
+- Run: `{path}`{digest}.
 - Images: {images}.
 - Remake it: `{command}`
 - All runs, and what they are compared with: `report.html` in this folder.
@@ -93,8 +93,8 @@ def model_card(report: Report, run: RunRow) -> str:
         for each in sorted(report.measures, key=lambda each: (not each.is_primary, not each.is_main))
         if (value := run.measures.get(each.name)) is not None
     ]
-    count = len(report.runs)
-    why = f"It has the best {primary.label} of {count} runs."
+    count = sum(each.measures.get(primary.name) is not None for each in report.runs)
+    why = f"It has the best {primary.label} of {counted(count, 'run')} that {'have' if count > 1 else 'has'} one."
     if count > 1:
         why += " The best of several runs is an optimistic choice: the table of all runs says what to expect."
     own = report.runs_of(run.variant)
@@ -120,7 +120,17 @@ def model_card(report: Report, run: RunRow) -> str:
         warning=warning,
         path=run.path,
         sample=as_command("sharingan-jax sample", ["--workdir", run.path, "--out", "grid.png"]),
-        digest=run.digest,
+        digest=f"; digest of the final state `{run.digest}`" if run.digest else "",
+        state=_state(run),
         images=environment.get("images", "not recorded"),
         command=report.command,
     )
+
+
+def _state(run: RunRow) -> str:
+    """Return a sentence on a run that failed or collapsed, after a space. Empty for others."""
+    if run.failed:
+        return f" The run failed after step {run.step:,}: {run.failure or 'its manifest says so'}."
+    if run.collapse_step is not None:
+        return f" By the rule of the report it collapsed, from step {run.collapse_step:,} on."
+    return ""

@@ -15,7 +15,7 @@ from sharingan_jax.errors import UserError, counted
 from sharingan_jax.files import read_as, read_json, user_path
 from sharingan_jax.run.lock import is_locked
 
-LENGTH = ("train.epochs", "train.steps")
+LENGTH = ("train.epochs", "train.steps", "train.stop_on_collapse")
 COMPARED = [key for key, rule in RULES.items() if (rule.identity and key != "seed") or key in LENGTH]
 """Settings that tell configurations apart: what to train and how long, not the seed."""
 

@@ -97,6 +97,10 @@ class Run:
         """
         if not self.steps:
             first = self.config.checkpoint.every
+            if self.manifest.status == "failed":
+                raise UserError(
+                    f"{self.path}: the run failed before its first checkpoint, so it has no weights. Use another run."
+                )
             raise UserError(f"{self.path}: no checkpoint there yet; the first comes at step {first}, or at Ctrl-C")
         like = jax.eval_shape(lambda: init_state(self.gan, seed=self.config.seed))
         with CheckpointManager(self.folder.checkpoints, keep=self.config.checkpoint.keep, read_only=True) as checkpoints:

@@ -14,6 +14,7 @@ from sharingan_jax.errors import counted
 from sharingan_jax.evaluation.defaults import ALWAYS, SAMPLES
 from sharingan_jax.evaluation.evaluate import load_reference, row_count
 from sharingan_jax.reporting.progress import duration
+from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.training.seeds import prepare
 
 
@@ -89,7 +90,7 @@ def forecast(
             from sharingan_jax.devices.estimate import estimate_cost  # After `prepare`, which pins the environment.
 
             cost = estimate_cost(setup.trainer, batch_size=setup.plan.batch_size, image_shape=setup.dataset.image_shape)
-            steps = setup.schedule.total_steps * len(missing)
+            steps = steps_left([plan.path(root, variant, seed) for seed in missing], last=setup.schedule.total_steps)
             seconds = steps * cost.step_seconds
             sets += [row_count(config)] * len(missing)
         variants.append(VariantForecast(variant, len(missing), steps, seconds))
@@ -102,3 +103,9 @@ def forecast(
         split, _ = load_reference(plan.variants[0].config.data, fetch=fetch)
         evaluation = estimate_evaluation(split, features, samples=samples, sets=sum(sets))
     return Forecast(tuple(variants), len(sets), evaluation)
+
+
+def steps_left(paths: Sequence[Path], *, last: int) -> int:
+    """Return how many steps up to step `last` the runs in these folders still have to make, from their last checkpoints on."""
+    done = [RunFolder(path).checkpoint_steps()[-1:] for path in paths]
+    return sum(last - min(sum(steps), last) for steps in done)

@@ -321,7 +321,8 @@ class Recorder:
                 self._progress.say(f"step {run.step}: {run.setup.folder.sample(run.step)}")
             if run.stops_on_collapse:
                 grids = run.setup.config.train.stop_on_collapse
-                said = f"the last {grids} grids have lost their variety or likeness, so the run stops (train.stop_on_collapse)"
+                last = f"the last {grids} grids have" if grids > 1 else "the last grid has"
+                said = f"{last} lost variety or likeness, so the run stops (train.stop_on_collapse)"
                 self._progress.say(f"{run.setup.folder.root}: step {run.step}: {said}")
 
     def _records(

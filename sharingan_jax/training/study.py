@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from sharingan_jax.comparison.existing import check_same_images
 from sharingan_jax.comparison.failures import Failures, is_settled, manifest_of
-from sharingan_jax.comparison.plan import Plan, PlannedVariant, StudyRun, make_plan, separator
+from sharingan_jax.comparison.plan import Plan, PlannedVariant, StudyRun, make_plan, title_of
 from sharingan_jax.comparison.runs import Compared, report_on
 from sharingan_jax.config.parse import checked
 from sharingan_jax.config.schema import Config, Rule
@@ -23,9 +23,8 @@ from sharingan_jax.evaluation.evaluate import check_features, check_samples, fea
 from sharingan_jax.files import make_folder, user_path
 from sharingan_jax.reporting.output import lasting
 from sharingan_jax.reporting.progress import duration, is_interactive
-from sharingan_jax.run.folder import RunFolder
 from sharingan_jax.run.manifest import Manifest
-from sharingan_jax.training.forecast import forecast
+from sharingan_jax.training.forecast import forecast, steps_left
 from sharingan_jax.training.schedule import fit_batch_size, make_schedule
 from sharingan_jax.training.seeds import FailedSeedsError, train_seeds
 
@@ -66,8 +65,7 @@ def compare(
     if left.trains:
         print(left, file=out, flush=True)
     runs = train_plan(plan, root, stacked=stacked, then_seconds=left.evaluation_seconds, stream=stream)
-    names = [variant.name for variant in plan.variants]
-    title = f"{len(names)} variants: {separator(names).join(names)}" if len(names) > 2 else " against ".join(reversed(names))
+    title = title_of([variant.name for variant in plan.variants])
     options = {"settings": dict(settings), "vary": dict(vary or {}), "baseline": baseline, "stacked": stacked}
     made_by = command or _as_call(configs, seeds, root, **options, features=tuple(features), samples=samples)
     made: dict[str, Any] = {"title": title, "command": made_by, "stream": stream}
@@ -113,7 +111,7 @@ def train_plan(
     count = _count_images(plan, there) if parts else 0
     last = {variant.name: _last_step(variant.config, count) for variant, _ in parts}
     make_folder(root)
-    left = [_steps_left(plan, root, variant, part, last=last[variant.name]) for variant, part in parts]
+    left = [steps_left([plan.path(root, variant, seed) for seed in part], last=last[variant.name]) for variant, part in parts]
     print(_describe_parts(plan, parts), file=out, flush=True)
     with _Display(out, total=sum(left), then_seconds=then_seconds) as display, (root / LOG).open("a", encoding="utf-8") as log:
         for number, (variant, part) in enumerate(parts, 1):
@@ -168,12 +166,6 @@ def _last_step(config: Config, count: int) -> int:
     config = fit_batch_size(config, count)
     batches = BatchPlan(count, batch_size=config.train.batch_size, seed=config.seed, last_batch=config.data.last_batch)
     return make_schedule(config, batches).total_steps
-
-
-def _steps_left(plan: Plan, root: Path, variant: PlannedVariant, part: tuple[int, ...], *, last: int) -> int:
-    """Return how many steps up to step `last` the seeds of a part still have to make, from their last checkpoints on."""
-    done = [RunFolder(plan.path(root, variant, seed)).checkpoint_steps()[-1:] for seed in part]
-    return sum(last - min(sum(steps), last) for steps in done)
 
 
 def _train_part(

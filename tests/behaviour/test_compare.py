@@ -240,7 +240,7 @@ SMOKE = ["--configs", "smoke"]
         (["compare", *SMOKE, *SEEDS, *DIR, "--config.seed=1"], "takes its settings from --set and --vary. Remove the flag."),
         (["report"], "the following arguments are required: DIR"),
         (["report", "nowhere"], "nowhere: expected a folder of runs, found none."),
-        (["report", "empty"], "empty: expected folders with runs, found none."),
+        (["report", "empty"], "empty: expected a folder with runs, found none."),
         (["report", "nowhere", "--samples", "7"], "--samples=7: expected a whole number from 100 to 100000. Use 5000."),
         (["report", "nowhere", "--samples", "few"], "--samples=few: expected a whole number."),
         (["report", "nowhere", "--config.seed=1"], "takes its settings from the runs. Remove the flag."),

@@ -25,6 +25,7 @@ from sharingan_jax.evaluation.controls import COPIES, REAL_HALF
 from sharingan_jax.evaluation.judge import AVERAGED, RAW
 from sharingan_jax.reporting.grids import make_grid, save_png, to_u8
 from sharingan_jax.run.folder import RunFolder
+from sharingan_jax.run.manifest import read_manifest, write_manifest
 
 
 def test_paired_differences_use_the_seeds_that_both_variants_have(tmp_path: Path) -> None:
@@ -112,13 +113,28 @@ def test_rates_count_runs_that_collapsed_and_failed(tmp_path: Path) -> None:
     ]
     rates = {(rate.variant, rate.what): rate for rate in make_report(runs, tmp_path).rates}
     assert [(key, rate.count, rate.total) for key, rate in rates.items()] == [
-        (("a", "collapsed"), 2, 3),
+        (("a", "collapsed"), 2, 2),
         (("a", "failed"), 1, 3),
-        (("b", "collapsed"), 0, 1),
         (("b", "failed"), 0, 1),
-    ]
-    assert (rates["a", "collapsed"].low, rates["a", "collapsed"].high) == wilson_interval(2, 3)
+    ]  # A run without a grid says nothing about collapse.
+    assert (rates["a", "failed"].low, rates["a", "failed"].high) == wilson_interval(1, 3)
     assert make_report(runs[:1], tmp_path).rates == ()
+
+
+def test_a_run_that_one_grid_stopped_has_collapsed_at_that_grid(tmp_path: Path) -> None:
+    records = make_records(8, signs={4: 0.9, 8: 0.1})
+    path = make_run(tmp_path / "0", status="collapsed", records=records)
+    (row,) = make_report([(StudyRun("a", 0, path), None)], tmp_path).runs
+    assert (row.collapsed, row.collapse_step, row.grids) == (True, 8, 2)
+
+
+def test_the_time_of_a_failed_run_is_the_sum_of_its_starts(tmp_path: Path) -> None:
+    first, second = make_records(8), make_records(10)[8:]
+    for record, seconds in zip(second, (0.2, 0.5), strict=True):
+        record["time"] = seconds
+    path = make_run(tmp_path / "0", status="failed", records=[*first, *second])
+    write_manifest(path / "manifest.json", replace(read_manifest(path / "manifest.json"), wall_seconds=0.0))
+    assert make_report([(StudyRun("a", 0, path), None)], tmp_path).runs[0].wall_seconds == pytest.approx(0.8 + 0.5)
 
 
 def test_curves_are_medians_with_bands_from_the_lowest_to_the_highest_seed(tmp_path: Path) -> None:
@@ -175,6 +191,15 @@ def test_strips_show_the_first_images_of_the_grids_of_the_first_seed(tmp_path: P
         expected = np.concatenate(list(to_u8(grids[strip.step][:8])), axis=1)
         assert strip.image_u8.shape == (32, 8 * 32, 3)
         np.testing.assert_allclose(strip.image_u8.astype(int), expected, atol=1)  # The grid rounds half up, `to_u8` to even.
+
+
+def test_strips_of_a_run_that_ended_early_stand_next_to_those_of_the_longest_at_the_same_steps(tmp_path: Path) -> None:
+    grid = np.zeros((10, 32, 32, 3), np.float32)
+    whole = make_run(tmp_path / "a", grids={step: grid for step in range(2, 14, 2)})
+    short = make_run(tmp_path / "b", OTHER, status="failed", records=make_records(7), grids={3: grid, 5: grid})
+    strips = make_report([(StudyRun("a", 0, whole), None), (StudyRun("b", 0, short), None)], tmp_path).strips
+    assert [strip.step for strip in strips if strip.variant == "a"] == [2, 4, 6, 12]
+    assert [strip.step for strip in strips if strip.variant == "b"] == [5]
 
 
 @pytest.mark.parametrize(("count", "columns", "shown"), [(1, 5, 1), (3, 2, 3), (5, 5, 5)])
@@ -308,7 +333,7 @@ def test_the_model_card_is_yaml_with_the_numbers_of_the_report(written: tuple[Re
     assert names[HELD_OUT] == "KID, held-out (random) (×10³)"  # A hub shows name and value.
     assert "| KID, held-out (random) (×10³) | 8.125 | lower |" in text
     assert "Runs of `a`: 2, of which none collapsed and none failed." in text
-    assert "of 4 runs. The best of several runs is an optimistic choice" in text
+    assert "that have one. The best of several runs is an optimistic choice" in text
     assert f"`{row['digest']}`" in text
     assert re.findall(r"\| ([^|]+) \| [\d.]+ \| \w+ \| yes \|", text) == ["noise in flat areas: off by"]
     assert "“Copies pass” means that exact copies of the training images do as well as new real images" in text

@@ -66,7 +66,7 @@ def test_variants_that_would_have_one_name_are_named_after_their_folders(tmp_pat
 
 
 def test_other_images_and_the_same_seed_twice_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected folders with runs, found none"):
+    with pytest.raises(UserError, match="expected a folder with runs, found none"):
         group_runs([tmp_path])
     make_run(tmp_path / "a")
     make_run(tmp_path / "b" / "again")
@@ -75,3 +75,18 @@ def test_other_images_and_the_same_seed_twice_are_refused(tmp_path: Path) -> Non
     make_run(tmp_path / "b" / "again", OTHER, data="e" * 64)
     with pytest.raises(UserError, match=r"/a and .*/again: were trained on different images, so no figure compares them"):
         group_runs([tmp_path])
+
+
+def test_variants_have_the_order_of_the_folders_and_each_folder_needs_a_run(tmp_path: Path) -> None:
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", OTHER)
+    assert [run.path.name for run in group_runs([tmp_path / "b", tmp_path / "a"])[0]] == ["b", "a"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"/empty: expected a folder with runs, found none"):
+        group_runs([tmp_path / "a", tmp_path / "empty"])
+
+
+def test_another_limit_for_collapse_is_another_variant(tmp_path: Path) -> None:
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", replace(CONFIG, train=replace(CONFIG.train, stop_on_collapse=2)))
+    assert len({run.variant for run in group_runs([tmp_path])[0]}) == 2

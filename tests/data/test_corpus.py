@@ -83,7 +83,7 @@ def test_all_bad_files_are_listed_in_one_line_with_their_reasons(folder: Path) -
     message = str(caught.value)
     assert f"expected images that can be read, got {len(bad)} that cannot: broken/bomb-without-ending (more than" in message
     assert [name for name in bad if f"{name} ({corpus.FILES[name].outcome.removeprefix('bad: ')}" not in message] == []
-    assert message.endswith("). Repair or remove them, or use --config.data.on_bad=skip.")
+    assert message.endswith("). Repair or remove them. A run skips them with data.on_bad=skip.")
     assert "\n" not in message
 
 

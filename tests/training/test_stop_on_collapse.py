@@ -30,7 +30,7 @@ EVERY_2 = [
     "--config.data.last_batch=drop", "--config.train.steps_per_dispatch=1", "--config.sample.every=2",
     "--config.checkpoint.every=6", "--config.log.tensorboard=False",
 ]  # fmt: skip
-ENDED = "the last 2 grids have lost their variety or likeness, so the run stops (train.stop_on_collapse)"
+ENDED = "the last 2 grids have lost variety or likeness, so the run stops (train.stop_on_collapse)"
 
 
 @pytest.fixture(autouse=True, scope="module")

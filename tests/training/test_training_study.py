@@ -162,7 +162,7 @@ def test_an_evaluation_that_fails_leaves_a_report_with_the_figures_that_are_ther
     assert "The evaluation ended with an error, so figures are missing: own.py:f" in (copy / "report.html").read_text()
     values = {(run["variant"], run["seed"]): run["measures"]["pixels/kid_train"] for run in _report(copy)["runs"]}
     assert [key for key, value in values.items() if value is None] == [(NAMES[1], 0)]
-    assert not any("ended with an error" in note for note in compare(copy)[0].report.notes)
+    assert not any("ended with an error" in one for one in compare(copy)[0].report.trouble)
 
 
 def test_every_run_is_bitwise_identical_to_the_one_that_train_makes(

@@ -139,7 +139,7 @@ class FileReader:
             whole = ", which lists all in the run's data.json" if len(self.bad) > MOST else ""
             raise UserError(
                 f"data.path={place}: expected images that can be read, got {len(self.bad):,} that cannot: {bad}."
-                f" Repair or remove them, or use --config.data.on_bad=skip{whole}."
+                f" Repair or remove them. A run skips them with data.on_bad=skip{whole}."
             )
         if not self._images:
             others = _in_order(self.skipped | self.bad)
