@@ -1,6 +1,7 @@
 """Files that are either whole or not there, and JSON read into typed values."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -21,6 +22,8 @@ T = TypeVar("T")
 ABANDONED_AFTER = 3 * 3600
 """Seconds after which nobody still writes what has not changed since."""
 PUT_BACK = "put the file back as it was, or use another folder"
+SEAL = "seal"
+"""The key of the SHA-256 over the other keys of a sealed JSON object."""
 
 
 def cache_folder() -> Path:
@@ -158,3 +161,18 @@ _KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false
 
 def _kind_of(value: Any) -> str:
     return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
+
+
+def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with the SHA-256 over it, by which a change is seen."""
+    return {**facts, SEAL: hashlib.sha256(json.dumps(facts).encode()).hexdigest()}
+
+
+def unsealed(text: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in a text if it is as it was sealed, or None. The last line of a killed start may be cut off."""
+    try:
+        facts = json.loads(text)
+        seal = facts.pop(SEAL)
+        return facts if sealed(facts)[SEAL] == seal else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

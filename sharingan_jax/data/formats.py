@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from PIL import Image, ImageFile, TiffImagePlugin, features
@@ -35,6 +34,8 @@ PREFIX = 16
 BYTES_PER_PIXEL = 4
 """A file may have this many bytes for each pixel that is allowed, and METADATA more."""
 METADATA = 2**24
+FILTERS = [("error", None, Image.DecompressionBombWarning, None, 0), ("ignore", None, Warning, None, 0)]
+"""Python's first filters of warnings inside `without_warnings`."""
 
 
 class NotAnImageError(Exception):
@@ -54,7 +55,8 @@ def image_endings() -> frozenset[str]:
 
 def has_image_ending(name: str) -> bool:
     """Return whether a name ends as an image's does, such as `a.PNG`."""
-    return PurePosixPath(name).suffix.lower() in image_endings()
+    stem, _, ending = name.rpartition("/")[2].rpartition(".")  # As a path's suffix, which would take longer.
+    return bool(stem) and f".{ending}".lower() in image_endings()
 
 
 def may_be_image(name: str, first: bytes) -> bool:
@@ -79,12 +81,22 @@ def quiet_pillow(max_pixels: int) -> Iterator[None]:
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Users need not repair odd metadata or unusual palettes.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with without_warnings():
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Let Python raise DecompressionBombWarning, and print no other warning. Around many images, it is cheap for each."""
+    if warnings.filters[: len(FILTERS)] == FILTERS:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Users need not repair odd metadata or unusual palettes.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 def open_image(file: BinaryIO, name: str) -> ImageFile.ImageFile:

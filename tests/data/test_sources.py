@@ -13,6 +13,7 @@ from PIL import Image
 
 from sharingan_jax.config.load import load_config
 from sharingan_jax.data.dataset import ImageDataset, MappedDataset
+from sharingan_jax.data.sources import folder
 from sharingan_jax.data.sources.load import load_dataset, load_dataset_from_config
 from sharingan_jax.errors import UserError
 from sharingan_jax.training.announce import describe_files
@@ -117,13 +118,12 @@ def test_what_was_changed_is_said_once_for_all_images(mixed_folder: Path) -> Non
 
 
 def test_an_unreadable_file_is_bad_and_named(mixed_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
-        if path.name == "03.png":
-            raise PermissionError(13, "Permission denied", str(path))
-        return opened(path, *arguments, **options)
+    def refuse(path: str, *arguments: Any, **options: Any) -> Any:
+        if Path(path).name == "03.png":
+            raise PermissionError(13, "Permission denied", path)
+        return open(path, *arguments, **options)
 
-    opened = Path.open
-    monkeypatch.setattr(Path, "open", refuse)  # The tests may run as root, who may read everything.
+    monkeypatch.setattr(folder, "open", refuse, raising=False)  # The tests may run as root, who may read everything.
     with pytest.raises(UserError, match=r"got 1 that cannot: 03\.png \(Permission denied\)"):
         _load("folder", path=str(mixed_folder))
 
