@@ -1,5 +1,6 @@
 """Images from a .zip or .tar archive, read in place: nothing is unpacked, and a few files at a time are in memory."""
 
+import re
 import stat
 import tarfile
 import zipfile
@@ -12,13 +13,15 @@ from typing import IO, Self
 
 from sharingan_jax.data.dataset import ImageDataset
 from sharingan_jax.data.decode import Decoding
-from sharingan_jax.data.formats import PREFIX, largest_file, may_be_image
+from sharingan_jax.data.formats import PREFIX, has_image_ending, largest_file, may_be_image
 from sharingan_jax.data.sources.files import SYSTEM, FileReader, Member, is_hidden, read_content, readable, refused, system_folder
 from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, file_state, key_of
 from sharingan_jax.errors import UserError, reason_of
 
 ZIP_MARK = b"PK\x03\x04"
 """The first bytes of a .zip that has members."""
+UNUSUAL = re.compile(r"^$|^/|/$|//|[\\:]|(^|/)\.\.?(/|$)")
+"""In names that may lead out of the archive, or that a path writes in another way."""
 ENCRYPTED = 1
 """The bit of a .zip member's flags that says so."""
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError, OSError, NotImplementedError, RuntimeError)
@@ -129,9 +132,11 @@ def _listed(name: str, systems: set[str]) -> Member | None:
 
     `systems` are the folders of systems that have been returned: each is once.
     """
-    if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute():
-        return Member(name, reason="its name leads out of the archive")
-    name = PurePosixPath(name).as_posix()  # Without the "./" that `tar -C folder .` puts there.
+    if UNUSUAL.search(name):  # Path objects take longer, and most names need none.
+        path = PurePosixPath(name)
+        if ".." in path.parts or path.is_absolute() or PureWindowsPath(name).is_absolute():
+            return Member(name, reason="its name leads out of the archive")
+        name = path.as_posix()  # Without the "./" that `tar -C folder .` puts there.
     if system := system_folder(name):
         if system in systems:
             return None
@@ -142,6 +147,8 @@ def _listed(name: str, systems: set[str]) -> Member | None:
 
 def _content(file: IO[bytes], name: str, most: int) -> bytes:
     """Return up to `most` bytes of a file, or just the first few if they show that it is no image: that is then the result."""
+    if has_image_ending(readable(name)):  # It may be one, however it begins.
+        return _bytes(file, most)
     first = _bytes(file, PREFIX)
     return first + _bytes(file, most - len(first)) if may_be_image(readable(name), first) else first
 

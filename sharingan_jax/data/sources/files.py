@@ -75,10 +75,10 @@ def is_hidden(name: str) -> bool:
 
 def system_folder(name: str) -> str:
     """Return the outermost folder of a relative name that a system has made for itself, with a final "/", or ""."""
-    parts = PurePosixPath(name).parts
-    for depth, part in enumerate(parts[:-1], 1):
-        if part.lower() in SYSTEM_FOLDERS:
-            return "/".join(parts[:depth]) + "/"
+    folders = name.split("/")[:-1]
+    for depth, folder in enumerate(folders, 1):
+        if folder.lower() in SYSTEM_FOLDERS:
+            return "/".join(folders[:depth]) + "/"
     return ""
 
 
