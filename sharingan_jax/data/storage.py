@@ -324,7 +324,7 @@ class ImageFile:
                 pixels.truncate(math.prod(self._shape))  # Not written yet, it takes no room on most disks.
             for number, ends, read, of_read in results:
                 found += read
-                images.extend(of_read)  # Views of the piece's array.
+                images += [of_read] if len(of_read) else []
                 if ends:
                     with self._errors_named():
                         journal[number] = {"block": number, **self._write(pixels, number, found, images)}
@@ -334,10 +334,15 @@ class ImageFile:
                 progress.add(len(read))
 
     def _write(self, pixels: BinaryIO, number: int, found: list[ReadFile], images: list[np.ndarray]) -> dict[str, object]:
-        """Write the pixels of a block, those of its images in their order, and return what the journal says of it."""
-        block = np.zeros((len(found), *self._shape[1:]), np.uint8)
-        if images:
-            block[[not one.reason for one in found]] = images
+        """Write the pixels of a block, those of its images in their order, and return what the journal says of it.
+
+        `images` are those of its pieces [I, H, W, C].
+        """
+        block = images[0] if images else np.empty(0, np.uint8)
+        if len(block) < len(found):  # It has several pieces, or members that are no images.
+            block = np.zeros((len(found), *self._shape[1:]), np.uint8)
+            if images:
+                block[[not one.reason for one in found]] = np.concatenate(images)
         pixels.seek(number * self._block * math.prod(self._shape[1:]))
         pixels.write(block.data)
         pixels.flush()
