@@ -1,16 +1,19 @@
 """Archives are read in place: the same images as the unpacked folder, and nothing outside of them."""
 
 import io
+import itertools
 import stat
 import tarfile
 import tracemalloc
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 from odd_files import bomb, encoded, scene
 
+from sharingan_jax.data import formats
+from sharingan_jax.data.sources import archive
 from sharingan_jax.data.sources.load import load_dataset
 from sharingan_jax.errors import UserError
 
@@ -63,6 +66,20 @@ def test_an_archive_has_the_digest_of_its_unpacked_folder(
     assert dataset.digest == expected.digest
     assert dataset.skipped == expected.skipped == {"sub/notes.txt": "not an image"}
     assert dataset.kind == ("a .zip archive" if name == "a.zip" else "a .tar archive")
+
+
+def test_names_are_read_as_paths_in_every_form() -> None:
+    parts = ("a", "/", ".", "\\", "C:", "é.png")
+    names = ["".join(each) for length in range(6) for each in itertools.product(parts, repeat=length)]
+    for name in names:
+        path = PurePosixPath(name)
+        leads_out = ".." in path.parts or path.is_absolute() or PureWindowsPath(name).is_absolute()
+        member = archive._listed(name, set())
+        assert bool(member and member.reason) == leads_out, name
+        if member and not leads_out:
+            assert member.name == path.as_posix()
+        if not name.endswith(("/", ".")):
+            assert formats.has_image_ending(name) == (path.suffix.lower() == ".png"), name
 
 
 HOSTILE = {
