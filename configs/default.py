@@ -44,7 +44,8 @@ def get_config() -> ConfigDict:
     model.classes = 0  # classes that gen is asked for and disc judges by: the number that the images have; 0: none (post)
     for net in ("gen", "disc"):
         model[net] = network = ConfigDict()
-        # 4×4 kernels: dcgan (post); dcgan_up: gen upsamples and convolves 3×3, disc convolves and pools; resnet: residual blocks
+        # 4×4 kernels: dcgan (post); with a 3×3 convolution at the image's side: dcgan_full; gen upsamples and convolves 3×3, disc
+        # convolves and pools: dcgan_up; residual blocks: resnet
         network.arch = "dcgan"
         network.width = 64  # channels at half the image side, doubled at each halving down to 4 pixels (post)
         network.norm = "batch"  # between the layers: batch (post), pixel, group, or none, which leaves a bias a channel

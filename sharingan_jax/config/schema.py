@@ -80,7 +80,7 @@ class DataConfig:
 class NetworkConfig:
     """One network: its architecture, width and normalisation."""
 
-    arch: str = _rule(choices=("dcgan", "dcgan_up", "resnet"))
+    arch: str = _rule(choices=("dcgan", "dcgan_up", "dcgan_full", "resnet"))
     width: int = _rule(at_least=1, at_most=4096)
     norm: str = _rule(choices=("batch", "none", "pixel", "group"))
     norm_position: str = _rule(choices=("post_activation", "pre_activation"))

@@ -26,6 +26,7 @@ class Architecture(NamedTuple):
 ARCHITECTURES = {
     "dcgan": Architecture(gen=dcgan.Generator, disc=dcgan.Discriminator),
     "dcgan_up": Architecture(gen=partial(dcgan.Generator, kernel_size=3), disc=partial(dcgan.Discriminator, kernel_size=3)),
+    "dcgan_full": Architecture(gen=partial(dcgan.Generator, full_side=True), disc=partial(dcgan.Discriminator, full_side=True)),
     "resnet": Architecture(gen=resnet.Generator, disc=resnet.Discriminator),
 }
 

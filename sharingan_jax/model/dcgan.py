@@ -4,7 +4,8 @@ normalises it.
 Paper: Radford et al. 2016, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", with
 batch normalisation moved behind the activation, as SharinGAN does.
 
-The architecture `dcgan_up` has the same stages with 3×3 kernels: G upsamples and convolves, D convolves and pools.
+The architecture `dcgan_up` has the same stages with 3×3 kernels: G upsamples and convolves, D convolves and pools. `dcgan_full`
+has one more convolution in each network, 3×3 at the image's own side: the last of G, and the first of D.
 
 With `dtype="bfloat16"` the activations are bfloat16 from the first convolution on; images and logits are float32.
 """
@@ -66,7 +67,8 @@ class Generator(nnx.Module):
 
     It starts at 4×4 with width·size/8 channels (8·width at 64 pixels) and halves the channels at each doubling of the side.
     ReLU and batch norm follow every transposed convolution but the last, which ends in tanh. A `dropout` above 0 is the share of
-    channels that are set to 0 at the sides from 8 to half the image's.
+    channels that are set to 0 at the sides from 8 to half the image's. With `full_side` the image's side has width / 2 channels
+    first, and a 3×3 convolution makes the image of them.
     """
 
     def __init__(
@@ -83,18 +85,22 @@ class Generator(nnx.Module):
         normals: NamedNormals,
         kernel_size: int = 4,
         dropout: float = 0.0,
+        full_side: bool = False,
     ) -> None:
-        self.size, self.norm_position, self.dropout = size, norm_position, dropout
+        self.size, self.norm_position, self.dropout, self.full_side = size, norm_position, dropout, full_side
         project = partial(conv, convolve=convolutions.project_up, fan_in=nz)
         c_in, c_out = nz, width * size // 8
         for side in stage_sides(size):
-            is_last = side == size
+            is_last = side == size and not full_side
             convolve = project if side == FIRST_SIDE else _doubling(conv, convolutions, c_in=c_in, kernel_size=kernel_size)
             made = channels if is_last else c_out
             setattr(self, f"to{side}", convolve(c_in, made, normals=normals.inside(f"to{side}")))
             if not is_last:
                 setattr(self, f"bn{side}", norm(c_out, normals=normals.inside(f"bn{side}")))
-            c_in, c_out = c_out, c_out // 2
+            c_in, c_out = c_out, max(1, c_out // 2)
+        if full_side:
+            same = partial(conv, convolve=convolutions.same, fan_in=9 * c_in, kernel_size=3)
+            self.to_image = same(c_in, channels, normals=normals.inside("to_image"))
 
     def __call__(self, z: Array, *, mode: Mode) -> Array:
         x = z[:, None, None, :]  # [B, 1, 1, nz]
@@ -103,7 +109,11 @@ class Generator(nnx.Module):
             x = _stage(self, side, x, activation=jax.nn.relu, mode=mode)
             if self.dropout and side > FIRST_SIDE:
                 x = drop_channels(x, z, rate=self.dropout, side=side)
-        return jnp.tanh(at_least_float32(getattr(self, f"to{last}")(x, mode=mode)))
+        if self.full_side:
+            x = self.to_image(_stage(self, last, x, activation=jax.nn.relu, mode=mode), mode=mode)
+        else:
+            x = getattr(self, f"to{last}")(x, mode=mode)
+        return jnp.tanh(at_least_float32(x))
 
 
 class Discriminator(nnx.Module):
@@ -112,7 +122,7 @@ class Discriminator(nnx.Module):
     It starts with `width` channels at half the side, doubles them at each halving down to 4×4, and ends in one logit.
     LeakyReLU 0.2 follows every convolution but the last, and batch norm follows all of those but the first. The last convolution
     has no spectral norm, as in the original. The loss applies the sigmoid. A `batch_statistic` appends a channel to what the last
-    convolution sees.
+    convolution sees. With `full_side` a 3×3 convolution to width / 2 channels comes first, and batch norm follows all others.
     """
 
     def __init__(
@@ -129,13 +139,18 @@ class Discriminator(nnx.Module):
         kernel_size: int = 4,
         batch_statistic: Callable[[Array], Array] | None = None,
         classes: int = 0,
+        full_side: bool = False,
     ) -> None:
-        self.size, self.norm_position, self.batch_statistic = size, norm_position, batch_statistic
+        self.size, self.norm_position, self.batch_statistic, self.full_side = size, norm_position, batch_statistic, full_side
         c_in, c_out = channels, width
+        if full_side:
+            same = partial(conv, convolve=convolutions.same, fan_in=9 * channels, kernel_size=3)
+            c_in = max(1, width // 2)
+            self.from_image = same(channels, c_in, normals=normals.inside("from_image"))
         for side in stage_sides(size)[-2::-1]:
             down = _halving(conv, convolutions, c_in=c_in, kernel_size=kernel_size)
             setattr(self, f"to{side}", down(c_in, c_out, normals=normals.inside(f"to{side}")))
-            if side != size // 2:
+            if side != size // 2 or full_side:
                 setattr(self, f"bn{side}", norm(c_out, normals=normals.inside(f"bn{side}")))
             c_in, c_out = c_out, 2 * c_out
         # Always float32: this is one number an image, and a bfloat16 logit would have two decimal digits.
@@ -144,8 +159,9 @@ class Discriminator(nnx.Module):
         self.to1 = project(c_in, 1 + classes, spectral_norm=False, dtype="float32", normals=normals.inside("to1"))
 
     def __call__(self, x: Array, *, mode: Mode, condition: Array | None = None) -> Array:
-        first, *sides = stage_sides(self.size)[-2::-1]
-        x = leaky_relu(getattr(self, f"to{first}")(x, mode=mode))
+        sides = stage_sides(self.size)[-2::-1]
+        first = self.from_image if self.full_side else getattr(self, f"to{sides.pop(0)}")
+        x = leaky_relu(first(x, mode=mode))
         for side in sides:
             x = _stage(self, side, x, activation=leaky_relu, mode=mode)
         if self.batch_statistic is not None:

@@ -49,6 +49,21 @@ def test_at_64_the_kernels_are_the_references() -> None:
     assert {name for name in disc_buffers if name.endswith("/u")} == {f"to{side}/u" for side in (32, 16, 8, 4)}
 
 
+def test_dcgan_full_is_dcgan_with_a_3x3_convolution_at_the_images_side() -> None:
+    small = {"data__size": "64", "model__nz": "100", "model__gen__width": "64", "model__disc__width": "32"}
+    plain = _shapes(smoke_config(**small))
+    full = _shapes(smoke_config(**small, model__gen__arch="dcgan_full", model__disc__arch="dcgan_full"))
+    gen, disc = (_kernels(full[i]) for i in (0, 2))
+    assert _kernels(plain[0]) | {"to64": (4, 4, 64, 32), "to_image": (3, 3, 32, 3)} == gen
+    assert _kernels(plain[2]) | {"to32": (4, 4, 16, 32), "from_image": (3, 3, 3, 16)} == disc
+    assert {name for name in full[0] if name not in plain[0]} == {"to_image/kernel", "bn64/scale", "bn64/bias"}
+    assert {name for name in full[2] if name not in plain[2]} == {"from_image/kernel", "bn32/scale", "bn32/bias"}
+
+
+def _kernels(shapes: dict) -> dict:
+    return {name.removesuffix("/kernel"): shape for name, shape in shapes.items() if name.endswith("kernel")}
+
+
 @pytest.mark.parametrize("size", [32, 64, 128, 256])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_both_networks_take_every_image_size(size: int, channels: int) -> None:
@@ -118,4 +133,4 @@ def test_every_architecture_takes_every_norm_and_a_batch_statistic(arch: str, no
     last, block = ("to_logit", "block8") if arch == "resnet" else ("to1", "to8")
     assert state.disc.params[last]["kernel"].shape[2] % 2 == 1  # One channel more than the powers of two before it.
     kernel = state.gen.params[block]["conv1"]["kernel"] if arch == "resnet" else state.gen.params[block]["kernel"]
-    assert kernel.shape[:2] == ((4, 4) if arch == "dcgan" else (3, 3))
+    assert kernel.shape[:2] == ((4, 4) if arch in ("dcgan", "dcgan_full") else (3, 3))
