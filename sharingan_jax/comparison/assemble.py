@@ -20,6 +20,7 @@ from sharingan_jax.comparison.results import (
     RunRow,
     SampleStrip,
     Variant,
+    latest,
 )
 from sharingan_jax.comparison.statistics import Summary, holm, paired_difference, summarise, wilson_interval
 from sharingan_jax.comparison.verdict import ALPHA, seeds_needed, verdict, with_lost_runs
@@ -304,8 +305,7 @@ def _strips(runs: Sequence[RunRecord], names: Sequence[str]) -> list[SampleStrip
     longest = max(files_of, key=lambda files: max(files, default=0), default={})
     shown = {*_chosen(sorted(longest)), *(max(files) for files in files_of if files)}
     for run, files in zip(chosen, files_of, strict=True):
-        latest = {max((own for own in files if own <= step), default=0) for step in shown}
-        for step in sorted(latest - {0}):
+        for step in sorted({latest(files, step) for step in shown} - {0}):
             tiles = _tiles(read_png(files[step]), size=run.config.data.size)
             tiles = tiles[: min(STRIP_IMAGES, run.config.sample.num)]  # The places of the last row may be empty.
             found.append(SampleStrip(run.variant, run.seed, step, np.concatenate(tiles, axis=1)))

@@ -1,6 +1,7 @@
 """A run as a report reads it, and what has to be said about runs that are compared."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 
 from sharingan_jax.comparison.plan import StudyRun
@@ -37,7 +38,7 @@ class RunRecord:
         """The last step that is recorded."""
         return self.recorded_steps or self.manifest.step
 
-    @property
+    @cached_property
     def collapse_step(self) -> int | None:
         """The step at which collapse begins by the rule, or the last one if one grid was the run's own limit; None without."""
         found = find_collapse(self.records)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from sharingan_jax.comparison.plan import separator
 from sharingan_jax.comparison.report_plots import make_plots, number, swatch
-from sharingan_jax.comparison.results import Report, RunRow, SampleStrip
+from sharingan_jax.comparison.results import Report, RunRow, SampleStrip, latest
 from sharingan_jax.comparison.sentences import answer, outcome, p_value, warnings
 from sharingan_jax.comparison.verdict import ALPHA, fewest_seeds
 from sharingan_jax.reporting.grids import as_image
@@ -178,7 +178,7 @@ def _frames(pictures: Mapping[int, Picture], steps: Sequence[int]) -> tuple[Fram
     """Return a run's frames at the steps of the slider. A picture that stands for several steps is stored once."""
     positions: dict[int, list[int]] = {}
     for position, step in enumerate(steps):
-        positions.setdefault(max((own for own in pictures if own <= step), default=0), []).append(position)
+        positions.setdefault(latest(pictures, step), []).append(position)
     return tuple(Frame(tuple(places), step, pictures.get(step)) for step, places in positions.items())
 
 

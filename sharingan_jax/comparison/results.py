@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -89,6 +89,11 @@ class RunRow:
     def failed(self) -> bool:
         """Whether the run failed, by its manifest or by the study's record."""
         return self.status == "failed" or bool(self.failure)
+
+
+def latest(steps: Iterable[int], until: int) -> int:
+    """Return the last of the steps that is not after `until`; 0 without any."""
+    return max((step for step in steps if step <= until), default=0)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The sentences of a report, made from its figures: the answer, what became of the runs, and warnings."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -126,7 +127,7 @@ def p_value(p: float | None) -> str:
 def _answer_without_measures(report: Report) -> str:
     if report.runs[0].failed:
         return "This run failed, and nothing was measured."
-    later = "" if "--samples 0" in report.command else " The command at the end of this page measures its samples."
+    later = "" if re.search(r"\bsamples[ =]0\b", report.command) else " The command at the end of this page measures its samples."
     return f"This run has not been measured yet.{later}"
 
 

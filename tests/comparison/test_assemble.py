@@ -374,3 +374,10 @@ def test_the_page_says_when_variants_are_no_better_than_noise_or_a_grey_picture(
     assert "the samples of b are in the mean no better than the control “noise” (50.0)" in noise
     assert "the samples of a are in the mean no better than the control “the mean image” (25.0)" in grey
     assert no_better_than_controls(replace(report, controls=())) == []
+
+
+@pytest.mark.parametrize("command", ["report r --samples 0", "report r --samples=0", "sharingan_jax.report(['r'], samples=0)"])
+def test_a_page_whose_own_command_measures_nothing_does_not_point_to_it(command: str, tmp_path: Path) -> None:
+    report = make_report([(StudyRun("a", 0, make_run(tmp_path / "0")), None)], tmp_path)
+    assert answer(replace(report, command=command)) == "This run has not been measured yet."
+    assert answer(replace(report, command="report r")).endswith(" measures its samples.")
