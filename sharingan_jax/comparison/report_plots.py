@@ -161,7 +161,8 @@ class CurvePanel:
             points = [(step, value) for step, value in zip(curve.steps, curve.median, strict=True) if value is not None]
             if points:
                 ends.append(f"{curve.variant} {number(points[-1][1])} at step {number(points[-1][0])}")
-        marks = [f"{variant} {what} at step {number(step)}" for variant, step, what in self._marks()]
+        place = {"failed": "after", "collapsed": "at"}
+        marks = [f"{variant} {what} {place[what]} step {number(step)}" for variant, step, what in self._marks()]
         words = f"A line for each variant over steps. Last values: {'; '.join(ends) or 'none'}."
         return words + (f" Marks: {'; '.join(marks)}." if marks else "")
 

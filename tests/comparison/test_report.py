@@ -204,7 +204,7 @@ def test_long_curves_are_drawn_with_few_points_that_are_means() -> None:
 
 def test_plots_describe_marks_and_last_values_in_words(report: Report) -> None:
     runs, loss, _ = make_plots(report)
-    assert "baseline collapsed at step 410; modified_loss failed at step 640" in loss.svg
+    assert "baseline collapsed at step 410; modified_loss failed after step 640" in loss.svg
     assert re.search(r"Last values: baseline −?[\d.]+ at step 1,19\d;", loss.svg)
     assert "modified_loss: 5 of 6 runs, from " in runs.svg
     assert runs.rows[3][-1] == "–"
