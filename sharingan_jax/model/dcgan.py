@@ -20,7 +20,7 @@ from flax import nnx
 from jax import Array
 
 from sharingan_jax.model.convolutions import Convolutions, convolve_and_pool, upsample_and_convolve
-from sharingan_jax.model.layers import Conv, Mode, Norm, at_least_float32, drop_channels, leaky_relu, logits_of_classes
+from sharingan_jax.model.layers import Bias, Conv, Mode, Norm, at_least_float32, drop_channels, leaky_relu, logits_of_classes
 from sharingan_jax.model.rng import NamedNormals
 
 NormPosition = Literal["post_activation", "pre_activation"]
@@ -122,7 +122,8 @@ class Discriminator(nnx.Module):
     It starts with `width` channels at half the side, doubles them at each halving down to 4×4, and ends in one logit.
     LeakyReLU 0.2 follows every convolution but the last, and batch norm follows all of those but the first. The last convolution
     has no spectral norm, as in the original. The loss applies the sigmoid. A `batch_statistic` appends a channel to what the last
-    convolution sees. With `full_side` a 3×3 convolution to width / 2 channels comes first, and batch norm follows all others.
+    convolution sees. With `full_side` a 3×3 convolution to width / 2 channels comes first, with a bias, and batch norm follows
+    all others.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class Discriminator(nnx.Module):
             same = partial(conv, convolve=convolutions.same, fan_in=9 * channels, kernel_size=3)
             c_in = max(1, width // 2)
             self.from_image = same(channels, c_in, normals=normals.inside("from_image"))
+            self.from_image_bias = Bias(c_in, normals=normals.inside("from_image_bias"))
         for side in stage_sides(size)[-2::-1]:
             down = _halving(conv, convolutions, c_in=c_in, kernel_size=kernel_size)
             setattr(self, f"to{side}", down(c_in, c_out, normals=normals.inside(f"to{side}")))
@@ -160,8 +162,11 @@ class Discriminator(nnx.Module):
 
     def __call__(self, x: Array, *, mode: Mode, condition: Array | None = None) -> Array:
         sides = stage_sides(self.size)[-2::-1]
-        first = self.from_image if self.full_side else getattr(self, f"to{sides.pop(0)}")
-        x = leaky_relu(first(x, mode=mode))
+        if self.full_side:
+            x = self.from_image_bias(self.from_image(x, mode=mode), mode=mode)
+        else:
+            x = getattr(self, f"to{sides.pop(0)}")(x, mode=mode)
+        x = leaky_relu(x)
         for side in sides:
             x = _stage(self, side, x, activation=leaky_relu, mode=mode)
         if self.batch_statistic is not None:

@@ -57,7 +57,12 @@ def test_dcgan_full_is_dcgan_with_a_3x3_convolution_at_the_images_side() -> None
     assert _kernels(plain[0]) | {"to64": (4, 4, 64, 32), "to_image": (3, 3, 32, 3)} == gen
     assert _kernels(plain[2]) | {"to32": (4, 4, 16, 32), "from_image": (3, 3, 3, 16)} == disc
     assert {name for name in full[0] if name not in plain[0]} == {"to_image/kernel", "bn64/scale", "bn64/bias"}
-    assert {name for name in full[2] if name not in plain[2]} == {"from_image/kernel", "bn32/scale", "bn32/bias"}
+    assert {name for name in full[2] if name not in plain[2]} == {
+        "from_image/kernel",
+        "from_image_bias/bias",
+        "bn32/scale",
+        "bn32/bias",
+    }
 
 
 def _kernels(shapes: dict) -> dict:
