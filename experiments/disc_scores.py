@@ -65,6 +65,8 @@ def measure_scores(run: Run, *, images: int = IMAGES) -> Scores:
         got = f"data.holdout={config.data.holdout:g} holds out {split.held_out.count} images"
         raise UserError(f"{run.path}: {got}; expected a batch of {batch}.")
     state, trained = run.state(), load_dataset_from_config(config.data)
+    if trained.count < batch:
+        raise UserError(f"{run.path}: it trains on {trained.count} images; expected a batch of {batch}.")
     chosen = np.random.default_rng(SEED).permutation(trained.count)[:images]
     return Scores(
         run=str(run.path),
@@ -108,6 +110,8 @@ def command(arguments: list[str]) -> int:
 
     def run() -> int:
         runs = [load_run(each.path) for folder in flags.runs for each in list_runs(folder)]
+        if not runs:
+            raise UserError(f"--runs: no run in {', '.join(map(str, flags.runs))}. Give folders with runs.")
         print(markdown([measure_scores(each, images=flags.images) for each in runs]))
         return 0
 

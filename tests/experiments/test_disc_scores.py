@@ -53,3 +53,8 @@ def test_what_cannot_be_scored_is_refused(
     workdir = write_initial_run(tmp_path / "run", train__batch_size="8", **settings)
     with pytest.raises(sg.UserError, match=message):
         measure_scores(sg.load_run(workdir), images=images)
+
+
+def test_a_folder_without_runs_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["--runs", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"error: --runs: no run in {tmp_path}. Give folders with runs.\n"
