@@ -11,6 +11,7 @@ images as it scores those that it was trained on, and 1 if it scores them as it 
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,28 +68,32 @@ def measure_scores(run: Run, *, images: int = IMAGES) -> Scores:
     state, trained = run.state(), load_dataset_from_config(config.data)
     if trained.count < batch:
         raise UserError(f"{run.path}: it trains on {trained.count} images; expected a batch of {batch}.")
+    score = _scorer(run, state)
     chosen = np.random.default_rng(SEED).permutation(trained.count)[:images]
     return Scores(
         run=str(run.path),
         step=int(state.step),
-        training=_score(run, state, trained.gather(chosen)),
-        held_out=_score(run, state, split.held_out.preview(images)),
-        samples=_score(run, state, run.sample(images, seed=SEED, weights="raw")),
-        averaged=None if state.ema is None else _score(run, state, run.sample(images, seed=SEED, weights="averaged")),
+        training=score(trained.gather(chosen)),
+        held_out=score(split.held_out.preview(images)),
+        samples=score(run.sample(images, seed=SEED, weights="raw")),
+        averaged=None if state.ema is None else score(run.sample(images, seed=SEED, weights="averaged")),
     )
 
 
-def _score(run: Run, state: TrainState, images_u8: np.ndarray) -> np.ndarray:
-    """Return D's logits of uint8 [N, H, W, C], in whole batches of the run's size: D may see how varied a batch is."""
-    batch = run.config.train.batch_size
+def _scorer(run: Run, state: TrainState) -> Callable[[np.ndarray], np.ndarray]:
+    """Return D as a function from uint8 [N, H, W, C] to logits, in whole batches: D may see how varied one is."""
+    size = run.config.train.batch_size
 
     @jax.jit
     def score(batch_u8: jax.Array) -> jax.Array:
         with jax.default_matmul_precision(run.config.train.precision):
             return run.gan.disc.apply(state.disc.params, state.disc.buffers, scale_images(batch_u8), mode="batch")[0]
 
-    batches = images_u8[: len(images_u8) // batch * batch].reshape(-1, batch, *images_u8.shape[1:])
-    return np.concatenate([np.asarray(score(each)) for each in batches])
+    def score_all(images_u8: np.ndarray) -> np.ndarray:
+        batches = images_u8[: len(images_u8) // size * size].reshape(-1, size, *images_u8.shape[1:])
+        return np.concatenate([np.asarray(score(batch)) for batch in batches])
+
+    return score_all
 
 
 def markdown(found: list[Scores]) -> str:
