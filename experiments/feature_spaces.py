@@ -2,8 +2,8 @@
 
 python -m experiments.feature_spaces --runs runs/norm_of_g --features random,gradients,examples/my_features.py:efficientnet
 
-The runs below the folders must be of the same data at the same size. All KID are against held-out images, ×10³. Prints two tables
-in Markdown. The ranks of every space are compared with those of the last one.
+The runs below the folders must be of the same data at the same size. All KID are against held-out images, ×10³. Prints a table
+in Markdown. The ranks of every space are compared with those of the last one, if there are at least three runs.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.stats import spearmanr
 
 from sharingan_jax.__main__ import exit_code
@@ -30,14 +30,25 @@ NOISE = (2.0, 4.0, 12.0)
 """Standard deviations of the noise on spoilt images, in grey levels."""
 BLUR = 0.7
 """Standard deviation of the Gaussian blur, in pixels."""
+BENT = (0.1, 0.25, 0.5)
+"""How far the outlines of spoilt images are bent: root mean square of a pixel's displacement along each axis, in pixels."""
+BEND_LENGTH = 2.0
+"""Standard deviation of the Gaussian that makes neighbouring pixels move alike, in pixels."""
+MOVED = 0.5
+"""Pixels that the control of bent outlines is moved along each axis, to one side or the other, as a whole."""
 FEW = 10
 """Images that the least varied set repeats."""
+FEWEST_RANKED = 3
+"""Runs from which on ranks are compared: two always agree or disagree wholly."""
 SEED = 7
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """KID ×10³ by the names of the sets or runs, one value for each space. `ranks` are Spearman's ρ with the last space."""
+    """KID ×10³ by the names of the sets or runs, one value for each space. `ranks` are Spearman's ρ with the last space.
+
+    There are no ranks of fewer than three runs.
+    """
 
     spaces: tuple[str, ...]
     spoilt: dict[str, tuple[float, ...]]
@@ -55,16 +66,39 @@ def spoil(real_u8: np.ndarray, *, count: int, seed: int = SEED) -> Iterator[tupl
         yield f"noise of {deviation:g} grey levels", np.clip(np.round(noisy), 0, 255).astype(np.uint8)
     yield f"blur of {BLUR} pixels", np.round(gaussian_filter(copies.astype(np.float32), (0, BLUR, BLUR, 0))).astype(np.uint8)
     yield f"only {FEW} of the images", real_u8[rng.integers(0, FEW, count)]
+    for by in BENT:
+        yield f"outlines bent by {by:g} pixels", bend(copies, by, rng)
+    signs = rng.choice([-MOVED, MOVED], (len(copies), 2, 1, 1))
+    yield f"moved by {MOVED:g} pixels, not bent", _displaced(copies, np.broadcast_to(signs, (len(copies), 2, *copies.shape[1:3])))
+
+
+def bend(images_u8: np.ndarray, by: float, rng: np.random.Generator) -> np.ndarray:
+    """Return images uint8 [N, H, W, C] with every pixel displaced by a smooth random field of `by` pixels, root mean square."""
+    fields = rng.standard_normal((len(images_u8), 2, *images_u8.shape[1:3]))  # [N, 2, H, W]: down, right
+    smooth = gaussian_filter(fields, (0, 0, BEND_LENGTH, BEND_LENGTH))
+    return _displaced(images_u8, by * smooth / smooth.std((2, 3), keepdims=True))
+
+
+def _displaced(images_u8: np.ndarray, fields: np.ndarray) -> np.ndarray:
+    """Return images whose pixels come from `fields` [N, 2, H, W] pixels away, by cubic splines, which hardly blur."""
+    grid = np.indices(images_u8.shape[1:3])
+    moved = [
+        np.stack(
+            [map_coordinates(image[..., c], grid + field, output=np.float32, mode="nearest") for c in range(image.shape[-1])], -1
+        )
+        for image, field in zip(images_u8, fields, strict=True)
+    ]
+    return np.clip(np.round(moved), 0, 255).astype(np.uint8)
 
 
 def compare_spaces(runs: list[Run], names: list[str], *, samples: int) -> Comparison:
     """Measure spoilt images and `samples` images of each run in the spaces called `names`.
 
-    Raise UserError if the runs differ in data or size, if there are fewer than 3, or if nothing is held out.
+    Raise UserError if there are no runs, if they differ in data or size, or if nothing is held out.
     """
+    if not runs:
+        raise UserError("--runs: expected at least 1 run, found none.")
     first = runs[0].config.data
-    if len(runs) < 3:
-        raise UserError(f"--runs: expected at least 3 runs, found {len(runs)}.")
     if other := next((run for run in runs if run.config.data != first), None):
         raise UserError(f"{other.path}: its data settings are not those of {runs[0].path}. Compare runs of the same data.")
     split, _ = load_reference(first)
@@ -76,7 +110,7 @@ def compare_spaces(runs: list[Run], names: list[str], *, samples: int) -> Compar
     spoilt = {name: _kids(spaces, real, images) for name, images in spoil(train, count=samples)}
     found = {str(run.path): _kids(spaces, real, lay_on_white(run.sample(samples, seed=SEED))) for run in runs}
     columns = list(zip(*found.values(), strict=True))
-    ranks = tuple(float(spearmanr(column, columns[-1]).statistic) for column in columns)
+    ranks = tuple(float(spearmanr(column, columns[-1]).statistic) for column in columns) if len(runs) >= FEWEST_RANKED else ()
     return Comparison(tuple(space.name for space in spaces), spoilt, found, ranks)
 
 
@@ -89,8 +123,10 @@ def markdown(found: Comparison) -> str:
     lines = [f"| KID ×10³ | {' | '.join(found.spaces)} |", f"|---|{'---|' * len(found.spaces)}"]
     rows = {**found.spoilt, **found.runs}
     lines += [f"| {name} | {' | '.join(f'{value:.3g}' for value in values)} |" for name, values in rows.items()]
-    ranks = " | ".join(f"{rank:.2f}" for rank in found.ranks)
-    return "\n".join([*lines, f"| rank correlation over {len(found.runs)} runs with {found.spaces[-1]} | {ranks} |"])
+    if found.ranks:
+        ranks = " | ".join(f"{rank:.2f}" for rank in found.ranks)
+        lines.append(f"| rank correlation over {len(found.runs)} runs with {found.spaces[-1]} | {ranks} |")
+    return "\n".join(lines)
 
 
 def command(arguments: list[str]) -> int:
