@@ -33,12 +33,16 @@ LARGEST = 1e20
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """A named function from images to features. `cache_key` names its features of a data set between starts; "" keeps none."""
+    """A named function from images to features. `cache_key` names its features of a data set between starts; "" keeps none.
+
+    `own` says that a user wrote the function, so that its speed is not known.
+    """
 
     name: str
     describe: str
     function: Features
     cache_key: str = ""
+    own: bool = False
 
     def __call__(self, images_u8: np.ndarray) -> np.ndarray:
         """Return the features of images uint8 [N, H, W, C], float32 [N, D], D ≥ 1, in [−`LARGEST`, `LARGEST`].
@@ -238,4 +242,4 @@ def _user_space(path: Path, function: str) -> FeatureSpace:
         except (Exception, SystemExit) as error:
             raise UserError(f"{place}: the function failed: {type(error).__name__}: {reason_of(error)}") from error
 
-    return FeatureSpace(f"{path.stem}.{function}", f"{path.name}:{function}", features, cache_key=key)
+    return FeatureSpace(f"{path.stem}.{function}", f"{path.name}:{function}", features, cache_key=key, own=True)

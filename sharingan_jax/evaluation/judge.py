@@ -12,7 +12,7 @@ from sharingan_jax.data.split import Split
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.controls import COPIES, MEAN, NOISE, REAL_HALF, make_controls
 from sharingan_jax.evaluation.defaults import ALWAYS, CONTROL_IMAGES, CONTROLS, MOST_REAL
-from sharingan_jax.evaluation.estimate import evaluation_seconds
+from sharingan_jax.evaluation.estimate import evaluation_seconds, own_seconds
 from sharingan_jax.evaluation.features import make_spaces, space_keys
 from sharingan_jax.evaluation.measures.memorisation import distinct
 from sharingan_jax.evaluation.modes import make_mode_counter
@@ -133,11 +133,12 @@ class Judge:
         turned = f"distances over {self.reference.turns.count} turns" if self.reference.turns.count > 1 else "distances unturned"
         names = [space.name for space in spaces]
         real, turns = len(self.reference.train), self.reference.turns.count
-        minutes = max(1, round(evaluation_seconds(names, samples=self.samples, sets=sets, real=real, turns=turns) / 60))
+        own = own_seconds(spaces, self.reference.train)
+        seconds = evaluation_seconds(names, samples=self.samples, sets=sets, real=real, turns=turns, own=own)
         return (
             f"evaluating {sets * self.samples:,} images"
             f" against {len(self.reference.train)} training and {held_out} held-out images"
-            f" ({', '.join(names)}; {turned}): about {minutes} min on two cores"
+            f" ({', '.join(names)}; {turned}): about {max(1, round(seconds / 60))} min on two cores"
         )
 
     def __enter__(self) -> "Judge":
