@@ -62,7 +62,7 @@ def _first_command() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(tmp_path_factory: pytest.TempPathFactory, compiled_quickly: None) -> Path:
     """A folder that looks like a checkout, with images in it, in which the README's first command has trained."""
     folder = tmp_path_factory.mktemp("checkout")
     for path in ROOT.iterdir():
