@@ -18,12 +18,19 @@ def get_config() -> ConfigDict:
     config = base_config("crisp")
     config.data.source = "folder"
     config.data.path = "my_images"  # any folder; images in folders below it count as well
-    # Discs and textures without an up and a down: 24 turns. Faces, cars, letters: 1.
+    # What to set, by what the images show. `sharingan-jax data my_images` says which of it they allow, and a weight of R1.
+    #
+    #                              data.turns  data.mirrors  data.background  augment.fill
+    #   faces, animals, cars                1          True          "white"           0.0
+    #   textures, landscapes                1          True          "white"           0.0
+    #   discs, coins on white              24          True          "white"           1.0
+    #   logos, letters on white             1         False          "white"           1.0
+    #   logos, letters on black             1         False          "black"          -1.0
+    #
+    # data.background lies behind transparent images and next to turned or padded ones; photographs do not show it.
+    # augment.fill is what augmentation uncovers: the ground's value, or grey where there is no plain ground.
     config.data.turns = 1
-    # Faces, animals, textures: True. Letters, logos, flags, whatever has a left and a right: False.
     config.data.mirrors = False
-    # What lies behind transparent images and next to turned or padded ones. Logos on black: "black".
     config.data.background = "white"
-    # What augmentation uncovers: 1 on a white ground, -1 on a black one, 0 if the images are photographs or textures.
     config.augment.fill = 0.0
     return config

@@ -29,7 +29,8 @@ stands alone; this is the default with --class. The run does not change.
 
 --truncation takes latents from a normal distribution that ends at -PSI and PSI:
 less variety, and in some networks clearer images. Where G has batch norm, its
-batch statistics undo most of this, and running statistics do not fit it.
+batch statistics undo most of this, and running statistics do not fit it. Pixel
+norm, as in quick and crisp, undoes most of it too.
 
 A grid's contrast is stretched over all of its images, as in the original. The
 files of a folder, walks and a single image (--num 1) are not stretched: their

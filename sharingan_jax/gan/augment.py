@@ -8,6 +8,8 @@ Images are moved, scaled and turned by products with matrices of interpolation w
 gradient of a gather is a scatter, which is slow, and whose sums have no fixed order on a GPU.
 
 A part with no effect on an image, because the draw says so, is exactly the identity.
+
+In images of four channels the last is opacity: colours change without it, and what a part uncovers is clear.
 """
 
 from collections.abc import Callable
@@ -26,6 +28,10 @@ real and fake images of a step. G's gradient goes through it."""
 
 Part = Callable[[Array, Array], Array]
 """One change of one image: `part(image [H, W, C], draws)`. The draws, float [4], are from U(−1, 1)."""
+
+
+COLOURS, CLEAR = 3, -1.0
+"""The channels that come before opacity, and the opacity of what cannot be seen."""
 
 
 def identity(images: Array, _: Array, __: Probability = 0.0) -> Array:
@@ -118,13 +124,32 @@ def shift(image: Array, draws: Array, *, share: float, fill: float) -> Array:
 
 
 def cut_out(image: Array, draws: Array, *, share: float, fill: float) -> Array:
-    """Cover a square with `fill`: its side is a `share` of the image's, its centre anywhere. A draw of 0 covers nothing."""
+    """Cover a square with `fill`: its side is a `share` of the image's, its centre anywhere. A draw of 0 covers nothing.
+
+    Paper: DeVries & Taylor 2017, "Improved Regularization of Convolutional Neural Networks with Cutout".
+    """
     side = image.shape[0]
     centre = (side - 1) / 2 * (1 + draws[:2])  # row and column
     offsets = [jnp.arange(side) - centre[axis] for axis in (0, 1)]
     rows, columns = ((-share * side / 2 <= offset) & (offset < share * side / 2) for offset in offsets)
     covered = rows[:, None, None] & columns[None, :, None] & (draws[2] != 0)
-    return jnp.where(covered, jnp.asarray(fill, image.dtype), image)
+    return jnp.where(covered, jnp.asarray(_filling(image, fill), image.dtype), image)
+
+
+def _filling(image: Array, fill: float) -> Array | float:
+    """Return what covers a pixel of an image [H, W, C]: `fill` in every channel; with opacity [1, 1, 4], clear and `fill`."""
+    return jnp.asarray([[[*[fill] * COLOURS, CLEAR]]], image.dtype) if image.shape[2] > COLOURS else fill
+
+
+def _of_colours(part: Part) -> Part:
+    """Return a part that leaves opacity as it is."""
+
+    def change(image: Array, draws: Array) -> Array:
+        if image.shape[2] <= COLOURS:
+            return part(image, draws)
+        return jnp.concatenate([part(image[..., :COLOURS], draws), image[..., COLOURS:]], 2)
+
+    return change
 
 
 def _weights(side: int, *, factor: Array | float = 1.0, offset: Array | float = 0.0) -> Array:
@@ -141,7 +166,7 @@ def _resample(image: Array, rows: Array, columns: Array, *, fill: float) -> Arra
     """Interpolate along both axes with weights [H, H] and [W, W]. Where weights are lost, `fill` takes their place."""
     resampled = jnp.einsum("ih,jw,hwc->ijc", rows, columns, image, precision="highest")
     lost = 1 - jnp.sum(rows, 1)[:, None] * jnp.sum(columns, 1)[None]  # [H, W]
-    return resampled + fill * lost[..., None]
+    return resampled + _filling(image, fill) * lost[..., None]
 
 
 def _shear(image: Array, slope: Array, *, fill: float) -> Array:
@@ -151,7 +176,7 @@ def _shear(image: Array, slope: Array, *, fill: float) -> Array:
     source = jnp.arange(side)[None] - offsets[:, None]  # [H, W]
     weights = _interpolation(source, side)  # [H, W, W]
     sheared = jnp.einsum("hjw,hwc->hjc", weights, image, precision="highest")
-    return sheared + fill * (1 - jnp.sum(weights, 2))[..., None]
+    return sheared + _filling(image, fill) * (1 - jnp.sum(weights, 2))[..., None]
 
 
 def _interpolation(source: Array, side: int) -> Array:
@@ -165,9 +190,9 @@ PARTS: dict[str, Callable[[AugmentConfig], Part]] = {
     "rotation": lambda config: partial(rotate, rotation=config.rotation, fill=config.fill),
     "scale": lambda config: partial(rescale, scale=config.scale, fill=config.fill),
     "shift": lambda config: partial(shift, share=config.shift, fill=config.fill),
-    "brightness": lambda config: partial(brighten, brightness=config.brightness),
-    "saturation": lambda config: partial(saturate, saturation=config.saturation),
-    "contrast": lambda config: partial(change_contrast, contrast=config.contrast),
+    "brightness": lambda config: _of_colours(partial(brighten, brightness=config.brightness)),
+    "saturation": lambda config: _of_colours(partial(saturate, saturation=config.saturation)),
+    "contrast": lambda config: _of_colours(partial(change_contrast, contrast=config.contrast)),
     "cutout": lambda config: partial(cut_out, share=config.cutout, fill=config.fill),
 }
 """The settings of `augment` that switch a part on, in the order in which the parts follow each other."""

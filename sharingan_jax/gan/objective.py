@@ -18,7 +18,10 @@ Term = Callable[[Array, Array], Array]
 
 @dataclass(frozen=True)
 class WeightedPenalty:
-    """A penalty that is taken at every n-th step, n = `every`, with n times its `weight`."""
+    """A penalty that is taken at every n-th step, n = `every`, with n times its `weight`.
+
+    Paper: Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN": lazy regularization.
+    """
 
     penalty: Penalty
     weight: float

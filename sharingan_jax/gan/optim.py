@@ -13,7 +13,9 @@ from sharingan_jax.config.schema import AdamConfig
 def build_optimizer(config: AdamConfig) -> optax.GradientTransformation:
     """Return the chain of clipping (if `clip_norm` is above 0), Adam or SGD, and the configured schedule.
 
-    SGD's momentum is `b1`: m ← b1 · m + g, and the step is lr · m. Torch: `SGD(momentum=b1)`.
+    SGD's momentum is `b1`: m ← b1 · m + g, and the step is lr · m. Torch: `SGD(momentum=b1)`. SGD for D with Adam for G is advice
+    of Chintala et al. 2016, "How to Train a GAN? Tips and tricks to make GANs work". Each network has its own rate, as in Heusel
+    et al. 2017, "GANs Trained by a Two Time-Scale Update Rule".
     """
     if config.name == "adam":
         direction = scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
@@ -72,7 +74,9 @@ def _one_minus_power(decay: float, count: Array) -> Array:
 def learning_rate(config: AdamConfig) -> optax.Schedule | float:
     """Return the step size, constant or as a function of the number of updates done.
 
-    The lengths of a schedule are settings in updates, not shares of the run. So a run can be given more steps later.
+    The lengths of a schedule are settings in updates, not shares of the run. So a run can be given more steps later. Papers:
+    Loshchilov & Hutter 2017, "SGDR", equation 5 (cosine, one period); Goyal et al. 2017, "Accurate, Large Minibatch SGD", section
+    2.2 (warm-up).
     """
     match config.schedule:
         case "constant":

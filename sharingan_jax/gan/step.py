@@ -73,7 +73,8 @@ def train_step(gan: Gan, state: TrainState, real: Array, z: Array, labels: Array
 
     D scores the real and the fake batch in two separate passes, so that their batch statistics are never mixed. Both gradients
     are summed for one update. G is scored by the UPDATED D on the same fake images, from the one forward pass. G is updated at
-    every n_critic-th step; at the other steps G's metrics are NaN, for "not taken". The averaged weights follow at every step.
+    every n_critic-th step (Arjovsky et al. 2017, "Wasserstein GAN", algorithm 1). At the other steps G's metrics are NaN, for
+    "not taken". The averaged weights follow at every step.
 
     If the game has classes, `labels` int [B] are those of the real images. G is asked for the same classes, so each pair of a
     real and a fake image has one class, and the fake images have the classes in the data's shares.
@@ -180,7 +181,10 @@ def _update_disc(
 
 
 def _flips(keys: Array, *, probability: float) -> Array:
-    """Draw which pairs of a real and a fake image are exchanged, bool [B], from keys [B]."""
+    """Draw which pairs of a real and a fake image are exchanged, bool [B], from keys [B].
+
+    Source: Chintala et al. 2016, "How to Train a GAN? Tips and tricks to make GANs work": noisy labels.
+    """
     return jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 4), (), "float32") < probability)(keys)
 
 

@@ -4,7 +4,7 @@ import shlex
 from typing import Any
 
 from sharingan_jax.config.load import load_config
-from sharingan_jax.config.schema import Config, settings_of
+from sharingan_jax.config.schema import AUGMENTATIONS, Config, settings_of
 from sharingan_jax.data.inspect import CUT_SHARE, ENLARGED, DataReport
 from sharingan_jax.errors import command_line
 from sharingan_jax.evaluation.measures.appearance import LUMA
@@ -26,7 +26,7 @@ def recipe_settings(report: DataReport, config: Config) -> dict[str, Any]:
       grounds fill is 0, grey.
     - `train.batch_size` is at most the number of images.
     - `loss.r1` grows with the number of pixels above 64 × 64: see `penalty_weight`.
-    - `data.channels` is 1 if 3 were asked for and the images are grey.
+    - `data.channels` is 1 if 3 were asked for and the images are grey. Then `augment.saturation` is 0, since it changes nothing.
     - `data.on_bad` is "skip" if there are bad files.
     - The other settings of `data` stay as in `config`.
     """
@@ -43,6 +43,8 @@ def recipe_settings(report: DataReport, config: Config) -> dict[str, Any]:
     wanted["loss.r1"] = penalty_weight(recipe["loss.r1"], size=report.image_shape[0])
     if report.colours.saturation < GREY_BELOW and here["data.channels"] == 3:
         wanted["data.channels"] = 1
+    if wanted["data.channels"] == 1:
+        wanted["augment.saturation"] = 0.0
     if report.bad:
         wanted["data.on_bad"] = "skip"
     return {key: value for key, value in wanted.items() if value != recipe[key]}
@@ -55,7 +57,7 @@ def advise(report: DataReport, config: Config) -> tuple[str, ...]:
 
     The rules are those of `recipe_settings`. Other lines come only if there is a reason: copies, near duplicates, images that are
     enlarged more than 1.5 times, images that lose a quarter of their longer side with `data.fit=crop`, grey images, bad files.
-    Batch and steps are the recipe's own.
+    Batch, steps, and the strength and probability of augmentation are the recipe's own.
     """
     if report.count < 2:
         return ("images: one image is not enough, since a generator would learn to copy it; add others",)
@@ -71,6 +73,7 @@ def advise(report: DataReport, config: Config) -> tuple[str, ...]:
         f"penalty: loss.r1={changes.get('loss.r1', recipe.loss.r1):g}, {_on_penalty(report.image_shape[0])}",
         _on_directions(report, turns=changes.get("data.turns", recipe.data.turns)),
         _on_ground(report, config),
+        _on_augmentation(changes),
         *_on_files(report, config),
     ]
     if changes.get("data.source") == "folder":
@@ -121,6 +124,13 @@ def _on_ground(report: DataReport, config: Config) -> str:
         return f"ground: not plain ({share} have one colour); augment.fill=0, so that uncovered parts are grey"
     background, fill = colour_name(ground.colour), fill_value(ground.colour)
     return f"ground: plain ({share}); data.background={_as_word(background)}, augment.fill={fill:g}"
+
+
+def _on_augmentation(changes: dict[str, Any]) -> str:
+    recipe = settings_of(load_config(RECIPE))
+    strengths = {name: changes.get(f"augment.{name}", recipe[f"augment.{name}"]) for name in AUGMENTATIONS}
+    parts = ", ".join(f"{name} {strength:g}" for name, strength in strengths.items() if strength)
+    return f"augmentation: {parts}, each for {recipe['augment.probability']:.0%} of the images, as measured on discs"
 
 
 def _on_files(report: DataReport, config: Config) -> list[str]:

@@ -75,6 +75,26 @@ def test_colours_follow_their_formulas() -> None:
     np.testing.assert_allclose(change_contrast(image, _draws(-1), contrast=0.3), mean + 0.7 * (IMAGE - mean), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", PARTS)
+def test_clear_ground_stays_clear_and_opacity_keeps_to_its_range(name: str) -> None:
+    """A disc on a clear white ground: colours change as they do without opacity, and what is uncovered is clear and `fill`."""
+    y, x = np.mgrid[:16, :16] - 7.5
+    disc = (np.hypot(x, y) < 5)[..., None]
+    image = np.concatenate([np.where(disc, IMAGE, 1.0), np.where(disc, 1.0, -1.0)], 2).astype(np.float32)
+    settings: AugmentConfig = replace(ALL, fill=1.0)
+    for draws in (_draws(0.9, -0.8), _draws(-0.7, 0.6)):
+        changed = np.asarray(PARTS[name](settings)(jnp.asarray(image), draws))
+        clear = changed[..., 3] == -1
+        np.testing.assert_allclose(changed[..., :3], PARTS[name](settings)(jnp.asarray(image[..., :3]), draws), atol=1e-6)
+        assert changed[..., 3].min() >= -1 - 1e-5
+        assert changed[..., 3].max() <= 1 + 1e-5
+        if name in ("brightness", "saturation", "contrast"):
+            np.testing.assert_array_equal(changed[..., 3], image[..., 3])
+        else:
+            assert (changed[:2, :2, 3] <= -1 + 1e-5).all()  # A corner, which the disc never reaches.
+            np.testing.assert_allclose(changed[..., :3][clear], 1, atol=1e-5)
+
+
 def test_mirror_exchanges_left_and_right() -> None:
     np.testing.assert_array_equal(mirror(jnp.asarray(IMAGE), _draws(0.3)), IMAGE[:, ::-1])
     np.testing.assert_array_equal(mirror(jnp.asarray(IMAGE), _draws(-0.3)), IMAGE)

@@ -35,6 +35,7 @@ def _on(ground: Ground, saturation: float = 0.5) -> Colours:
     return Colours((0.0,) * 3, (0.0,) * 3, saturation, ground)
 
 
+GREY = _on(Ground((255,) * 3, 0.9, 0.9), 0.01)
 PHOTOS = _on(Ground((90, 80, 70), 0.2, 0.0))
 UPRIGHT = Directions(3.0, 1.1, turns_are_free=False, mirrors_are_free=True)
 
@@ -54,7 +55,13 @@ UPRIGHT = Directions(3.0, 1.1, turns_are_free=False, mirrors_are_free=True)
         ),
         ({"colours": _on(Ground((0, 2, 0), 0.9, 0.0))}, {"data.background": "black", "augment.fill": -1.0}, "ground: plain (90%"),
         ({"colours": _on(Ground((255, 0, 0), 0.9, 0.0))}, {"data.background": "#ff0000", "augment.fill": -0.4}, "ground: plain"),
-        ({"colours": _on(Ground((255,) * 3, 0.9, 0.9), 0.01)}, {"data.channels": 1}, "colour: the images are grey"),
+        ({"colours": GREY}, {"data.channels": 1, "augment.saturation": 0.0}, "colour: the images are grey"),
+        (
+            {"colours": GREY},
+            {"data.channels": 1, "augment.saturation": 0.0},
+            "augmentation: shift 0.1, brightness 0.1, contrast 0.1, cutout 0.3, each for 30% of the images, as measured on discs",
+        ),
+        ({}, {}, "augmentation: shift 0.1, brightness 0.1, saturation 0.2, contrast 0.1, cutout 0.3, each for 30%"),
         ({"image_shape": (256, 256, 3)}, {"loss.r1": 0.8}, "penalty: loss.r1=0.8"),
         ({"bad": {"a.png": "cut"}}, {"data.on_bad": "skip"}, "bad files: 1 cannot be read"),
         ({"copies": {"b": "a"}}, {}, "copies: 1 of 100 images count more than once"),
