@@ -79,6 +79,13 @@ def compiled_quickly() -> Iterator[None]:
 
 
 @pytest.fixture
+def float64() -> Iterator[None]:
+    """Let JAX compute in float64."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
 def mixed_folder(tmp_path: Path) -> Path:
     """A folder with 30 small images of different sizes, smooth enough to resize."""
     folder = tmp_path / "images"

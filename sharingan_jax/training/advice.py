@@ -73,7 +73,7 @@ def advise(report: DataReport, config: Config) -> tuple[str, ...]:
         f"penalty: loss.r1={changes.get('loss.r1', recipe.loss.r1):g}, {_on_penalty(report.image_shape[0])}",
         _on_directions(report, turns=changes.get("data.turns", recipe.data.turns)),
         _on_ground(report, config),
-        _on_augmentation(changes),
+        _on_augmentation(settings_of(recipe) | changes),
         *_on_files(report, config),
     ]
     if changes.get("data.source") == "folder":
@@ -126,11 +126,9 @@ def _on_ground(report: DataReport, config: Config) -> str:
     return f"ground: plain ({share}); data.background={_as_word(background)}, augment.fill={fill:g}"
 
 
-def _on_augmentation(changes: dict[str, Any]) -> str:
-    recipe = settings_of(load_config(RECIPE))
-    strengths = {name: changes.get(f"augment.{name}", recipe[f"augment.{name}"]) for name in AUGMENTATIONS}
-    parts = ", ".join(f"{name} {strength:g}" for name, strength in strengths.items() if strength)
-    return f"augmentation: {parts}, each for {recipe['augment.probability']:.0%} of the images, as measured on discs"
+def _on_augmentation(settings: dict[str, Any]) -> str:
+    parts = ", ".join(f"{name} {settings[f'augment.{name}']:g}" for name in AUGMENTATIONS if settings[f"augment.{name}"])
+    return f"augmentation: {parts}, each for {settings['augment.probability']:.0%} of the images, as measured on discs"
 
 
 def _on_files(report: DataReport, config: Config) -> list[str]:

@@ -1,6 +1,6 @@
 """Each layer against PyTorch's in float64, forward and backward: relative differences under 1e-10."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,15 +21,11 @@ from sharingan_jax.model.rng import NamedNormals
 torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
 pytest.importorskip("pytorch_reference.oracle")  # It hides Triton before torch imports it.
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 TOLERANCE = 1e-10
 DOWN, UP = (Tensor("to", "kernel", "weight", layout, is_buffer=False) for layout in ("conv", "transposed"))
 V = Tensor("to", "v", "weight_v", "rows", is_buffer=True)
-
-
-@pytest.fixture(autouse=True)
-def _float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
 
 
 def _random(*shape: int, seed: int = 0) -> np.ndarray:

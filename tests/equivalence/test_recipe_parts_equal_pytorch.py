@@ -3,7 +3,8 @@
 Losses, norms, resampling and whole networks of each architecture are written once more here in PyTorch's own operations.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,16 +23,10 @@ from sharingan_jax.model.rng import NamedNormals
 torch = pytest.importorskip("torch", reason="the oracle needs torch; see requirements-dev.txt")
 F: Any = torch.nn.functional
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.usefixtures("compiled_quickly", "float64")
 
 TOLERANCE = 1e-9
 Params = dict[str, Any]
-
-
-@pytest.fixture(autouse=True)
-def _float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
 
 
 def _random(*shape: int, seed: int = 0) -> np.ndarray:
@@ -241,12 +236,7 @@ def _resnet_disc(p: Params, x: Any, *, arch: str) -> Any:
     return _scored(_deviation(x), p["to_logit"]["kernel"])
 
 
-NETWORKS = {
-    "dcgan": (_dcgan_gen, _dcgan_disc),
-    "dcgan_up": (_dcgan_gen, _dcgan_disc),
-    "dcgan_full": (_dcgan_gen, _dcgan_disc),
-    "resnet": (_resnet_gen, _resnet_disc),
-}
+NETWORKS = dict.fromkeys(("dcgan", "dcgan_up", "dcgan_full"), (_dcgan_gen, _dcgan_disc)) | {"resnet": (_resnet_gen, _resnet_disc)}
 
 
 @pytest.mark.slow
@@ -266,13 +256,10 @@ def test_whole_networks_of_each_architecture_have_pytorchs_gradients(arch: str) 
     def moved(params: Any) -> Any:
         return jax.tree.map(lambda p: np.asarray(p, np.float64) + 0.3 * rng.standard_normal(p.shape), params)
 
-    inputs = {"gen": _random(3, 5), "disc": 0.5 * _random(3, 32, 32, 3)}
-    for net, theirs in zip((gan.gen, gan.disc), NETWORKS[arch], strict=True):
-        name = "gen" if net is gan.gen else "disc"
-        own = getattr(state, name)
-        _compare(
-            lambda params, x, net=net, own=own: net.apply(params, own.buffers, x, mode="train")[0],
-            lambda params, x, theirs=theirs: theirs(params, x, arch=arch),
-            moved(own.params),
-            inputs[name],
-        )
+    their_gen, their_disc = NETWORKS[arch]
+    for net, own, theirs, x in (
+        (gan.gen, state.gen, their_gen, _random(3, 5)),
+        (gan.disc, state.disc, their_disc, 0.5 * _random(3, 32, 32, 3)),
+    ):
+        ours = partial(net.apply, buffers=own.buffers, mode="train")
+        _compare(lambda p, x, ours=ours: ours(p, x=x)[0], partial(theirs, arch=arch), moved(own.params), x)
