@@ -179,7 +179,7 @@ def train_classifier(config: Config, augment: Augment, draw: Draw, *, steps: int
             return optax.sigmoid_binary_cross_entropy(logits, is_changed.astype(logits.dtype)).mean()
 
         updates, opt = optimizer.update(jax.grad(loss)(params), opt)
-        return optax.apply_updates(params, updates), opt  # type: ignore[return-value]
+        return optax.apply_updates(params, updates), opt
 
     @jax.jit
     def score(images_u8: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import reprlib
 import secrets
 import shutil
 import sys
@@ -40,7 +41,7 @@ def user_path(given: object, *, name: str) -> Path:
     Raise UserError if it is empty, which would be the current folder, or no path.
     """
     if not isinstance(given, str | Path):
-        raise UserError(f"{name}: expected the name of a file or folder, got {type(given).__name__} {given!r}.")
+        raise UserError(f"{name}: expected the name of a file or folder, got {type(given).__name__} {reprlib.repr(given)}.")
     if not str(given).strip():
         raise UserError(f"{name}: expected the name of a file or folder, got an empty text.")
     return Path(os.path.expanduser(given))
@@ -51,7 +52,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        in_the_way = next((path for path in (folder, *folder.parents) if path.is_file()), folder)
+        in_the_way = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), folder)
         raise UserError(f"{folder}: cannot be made, because {in_the_way} is a file; give the name of a folder") from None
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sharingan_jax.commands.arguments import Parser
-from sharingan_jax.errors import UserError, listed
+from sharingan_jax.errors import UserError, counted, listed
 
 if TYPE_CHECKING:
     from sharingan_jax.data.inspect import DataReport
@@ -104,5 +104,5 @@ def _on_duplicates(report: "DataReport") -> list[str]:
     if report.near_duplicates:
         found = [f"{shown(each.first)} and {shown(each.second)} ({each.distance:.2f})" for each in report.near_duplicates]
         of = f" among {report.measured:,} images" if report.measured < report.count else ""
-        lines.append(f"near         {len(found):,} pairs{of}: {listed(found, most=FEW)}")
+        lines.append(f"near         {counted(len(found), 'pair')}{of}: {listed(found, most=FEW)}")
     return lines

@@ -25,7 +25,7 @@ from sharingan_jax.data.formats import without_warnings
 from sharingan_jax.data.sources.files import Member, ReadFile, held
 from sharingan_jax.data.workers import cores, map_in_processes
 from sharingan_jax.errors import UserError, reason_of
-from sharingan_jax.files import cache_folder, make_folder, sealed, unsealed, write_json, write_text
+from sharingan_jax.files import cache_folder, sealed, unsealed, write_json, write_text
 
 MEGABYTE = 2**20
 KEY_FORMAT = 3
@@ -229,7 +229,7 @@ class ImageFile:
         """
         count = math.ceil(source.count / self._block)
         with self._errors_named():
-            make_folder(self.folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
         with self._held() as refusal:
             with self._errors_named():
                 journal = self._verified(count)

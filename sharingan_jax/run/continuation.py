@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sharingan_jax.config.schema import Config, identity_changes
 from sharingan_jax.data.dataset import ImageDataset
+from sharingan_jax.data.sources.files import lies_among
 from sharingan_jax.errors import UserError, as_command
 from sharingan_jax.run.diff import differing_images
 from sharingan_jax.run.folder import RunFolder, read_config
@@ -88,7 +89,7 @@ def check_continuation(existing: Existing, config: Config, dataset: ImageDataset
     is past that step is refused as well.
     """
     root = existing.folder.root
-    if config.data.source in ("folder", "parquet") and root.resolve().is_relative_to(Path(config.data.path).resolve()):
+    if config.data.source in ("folder", "parquet") and lies_among(root, Path(config.data.path)):
         raise UserError(
             f"workdir={root} lies inside data.path={config.data.path}, and its grids would be images to train on at the"
             " next start; use a folder outside it"

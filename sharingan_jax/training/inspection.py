@@ -19,11 +19,12 @@ from sharingan_jax.data.inspect import (
     measure_sizes,
 )
 from sharingan_jax.data.order import BatchPlan
-from sharingan_jax.data.sources.files import shown
+from sharingan_jax.data.sources.files import lies_among, shown
 from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.data.split import near_pairs
 from sharingan_jax.data.turned import TurnedDataset
 from sharingan_jax.devices.environment import pin_environment
+from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.measures.appearance import colour_statistics
 from sharingan_jax.evaluation.turns import FREE_BELOW, measure_orientation, soften
 from sharingan_jax.files import make_folder, user_path, write_json
@@ -51,15 +52,18 @@ def inspect_images(
     Files that cannot be read are listed and left out. Nothing is written unless `out` is given: then inspection.json with the
     whole report and contact_sheet.png go into this folder. The sheet shows up to 100 images as the network will see them, by
     class if there are classes. This pins the environment, as `train` does. `say` gets a line before a set is downloaded.
-    Raise UserError if the images cannot be loaded.
+    Raise UserError if the images cannot be loaded, or if `out` lies among them: a contact sheet would be an image there.
     """
     config = pin_environment(load_config(config), recorded=0)
+    folder = None if out is None else user_path(out, name="out")
+    if folder and config.data.path and lies_among(folder, Path(config.data.path)):
+        found = f"got {folder} in data.path={config.data.path}, and its contact sheet would be an image there"
+        raise UserError(f"out: expected a folder outside of the images, {found}. Give another one.")
     whole = replace(config.data, holdout=0.0, turns=1, mirrors=False, on_bad="skip")
     dataset = load_dataset_from_config(whole, say=say)
     report = inspect_dataset(dataset, config)
     report = replace(report, costs=tuple(_costs(report, config)))
-    if out is not None:
-        folder = user_path(out, name="out")
+    if folder is not None:
         make_folder(folder)
         write_json(folder / REPORT, asdict(report))
         save_png(folder / SHEET, draw_sheet(dataset))

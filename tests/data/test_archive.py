@@ -212,6 +212,6 @@ def test_a_cut_archive_is_an_error_in_one_line(make: Callable[..., Path], kept: 
 def test_an_archive_without_images_says_what_it_holds(tmp_path: Path) -> None:
     path = _zip(tmp_path / "a.zip", {"notes.txt": b"hello"})
     with pytest.raises(
-        UserError, match=r"expected a \.zip archive of images, got no images and 1 other files: notes\.txt \(not an"
+        UserError, match=r"expected a \.zip archive of images, got no images and 1 other file: notes\.txt \(not an"
     ):
         load_dataset(path, size=32)

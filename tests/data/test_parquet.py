@@ -192,6 +192,18 @@ def test_files_that_call_a_class_differently_are_refused(tmp_path: Path) -> None
     assert load_dataset(tmp_path, size=32).classes == ("cat", "dog")
 
 
+@pytest.mark.parametrize("name", ["image", "label", "other"])
+def test_two_columns_of_one_name_are_refused_if_they_would_be_read(name: str, tmp_path: Path) -> None:
+    columns = {"image": pa.array(_rows(), STRUCT), "label": pa.array(LABELS), "other": pa.array(LABELS)}
+    table = pa.Table.from_arrays([*columns.values(), columns[name]], names=[*columns, name])
+    pq.write_table(table, tmp_path / "a.parquet")
+    if name == "other":
+        assert load_dataset(tmp_path, size=32).count == 6
+        return
+    with pytest.raises(UserError, match=rf"expected one column of each name, got 2 with the name {name}\. Give each a name of"):
+        load_dataset(tmp_path, size=32)
+
+
 def test_damaged_and_hostile_files_are_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(_labelled(), path)

@@ -128,6 +128,55 @@ def test_an_unreadable_file_is_bad_and_named(mixed_folder: Path, monkeypatch: py
         _load("folder", path=str(mixed_folder))
 
 
+def test_a_folder_that_cannot_be_listed_is_bad_and_named(mixed_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (mixed_folder / "deep" / "locked").mkdir(parents=True)
+    scan, locked = os.scandir, [mixed_folder / "deep" / "locked"]
+
+    def refuse(path: str) -> Any:
+        if Path(path) in locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # The tests may run as root, who may read everything.
+    with pytest.raises(UserError, match=r"got 1 that cannot: deep/locked/ \(Permission denied\)\. Repair or remove them\."):
+        _load("folder", path=str(mixed_folder))
+    assert dict(_load("folder", path=str(mixed_folder), on_bad="skip").bad) == {"deep/locked/": "Permission denied"}
+    locked[0] = mixed_folder
+    with pytest.raises(UserError, match=r"^data\.path=.*: expected a folder that can be read, got one that cannot: Permission"):
+        _load("folder", path=str(mixed_folder), on_bad="skip")
+
+
+def test_files_of_a_folder_that_may_only_be_listed_are_bad(mixed_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = os.stat
+
+    def refuse(path: Any, **options: Any) -> Any:
+        if str(path).endswith(("03.png", "notes.txt")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    (mixed_folder / "notes.txt").write_text("hello")
+    monkeypatch.setattr(os, "stat", refuse)
+    found = _load("folder", path=str(mixed_folder), on_bad="skip")
+    assert dict(found.bad) == {"03.png": "Permission denied"}
+    assert found.skipped["notes.txt"] == "Permission denied"
+
+
+@pytest.mark.parametrize("place", ["cache", "deep/cache"])
+def test_decoded_images_are_not_kept_among_the_images(place: str, mixed_folder: Path) -> None:
+    with pytest.raises(UserError, match=rf"^data\.cache=.*{place}: expected a folder outside of the images, got a folder in"):
+        load_dataset(mixed_folder, size=32, cache=str(mixed_folder / place))
+    with pytest.raises(UserError, match=r"^data\.cache=.*: expected a folder outside"):
+        load_dataset(mixed_folder, size=32, cache=str(mixed_folder))
+    hidden = load_dataset(mixed_folder, size=32, memory_mb=1, cache=str(mixed_folder / ".cache"))
+    assert hidden.count == load_dataset(mixed_folder, size=32).count
+
+
+def test_an_archive_among_other_files_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Images.ZIP").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"Images\.ZIP is not opened there: unpack it, or give it as data\.path\. Give a"):
+        load_dataset(tmp_path)
+
+
 def test_a_pipe_as_the_path_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.zip")
     with pytest.raises(UserError, match=r"a\.zip: expected a folder or a file, got a pipe or a device\. Give a folder"):
@@ -140,7 +189,7 @@ def test_missing_and_empty_folders_and_files_are_errors_with_their_names(tmp_pat
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(
         UserError,
-        match=r"^data\.path=.*: expected a folder of images, got no images and 1 other files: notes\.txt \(not an image\)\.",
+        match=r"^data\.path=.*: expected a folder of images, got no images and 1 other file: notes\.txt \(not an image\)\.",
     ):
         _load("folder", path=str(tmp_path))
     with pytest.raises(
@@ -177,6 +226,8 @@ def test_load_dataset_takes_a_name_a_path_or_a_text(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"source": np.zeros((3, 9, 9, 3))}, r"^data\.path: expected the name of a file or folder, got ndarray array"),
+        ({"source": "emblems", "cache": 5}, r"^data\.cache: expected the name of a file or folder, got int 5\.$"),
         ({"source": ""}, r"^data\.path: expected the name of a file or folder, got an empty text\.$"),
         ({"source": "emblem"}, r"^data\.path=emblem: expected a path that exists, .* Did you mean emblems\?$"),
         ({"source": "emblems", "channels": 2}, r"^data\.channels=2: expected one of 1, 3, 4\. Nearest: 1\.$"),

@@ -148,6 +148,13 @@ def test_images_on_a_disk_that_cannot_be_written_are_refused_if_some_are_missing
         load(images, tmp_path / "cache")
 
 
+@pytest.mark.parametrize("place", ["taken", "taken/below"])
+def test_a_file_in_place_of_the_cache_is_named(place: str, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(UserError, match=rf"^data\.cache=.*{place}: expected a folder for the decoded images, got one"):
+        load(images, tmp_path / place)
+
+
 @pytest.mark.parametrize("pack", ["folder", "archive"])
 def test_a_disk_that_is_full_while_images_are_decoded_is_named(
     pack: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

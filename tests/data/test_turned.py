@@ -1,9 +1,11 @@
 """Images at several angles: which is which, that they are sharp, and that the data set is known by its upright images."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sharingan_jax.config.load import load_config
 from sharingan_jax.data.emblems.draw import draw_emblem
@@ -38,6 +40,15 @@ def test_a_quarter_turn_turns_and_a_mirror_image_mirrors(dataset: Any) -> None:
     reduced = large.reshape(32, 2, 32, 2, 3).mean((1, 3))
     for variant, expected in ((1, np.rot90(reduced)), (4, reduced[:, ::-1]), (6, np.rot90(reduced[:, ::-1], 2))):
         assert np.abs(dataset.gather([variant * n])[0] - expected).max() <= 1, variant
+
+
+def test_images_near_the_bound_of_pixels_are_turned_like_others(tmp_path: Path) -> None:
+    for number in range(4):
+        Image.new("RGB", (50 + 4 * number, 90), "red").save(tmp_path / f"{number}.png")
+    data = _data(source="folder", path=str(tmp_path), size=64, turns=4, on_bad="skip", max_pixels=64 * 100)
+    found = load_dataset_from_config(data)  # Two would be too long at this size, and all at twice the size.
+    assert (found.names, [*found.bad]) == (("2.png", "3.png"), ["0.png", "1.png"])
+    assert found.gather(range(8)).shape == (8, 64, 64, 3)
 
 
 def test_white_covers_the_corners_of_a_turned_image() -> None:

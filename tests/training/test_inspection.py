@@ -169,6 +169,8 @@ def test_the_command_writes_a_report_and_a_sheet_only_if_asked(
     assert "\nremark       2 classes, by subfolder: round (6), square (7)\n" in out
     assert "\ntime         one line\n" in out
     assert "\nadvice       copies: 1 of 13 images count more than once; remove the copies\n" in out
+    assert main.main([*small, "--out", str(messy / "look")]) == 2
+    assert f"error: --out: expected a folder outside of the images, got {messy / 'look'} in data.path" in capsys.readouterr().err
     assert main.main([*small, "--out", str(tmp_path / "look")]) == 0
     assert sorted(path.name for path in (tmp_path / "look").iterdir()) == ["contact_sheet.png", "inspection.json"]
     record = json.loads((tmp_path / "look" / "inspection.json").read_text())

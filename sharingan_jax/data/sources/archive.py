@@ -42,10 +42,11 @@ def _is_zip(path: Path) -> bool:
 def archive_dataset(path: Path, decoding: Decoding, *, on_bad: str = "stop", storage: Storage = IN_MEMORY) -> ImageDataset:
     """Load the images in a .zip or .tar (also compressed: .tar.gz, .tar.bz2, .tar.xz), uint8 [N, size, size, channels].
 
-    Names, order and digest are those of the folder that unpacking would give. Content decides what an image is. Links and
-    members whose names lead out of the archive are skipped; of several members with one name, the first counts. A member that
-    its name and first bytes show to be no image is not read further. More than `storage` holds in memory are decoded once into
-    a file, which later starts read if the archive has not changed.
+    Names, order and digest are those of the folder that unpacking would give, without its links. Content decides what an image
+    is. Links are skipped, and so are the hard links with which a .tar stores a file's second name. Members whose names lead out
+    of the archive are skipped, too. Of several members with one name, the first counts. A member that its name and first bytes
+    show to be no image is not read further. More than `storage` holds in memory are decoded once into a file, which later starts
+    read if the archive has not changed.
     Raise UserError if the archive is damaged or has no images, or with every image that cannot be read (encrypted ones
     included), unless `on_bad` is "skip".
     """

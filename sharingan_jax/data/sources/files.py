@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from sharingan_jax.data.dataset import ArrayDataset, ImageDataset, MappedDataset
 from sharingan_jax.data.decode import Decoding, decode_image, fit_image, scale_to_u8
 from sharingan_jax.data.formats import BrokenImageError, NotAnImageError, has_image_ending, largest_file
 from sharingan_jax.data.labels import describe_labels, labels_from_folders
-from sharingan_jax.errors import UserError, listed
+from sharingan_jax.errors import UserError, counted, listed
 
 T = TypeVar("T")
 
@@ -61,6 +61,9 @@ SYSTEM_FOLDERS = frozenset(
 """Folders that systems and storage devices make for themselves, in lower case: thumbnails, recovered and deleted files."""
 SYSTEM = "a folder that a system made for itself"
 SECOND = "a second file of this name"
+PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+"""Endings of archives. One among images is not opened."""
+IMAGES = "a folder or an archive with .png, .jpg, ... files, or a table with rows of images"
 MOST = 200
 """Bad files that an error lists. More would hide the screen's other lines, and all are in data.json."""
 FEW = 3
@@ -71,6 +74,12 @@ def is_hidden(name: str) -> bool:
     """Return whether a file or a folder above it is hidden: its name begins with a dot."""
     may_be = name.startswith(".") or "/." in name  # A path object takes longer, and a folder has many files.
     return may_be and any(part.startswith(".") for part in PurePosixPath(name).parts)
+
+
+def lies_among(folder: Path, images: Path) -> bool:
+    """Return whether a folder lies in a folder of images, so that files in it would be read with them. Hidden folders are not."""
+    folder, images = folder.resolve(), images.resolve()
+    return images.is_dir() and folder.is_relative_to(images) and not is_hidden(folder.relative_to(images).as_posix())
 
 
 def system_folder(name: str) -> str:
@@ -144,8 +153,10 @@ class FileReader:
         if not self._images:
             others = _in_order(self.skipped | self.bad)
             named = f": {with_reasons(others, most=FEW)}" if others else ""
-            expected = f"expected {kind} of images, got no images and {len(others):,} other files{named}"
-            raise UserError(f"data.path={place}: {expected}. Give a folder with .png, .jpg, ... files.")
+            expected = f"expected {kind} of images, got no images and {counted(len(others), 'other file')}{named}"
+            packed = next((name for name in others if name.lower().endswith(PACKED)), "")
+            inside = f" {shown(packed)} is not opened there: unpack it, or give it as data.path." if packed else ""
+            raise UserError(f"data.path={place}: {expected}.{inside} Give {IMAGES}.")
         return _in_order(self._images)
 
     def _described(self, images: Mapping[str, ReadFile], *, kind: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.formats import has_image_ending
 from sharingan_jax.data.sources.files import SYSTEM, FileReader, Member, ReadFile, is_hidden, read_file, readable, system_folder
 from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, key_of, state_of
+from sharingan_jax.errors import UserError
 
 WHOLE_BYTES = 2**24
 """Files of at most so many bytes are read once, for decoding and for their SHA-256; of larger ones parts are in memory."""
@@ -33,7 +34,8 @@ def folder_dataset(folder: Path, decoding: Decoding, *, on_bad: str = "stop", st
     size or time of change differs.
     Content decides what an image is, and a broken file counts as one only under an image's ending. Hidden files and folders are
     ignored. The folders of a system, pipes, devices and links to nothing are skipped without being opened.
-    Raise UserError if the folder has no images, or with every image that cannot be read, unless `on_bad` is "skip".
+    Raise UserError if the folder cannot be read or has no images, or with every image and every folder in it that cannot be read,
+    unless `on_bad` is "skip".
     """
     reader = FileReader(decoding)
     files = list(_regular_files(folder, reader))
@@ -55,6 +57,9 @@ def _regular_files(folder: Path, reader: FileReader) -> Iterator[_File]:
     for name in sorted(relative_names(folder, reader), key=os.fsencode):
         try:
             status = os.stat(os.path.join(folder, name))  # Path objects would take longer than this.
+        except PermissionError as error:
+            reader.add(_unreadable(name, error))
+            continue
         except OSError:
             reader.skip(name, "a link that leads nowhere")
             continue
@@ -74,18 +79,28 @@ def _read_member(folder: Path, decoding: Decoding, member: Member) -> ReadFile:
             whole = io.BytesIO(file.read()) if size <= WHOLE_BYTES else io.BufferedReader(file)
             return read_file(name, whole, size=size, decoding=decoding)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        return ReadFile(name, reason=reason, is_bad=has_image_ending(readable(name)))
+        return _unreadable(name, error)
+
+
+def _unreadable(name: str, error: OSError) -> ReadFile:
+    """Return a file that the system does not give: it is bad if it is called an image."""
+    return ReadFile(name, reason=error.strerror or type(error).__name__, is_bad=has_image_ending(readable(name)))
 
 
 def relative_names(folder: Path, reader: FileReader) -> Iterator[str]:
-    """Yield the names of all files that are not hidden, and let `reader` record the folders that are skipped."""
+    """Yield the names of all files that are not hidden, and let `reader` record the folders that are skipped or unreadable.
 
-    def fail(error: OSError) -> None:
-        raise error  # By default os.walk ignores an unreadable folder, and its images would be missing without a word.
+    Raise UserError if `folder` itself cannot be read.
+    """
+
+    def record(error: OSError) -> None:
+        reason, name = error.strerror or type(error).__name__, os.path.relpath(error.filename, folder)
+        if name == ".":
+            raise UserError(f"data.path={folder}: expected a folder that can be read, got one that cannot: {reason}.") from None
+        reader.add(ReadFile(f"{name}/", reason=reason, is_bad=True))  # Its images would be missing without a word.
 
     seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+    for parent, folders, files in os.walk(folder, onerror=record, followlinks=True):
         if os.path.realpath(parent) in seen:  # A link back to a folder above it, or a second link to the same folder.
             folders.clear()
             continue

@@ -14,7 +14,7 @@ from sharingan_jax.data.dataset import ImageDataset, MappedDataset
 from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.formats import has_image_ending
 from sharingan_jax.data.labels import why_no_classes
-from sharingan_jax.data.sources.files import shown
+from sharingan_jax.data.sources.files import lies_among, shown
 from sharingan_jax.data.split import Split, split
 from sharingan_jax.data.storage import Storage
 from sharingan_jax.data.turned import TurnedDataset
@@ -57,9 +57,9 @@ def load_dataset(
     settings: dict[str, Any] = {"channels": channels, "fit": fit, "filter": filter, "background": background, "exif": exif}
     settings |= {"max_pixels": max_pixels, "on_bad": on_bad, "memory_mb": memory_mb, "split": split, "data_dir": data_dir}
     settings = {name: checked(key := f"data.{name}", value, KINDS[key], RULES[key]) for name, value in settings.items()}
-    storage = Storage(settings["memory_mb"], cache, say)
+    storage = Storage(settings["memory_mb"], str(user_path(cache, name="data.cache")) if cache else "", say)
     decoding = Decoding(size=size, **{each.name: settings[each.name] for each in fields(Decoding) if each.name != "size"})
-    if source == "emblems":  # Each source is imported only when it is used.
+    if isinstance(source, str) and source == "emblems":  # Each source is imported only when it is used.
         from sharingan_jax.data.sources.emblems import emblem_dataset
 
         return emblem_dataset(size=size, channels=channels)
@@ -76,6 +76,9 @@ def load_dataset(
 
 def _load_path(path: Path, decoding: Decoding, *, split: str, on_bad: str, storage: Storage) -> ImageDataset:
     """Load what lies at a path. Its content decides, not its ending."""
+    if storage.cache and lies_among(Path(storage.cache), path):
+        found = f"got a folder in data.path={path}, whose files would be read as images at the next start"
+        raise UserError(f"data.cache={storage.cache}: expected a folder outside of the images, {found}. Give another one.")
     if _is_table(path):
         from sharingan_jax.data.sources.parquet import is_saved_dataset, parquet_dataset, saved_dataset
 
@@ -147,7 +150,9 @@ def load_dataset_from_config(
     upright = load_split_from_config(data, fetch=fetch, say=say).train
     if data.turns == 1 and not data.mirrors:
         return upright
-    everything = _load(replace(data, size=2 * data.size), fetch=fetch, say=say)
+    # At twice the size a long, thin image has four times the pixels, and a row or a column more for rounding.
+    bound = int(min(8 * data.max_pixels, RULES["data.max_pixels"].at_most))
+    everything = _load(replace(data, size=2 * data.size, max_pixels=bound), fetch=fetch, say=say)
     place = {name: index for index, name in enumerate(everything.names)}
     large = everything.subset([place[name] for name in upright.names])
     described = {each.name: getattr(upright, each.name) for each in fields(ImageDataset)}

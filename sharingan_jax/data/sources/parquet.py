@@ -15,7 +15,14 @@ from sharingan_jax.data.decode import Decoding
 from sharingan_jax.data.formats import PREFIX, has_image_ending, may_be_image
 from sharingan_jax.data.labels import SPLITS
 from sharingan_jax.data.sources.files import FileReader, Member, ReadFile, is_hidden, read_content, readable, shown, system_folder
-from sharingan_jax.data.sources.table_labels import TableLabels, checked_class_names, features_of, label_column, labels_of_rows
+from sharingan_jax.data.sources.table_labels import (
+    COLUMNS,
+    TableLabels,
+    checked_class_names,
+    features_of,
+    label_column,
+    labels_of_rows,
+)
 from sharingan_jax.data.storage import IN_MEMORY, Source, Storage, file_state, key_of
 from sharingan_jax.errors import UserError, listed, reason_of
 
@@ -228,6 +235,7 @@ def _read_tables(
     for file in files:
         with damage_in_one_line(file):
             table = open_table(file)
+            _check_names(path, pyarrow, table.schema)
             image_column(path, pyarrow, table.schema)
             label = label_column(pyarrow, table.schema)
             columns.append((file.relative_to(path).as_posix() if file != path else file.name, label))
@@ -281,6 +289,14 @@ def image_column(path: Path, pyarrow: Any, schema: Any) -> str:
             f"data.path={path}: expected one column of images (bytes, path), got {got}. Columns: {columns}. {remedy}."
         )
     return chosen[0]
+
+
+def _check_names(path: Path, pyarrow: Any, schema: Any) -> None:
+    """Raise UserError if two columns have the name of the images' or of the labels' column."""
+    for name in (*_image_columns(pyarrow, schema), *COLUMNS):
+        if (columns := schema.names.count(name)) > 1:
+            found = f"got {columns} with the name {name}"
+            raise UserError(f"data.path={path}: expected one column of each name, {found}. Give each a name of its own.")
 
 
 def _image_columns(pyarrow: Any, schema: Any) -> list[str]:
