@@ -69,6 +69,8 @@ MISTAKES: dict[str, tuple[Callable[[sg.Run], Any], str]] = {
     "latents that are texts": (lambda run: run.generator()([["a"] * 8]), r"^latents: expected numbers of shape"),
     "statistics": (lambda run: run.generator(statistics="foo"), r"^statistics='foo': expected one of batch, running\.$"),
     "weights": (lambda run: run.sample(weights="foo"), r"^weights='foo': expected one of raw, averaged\.$"),
+    "a step as a text": (lambda run: run.generator("4"), rf"^step='4': {NO_NUMBER}"),
+    "a step as a truth value": (lambda run: run.state(True), rf"^step=True: {NO_NUMBER}"),
     "no samples": (lambda run: run.sample(0), r"^num=0: expected at least 1\.$"),
     "a number of samples": (lambda run: run.sample("a"), rf"^num='a': {NO_NUMBER}"),
     "a seed": (lambda run: run.sample(seed="a"), rf"^seed='a': {NO_NUMBER}"),
@@ -166,6 +168,22 @@ def test_a_metric_that_was_not_recorded_is_a_key_error_with_the_nearest_name(who
         metrics["los_d"]
     assert isinstance(refusal.value, KeyError)
     assert metrics.get("los_d") is None
+    with pytest.raises(sg.UserError, match=r"^loss_D: no such metric\. Did you mean loss_d\?$"):
+        metrics["loss_D"]
+
+
+def test_a_run_loaded_by_a_relative_path_says_that_the_current_folder_has_changed(
+    whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(whole_run.parent)
+    run = sg.load_run(whole_run.name)
+    monkeypatch.chdir(tmp_path)
+    for read in (lambda: run.metrics, lambda: run.manifest, lambda: run.data, lambda: run.steps, run.state):
+        with pytest.raises(sg.UserError, match=rf"^{whole_run.name}: expected the run's folder, got nothing there from /"):
+            read()
+    monkeypatch.chdir(whole_run.parent)
+    assert run.metrics["loss_d"].size
+    assert run.generator(step=float(run.steps[-1])) is not None
 
 
 def test_functions_take_a_configuration_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,11 @@ class Parser(argparse.ArgumentParser):
 
         A command that takes its settings from elsewhere says where (`settings_from`): overrides are then refused.
         """
-        flags, rest = self.parse_known_args(arguments)
+        try:
+            flags, rest = self.parse_known_args(arguments)
+        except UserError:
+            self._check_flags(arguments)  # A misspelled flag explains why another one is missing.
+            raise
         if getattr(flags, "unused", None) is not None:  # The placeholder of --help, typed literally.
             raise UserError("--config.KEY: expected a setting's name for KEY, such as --config.train.steps=400")
         overrides = []
@@ -76,9 +80,7 @@ class Parser(argparse.ArgumentParser):
             word = rest.pop(0)
             key, equals, text = word.removeprefix("--config.").partition("=")
             if not word.startswith("--config."):
-                meant = self._meant_by(word)
-                hint = f"Did you mean {meant}?" if meant else f"See {self.prog} --help"
-                raise UserError(f"{word}: not an argument of {self.prog}. {hint}")
+                raise self._unknown(word)
             if settings_from:
                 raise UserError(f"--config.{key}: {self.prog} takes its settings from {settings_from}. Remove the flag.")
             if not equals:
@@ -87,6 +89,18 @@ class Parser(argparse.ArgumentParser):
                 text = rest.pop(0)
             overrides.append((key, text))
         return flags, overrides
+
+    def _check_flags(self, arguments: list[str]) -> None:
+        """Raise UserError for the first flag that this command does not have."""
+        known = {option for action in self._actions for option in action.option_strings}
+        for word in arguments:
+            if word.startswith("--") and not word.startswith("--config.") and word.partition("=")[0] not in known:
+                raise self._unknown(word)
+
+    def _unknown(self, word: str) -> UserError:
+        meant = self._meant_by(word)
+        hint = f"Did you mean {meant}?" if meant else f"See {self.prog} --help"
+        return UserError(f"{word}: not an argument of {self.prog}. {hint}")
 
     def _meant_by(self, word: str) -> str:
         """Return the nearest argument to one that does not exist: a setting's, a configuration's, or a flag; "" if none is."""

@@ -1,5 +1,6 @@
 """The progress of one run or of stacked runs: a bar on a terminal, or a line every few steps in a log."""
 
+import os
 import statistics
 import threading
 import time
@@ -48,13 +49,15 @@ class Progress:
         if is_interactive(stream):
             from tqdm import tqdm
 
+            has_size = _has_size(stream)
             self._bar = tqdm(
                 total=total_steps,
                 initial=first_step - 1,
                 unit="step",
                 file=stream,
-                dynamic_ncols=stream.isatty(),
-                ncols=None if stream.isatty() else 80,
+                dynamic_ncols=has_size,
+                ncols=None if has_size else 80,
+                nrows=None if has_size else 24,
                 smoothing=0.1,
                 bar_format=BAR,
                 colour=COLOUR,
@@ -120,6 +123,15 @@ def is_interactive(stream: TextIO) -> bool:
     """Return whether the stream is a terminal or the output of a notebook's cell."""
     inner = stream.inner if isinstance(stream, Output) else stream
     return stream.isatty() or type(inner).__module__.partition(".")[0] == "ipykernel"
+
+
+def _has_size(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal that knows its size. Some that programs open have 0 rows, and tqdm shows nothing."""
+    try:
+        columns, rows = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return columns > 0 and rows > 0
 
 
 def _losses(records: Sequence[Record]) -> str:

@@ -51,15 +51,23 @@ class Run:
         """The run's folder."""
         return self.folder.root
 
+    @property
+    def _existing(self) -> RunFolder:
+        """The run's folder. Raise UserError if it is not there now, as when a relative path is read from another folder."""
+        if not self.path.is_dir():
+            moved = f"got nothing there from {Path.cwd()}"
+            raise UserError(f"{self.path}: expected the run's folder, {moved}. Go back, or load the run by its whole path.")
+        return self.folder
+
     @cached_property
     def manifest(self) -> Manifest:
         """What the run recorded about itself: status, digest, data, environments. Raise UserError if it cannot be read."""
-        return read_manifest(self.folder.manifest)
+        return read_manifest(self._existing.manifest)
 
     @cached_property
     def data(self) -> DataRecord | None:
         """What the run recorded of its images; None before it has trained. Raise UserError if it cannot be read."""
-        return read_data_record(self.folder.data) if self.folder.data.is_file() else None
+        return read_data_record(self.folder.data) if self._existing.data.is_file() else None
 
     @property
     def status(self) -> str:
@@ -69,7 +77,7 @@ class Run:
     @property
     def steps(self) -> tuple[int, ...]:
         """The steps that have a checkpoint, in order."""
-        return self.folder.checkpoint_steps()
+        return self._existing.checkpoint_steps()
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -79,7 +87,7 @@ class Run:
         of sample grids. Raise UserError if `metrics.jsonl` cannot be read. A name that the run did not record raises
         `UnknownMetricError`, a UserError and a KeyError.
         """
-        records = read_metrics(self.folder)
+        records = read_metrics(self._existing)
         names = dict.fromkeys(name for record in records for name in record)
         kinds = {name: np.int64 if name in ("step", "epoch") else np.float64 for name in names}
         columns = {name: [record.get(name) for record in records] for name in names}  # None becomes NaN.
@@ -95,6 +103,8 @@ class Run:
 
         Raise UserError if there is no such checkpoint, or if it is damaged.
         """
+        if step is not None:
+            step = checked("step", step, int, Rule(at_least=0))
         if not self.steps:
             first = self.config.checkpoint.every
             if self.manifest.status == "failed":

@@ -27,7 +27,7 @@ class Metrics(dict[str, np.ndarray]):
     """Metrics by name, each an array [steps]. A name that is not there raises UnknownMetricError with the nearest one."""
 
     def __missing__(self, name: object) -> np.ndarray:
-        nearest = difflib.get_close_matches(str(name), self, n=1, cutoff=0.6)
+        nearest = difflib.get_close_matches(str(name).lower(), self, n=1, cutoff=0.6)
         hint = f"Did you mean {nearest[0]}?" if nearest else f"The run has: {', '.join(self) or 'none'}."
         raise UnknownMetricError(f"{name}: no such metric. {hint}")
 

@@ -53,17 +53,22 @@ def describe_start(setup: RunSetup, *, seeds: int, name: str) -> str:
     device, count = mesh.devices.flat[0], (setup.stacked_mesh or mesh).size
     kind = f"{device.device_kind} ({device.platform})"
     if device.platform == "cpu":
-        kind = f"CPU, {config.train.host_threads} threads"
+        kind = f"CPU, {counted(config.train.host_threads, 'thread')}"
     steps = f"{schedule.total_steps} of {config.train.batch_size} images"
+    if done >= schedule.total_steps:
+        steps += ", all done before"
+    elif done:
+        steps += f", continuing after step {done}"
+    compiling = f"compiling takes {COMPILING.get(device.platform, 'about a minute')} the first time; the next start is faster"
     return "\n".join(
         [
             f"training  {networks}",
             f"config    {name}",
             f"images    {describe_images(setup)}",
-            f"steps     {steps}" + (f", continuing after step {done}" if done else ""),
+            f"steps     {steps}",
             f"device    {f'{count} × ' if count > 1 else ''}{kind}",
             f"folder    {setup.folder.root}",
-            f"compiling takes {COMPILING.get(device.platform, 'about a minute')} the first time; the next start is faster",
+            *([compiling] if done < schedule.total_steps else []),
         ]
     )
 

@@ -157,6 +157,12 @@ def test_a_dry_run_of_an_existing_run_says_where_it_would_resume(run: Path, caps
         (["quick"], "quick: no such command. Did you mean --config quick? Choose one of train, "),
         (["--train.steps=5"], "--train.steps=5: not an argument of sharingan-jax train. Did you mean --config.train.steps?"),
         (["--config.=5"], '"": no such setting. `sharingan-jax train --help` lists every setting.'),
+        (["sample", "--wrkdir", "a"], "--wrkdir: not an argument of sharingan-jax sample. Did you mean --workdir?"),
+        (
+            ["export", "--workdir=a", "--fromat=trace"],
+            "--fromat=trace: not an argument of sharingan-jax export. Did you mean --format",
+        ),
+        (["verify"], "the following arguments are required: --workdir. See sharingan-jax verify --help"),
         (["--confg=x"], "--confg=x: not an argument of sharingan-jax train. Did you mean --config?"),
         (
             ["--config", "configs/none.py"],

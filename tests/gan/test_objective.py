@@ -44,6 +44,16 @@ EVERYTHING = {
     "augment__rotation": "180", "augment__scale": "0.1", "augment__shift": "0.1", "augment__cutout": "0.3",
 }  # fmt: skip
 
+WITHOUT_NORM = {"model__disc__norm": "none", "model__disc__spectral_norm": "false", "model__disc__init": "he"}
+NETWORKS = {
+    "the post's": {},
+    "crisp's": WITHOUT_NORM
+    | {"model__disc__arch": "dcgan_full", "model__gen__norm": "pixel", "model__gen__spectral_norm": "false"},
+    "resnet and dcgan_up": WITHOUT_NORM
+    | {"model__disc__arch": "dcgan_up", "model__gen__arch": "resnet", "model__gen__norm": "group"},
+}  # fmt: skip
+"""Networks of every architecture, and with every norm."""
+
 
 def _gan(objective: Objective, **changes: str) -> Gan:
     return replace(build_gan(smoke_config(**TINY, **changes)), objective=objective)
@@ -141,11 +151,12 @@ def test_augmentation_changes_every_image_that_d_sees_and_passes_gs_gradient(pla
 
 
 @pytest.mark.slow
-def test_with_everything_on_eight_devices_are_one_in_float64() -> None:
+@pytest.mark.parametrize("networks", NETWORKS.values(), ids=NETWORKS)
+def test_with_everything_on_eight_devices_are_one_in_float64(networks: dict[str, str]) -> None:
     with jax.enable_x64(True):
         results = []
         for devices in (1, 8):
-            mesh, config = make_mesh(devices, batch_sizes={BATCH}), smoke_config(**TINY, **EVERYTHING)
+            mesh, config = make_mesh(devices, batch_sizes={BATCH}), smoke_config(**TINY, **EVERYTHING, **networks)
             step: Any = jax.jit(trainer_module.sharded_step(config, mesh), out_shardings=replicated(mesh))
             state = jax.tree.map(_as_float64, jax.jit(lambda config=config: init_state(build_gan(config), seed=0))())
             for _ in range(2):

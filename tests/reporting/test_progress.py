@@ -1,7 +1,9 @@
 """A log shows the original's lines, a terminal shows a bar."""
 
 import io
+import os
 import re
+import termios
 import time
 from typing import Any
 
@@ -55,6 +57,22 @@ def test_a_terminal_has_a_bar_with_both_losses() -> None:
     assert shown.index("compiling 0:00") < shown.index("D 1.25")
     assert "a word" in shown
     assert "Loss_D" not in shown
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no pseudo-terminals")
+@pytest.mark.parametrize(("rows", "columns", "width"), [(24, 100, 100), (0, 0, 80), (0, 60, 80)])
+def test_a_terminal_that_does_not_know_its_size_has_a_bar_of_80_columns(rows: int, columns: int, width: int) -> None:
+    reader, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (rows, columns))
+    with (
+        os.fdopen(terminal, "w") as stream,
+        Progress(total_steps=60, first_step=1, batches_per_epoch=4, every=25, stream=stream) as progress,
+    ):
+        progress.update(_record(60))
+    shown = os.read(reader, 10_000).decode()
+    os.close(reader)
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
+    assert max(map(len, re.split(r"[\r\n]+", plain))) in (width - 1, width)
 
 
 @pytest.mark.parametrize("kind", [io.StringIO, _Terminal])

@@ -1,13 +1,10 @@
-"""MkDocs hook: write the pages of settings and commands from the code, when the site is built."""
+"""Write the pages of settings and commands from the code: `python docs/write_reference.py`. A test compares them with it."""
 
 import importlib
 import sys
 from pathlib import Path
-from typing import Any
 
-from mkdocs.structure.files import File, Files
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # The checkout: `mkdocs` does not put the current folder there.
+sys.path.insert(0, str(Path(__file__).parents[1]))  # The checkout: Python puts this file's folder there.
 
 from sharingan_jax.config import schema
 from sharingan_jax.config.reference import Setting, list_configurations, setting_reference
@@ -27,11 +24,9 @@ GROUPS = {
 SETTINGS_IN_HELP = "\nsettings, with their defaults"
 
 
-def on_files(files: Files, config: Any) -> Files:
-    """Add the generated pages to the site."""
-    for name, page in (("configuration", configuration_page()), ("commands", commands_page())):
-        files.append(File.generated(config, f"reference/{name}.md", content=page))
-    return files
+def pages() -> dict[str, str]:
+    """Return the contents of the generated pages by their names in docs/reference/."""
+    return {"configuration.md": configuration_page(), "commands.md": commands_page()}
 
 
 def configuration_page() -> str:
@@ -39,7 +34,7 @@ def configuration_page() -> str:
     lines = [
         "# Configuration",
         "",
-        "This page is generated from `configs/` and `sharingan_jax/config/schema.py`.",
+        "`docs/write_reference.py` writes this page from `configs/` and `sharingan_jax/config/schema.py`.",
         "",
         "## Configurations",
         "",
@@ -66,7 +61,7 @@ def configuration_page() -> str:
         lines.append("")
     missing = {_group(setting) for setting in settings} - set(GROUPS)
     if missing:
-        raise ValueError(f"docs/hooks.py: GROUPS has no title for {', '.join(sorted(missing))}")
+        raise ValueError(f"docs/write_reference.py: GROUPS has no title for {', '.join(sorted(missing))}")
     return "\n".join(lines)
 
 
@@ -92,7 +87,7 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "This page is generated from the parsers in `sharingan_jax/commands/`: it is what `--help` prints.",
+        "`docs/write_reference.py` writes this page from the parsers in `sharingan_jax/commands/`: it is what `--help` prints.",
         "",
         "`sharingan-jax COMMAND`, `python -m sharingan_jax COMMAND` and, in a checkout, `python main.py COMMAND` are the same.",
         "A mistake is one line that names the flag or setting, the value found, and what is allowed; the exit code is then 2.",
@@ -111,3 +106,8 @@ def commands_page() -> str:
 def _cell(text: str) -> str:
     """Return text for a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    for name, page in pages().items():
+        (Path(__file__).parent / "reference" / name).write_text(f"{page.rstrip()}\n", encoding="utf-8")
