@@ -32,5 +32,8 @@ METRICS = (
 )
 """All metrics of a step, in the order of a log's line. One without a `log_label` is not in that line."""
 
+ADAPTIVE = Metric("augment_probability", "probability of augmentation", "p", "disc", "answer")
+"""The probability that images are augmented with at a step, of a run in which it adapts (`augment.target`), and of no other."""
+
 METRIC_NAMES = tuple(metric.name for metric in METRICS)
 GEN_METRICS = tuple(metric.name for metric in METRICS if metric.network == "gen")

@@ -14,7 +14,7 @@ from sharingan_jax.gan.augment import add_noise, noise_std
 from sharingan_jax.gan.ema import update_ema
 from sharingan_jax.gan.gan import Gan
 from sharingan_jax.gan.memory import Memory, signals_of, update_memory
-from sharingan_jax.gan.metrics import GEN_METRICS, METRIC_NAMES
+from sharingan_jax.gan.metrics import ADAPTIVE, GEN_METRICS, METRIC_NAMES
 from sharingan_jax.gan.penalties import lecam
 from sharingan_jax.gan.state import NetState, TrainState
 from sharingan_jax.model.functional import Arrays
@@ -121,6 +121,8 @@ def train_step(gan: Gan, state: TrainState, real: Array, z: Array, labels: Array
     ema = update_ema(state.ema, gen.params, step=step, images=images, half_life=gan.ema_half_life, ramp_up=gan.ema_ramp_up)
     metrics = {**disc_metrics, **gen_metrics}
     assert set(metrics) == set(METRIC_NAMES), metrics
+    if objective.adaptive is not None:
+        metrics[ADAPTIVE.name] = jnp.asarray(probability)
     return TrainState(step, state.key, gen, disc, ema, memory), metrics
 
 

@@ -9,13 +9,18 @@ import numpy as np
 
 from sharingan_jax.files import write_atomically
 from sharingan_jax.gan.losses import AdversarialLoss
-from sharingan_jax.gan.metrics import METRICS, Quantity
+from sharingan_jax.gan.metrics import ADAPTIVE, METRICS, Quantity
 from sharingan_jax.reporting.grids import add_caption, enlarge_grid, make_grid, save_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette: colour-blind readers can distinguish them too.
+BLUE, ORANGE, GREEN, PINK = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+)  # Okabe and Ito's palette: colour-blind readers can distinguish them too.
 MOST_POINTS = 4000
 WINDOWS = 40  # A running mean takes this part of a curve's points.
 PANEL_GAP = 20  # pixels
@@ -25,7 +30,7 @@ def loss_figure(path: Path, records: list[dict[str, Any]], *, loss: AdversarialL
     """Plot `records` (lines of metrics.jsonl, at least one) over steps: losses, D's answers, gradient norms.
 
     Thin lines are single steps, thick lines running means over 1/40 of the run. The title says so, with the number of steps.
-    `loss` is the run's own: on it depends what an axis shows.
+    If the probability of augmentation adapts, it is with D's answers. `loss` is the run's own: on it depends what an axis shows.
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # It announces that it looks for fonts.
     from matplotlib.figure import Figure
@@ -37,6 +42,8 @@ def loss_figure(path: Path, records: list[dict[str, Any]], *, loss: AdversarialL
         axes.set_ylabel(_axis_title(quantity, loss))
         for metric, colour in zip(metrics, (BLUE, ORANGE, GREEN), strict=False):
             _curve(axes, records, metric.name, label=metric.label, colour=colour)
+    if ADAPTIVE.name in records[-1]:
+        _curve(answers, records, ADAPTIVE.name, label=ADAPTIVE.label, colour=PINK)
     # Linear up to 1 and logarithmic beyond: a spike, or the β term's hundred, leaves the rest visible.
     losses.set_yscale("symlog", linthresh=1.0)
     losses.yaxis.set_major_formatter("{x:g}")
@@ -44,7 +51,7 @@ def loss_figure(path: Path, records: list[dict[str, Any]], *, loss: AdversarialL
     norms.set_yscale("log")
     norms.set_xlabel("step")
     for axes in (losses, answers, norms):
-        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize=8, frameon=False, borderaxespad=0.2)
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, fontsize=8, frameon=False, borderaxespad=0.2)
     figure.suptitle(f"{title}\n{_line_key(len(records))}", fontsize=10)
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=110, metadata={"Software": None}))
 
@@ -75,7 +82,7 @@ def _axis_title(quantity: Quantity, loss: AdversarialLoss) -> str:
 
 
 def _curve(axes: "Axes", records: list[dict[str, Any]], name: str, *, label: str, colour: str) -> None:
-    points = [(record["step"], record[name]) for record in records if record[name] is not None]
+    points = [(record["step"], record[name]) for record in records if record.get(name) is not None]
     if not points:
         return
     steps, values = (np.array(column, np.float64) for column in zip(*points, strict=True))

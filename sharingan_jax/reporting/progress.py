@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, TextIO
 
-from sharingan_jax.gan.metrics import METRICS
+from sharingan_jax.gan.metrics import ADAPTIVE, METRICS
 from sharingan_jax.reporting.output import Output
 
 Record = dict[str, Any]
@@ -144,8 +144,12 @@ def _losses(records: Sequence[Record]) -> str:
 
 
 def _metrics(records: Sequence[Record]) -> str:
-    """Return the metrics of a step as the original prints them: `Loss_D: …  Loss_G: …  D(x): …  D(G(z)): … / …`."""
-    logged = groupby((metric for metric in METRICS if metric.log_label), key=lambda metric: metric.log_label)
+    """Return the metrics of a step as the original prints them: `Loss_D: …  Loss_G: …  D(x): …  D(G(z)): … / …`.
+
+    After them comes the probability of augmentation, if it adapts.
+    """
+    taken = [*METRICS, ADAPTIVE] if ADAPTIVE.name in records[0] else METRICS
+    logged = groupby((metric for metric in taken if metric.log_label), key=lambda metric: metric.log_label)
     return "  ".join(f"{label}: {' / '.join(_metric(records, metric.name) for metric in same)}" for label, same in logged)
 
 

@@ -39,6 +39,9 @@ def test_a_stopped_run_continues_bit_for_bit(run: Path, image_folder: Path, tmp_
     assert main.main(_arguments(image_folder, workdir)) == 0
     assert manifest_of(workdir)["digest"] == manifest_of(run)["digest"]
     assert metrics_of(workdir) == metrics_of(run)
+    probabilities = [record["augment_probability"] for record in metrics_of(run)]
+    assert probabilities[0] == pytest.approx(0.3)
+    assert len(set(probabilities)) > 1
     for step in (3, 6):
         grid = f"samples/step_{step:06d}.png"
         assert (workdir / grid).read_bytes() == (run / grid).read_bytes()

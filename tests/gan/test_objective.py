@@ -18,7 +18,7 @@ from sharingan_jax.devices.mesh import make_mesh, replicated
 from sharingan_jax.gan.augment import identity
 from sharingan_jax.gan.gan import Gan, build_gan, init_state
 from sharingan_jax.gan.losses import LOSSES
-from sharingan_jax.gan.metrics import GEN_METRICS, METRIC_NAMES
+from sharingan_jax.gan.metrics import ADAPTIVE, GEN_METRICS, METRIC_NAMES
 from sharingan_jax.gan.objective import Objective, WeightedPenalty, build_objective
 from sharingan_jax.gan.penalties import r1
 from sharingan_jax.gan.state import TrainState
@@ -163,7 +163,7 @@ def test_with_everything_on_eight_devices_are_one_in_float64(networks: dict[str,
                 state, metrics = step(state, jnp.asarray(REAL) / 127.5 - 1, jnp.asarray(Z, jnp.float64))
             results.append(jax.device_get((state, metrics)))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), *results)
-        assert set(results[0][1]) == set(METRIC_NAMES)
+        assert set(results[0][1]) == {*METRIC_NAMES, ADAPTIVE.name}
         assert all(np.isfinite(results[0][1][name]) for name in GEN_METRICS)
 
 

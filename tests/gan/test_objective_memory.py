@@ -72,7 +72,8 @@ def test_a_step_takes_the_remembered_probability_and_the_penalty_of_the_remember
     state, metrics = step(memory(0, 0))
     assert state.memory is not None
     assert float(state.memory["real_mean"]) != 0
-    moved, _ = step(memory(0.5, 0))
+    moved, half = step(memory(0.5, 0))
+    assert half["augment_probability"] == 0.5  # the one that the step used
     assert moved.memory is not None
     np.testing.assert_allclose(abs(moved.memory["augment_probability"] - 0.5), 0.08, rtol=1e-5)
     _, covered = step(memory(1, 0))

@@ -32,6 +32,17 @@ def test_curves_are_drawn_for_any_number_of_steps(tmp_path: Path, count: int, n_
         assert len(image.convert("RGB").getcolors(1 << 24) or []) > 20
 
 
+@pytest.mark.parametrize("since", [0, 15, 30])
+def test_a_probability_that_adapts_has_a_curve_from_the_step_on_at_which_it_is_recorded(tmp_path: Path, since: int) -> None:
+    records = _records(30)
+    for record in records[since:]:
+        record["augment_probability"] = 0.3
+    loss_figure(tmp_path / "losses.png", records, loss=LOSSES["bce"], title="a run")
+    with Image.open(tmp_path / "losses.png") as image:
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    assert (pixels == (0xCC, 0x79, 0xA7)).all(1).any() == (since < 30)
+
+
 def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         loss_figure(tmp_path / name, _records(30), loss=LOSSES["bce"], title="a run")

@@ -50,6 +50,10 @@ def test_a_metric_without_a_value_is_a_dash() -> None:
     assert "Loss_G: -  " in _show(io.StringIO(), steps=range(25, 26), loss_g=None)
 
 
+def test_a_probability_that_adapts_ends_the_metrics_of_a_line() -> None:
+    assert "/ 0.1250  p: 0.3000  step 25/60" in _show(io.StringIO(), steps=range(25, 26), augment_probability=0.3)
+
+
 def test_a_terminal_has_a_bar_with_both_losses() -> None:
     shown = _show(_Terminal(), steps=range(31, 61))
     assert "D 1.25 G 2.5" in shown
