@@ -45,7 +45,7 @@ UPRIGHT = Directions(3.0, 1.1, turns_are_free=False, mirrors_are_free=True)
     [
         ({}, {}, "ground: plain (97% of the border pixels); data.background=white, augment.fill=1"),
         ({"count": 7}, {"train.batch_size": 7}, "batch: train.batch_size=7, all images, since there are few"),
-        ({"count": 1000}, {}, "steps: 12,000 with crisp (300 epochs of these images); for a first look 2,400 with quick, at 32"),
+        ({"count": 1000}, {}, "steps: 6,000 with crisp (150 epochs of these images); for a first look 2,400 with quick, at 32"),
         ({"directions": UPRIGHT}, {"data.turns": 1}, "turning: the images have an up and a down and no left and right"),
         ({"directions": None}, {"data.turns": 1, "data.mirrors": False}, "turning: too few different images to measure"),
         (
@@ -190,4 +190,4 @@ def test_costs_name_the_steps_of_both_configurations(messy: Path, capsys: pytest
     assert main.main(["data", str(messy), "--config.data.size=32"]) == 0
     out = capsys.readouterr().out
     assert "time         these settings: 200 steps of 13 images, roughly " in out
-    assert "time         the recipe, crisp: 12,000 steps of 13 images, roughly " in out
+    assert "time         the recipe, crisp: 6,000 steps of 13 images, roughly " in out
