@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import smoke_config
 
+from benchmarks.convolutions_3x3 import IMPLEMENTATIONS, PASSES, passes_of
 from benchmarks.flops import step_operations
 from benchmarks.input import decode, decode_alone, make_files, memory_of, print_rates, take_turns, warm_ways
 from sharingan_jax.data.dataset import MappedDataset
@@ -59,3 +60,15 @@ def test_the_input_benchmark_sees_memory_at_four_moments(tmp_path: Path) -> None
     moments = memory_of(tmp_path / "images", tmp_path / "cache", size=32, memory_mb=1)
     assert len(moments) == 4
     assert all(int(own) > 1 and int(mapped) > 1 for own, mapped in (moment.split("/") for moment in moments))
+
+
+def test_the_benchmark_of_3x3_convolutions_times_the_same_results() -> None:
+    rng = np.random.default_rng(0)
+    x, kernel = (np.asarray(rng.standard_normal(shape), np.float32) for shape in ((2, 8, 8, 3), (3, 3, 3, 4)))
+    expected, *others = (
+        {name: call() for name, call in passes_of(convolve, jax.numpy.asarray(x), jax.numpy.asarray(kernel)).items()}
+        for convolve in IMPLEMENTATIONS.values()
+    )
+    assert tuple(expected) == PASSES
+    for other in others:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-2), expected, other)
