@@ -15,12 +15,8 @@ from sharingan_jax.reporting.grids import add_caption, enlarge_grid, make_grid, 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BLUE, ORANGE, GREEN, PINK = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-)  # Okabe and Ito's palette: colour-blind readers can distinguish them too.
+# Okabe and Ito's palette: colour-blind readers can distinguish them too.
+BLUE, ORANGE, GREEN, PINK = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 MOST_POINTS = 4000
 WINDOWS = 40  # A running mean takes this part of a curve's points.
 PANEL_GAP = 20  # pixels
