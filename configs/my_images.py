@@ -2,7 +2,7 @@
 
     python main.py --config my_images --config.data.path=my_images
 
-Time: 6000 steps, about 50 minutes on one core of a CPU.
+Time: 6000 steps, about 25 minutes on two CPU cores.
 
 A hundred images of one kind of thing, centred and seen from the same side, are enough. `sharingan-jax data my_images` looks at
 them and says what to set. default.py lists every setting, and docs/recipe.md says what each part does.
