@@ -37,6 +37,7 @@ from sharingan_jax.gan.augment import PARTS, Augment, build_augment
 from sharingan_jax.gan.gan import build_gan
 from sharingan_jax.gan.step import scale_images
 from sharingan_jax.model.functional import Arrays
+from sharingan_jax.reporting.grids import to_u8
 from sharingan_jax.run.listing import list_runs
 from sharingan_jax.run.load import Run, load_run
 
@@ -44,7 +45,7 @@ SEED = 7
 SAMPLES = 500
 KEPT = 0.2
 """The share of the images that the classifiers are not trained on."""
-TOLD_APART = 0.2
+DISTINCT = 0.2
 """A classifier whose shares for changed and unchanged images differ by less is not asked: the correction would be a guess."""
 WIDTH = 32
 BATCH = 50
@@ -75,10 +76,10 @@ def share_changed(called: float, *, unchanged: float, changed: float) -> float:
     """Return the share of changed images in a set of which the share `called` is called changed.
 
     `unchanged` and `changed` are the shares called so of images that are not, and that are. The estimate can be below 0. It is
-    NaN if they differ by less than `TOLD_APART`. Paper: Forman 2008, "Quantifying Counts and Costs via Classification" (adjusted
+    NaN if they differ by less than `DISTINCT`. Paper: Forman 2008, "Quantifying Counts and Costs via Classification" (adjusted
     count).
     """
-    return (called - unchanged) / (changed - unchanged) if changed - unchanged >= TOLD_APART else float("nan")
+    return (called - unchanged) / (changed - unchanged) if changed - unchanged >= DISTINCT else float("nan")
 
 
 def measure_leaks(runs: list[Run], *, samples: int = SAMPLES, steps: int = STEPS) -> Leaks:
@@ -97,7 +98,7 @@ def measure_leaks(runs: list[Run], *, samples: int = SAMPLES, steps: int = STEPS
     found: list[tuple[float, ...]] = []
     for part in parts:
         augment = build_augment(_only(config.augment, part))
-        called = train_classifier(config, augment, learned, steps=steps)
+        called = train_detector(config, augment, learned, steps=steps)
         rng = np.random.default_rng(SEED)
         changed = _change(augment, unseen(rng, samples), SEED)
         found.append((called(unseen(rng, samples)), called(changed), *map(called, made)))
@@ -146,20 +147,20 @@ def _draws(config: Config) -> tuple[Draw, Draw]:
 
 @partial(jax.jit, static_argnums=0)
 def _changed(augment: Augment, images_u8: jax.Array, key: jax.Array) -> jax.Array:
-    changed = augment(scale_images(images_u8), jax.random.split(key, len(images_u8)), 1.0)
-    return jnp.clip(jnp.round((changed + 1) * 127.5), 0, 255).astype(jnp.uint8)
+    return augment(scale_images(images_u8), jax.random.split(key, len(images_u8)), 1.0)
 
 
 def _change(augment: Augment, images_u8: np.ndarray, seed: int) -> np.ndarray:
     """Return images uint8 with every one changed by a random amount, as far as 8 bits hold it: samples have no other values."""
-    return np.asarray(_changed(augment, images_u8, jax.random.key(seed)))
+    return to_u8(np.asarray(_changed(augment, images_u8, jax.random.key(seed))))
 
 
-def train_classifier(config: Config, augment: Augment, draw: Draw, *, steps: int = STEPS) -> Classifier:
-    """Return a D that was trained to tell images that `augment` has changed from others, half of each batch of 50 each.
+def train_detector(config: Config, augment: Augment, draw: Draw, *, steps: int = STEPS) -> Classifier:
+    """Return a D that was trained to tell images that `augment` has changed from others: 25 of each in a batch.
 
-    It has the post's architecture, half as wide, without norm, at the run's size. Binary cross-entropy, Adam with a cosine
-    schedule, light noise on each image. Everything is drawn from `SEED`.
+    `evaluation.classifier` averages over places, and so could not see a shift. This one has the post's architecture, half as
+    wide, without norm, at the run's size. Binary cross-entropy, Adam with a cosine schedule, light noise on each image. All is
+    drawn from `SEED`.
     """
     disc = replace(config.model.disc, arch="dcgan", width=WIDTH, norm="none", spectral_norm=False, init="he")
     model = replace(config.model, disc=disc, minibatch_std=False, classes=0)

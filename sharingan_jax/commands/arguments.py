@@ -92,9 +92,9 @@ class Parser(argparse.ArgumentParser):
 
     def _check_flags(self, arguments: list[str]) -> None:
         """Raise UserError for the first flag that this command does not have."""
-        known = {option for action in self._actions for option in action.option_strings}
+        known = {"--", *(option for action in self._actions for option in action.option_strings)}
         for word in arguments:
-            if word.startswith("--") and not word.startswith("--config.") and word.partition("=")[0] not in {*known, "--"}:
+            if word.startswith("--") and not word.startswith("--config.") and word.partition("=")[0] not in known:
                 raise self._unknown(word)
 
     def _unknown(self, word: str) -> UserError:
