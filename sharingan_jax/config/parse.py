@@ -127,6 +127,9 @@ def _nearest_choice(value: Any, rule: Rule) -> str:
     return f" Did you mean {nearest[0]}?" if nearest else ""
 
 
+SIGNS = 3  # latents whose signs `model.symmetry=square` takes
+
+
 def _check_together(config: Config) -> None:
     """Raise UserError if settings that are possible alone do not fit together."""
     data, train = config.data, config.train
@@ -140,6 +143,9 @@ def _check_together(config: Config) -> None:
         if data.source not in sources and value:
             instead = f"Set data.source={sources[0]}, or data.{key}=''."
             raise UserError(f"data.{key}={value!r}: not used when data.source={data.source}. {instead}")
+    if config.model.symmetry != "none" and config.model.nz < SIGNS:
+        used = f"model.symmetry={config.model.symmetry}"
+        raise UserError(f"model.nz={config.model.nz}: expected at least {SIGNS} with {used}, which takes their signs.")
     _check_objective(config)
     if config.seed + train.seeds > 2**31:
         limit = 2**31 - train.seeds

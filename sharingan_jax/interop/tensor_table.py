@@ -106,6 +106,7 @@ def _check_original(config: Config) -> None:
         ("model.disc.norm", model.disc.norm, "batch"),
         ("model.minibatch_std", model.minibatch_std, False),
         ("model.dropout", model.dropout, 0.0),
+        ("model.symmetry", model.symmetry, "none"),
         ("model.classes", model.classes, 0),
     ):
         if value != original:

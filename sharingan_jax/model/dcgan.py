@@ -22,6 +22,7 @@ from jax import Array
 from sharingan_jax.model.convolutions import Convolutions, convolve_and_pool, upsample_and_convolve
 from sharingan_jax.model.layers import Bias, Conv, Mode, Norm, at_least_float32, drop_channels, leaky_relu, logits_of_classes
 from sharingan_jax.model.rng import NamedNormals
+from sharingan_jax.model.symmetry import fold, unfold
 
 NormPosition = Literal["post_activation", "pre_activation"]
 """The place of batch normalisation: after the activation (SharinGAN) or before it (DCGAN)."""
@@ -68,7 +69,7 @@ class Generator(nnx.Module):
     It starts at 4×4 with width·size/8 channels (8·width at 64 pixels) and halves the channels at each doubling of the side.
     ReLU and batch norm follow every transposed convolution but the last, which ends in tanh. A `dropout` above 0 is the share of
     channels that are set to 0 at the sides from 8 to half the image's. With `full_side` the image's side has width / 2 channels
-    first, and a 3×3 convolution makes the image of them.
+    first, and a 3×3 convolution makes the image of them. `symmetry` is a key of `symmetry.SYMMETRIES`.
     """
 
     def __init__(
@@ -85,9 +86,11 @@ class Generator(nnx.Module):
         normals: NamedNormals,
         kernel_size: int = 4,
         dropout: float = 0.0,
+        symmetry: str = "none",
         full_side: bool = False,
     ) -> None:
         self.size, self.norm_position, self.dropout, self.full_side = size, norm_position, dropout, full_side
+        self.symmetry = symmetry
         project = partial(conv, convolve=convolutions.project_up, fan_in=nz)
         c_in, c_out = nz, width * size // 8
         for side in stage_sides(size):
@@ -103,17 +106,18 @@ class Generator(nnx.Module):
             self.to_image = same(c_in, channels, normals=normals.inside("to_image"))
 
     def __call__(self, z: Array, *, mode: Mode) -> Array:
-        x = z[:, None, None, :]  # [B, 1, 1, nz]
+        folded = fold(z, self.symmetry)
+        x = folded[:, None, None, :]  # [B, 1, 1, nz]
         *sides, last = stage_sides(self.size)
         for side in sides:
             x = _stage(self, side, x, activation=jax.nn.relu, mode=mode)
             if self.dropout and side > FIRST_SIDE:
-                x = drop_channels(x, z, rate=self.dropout, side=side)
+                x = drop_channels(x, folded, rate=self.dropout, side=side)
         if self.full_side:
             x = self.to_image(_stage(self, last, x, activation=jax.nn.relu, mode=mode), mode=mode)
         else:
             x = getattr(self, f"to{last}")(x, mode=mode)
-        return jnp.tanh(at_least_float32(x))
+        return unfold(jnp.tanh(at_least_float32(x)), z, self.symmetry)
 
 
 class Discriminator(nnx.Module):

@@ -20,6 +20,7 @@ from sharingan_jax.model.convolutions_3x3 import downsample, pointwise, upsample
 from sharingan_jax.model.dcgan import NormPosition, stage_sides
 from sharingan_jax.model.layers import Conv, Mode, Norm, at_least_float32, drop_channels, leaky_relu, logits_of_classes
 from sharingan_jax.model.rng import NamedNormals
+from sharingan_jax.model.symmetry import fold, unfold
 
 Activation = Callable[[Array], Array]
 
@@ -66,7 +67,7 @@ class Generator(nnx.Module):
     """A network from latents [B, nz] to images [B, size, size, channels] in [−1, 1].
 
     It starts at 4×4 with width·size/8 channels and halves the channels at each doubling of the side, so that at half the image's
-    side there are `width`. The last convolution ends in tanh. `dropout` is as in `dcgan`.
+    side there are `width`. The last convolution ends in tanh. `dropout` and `symmetry` are as in `dcgan`.
     """
 
     def __init__(
@@ -82,8 +83,9 @@ class Generator(nnx.Module):
         convolutions: Convolutions,
         normals: NamedNormals,
         dropout: float = 0.0,
+        symmetry: str = "none",
     ) -> None:
-        self.size, self.dropout = size, dropout
+        self.size, self.dropout, self.symmetry = size, dropout, symmetry
         activated = partial(Activated, norm=norm, norm_position=norm_position, activation=jax.nn.relu)
         conv3 = partial(conv, convolve=convolutions.same, kernel_size=3)
         c_in = c_out = width * size // 8
@@ -97,14 +99,16 @@ class Generator(nnx.Module):
         self.to_image = conv3(c_in, channels, fan_in=9 * c_in, normals=normals.inside("to_image"))
 
     def __call__(self, z: Array, *, mode: Mode) -> Array:
-        x = self.project(z[:, None, None, :], mode=mode)  # [B, 4, 4, C]
+        folded = fold(z, self.symmetry)
+        x = self.project(folded[:, None, None, :], mode=mode)  # [B, 4, 4, C]
         first, *sides = stage_sides(self.size)
         x = getattr(self, f"block{first}")(x, mode=mode)
         for side in sides:
             x = getattr(self, f"block{side}")(upsample(x), mode=mode)
             if self.dropout and side < self.size:
-                x = drop_channels(x, z, rate=self.dropout, side=side)
-        return jnp.tanh(at_least_float32(self.to_image(self.activated(x, mode=mode), mode=mode)))
+                x = drop_channels(x, folded, rate=self.dropout, side=side)
+        image = jnp.tanh(at_least_float32(self.to_image(self.activated(x, mode=mode), mode=mode)))
+        return unfold(image, z, self.symmetry)
 
 
 class Discriminator(nnx.Module):

@@ -67,6 +67,11 @@ def check_truncation(bound: float) -> None:
         raise UserError(f"truncation={bound:g}: expected a number above 0, at most {WIDEST:g}. Use {nearest}.")
 
 
+def with_signs(z: np.ndarray, of: np.ndarray, *, signs: int) -> np.ndarray:
+    """Return latents [N, nz] whose first `signs` numbers have the signs of those of the latent `of` [nz]."""
+    return np.concatenate([np.copysign(z[:, :signs], of[:signs]), z[:, signs:]], axis=1)
+
+
 def walk(z: np.ndarray, *, frames: int, classes: int = 0) -> np.ndarray:
     """Return a closed walk through latents [N, nz], `frames` steps from each to the next: float32 [N * frames, nz].
 

@@ -18,6 +18,7 @@ from sharingan_jax.files import user_path
 from sharingan_jax.gan.ema import Weights, generator_of, kept_weights
 from sharingan_jax.gan.gan import Gan, build_gan, init_state
 from sharingan_jax.gan.state import TrainState
+from sharingan_jax.model.symmetry import SYMMETRIES
 from sharingan_jax.reporting.grids import as_image, make_grid, to_u8
 from sharingan_jax.run.checkpoints import CheckpointManager
 from sharingan_jax.run.folder import RunFolder, read_config
@@ -133,8 +134,16 @@ class Run:
         sample = jit_sample(self.gan, statistics=statistics, precision=config.train.precision, mesh=mesh)
         shape = (config.data.size, config.data.size, config.data.channels)
         origin = f"step {int(state.step)}" + (", averaged weights" if weights == "averaged" else "")
-        classes, names = config.model.classes, self.data.classes if self.data else ()
-        return Sampler(origin, config.model.nz, lambda z: sample(gen, z), shape, config.sample.columns, classes, names)
+        return Sampler(
+            origin,
+            config.model.nz,
+            generate=lambda z: sample(gen, z),
+            image_shape=shape,
+            columns=config.sample.columns,
+            classes=config.model.classes,
+            class_names=self.data.classes if self.data else (),
+            signs=len(SYMMETRIES[config.model.symmetry]),
+        )
 
     def chosen_weights(self, state: TrainState, weights: Weights | None) -> Weights:
         """Return the weights asked for; by default averaged if the run keeps an average.

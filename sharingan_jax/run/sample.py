@@ -57,10 +57,16 @@ class _Layout:
     walks: bool = False
     corners: tuple[int, ...] = ()
 
-    def apply(self, z: np.ndarray, *, classes: int) -> np.ndarray:
-        """Return the latents to draw from, float32 [images, nz], for the given ones [latents, nz], which end in `classes`."""
-        from sharingan_jax.run.latents import between, walk
+    def apply(self, z: np.ndarray, *, classes: int, signs: int) -> np.ndarray:
+        """Return the latents to draw from, float32 [images, nz], for the given ones [latents, nz].
 
+        They end in `classes`. In a walk or between corners the first `signs` numbers get the signs of the first latent, so that
+        no image between two is suddenly mirrored.
+        """
+        from sharingan_jax.run.latents import between, walk, with_signs
+
+        if self.corners or self.walks:
+            z = with_signs(z, z[self.corners[0] if self.corners else 0], signs=signs)
         if self.corners:
             assert self.columns is not None
             return between(z[list(self.corners)], rows=self.images // self.columns, columns=self.columns, classes=classes)
@@ -151,7 +157,7 @@ def sample(
     if given.shape[1] < first.width or label is not None:  # A file may hold the classes too, and `label` replaces them.
         labels = None if label is None else np.full(len(given), first.label_of(label))
         given = with_classes(given[:, : first.nz], classes=first.classes, labels=labels)
-    z = layout.apply(given, classes=first.classes)
+    z = layout.apply(given, classes=first.classes, signs=first.signs)
     remove_hidden_siblings(path.absolute().parent, of=path.name, older_than=ABANDONED_AFTER)
     _write(path, ending, samplers, z, columns=layout.columns or first.columns, scale=factor)
     origin = first.origin if len(samplers) == 1 else f"{first.origin}, raw and averaged weights side by side"

@@ -24,7 +24,8 @@ class Sampler:
 
     `image_shape` is (H, W, C). `columns` is the number of images in a row of a grid: the run's sample.columns, if it is known.
     A generator of `classes` takes latents [B, nz + classes] that end in the class of each, one-hot (`latents.with_classes`).
-    `class_names` are those of the images, if they are known.
+    `class_names` are those of the images, if they are known. The signs of the first `signs` numbers of a latent choose how its
+    image is mirrored and turned (`model.symmetry`); a walk keeps them.
     """
 
     origin: str
@@ -34,6 +35,7 @@ class Sampler:
     columns: int = 5
     classes: int = 0
     class_names: tuple[str, ...] = ()
+    signs: int = 0
 
     @property
     def width(self) -> int:

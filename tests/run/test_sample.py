@@ -2,6 +2,7 @@
 
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,6 +86,16 @@ def test_a_grid_between_four_latents_has_them_at_its_corners(tmp_path: Path) -> 
     np.save(tmp_path / "z.npy", corners)
     again = sample(SAMPLER, tmp_path / "a.npy", latents=tmp_path / "z.npy", between=(0, 1, 2, 3), columns=5, num=15)
     np.testing.assert_allclose(again.latents, drawn.latents, atol=1e-6)
+
+
+def test_a_walk_and_a_grid_between_latents_keep_the_signs_that_choose_a_symmetry(tmp_path: Path) -> None:
+    sampler = replace(SAMPLER, signs=2)
+    given = draw_run_latents(0, count=6, nz=NZ)
+    assert len(np.unique(np.sign(given[:, :2]), axis=0)) > 1
+    for name, options, first in (("walk.npy", {"interpolate": True}, 0), ("grid.npy", {"between": (3, 0, 1, 2)}, 3)):
+        drawn = sample(sampler, tmp_path / name, num=None if "between" in options else 6, **options)
+        np.testing.assert_array_equal(np.sign(drawn.latents[:, :2]), np.tile(np.sign(given[first, :2]), (drawn.count, 1)))
+        np.testing.assert_allclose(drawn.latents[0], given[first], atol=1e-6)
 
 
 def test_a_scale_repeats_the_pixels_of_a_grid_a_single_image_and_a_folders_images(tmp_path: Path) -> None:
