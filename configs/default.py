@@ -54,7 +54,9 @@ def get_config() -> ConfigDict:
         network.spectral_norm = True  # on all layers of gen, and on all of disc but its last (post)
     model.minibatch_std = False  # show disc the batch's standard deviation before its last layer (post: no)
     model.dropout = 0.0  # share of gen's channels set to 0, by the latents, at the sides from 8 to half the image's (post: none)
-    model.symmetry = "none"  # what gen draws it also mirrors: mirror; in all eight ways of a square: square (post: none)
+    # by signs of latents gen also mirrors what it draws: mirror; turns it by quarters: turn; both: square; what data.turns and
+    # data.mirrors do: auto; nothing: none (post)
+    model.symmetry = "none"
     model.ghost_batches = 1  # equal parts of a batch, each with its own batch norm statistics (post: the number of GPUs)
     model.conv_impl = "auto"  # winograd (fastest on a CPU), patches (on a GPU), direct (XLA's own, on a TPU), auto (by backend)
     model.dtype = "float32"  # of activations and convolution inputs: float32 (post) or bfloat16; everything else is float32

@@ -1,4 +1,4 @@
-"""Does D see what gives samples away, or does it know its training images by heart? D's mean scores of each kind of image.
+"""Does D see what gives samples away, does it know its training images by heart, or does it only see how varied a batch is?
 
 python -m experiments.disc_scores --runs runs/my_crisp
 
@@ -7,6 +7,10 @@ they were trained on (turned, but without augmentation), for held-out images, an
 table in Markdown. Its last column is the share of D's lead that is overfitting, r_v in Karras et al. 2020, "Training Generative
 Adversarial Networks with Limited Data", equation 1: (training − held-out) / (training − samples). It is 0 if D scores unseen
 images as it scores those that it was trained on, and 1 if it scores them as it scores samples.
+
+Each kind is scored in batches of its own. With `model.minibatch_std` D also sees how varied a batch is. "among training images"
+is for samples of the weights that D was trained against, each in the place of one image of a training batch: what is left of D's
+lead there is what it sees in single images.
 """
 
 import argparse
@@ -35,13 +39,17 @@ IMAGES = 200
 
 @dataclass(frozen=True)
 class Scores:
-    """D's logits float32 [N] of each kind of image. `averaged` is None if the run keeps no averaged weights."""
+    """D's logits float32 [N] of each kind of image. `averaged` is None if the run keeps no averaged weights.
+
+    `among` are samples again, each in the place of one image of a batch of training images.
+    """
 
     run: str
     step: int
     training: np.ndarray
     held_out: np.ndarray
     samples: np.ndarray
+    among: np.ndarray
     averaged: np.ndarray | None
 
     @property
@@ -69,13 +77,15 @@ def measure_scores(run: Run, *, images: int = IMAGES) -> Scores:
     if trained.count < batch:
         raise UserError(f"{run.path}: it trains on {trained.count} images; expected a batch of {batch}.")
     score = _scorer(run, state)
-    chosen = np.random.default_rng(SEED).permutation(trained.count)[:images]
+    training = trained.gather(np.random.default_rng(SEED).permutation(trained.count)[:images])
+    samples = run.sample(images, seed=SEED, weights="raw")
     return Scores(
         run=str(run.path),
         step=int(state.step),
-        training=score(trained.gather(chosen)),
+        training=score(training),
         held_out=score(split.held_out.preview(images)),
-        samples=score(run.sample(images, seed=SEED, weights="raw")),
+        samples=score(samples),
+        among=score_among(score, samples, training, batch=batch),
         averaged=None if state.ema is None else score(run.sample(images, seed=SEED, weights="averaged")),
     )
 
@@ -96,11 +106,23 @@ def _scorer(run: Run, state: TrainState) -> Callable[[np.ndarray], np.ndarray]:
     return score_all
 
 
+def score_among(
+    score: Callable[[np.ndarray], np.ndarray], samples: np.ndarray, training: np.ndarray, *, batch: int
+) -> np.ndarray:
+    """Return the scores of samples uint8 [N, H, W, C], each in the place of one image of a batch of training images."""
+    found = []
+    for place in range(batch):
+        mixed = training[: len(training) // batch * batch].copy()
+        mixed[place::batch] = samples[: len(mixed)][place::batch]
+        found.append(score(mixed)[place::batch])
+    return np.concatenate(found)
+
+
 def markdown(found: list[Scores]) -> str:
     """Return the table."""
-    lines = ["| run | step | training | held-out | samples | averaged weights | r_v |", "|---|---|---|---|---|---|---|"]
+    lines = ["| run | step | training | held-out | samples | among training images | averaged weights | r_v |", f"|{'---|' * 8}"]
     for each in found:
-        kinds = (each.training, each.held_out, each.samples, each.averaged)
+        kinds = (each.training, each.held_out, each.samples, each.among, each.averaged)
         cells = ["–" if scores is None else f"{scores.mean():.2f} ± {scores.std():.2f}" for scores in kinds]
         lines.append(f"| {each.run} | {each.step} | {' | '.join(cells)} | {each.overfitting:.2f} |")
     return "\n".join(lines)

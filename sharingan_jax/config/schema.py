@@ -98,7 +98,7 @@ class ModelConfig:
     disc: NetworkConfig
     minibatch_std: bool = _rule()
     dropout: float = _rule(at_least=0, below=1)
-    symmetry: str = _rule(choices=("none", "mirror", "square"))
+    symmetry: str = _rule(choices=("none", "mirror", "turn", "square", "auto"))
     ghost_batches: int = _rule(at_least=1)
     conv_impl: str = _rule(choices=("auto", "winograd", "direct", "patches"))
     dtype: str = _rule(choices=("float32", "bfloat16"))

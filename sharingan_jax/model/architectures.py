@@ -11,6 +11,7 @@ from sharingan_jax.model import dcgan, resnet
 from sharingan_jax.model.convolutions import Convolutions
 from sharingan_jax.model.functional import Net
 from sharingan_jax.model.layers import NORMS, SpectralConv, minibatch_deviation
+from sharingan_jax.model.symmetry import symmetry_of
 
 
 class Architecture(NamedTuple):
@@ -49,7 +50,7 @@ def build_networks(config: Config, *, convolutions: Convolutions, axis_name: str
         }
 
     make_gen, make_disc = ARCHITECTURES[model.gen.arch].gen, ARCHITECTURES[model.disc.arch].disc
-    of_gen = {"nz": model.nz + model.classes, "dropout": model.dropout, "symmetry": model.symmetry, **options(model.gen)}
+    of_gen = {"nz": model.nz + model.classes, "dropout": model.dropout, "symmetry": symmetry_of(config), **options(model.gen)}
     of_disc = {"classes": model.classes, "batch_statistic": deviation, **options(model.disc)}
     gen = Net(lambda normals: make_gen(normals=normals, **of_gen))
     disc = Net(lambda normals: make_disc(normals=normals, **of_disc))

@@ -8,9 +8,9 @@ import pytest
 from initial_runs import write_initial_run
 
 import sharingan_jax as sg
-from experiments.disc_scores import Scores, command, markdown, measure_scores
+from experiments.disc_scores import Scores, command, markdown, measure_scores, score_among
 
-FLAT = Scores("r", 10, np.full(4, 5.0), np.full(4, 4.0), np.full(4, 1.0), None)
+FLAT = Scores("r", 10, np.full(4, 5.0), np.full(4, 4.0), np.full(4, 1.0), np.full(4, 4.5), None)
 
 
 def test_overfitting_is_the_share_of_the_lead_that_unseen_images_lack() -> None:
@@ -22,8 +22,8 @@ def test_overfitting_is_the_share_of_the_lead_that_unseen_images_lack() -> None:
 
 def test_the_table_has_a_row_for_each_run() -> None:
     assert markdown([FLAT, replace(FLAT, averaged=np.array([1.0, 3.0]))]).splitlines()[2:] == [
-        "| r | 10 | 5.00 ± 0.00 | 4.00 ± 0.00 | 1.00 ± 0.00 | – | 0.25 |",
-        "| r | 10 | 5.00 ± 0.00 | 4.00 ± 0.00 | 1.00 ± 0.00 | 2.00 ± 1.00 | 0.25 |",
+        "| r | 10 | 5.00 ± 0.00 | 4.00 ± 0.00 | 1.00 ± 0.00 | 4.50 ± 0.00 | – | 0.25 |",
+        "| r | 10 | 5.00 ± 0.00 | 4.00 ± 0.00 | 1.00 ± 0.00 | 4.50 ± 0.00 | 2.00 ± 1.00 | 0.25 |",
     ]
 
 
@@ -31,11 +31,21 @@ def test_an_untrained_d_scores_whole_batches_of_each_kind(tmp_path: Path, capsys
     settings = {"train__batch_size": "8", "train__ema_half_life": "1000", "data__mirrors": "true", "model__minibatch_std": "true"}
     workdir = write_initial_run(tmp_path / "run", **settings)
     found = measure_scores(sg.load_run(workdir), images=20)
-    kinds = (found.training, found.held_out, found.samples, found.averaged)
-    assert [scores is not None and scores.shape for scores in kinds] == [(16,)] * 4
+    kinds = (found.training, found.held_out, found.samples, found.among, found.averaged)
+    assert [scores is not None and scores.shape for scores in kinds] == [(16,)] * 5
     assert not np.array_equal(found.samples, found.averaged)
     assert command(["--runs", str(tmp_path), "--images", "20"]) == 0
     assert capsys.readouterr().out == markdown([found]) + "\n"
+
+
+def test_each_sample_is_scored_once_among_training_images() -> None:
+    def score(images_u8: np.ndarray) -> np.ndarray:
+        batches = images_u8.reshape(-1, 4)
+        return (batches + 1000 * batches.sum(1, keepdims=True)).ravel()
+
+    samples = np.arange(1, 13, dtype=np.int64).reshape(12, 1, 1, 1)
+    among = score_among(score, samples, np.zeros((14, 1, 1, 1), np.int64), batch=4)
+    assert sorted(among) == [1001 * sample for sample in range(1, 13)]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from sharingan_jax.config.schema import RULES, Config
 from sharingan_jax.errors import UserError
 from sharingan_jax.gan.gan import build_gan, init_state
 from sharingan_jax.model.architectures import ARCHITECTURES
-from sharingan_jax.model.symmetry import SYMMETRIES, fold, unfold
+from sharingan_jax.model.symmetry import SYMMETRIES, fold, symmetry_of, unfold
 
 EIGHT = [np.rot90(np.arange(9).reshape(3, 3), turns)[:, ::mirrored] for turns in range(4) for mirrored in (1, -1)]
 
@@ -25,7 +25,9 @@ def _choices(symmetry: str) -> np.ndarray:
     return np.concatenate([chosen * z[:signs], np.tile(z[signs:], (len(chosen), 1))], 1)
 
 
-@pytest.mark.parametrize(("symmetry", "expected"), [("none", EIGHT[:1]), ("mirror", EIGHT[:2]), ("square", EIGHT)])
+@pytest.mark.parametrize(
+    ("symmetry", "expected"), [("none", EIGHT[:1]), ("mirror", EIGHT[:2]), ("turn", EIGHT[::2]), ("square", EIGHT)]
+)
 def test_signs_choose_every_way_once(symmetry: str, expected: list[np.ndarray]) -> None:
     z = _choices(symmetry)
     images = np.tile(np.arange(9.0).reshape(1, 3, 3, 1), (len(z), 1, 1, 1))
@@ -75,7 +77,17 @@ def test_no_gather_and_no_scatter_is_in_the_program() -> None:
 
 
 def test_the_choices_of_the_setting_are_the_entries_of_the_table() -> None:
-    assert RULES["model.symmetry"].choices == tuple(SYMMETRIES)
+    assert RULES["model.symmetry"].choices == (*SYMMETRIES, "auto")
+
+
+@pytest.mark.parametrize(
+    ("turns", "mirrors", "expected"),
+    [("1", "no", "none"), ("1", "yes", "mirror"), ("6", "yes", "mirror"), ("24", "no", "turn"), ("4", "yes", "square")],
+)
+def test_auto_takes_the_symmetry_that_the_data_have(turns: str, mirrors: str, expected: str) -> None:
+    config = _config(model__symmetry="auto", data__turns=turns, data__mirrors=mirrors)
+    assert symmetry_of(config) == expected
+    assert symmetry_of(_config(model__symmetry="mirror", data__turns=turns, data__mirrors=mirrors)) == "mirror"
 
 
 def test_too_few_latents_for_the_signs_are_refused() -> None:
