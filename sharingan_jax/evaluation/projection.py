@@ -69,12 +69,14 @@ def loss(generate: Generate, z: Array, targets: list[Array], *, classes: int = 0
     return distance(describe(generate(z)), targets).total + PRIOR * prior(z[:, : z.shape[1] - classes])
 
 
-def descend(generate: Generate, z: Array, targets: Array, *, steps: int, classes: int = 0) -> tuple[Array, Array]:
+def descend(generate: Generate, z: Array, targets: Array, *, steps: int, classes: int = 0, signs: int = 0) -> tuple[Array, Array]:
     """Lower the `loss` of each latent by `steps` steps of Adam: latents [B, nz] for images [B, H, W, C] -> (latents, losses [B]).
 
     The latents have nothing to do with each other: the gradient of a sum holds each one's own. A latent whose loss did not fall
-    is returned as it was. So is the class of each, its last `classes` numbers.
+    is returned as it was. So is the class of each, its last `classes` numbers. Its first `signs` numbers keep their signs, which
+    choose how an image is mirrored and turned (`model.symmetry`): a step over 0 comes back on their own side.
     """
+    chooses = jnp.arange(z.shape[1]) < signs
     free = jnp.arange(z.shape[1]) < z.shape[1] - classes
     wanted = describe(targets)
     optimizer = optax.adam(optax.cosine_decay_schedule(RATE, steps))
@@ -83,7 +85,8 @@ def descend(generate: Generate, z: Array, targets: Array, *, steps: int, classes
         z, opt = carry
         grads = jax.grad(lambda z: jnp.sum(loss(generate, z, wanted, classes=classes)))(z)
         updates, opt = optimizer.update(grads, opt, z)
-        return (jnp.where(free, z + updates, z), opt), None
+        moved = z + updates
+        return (jnp.where(chooses, jnp.copysign(moved, z), jnp.where(free, moved, z)), opt), None
 
     (found, _), _ = lax.scan(step, (z, optimizer.init(z)), length=steps)
     before, after = (loss(generate, latents, wanted, classes=classes) for latents in (z, found))
@@ -92,7 +95,7 @@ def descend(generate: Generate, z: Array, targets: Array, *, steps: int, classes
 
 
 def descend_from_all(
-    generate: Generate, starts: Array, targets: Array, *, steps: int, classes: int = 0
+    generate: Generate, starts: Array, targets: Array, *, steps: int, classes: int = 0, signs: int = 0
 ) -> tuple[Array, Distance]:
     """Descend from every start in one program, and return the best latent [T, nz] of each target with its distance [T].
 
@@ -100,7 +103,7 @@ def descend_from_all(
     """
     count, restarts, nz = starts.shape
     each = jnp.repeat(targets, restarts, axis=0)
-    z, losses = descend(generate, starts.reshape(-1, nz), each, steps=steps, classes=classes)
+    z, losses = descend(generate, starts.reshape(-1, nz), each, steps=steps, classes=classes, signs=signs)
     best = jnp.argmin(losses.reshape(count, restarts), axis=1)  # [T]
     chosen = z.reshape(count, restarts, nz)[jnp.arange(count), best]
     return chosen, distance(describe(generate(chosen)), describe(targets))

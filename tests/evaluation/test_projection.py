@@ -96,6 +96,19 @@ def test_a_latent_whose_loss_does_not_fall_is_returned_as_it_was() -> None:
     np.testing.assert_allclose(losses, 0, atol=1e-6)
 
 
+def test_a_descent_keeps_the_signs_that_choose_a_symmetry() -> None:
+    wanted = _latents(16)
+    start = wanted.copy()
+    start[:, :2] *= np.float32(-0.1)  # The way to the wanted latents leads over 0.
+    before = loss(_generate, start, describe(_generate(wanted)))
+    descents = {signs: jax.jit(lambda z, t, signs=signs: descend(_generate, z, t, steps=100, signs=signs)) for signs in (0, 2)}
+    found, after = descents[2](start, _generate(wanted))
+    np.testing.assert_array_equal(np.sign(found[:, :2]), np.sign(start[:, :2]))
+    assert (np.asarray(after) <= np.asarray(before)).all()
+    free, _ = descents[0](start, _generate(wanted))
+    assert (np.sign(free[:, :2]) == np.sign(wanted[:, :2])).mean() > 0.9
+
+
 def test_the_best_start_wins() -> None:
     wanted = _latents(3)
     starts = np.stack([_latents(3, seed=5), wanted], axis=1)  # [T, R, nz]: the second start is the latent itself.
