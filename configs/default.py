@@ -53,6 +53,7 @@ def get_config() -> ConfigDict:
         network.init = "dcgan"  # kernels drawn from N(0, 0.02²): dcgan (post); from N(0, 2 / inputs of an output): he
         network.spectral_norm = True  # on all layers of gen, and on all of disc but its last (post)
     model.minibatch_std = False  # show disc the batch's standard deviation before its last layer (post: no)
+    model.minibatch_logit = False  # that deviation gets a logit and a loss of its own, apart from those of images (post: no)
     model.dropout = 0.0  # share of gen's channels set to 0, by the latents, at the sides from 8 to half the image's (post: none)
     # by signs of latents gen also mirrors what it draws: mirror; turns it by quarters: turn; both: square; what data.turns and
     # data.mirrors do: auto; nothing: none (post)

@@ -28,6 +28,7 @@ from sharingan_jax.config.schema import Rule
 from sharingan_jax.data.sources.load import load_dataset_from_config
 from sharingan_jax.errors import UserError
 from sharingan_jax.evaluation.evaluate import load_reference
+from sharingan_jax.gan.losses import logits_of_images
 from sharingan_jax.gan.state import TrainState
 from sharingan_jax.gan.step import scale_images
 from sharingan_jax.run.listing import list_runs
@@ -97,7 +98,8 @@ def _scorer(run: Run, state: TrainState) -> Callable[[np.ndarray], np.ndarray]:
     @jax.jit
     def score(batch_u8: jax.Array) -> jax.Array:
         with jax.default_matmul_precision(run.config.train.precision):
-            return run.gan.disc.apply(state.disc.params, state.disc.buffers, scale_images(batch_u8), mode="batch")[0]
+            logits, _ = run.gan.disc.apply(state.disc.params, state.disc.buffers, scale_images(batch_u8), mode="batch")
+            return logits_of_images(logits)
 
     def score_all(images_u8: np.ndarray) -> np.ndarray:
         batches = images_u8[: len(images_u8) // size * size].reshape(-1, size, *images_u8.shape[1:])

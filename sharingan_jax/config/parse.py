@@ -146,6 +146,8 @@ def _check_together(config: Config) -> None:
     if config.model.symmetry != "none" and config.model.nz < SIGNS:
         used = f"model.symmetry={config.model.symmetry}"
         raise UserError(f"model.nz={config.model.nz}: expected at least {SIGNS} with {used}, which takes their signs.")
+    if config.model.minibatch_logit and not config.model.minibatch_std:
+        raise UserError("model.minibatch_logit=True: not used when model.minibatch_std=False. Set both, or none.")
     _check_objective(config)
     if config.seed + train.seeds > 2**31:
         limit = 2**31 - train.seeds

@@ -97,6 +97,7 @@ class ModelConfig:
     gen: NetworkConfig
     disc: NetworkConfig
     minibatch_std: bool = _rule()
+    minibatch_logit: bool = _rule()
     dropout: float = _rule(at_least=0, below=1)
     symmetry: str = _rule(choices=("none", "mirror", "turn", "square", "auto"))
     ghost_batches: int = _rule(at_least=1)

@@ -4,7 +4,7 @@ A new one is a pair of functions, a line in `LOSSES`, and its name among the cho
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -130,6 +130,28 @@ def relativistic_gen(fake_logits: Array, real_logits: Array | None) -> Array:
     """Return mean −log σ(fake − real) over pairs. Paper: Jolicoeur-Martineau 2019, section 4.1."""
     assert real_logits is not None
     return jnp.mean(jax.nn.softplus(real_logits - fake_logits))
+
+
+def apart(loss: AdversarialLoss) -> AdversarialLoss:
+    """Return the loss of logits [B, 2]: that of the images, the first column, plus that of their batch, the second one.
+
+    Each has its own mean over the batch. So D learns what gives single images away even if it knows every batch by its second
+    logit (`model.minibatch_logit`). In the sum of both logits the second would decide alone.
+    """
+
+    def gen(fake_logits: Array, real_logits: Array | None) -> Array:
+        real = [None, None] if real_logits is None else real_logits.T
+        return loss.gen(fake_logits[:, 0], real[0]) + loss.gen(fake_logits[:, 1], real[1])
+
+    def disc(real_logits: Array, fake_logits: Array) -> Array:
+        return loss.disc(real_logits[:, 0], fake_logits[:, 0]) + loss.disc(real_logits[:, 1], fake_logits[:, 1])
+
+    return replace(loss, disc=disc, gen=gen)
+
+
+def logits_of_images(logits: Array) -> Array:
+    """Return the logits of single images [B], of D's logits [B] or, with one of their batch, [B, 2]."""
+    return logits if logits.ndim == 1 else logits[:, 0]
 
 
 LOSSES = {

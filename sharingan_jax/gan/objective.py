@@ -8,7 +8,7 @@ from jax import Array
 
 from sharingan_jax.config.schema import Config, LossConfig
 from sharingan_jax.gan.augment import Augment, build_augment, identity
-from sharingan_jax.gan.losses import LOSSES, SMOOTHED, AdversarialLoss, modified_d_term
+from sharingan_jax.gan.losses import LOSSES, SMOOTHED, AdversarialLoss, apart, modified_d_term
 from sharingan_jax.gan.memory import AdaptiveProbability, Memory, init_memory
 from sharingan_jax.gan.penalties import PENALTIES, Penalty, consistency
 
@@ -65,7 +65,7 @@ def build_objective(config: Config) -> Objective:
     weights[partial(consistency, change=lambda images, keys: change(images, keys, 1.0))] = loss.consistency
     adaptive = AdaptiveProbability(augmented.probability, augmented.target, augmented.adapt_images) if augmented.target else None
     return Objective(
-        adversarial=_adversarial(loss),
+        adversarial=apart(_adversarial(loss)) if config.model.minibatch_logit else _adversarial(loss),
         penalties=tuple(WeightedPenalty(penalty, weight, loss.penalty_every) for penalty, weight in weights.items() if weight),
         augment=change if augmented.probability or adaptive else identity,
         reported=(partial(modified_d_term, beta=loss.beta),) if loss.beta else (),

@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sharingan_jax.gan.losses import logits_of_images
+
 Score = Callable[[Array], Array]
-"""D as a function of images [B, H, W, C] alone, to logits [B]: D's buffers stay as they are."""
+"""D as a function of images [B, H, W, C] alone, to logits [B], or [B, 2] with one of the batch: D's buffers stay as they are."""
 
 Change = Callable[[Array, Array], Array]
 """A random change of images [B, H, W, C] with keys [B]."""
@@ -51,7 +53,11 @@ def consistency(score: Score, real: Array, fake: Array, keys: Array, *, change: 
     2021, "Improved Consistency Regularization for GANs", algorithm 1.
     """
     own = jax.vmap(lambda key: jax.random.fold_in(key, 3))(keys)  # Other draws than those of the augmentation that D sees.
-    return sum((jnp.mean(jnp.square(score(x) - score(change(x, own)))) for x in (real, fake)), jnp.zeros(()))
+
+    def moved(x: Array) -> Array:
+        return logits_of_images(score(x)) - logits_of_images(score(change(x, own)))
+
+    return sum((jnp.mean(jnp.square(moved(x))) for x in (real, fake)), jnp.zeros(()))
 
 
 def lecam(real_logits: Array, fake_logits: Array, *, real_mean: Array, fake_mean: Array) -> Array:
@@ -63,7 +69,8 @@ def lecam(real_logits: Array, fake_logits: Array, *, real_mean: Array, fake_mean
 
 
 def _squared_norms(score: Score, images: Array) -> Array:
-    """Return ‖∇D(x)‖² of each image, [B]. D scores images one by one, or with statistics of the batch; the sum covers both."""
+    """Return ‖∇D(x)‖² of each image, [B]. D scores images one by one, or with statistics of the batch; the sum covers both, and
+    the logit of the batch if it has one."""
     grads = jax.grad(lambda x: jnp.sum(score(x)))(images)
     return jnp.sum(jnp.square(grads), (1, 2, 3))
 

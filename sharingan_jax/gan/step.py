@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from sharingan_jax.gan.augment import add_noise, noise_std
 from sharingan_jax.gan.ema import update_ema
 from sharingan_jax.gan.gan import Gan
+from sharingan_jax.gan.losses import logits_of_images
 from sharingan_jax.gan.memory import Memory, signals_of, update_memory
 from sharingan_jax.gan.metrics import ADAPTIVE, GEN_METRICS, METRIC_NAMES
 from sharingan_jax.gan.penalties import lecam
@@ -152,15 +153,16 @@ def _update_disc(
         def score(images: Array) -> Array:
             return judge(params, disc.buffers, images)[0]
 
-        real_logits, buffers = judge(params, disc.buffers, real)  # [B]
-        fake_logits, buffers = judge(params, buffers, lax.stop_gradient(fake))  # [B]
+        real_logits, buffers = judge(params, disc.buffers, real)  # [B] or [B, 2], as everywhere below
+        fake_logits, buffers = judge(params, buffers, lax.stop_gradient(fake))
         taken = (real_logits, fake_logits)
         if exchanged is not None:
-            taken = (jnp.where(exchanged, fake_logits, real_logits), jnp.where(exchanged, real_logits, fake_logits))
+            flips = exchanged.reshape(-1, *[1] * (real_logits.ndim - 1))
+            taken = (jnp.where(flips, fake_logits, real_logits), jnp.where(flips, real_logits, fake_logits))
         loss = loss_d = objective.adversarial.disc(*taken)
         if objective.lecam and memory is not None:
             means = {name: memory[name] for name in ("real_mean", "fake_mean")}
-            loss = loss + objective.lecam * lecam(real_logits, fake_logits, **means)
+            loss = loss + objective.lecam * lecam(logits_of_images(real_logits), logits_of_images(fake_logits), **means)
         for weighted in objective.penalties:
             penalty = partial(weighted.penalty, score, real, lax.stop_gradient(fake), keys)
             loss = loss + weighted.weight * _every(weighted.every, step, penalty)
@@ -171,11 +173,12 @@ def _update_disc(
         loss_d = loss_d + term(fake, real)
     metrics = {
         "loss_d": loss_d,
-        "d_real": jnp.mean(jax.nn.sigmoid(real_logits)),
-        "d_fake_before": jnp.mean(jax.nn.sigmoid(fake_logits)),
+        "d_real": jnp.mean(jax.nn.sigmoid(logits_of_images(real_logits))),
+        "d_fake_before": jnp.mean(jax.nn.sigmoid(logits_of_images(fake_logits))),
     }
     pairs = objective.adversarial.gen_needs_real
-    signals = {} if memory is None else signals_of(real_logits, fake_logits, pairs=pairs)
+    of_images = map(logits_of_images, (real_logits, fake_logits))
+    signals = {} if memory is None else signals_of(*of_images, pairs=pairs)
     grads, metrics, signals = _mean_over_devices(gan.axis_name, (grads, metrics, signals))
     updates, opt = gan.disc_optimizer.update(grads, disc.opt, disc.params)
     metrics["grad_norm_d"] = optax.tree.norm(grads)
@@ -212,15 +215,15 @@ def _update_gen(
     # D has been updated, as in the reference: G answers the new D, and these passes, too, move D's u and running statistics.
     real_logits, real_buffers = None, disc.buffers
     if adversarial.gen_needs_real:
-        real_logits, real_buffers = judge(disc.params, disc.buffers, real)  # [B]
+        real_logits, real_buffers = judge(disc.params, disc.buffers, real)
 
     def loss_of(fake: Array) -> tuple[Array, tuple[Array, Arrays]]:
-        fake_logits, buffers = judge(disc.params, real_buffers, augment(fake))  # [B]
+        fake_logits, buffers = judge(disc.params, real_buffers, augment(fake))
         return adversarial.gen(fake_logits, real_logits), (fake_logits, buffers)
 
     (loss_g, (fake_logits, disc_buffers)), grad_fake = jax.value_and_grad(loss_of, has_aux=True)(fake)
     (grads,) = pull_gen(grad_fake)
-    metrics = {"loss_g": loss_g, "d_fake_after": jnp.mean(jax.nn.sigmoid(fake_logits))}
+    metrics = {"loss_g": loss_g, "d_fake_after": jnp.mean(jax.nn.sigmoid(logits_of_images(fake_logits)))}
     grads, metrics = _mean_over_devices(gan.axis_name, (grads, metrics))
     updates, opt = gan.gen_optimizer.update(grads, gen.opt, gen.params)
     metrics["grad_norm_g"] = optax.tree.norm(grads)

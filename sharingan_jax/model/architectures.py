@@ -51,7 +51,8 @@ def build_networks(config: Config, *, convolutions: Convolutions, axis_name: str
 
     make_gen, make_disc = ARCHITECTURES[model.gen.arch].gen, ARCHITECTURES[model.disc.arch].disc
     of_gen = {"nz": model.nz + model.classes, "dropout": model.dropout, "symmetry": symmetry_of(config), **options(model.gen)}
-    of_disc = {"classes": model.classes, "batch_statistic": deviation, **options(model.disc)}
+    apart = model.minibatch_logit
+    of_disc = {"classes": model.classes, "batch_statistic": deviation, "batch_logit": apart, **options(model.disc)}
     gen = Net(lambda normals: make_gen(normals=normals, **of_gen))
     disc = Net(lambda normals: make_disc(normals=normals, **of_disc))
     return gen, disc

@@ -20,7 +20,17 @@ from flax import nnx
 from jax import Array
 
 from sharingan_jax.model.convolutions import Convolutions, convolve_and_pool, upsample_and_convolve
-from sharingan_jax.model.layers import Bias, Conv, Mode, Norm, at_least_float32, drop_channels, leaky_relu, logits_of_classes
+from sharingan_jax.model.layers import (
+    Bias,
+    Conv,
+    Mode,
+    Norm,
+    at_least_float32,
+    drop_channels,
+    judge_apart,
+    leaky_relu,
+    logits_of_classes,
+)
 from sharingan_jax.model.rng import NamedNormals
 from sharingan_jax.model.symmetry import fold, unfold
 
@@ -126,8 +136,8 @@ class Discriminator(nnx.Module):
     It starts with `width` channels at half the side, doubles them at each halving down to 4×4, and ends in one logit.
     LeakyReLU 0.2 follows every convolution but the last, and batch norm follows all of those but the first. The last convolution
     has no spectral norm, as in the original. The loss applies the sigmoid. A `batch_statistic` appends a channel to what the last
-    convolution sees. With `full_side` a 3×3 convolution to width / 2 channels comes first, with a bias, and batch norm follows
-    all others.
+    convolution sees. With a `batch_logit` the logits are [B, 2], those of `layers.judge_apart`. With `full_side` a 3×3
+    convolution to width / 2 channels comes first, with a bias, and batch norm follows all others.
     """
 
     def __init__(
@@ -143,10 +153,12 @@ class Discriminator(nnx.Module):
         normals: NamedNormals,
         kernel_size: int = 4,
         batch_statistic: Callable[[Array], Array] | None = None,
+        batch_logit: bool = False,
         classes: int = 0,
         full_side: bool = False,
     ) -> None:
-        self.size, self.norm_position, self.batch_statistic, self.full_side = size, norm_position, batch_statistic, full_side
+        self.size, self.norm_position, self.full_side = size, norm_position, full_side
+        self.batch_statistic, self.batch_logit = batch_statistic, batch_logit
         c_in, c_out = channels, width
         if full_side:
             same = partial(conv, convolve=convolutions.same, fan_in=9 * channels, kernel_size=3)
@@ -175,4 +187,8 @@ class Discriminator(nnx.Module):
             x = _stage(self, side, x, activation=leaky_relu, mode=mode)
         if self.batch_statistic is not None:
             x = self.batch_statistic(x)
-        return logits_of_classes(self.to1(x, mode=mode)[:, 0, 0, :], condition)
+
+        def judge(x: Array) -> Array:
+            return logits_of_classes(self.to1(x, mode=mode)[:, 0, 0, :], condition)
+
+        return judge_apart(judge, x) if self.batch_logit else judge(x)

@@ -124,6 +124,18 @@ def logits_of_classes(scores: Array, condition: Array | None) -> Array:
     return logits if condition is None else logits + jnp.sum(condition * scores[:, 1:], axis=1)
 
 
+def judge_apart(judge: Callable[[Array], Array], x: Array) -> Array:
+    """Return the logits [B, 2] of images and of their batch, from D's last features x [B, H, W, C].
+
+    The features end in the channel of `minibatch_deviation`. `judge` is what is left of D, to logits [B]. The first column is its
+    logits of the images, without that channel. The second is what it makes of that channel alone, one number for all images.
+    """
+    features, deviation = x[..., :-1], x[..., -1:]
+    images = judge(jnp.concatenate([features, jnp.zeros_like(deviation)], 3))
+    batch = judge(jnp.concatenate([jnp.zeros_like(features), deviation], 3))
+    return jnp.stack([images, batch], 1)
+
+
 class BatchNorm(nnx.Module):
     """Batch normalisation over [B, H, W], eps 1e-5, scale drawn from N(1, 0.02²), bias 0.
 

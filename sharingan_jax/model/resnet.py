@@ -18,7 +18,16 @@ from jax import Array
 from sharingan_jax.model.convolutions import Convolutions
 from sharingan_jax.model.convolutions_3x3 import downsample, pointwise, upsample
 from sharingan_jax.model.dcgan import NormPosition, stage_sides
-from sharingan_jax.model.layers import Conv, Mode, Norm, at_least_float32, drop_channels, leaky_relu, logits_of_classes
+from sharingan_jax.model.layers import (
+    Conv,
+    Mode,
+    Norm,
+    at_least_float32,
+    drop_channels,
+    judge_apart,
+    leaky_relu,
+    logits_of_classes,
+)
 from sharingan_jax.model.rng import NamedNormals
 from sharingan_jax.model.symmetry import fold, unfold
 
@@ -116,7 +125,7 @@ class Discriminator(nnx.Module):
 
     It starts with width / 2 channels at the image's side and doubles them at each halving, so that at half the side there are
     `width`. LeakyReLU 0.2 is its activation. The last convolution has no spectral norm, as in `dcgan`. A `batch_statistic`
-    appends a channel to what the last convolution sees.
+    appends a channel to what the last convolution sees. A `batch_logit` is as in `dcgan`.
     """
 
     def __init__(
@@ -131,9 +140,10 @@ class Discriminator(nnx.Module):
         convolutions: Convolutions,
         normals: NamedNormals,
         batch_statistic: Callable[[Array], Array] | None = None,
+        batch_logit: bool = False,
         classes: int = 0,
     ) -> None:
-        self.size, self.batch_statistic = size, batch_statistic
+        self.size, self.batch_statistic, self.batch_logit = size, batch_statistic, batch_logit
         activated = partial(Activated, norm=norm, norm_position=norm_position, activation=leaky_relu)
         conv3 = partial(conv, convolve=convolutions.same, kernel_size=3)
         c_in = c_out = max(1, width // 2)
@@ -155,4 +165,8 @@ class Discriminator(nnx.Module):
         x = self.activated(getattr(self, f"block{last}")(x, mode=mode), mode=mode)
         if self.batch_statistic is not None:
             x = self.batch_statistic(x)
-        return logits_of_classes(self.to_logit(x, mode=mode)[:, 0, 0, :], condition)
+
+        def judge(x: Array) -> Array:
+            return logits_of_classes(self.to_logit(x, mode=mode)[:, 0, 0, :], condition)
+
+        return judge_apart(judge, x) if self.batch_logit else judge(x)

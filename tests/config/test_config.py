@@ -66,6 +66,11 @@ def test_the_five_experiments_are_the_posts() -> None:
         ("optim.gen.schedule", "linear", "optim.gen.decay_steps=0: expected at least 1, since optim.gen.schedule=linear."),
         ("loss.real_label", "0.5", "loss.real_label=0.5: expected above 0.5 and at most 1."),
         ("loss.penalty_every", "4", "loss.penalty_every=4: not used without a penalty. Set loss.r1, or use 1."),
+        (
+            "model.minibatch_logit",
+            "yes",
+            "model.minibatch_logit=True: not used when model.minibatch_std=False. Set both, or none.",
+        ),
         ("train.ema_ramp_up", "0.2", "train.ema_ramp_up=0.2: not used when train.ema_half_life=0. Set both, or none."),
         ("optim.gen.decay_steps", "9", "optim.gen.decay_steps=9: not used when optim.gen.schedule=constant."),
         ("data.background", "reddish", "data.background='reddish': expected a colour, such as white, black or #ffcc00."),

@@ -1,5 +1,6 @@
 """Each loss against a formula in numpy."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sharingan_jax.gan.losses import LOSSES, SMOOTHED, bce_disc, bce_gen, modified_d_term
+from sharingan_jax.gan.losses import LOSSES, SMOOTHED, apart, bce_disc, bce_gen, logits_of_images, modified_d_term
 
 REAL, FAKE = np.array([0.3, -1.2, 2.0]), np.array([-0.7, 0.1, 1.5])
 
@@ -95,3 +96,16 @@ def test_a_smoothed_label_moves_the_target_of_real_images_only(label: float) -> 
         np.testing.assert_allclose(value, loss.item(), rtol=1e-6)
         for mine, other in zip(grads, torch.autograd.grad(loss, (real, fake)), strict=True):
             np.testing.assert_allclose(mine, other, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_batchs_logit_adds_the_same_loss_of_its_own(name: str) -> None:
+    loss, real, fake = LOSSES[name], jnp.asarray(REAL, jnp.float32), jnp.asarray(FAKE, jnp.float32)
+    both = [jnp.stack([images, -2 * images], 1) for images in (real, fake)]
+    np.testing.assert_allclose(apart(loss).disc(*both), loss.disc(real, fake) + loss.disc(-2 * real, -2 * fake), rtol=1e-6)
+    given = (both[0], real, -2 * real) if loss.gen_needs_real else (None, None, None)
+    expected = loss.gen(fake, given[1]) + loss.gen(-2 * fake, given[2])
+    np.testing.assert_allclose(apart(loss).gen(both[1], given[0]), expected, rtol=1e-6)
+    assert replace(apart(loss), disc=loss.disc, gen=loss.gen) == loss
+    np.testing.assert_array_equal(logits_of_images(both[0]), real)
+    assert logits_of_images(real) is real

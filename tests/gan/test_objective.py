@@ -37,6 +37,7 @@ Z = np.random.default_rng(1).standard_normal((BATCH, 8)).astype(np.float32)
 
 EVERYTHING = {
     "train__n_critic": "2", "train__ema_half_life": "20", "train__ema_ramp_up": "0.5", "model__minibatch_std": "true",
+    "model__minibatch_logit": "true", "model__symmetry": "square",
     "loss__name": "relativistic", "loss__r1": "0.7", "loss__r2": "0.3", "loss__gradient_penalty": "0.1",
     "loss__penalty_every": "2", "loss__consistency": "0.2", "loss__lecam": "0.3", "loss__flip": "0.2", "model__dropout": "0.2",
     "augment__target": "0.1", "augment__adapt_images": "100", "augment__noise": "0.1", "augment__noise_steps": "5",
@@ -165,6 +166,27 @@ def test_with_everything_on_eight_devices_are_one_in_float64(networks: dict[str,
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), *results)
         assert set(results[0][1]) == {*METRIC_NAMES, ADAPTIVE.name}
         assert all(np.isfinite(results[0][1][name]) for name in GEN_METRICS)
+
+
+@pytest.mark.slow
+def test_a_batchs_own_logit_has_its_own_loss_and_is_in_no_metric_of_images() -> None:
+    config = smoke_config(**TINY, model__minibatch_std="true", model__minibatch_logit="true", loss__name="relativistic")
+    gan = build_gan(config)
+    state, real = jax.jit(lambda: init_state(gan, seed=0))(), scale_images(jnp.asarray(REAL))
+    _, metrics = _step(gan, state)
+
+    @jax.jit
+    def logits() -> tuple[Array, Array]:
+        fake, _ = gan.gen.apply(state.gen.params, state.gen.buffers, jnp.asarray(Z), mode="train")
+        real_logits, buffers = gan.disc.apply(state.disc.params, state.disc.buffers, real, mode="train")
+        return real_logits, gan.disc.apply(state.disc.params, buffers, fake, mode="train")[0]
+
+    of_real, of_fake = map(np.asarray, logits())
+    assert of_real.shape == of_fake.shape == (BATCH, 2)
+    expected = np.log1p(np.exp(of_fake - of_real)).mean(0).sum()
+    np.testing.assert_allclose(metrics["loss_d"], expected, rtol=1e-4)
+    for name, found in (("d_real", of_real), ("d_fake_before", of_fake)):
+        np.testing.assert_allclose(metrics[name], (1 / (1 + np.exp(-found[:, 0]))).mean(), rtol=1e-4)
 
 
 def _as_float64(leaf: jax.Array) -> jax.Array:

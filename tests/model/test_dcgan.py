@@ -135,6 +135,9 @@ def test_every_architecture_takes_every_norm_and_a_batch_statistic(arch: str, no
     fake, _ = jax.eval_shape(lambda gen, z: gan.gen.apply(gen.params, gen.buffers, z, mode="train"), state.gen, z)
     logits, _ = jax.eval_shape(lambda disc, x: gan.disc.apply(disc.params, disc.buffers, x, mode="train"), state.disc, fake)
     assert (fake.shape, logits.shape) == ((2, 32, 32, 3), (2,))
+    apart = build_gan(smoke_config(**changes, model__minibatch_std="true", model__minibatch_logit="true", model__nz="8"))
+    logits, _ = jax.eval_shape(lambda disc, x: apart.disc.apply(disc.params, disc.buffers, x, mode="train"), state.disc, fake)
+    assert logits.shape == (2, 2)  # From the same parameters.
     last, block = ("to_logit", "block8") if arch == "resnet" else ("to1", "to8")
     assert state.disc.params[last]["kernel"].shape[2] % 2 == 1  # One channel more than the powers of two before it.
     kernel = state.gen.params[block]["conv1"]["kernel"] if arch == "resnet" else state.gen.params[block]["kernel"]

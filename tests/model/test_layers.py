@@ -19,6 +19,7 @@ from sharingan_jax.model.layers import (
     PixelNorm,
     SpectralConv,
     drop_channels,
+    judge_apart,
     leaky_relu,
     minibatch_deviation,
     power_iteration,
@@ -168,6 +169,20 @@ def test_group_norm_is_pytorchs(channels: int, groups: int) -> None:
     theirs.load_state_dict({"weight": torch.tensor(scale), "bias": torch.tensor(bias)})
     expected = theirs(torch.tensor(np.asarray(x)).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).detach()
     np.testing.assert_allclose(layer(x, mode="train"), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_images_and_their_batch_are_judged_apart() -> None:
+    x = minibatch_deviation(_images(5, 4, 4, 3), axis_name=None)
+    kernel = np.random.default_rng(3).standard_normal((4, 4, 4))
+
+    def judge(x: jax.Array) -> jax.Array:
+        return jnp.einsum("bhwc,hwc->b", x, kernel)
+
+    logits = np.asarray(judge_apart(judge, x))
+    np.testing.assert_allclose(logits.sum(1), judge(x), rtol=1e-5)
+    np.testing.assert_allclose(logits[:, 1], np.asarray(x)[0, 0, 0, 3] * kernel[..., 3].sum(), rtol=1e-5)
+    other = minibatch_deviation(2 * x[..., :3], axis_name=None)
+    np.testing.assert_allclose(judge_apart(judge, other), 2 * logits, rtol=1e-4)
 
 
 def test_the_deviation_of_a_minibatch_is_one_number_in_a_channel_of_its_own() -> None:
