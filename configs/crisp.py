@@ -16,7 +16,6 @@ def get_config() -> ConfigDict:
     config.data.turns = 24
     config.data.mirrors = True
     config.model.nz = 32
-    config.model.symmetry = "auto"  # square here; with other data.turns and data.mirrors what they give
     config.model.disc.width = 32
     config.model.disc.arch = "dcgan_full"
     config.model.gen.norm = "pixel"

@@ -24,6 +24,7 @@ from sharingan_jax.errors import UserError
 from sharingan_jax.gan.state import NetState
 from sharingan_jax.model.dcgan import stage_sides
 from sharingan_jax.model.layers import KERNEL_SIZE
+from sharingan_jax.model.symmetry import symmetry_of
 
 Layout = Literal["conv", "transposed", "rows", "vector"]
 """How the axes of an array correspond.
@@ -106,7 +107,7 @@ def _check_original(config: Config) -> None:
         ("model.disc.norm", model.disc.norm, "batch"),
         ("model.minibatch_std", model.minibatch_std, False),
         ("model.dropout", model.dropout, 0.0),
-        ("model.symmetry", model.symmetry, "none"),
+        ("model.symmetry", symmetry_of(config), "none"),
         ("model.classes", model.classes, 0),
     ):
         if value != original:

@@ -16,7 +16,8 @@ PARTS = [
     "--config.augment.scale=0.1", "--config.augment.target=0.1", "--config.augment.adapt_images=100",
     "--config.augment.noise=0.1", "--config.augment.noise_steps=5", "--config.loss.lecam=0.1", "--config.loss.consistency=0.1",
     "--config.loss.flip=0.1", "--config.model.dropout=0.1", "--config.model.gen.arch=resnet", "--config.optim.disc.name=sgd",
-    "--config.log.tensorboard=false", "--config.train.steps_per_dispatch=3",
+    "--config.log.tensorboard=false", "--config.train.steps_per_dispatch=3", "--config.model.minibatch_logit=true",
+    "--config.model.symmetry=auto",
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+from conftest import smoke_config
 from initial_runs import write_initial_run
 from PIL import Image
 
@@ -12,6 +13,7 @@ import main
 from sharingan_jax.errors import UserError
 from sharingan_jax.interop.export import export
 from sharingan_jax.interop.stablehlo import load_sampler
+from sharingan_jax.interop.tensor_table import gen_table
 from sharingan_jax.run.load import load_run
 
 
@@ -77,3 +79,10 @@ def test_a_truncated_sample_of_a_run_is_drawn_from_truncated_latents(run: Path) 
     loaded = load_run(run)
     plain, narrow = (loaded.sample(4, statistics="running", weights="raw", truncation=bound) for bound in (None, 0.2))
     assert narrow.std(axis=0).mean() < plain.std(axis=0).mean()
+
+
+def test_a_symmetric_generator_has_no_names_in_pytorch() -> None:
+    none = smoke_config(model__symmetry="auto")
+    assert [row.name for row in gen_table(none)] == [row.name for row in gen_table(smoke_config())]
+    with pytest.raises(UserError, match=r"model\.symmetry=mirror: expected none for PyTorch's names"):
+        gen_table(smoke_config(model__symmetry="auto", data__mirrors="yes"))
