@@ -145,7 +145,7 @@ def _check_together(config: Config) -> None:
             raise UserError(f"data.{key}={value!r}: not used when data.source={data.source}. {instead}")
     if config.model.symmetry != "none" and config.model.nz < SIGNS:
         used = f"model.symmetry={config.model.symmetry}"
-        raise UserError(f"model.nz={config.model.nz}: expected at least {SIGNS} with {used}, which takes their signs.")
+        raise UserError(f"model.nz={config.model.nz}: expected at least {SIGNS} with {used}, which needs so many.")
     if config.model.minibatch_logit and not config.model.minibatch_std:
         raise UserError("model.minibatch_logit=True: not used when model.minibatch_std=False. Set both, or none.")
     _check_objective(config)

@@ -175,14 +175,14 @@ def _project(
 
     from sharingan_jax.evaluation.projection import descend_from_all, distances_to_samples, nearest_starts
     from sharingan_jax.gan.step import sample_images
-    from sharingan_jax.model.symmetry import SYMMETRIES, symmetry_of
+    from sharingan_jax.model.symmetry import signs_of
     from sharingan_jax.run.sample_files import show_progress
 
     def with_generator(function, gen: "NetState", *arrays: jax.Array, **options: int):  # type: ignore[no-untyped-def]
         with jax.default_matmul_precision(run.config.train.precision):
             return function(lambda z: sample_images(run.gan, gen, z, statistics="running"), *arrays, **options)
 
-    classes, signs = run.config.model.classes, len(SYMMETRIES[symmetry_of(run.config)])
+    classes, signs = run.config.model.classes, signs_of(run.config)
     compare = jax.jit(partial(with_generator, distances_to_samples))
     lower = jax.jit(partial(with_generator, partial(descend_from_all, steps=steps, classes=classes, signs=signs)))
     targets = images_u8.astype(np.float32) / np.float32(127.5) - np.float32(1)

@@ -52,6 +52,11 @@ def symmetry_of(config: Config) -> str:
     return symmetry_of_data(config.data) if config.model.symmetry == "auto" else config.model.symmetry
 
 
+def signs_of(config: Config) -> int:
+    """Return the number of first latents whose signs choose the changes."""
+    return len(SYMMETRIES[symmetry_of(config)])
+
+
 def symmetry_of_data(data: DataConfig) -> str:
     """Return the symmetry that `data.turns` and `data.mirrors` give any images."""
     if data.turns % 4 == 0:

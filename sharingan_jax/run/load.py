@@ -18,7 +18,7 @@ from sharingan_jax.files import user_path
 from sharingan_jax.gan.ema import Weights, generator_of, kept_weights
 from sharingan_jax.gan.gan import Gan, build_gan, init_state
 from sharingan_jax.gan.state import TrainState
-from sharingan_jax.model.symmetry import SYMMETRIES, symmetry_of
+from sharingan_jax.model.symmetry import signs_of
 from sharingan_jax.reporting.grids import as_image, make_grid, to_u8
 from sharingan_jax.run.checkpoints import CheckpointManager
 from sharingan_jax.run.folder import RunFolder, read_config
@@ -142,7 +142,7 @@ class Run:
             columns=config.sample.columns,
             classes=config.model.classes,
             class_names=self.data.classes if self.data else (),
-            signs=len(SYMMETRIES[symmetry_of(config)]),
+            signs=signs_of(config),
         )
 
     def chosen_weights(self, state: TrainState, weights: Weights | None) -> Weights:

@@ -86,3 +86,8 @@ def test_a_symmetric_generator_has_no_names_in_pytorch() -> None:
     assert [row.name for row in gen_table(none)] == [row.name for row in gen_table(smoke_config())]
     with pytest.raises(UserError, match=r"model\.symmetry=mirror: expected none for PyTorch's names"):
         gen_table(smoke_config(model__symmetry="auto", data__mirrors="yes"))
+
+
+def test_the_sampler_of_a_symmetric_run_knows_its_signs(tmp_path: Path) -> None:
+    workdir = write_initial_run(tmp_path / "run", model__symmetry="auto", data__mirrors="yes")
+    assert load_run(workdir).sampler().signs == 1
